@@ -1,0 +1,5 @@
+"""``python -m stylecli``."""
+
+from stylecli.cli import main
+
+main()

@@ -1,0 +1,269 @@
+"""The command line: parse, build a config, call one function, turn errors into exit codes.
+
+torch is imported inside the commands that compute: ``--help`` answers at once.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stylecli import __version__
+from stylecli.config import DEFAULT_MODEL, TrainConfig, help_of
+from stylecli.console import Reporter, duration, show_error, stoppable
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_writable
+from stylecli.files.jobs import Plan, plan
+
+if TYPE_CHECKING:
+    from stylecli.core.checkpoints import ModelInfo
+    from stylecli.engine import Result
+    from stylecli.train import Notice, Step, TrainResult
+
+app = typer.Typer(
+    name="stylecli",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+P = ParamSpec("P")
+_DEFAULTS = TrainConfig(style=Path())
+_QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
+_JSON = typer.Option("--json", help="Events to stdout, a JSON object a line.")
+_IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_NETWORK, _LOSS, _RUN = "Network", "Objective", "Run"
+
+
+def main() -> None:
+    """The ``stylecli`` command."""
+    app()
+
+
+def _command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a user can cause into a line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except StyleCliError as error:
+            show_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            show_error(StyleCliError("interrupted"))
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def _option(name: str, panel: str) -> Any:
+    """An option of ``train``, with its help from the config."""
+    return typer.Option(help=help_of(TrainConfig, name), rich_help_panel=panel)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stylecli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+    ] = False,
+) -> None:
+    """Paint photos in the style of a painting, in one pass of a network trained for it."""
+
+
+@app.command()
+@_command
+def train(
+    context: typer.Context,
+    style: Annotated[Path, typer.Argument(help=help_of(TrainConfig, "style"))],
+    output: Annotated[Path | None, _option("output", _RUN)] = _DEFAULTS.output,
+    content: Annotated[Path | None, _option("content", _RUN)] = _DEFAULTS.content,
+    minutes: Annotated[float | None, _option("minutes", _RUN)] = _DEFAULTS.minutes,
+    steps: Annotated[int | None, _option("steps", _RUN)] = _DEFAULTS.steps,
+    batch_size: Annotated[int, _option("batch_size", _RUN)] = _DEFAULTS.batch_size,
+    size: Annotated[int, _option("size", _RUN)] = _DEFAULTS.size,
+    lr: Annotated[float, _option("lr", _RUN)] = _DEFAULTS.lr,
+    seed: Annotated[int, _option("seed", _RUN)] = _DEFAULTS.seed,
+    device: Annotated[str, _option("device", _RUN)] = _DEFAULTS.device,
+    precision: Annotated[str, _option("precision", _RUN)] = _DEFAULTS.precision,
+    preview_every: Annotated[int, _option("preview_every", _RUN)] = _DEFAULTS.preview_every,
+    license: Annotated[str, _option("license", _RUN)] = _DEFAULTS.license,
+    arch: Annotated[str, _option("arch", _NETWORK)] = _DEFAULTS.arch,
+    norm: Annotated[str, _option("norm", _NETWORK)] = _DEFAULTS.norm,
+    width: Annotated[int | None, _option("width", _NETWORK)] = _DEFAULTS.width,
+    init: Annotated[str | None, _option("init", _NETWORK)] = _DEFAULTS.init,
+    style_size: Annotated[int, _option("style_size", _LOSS)] = _DEFAULTS.style_size,
+    style_weight: Annotated[float, _option("style_weight", _LOSS)] = _DEFAULTS.style_weight,
+    content_weight: Annotated[float, _option("content_weight", _LOSS)] = _DEFAULTS.content_weight,
+    tv_weight: Annotated[float, _option("tv_weight", _LOSS)] = _DEFAULTS.tv_weight,
+    content_layer: Annotated[str, _option("content_layer", _LOSS)] = _DEFAULTS.content_layer,
+    style_layers: Annotated[str, _option("style_layers", _LOSS)] = ",".join(_DEFAULTS.style_layers),
+    loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    quiet: Annotated[bool, _QUIET] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Train a generator for a painting: a model file that paints any photo like it.
+
+    Ctrl-C saves the state; the same command with --resume goes on.
+    """
+    from stylecli.train import TrainFiles, saved_config
+    from stylecli.train import train as run_training  # imports torch: seconds
+
+    given = _given(context)
+    config = TrainConfig(**given)
+    if resume:
+        config = saved_config(TrainFiles.of(config), given)
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable() as should_stop:
+        report = functools.partial(_report_training, reporter)
+        result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)
+    _conclude_training(reporter, result, config)
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The settings of a training that stand on the command line."""
+    settings = {field.name for field in fields(TrainConfig)}
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in settings and _is_given(context, name)
+    }
+    if "style_layers" in given:
+        given["style_layers"] = tuple(given["style_layers"].replace(" ", "").split(","))
+    return given
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _report_training(reporter: Reporter, event: "Step | Notice") -> None:
+    from stylecli.train import Notice
+
+    if isinstance(event, Notice):
+        reporter.say(event.text)
+        reporter.event(event="notice", text=event.text)
+        return
+    reporter.event(event="step", **asdict(event))
+    note = (
+        f"step {event.step}  content {event.losses['content']:,.0f}"
+        f"  style {event.losses['style']:,.0f}  {event.photos_per_second:.1f} photos/s"
+        f"  {duration(event.seconds_left)} left"
+    )
+    reporter.advance("training", event.progress, note)
+
+
+def _conclude_training(reporter: Reporter, result: "TrainResult", config: TrainConfig) -> None:
+    values = {**asdict(result), "path": str(result.path)}
+    reporter.event(event="finished" if result.finished else "stopped", **values)
+    done = f"{result.steps} steps in {duration(result.seconds)}"
+    if not result.finished:
+        output = f" --output {config.output}" if config.output else ""
+        reporter.say(f"stopped after {done}; nothing is lost")
+        reporter.say(f"go on with: stylecli train {config.style}{output} --resume")
+        raise typer.Exit(130)
+    name = result.path.stem if result.path.parent == Path("models") else result.path
+    reporter.say(f"{result.path}: {done}, objective {result.losses['total']:,.0f}")
+    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {name}")
+
+
+@app.command()
+@_command
+def stylize(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    device: Annotated[str, typer.Option(help=help_of(TrainConfig, "device"))] = "auto",
+    precision: Annotated[str, typer.Option(help=help_of(TrainConfig, "precision"))] = "auto",
+    quiet: Annotated[bool, _QUIET] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Stylize photos with a trained model; what is already there is skipped.
+
+    Exit codes: 0 all done, 1 some failed, 2 usage or set-up, 130 interrupted.
+    """
+    if len(paths) < 2:
+        raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite)
+    results: list[Result] = []
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable() as should_stop:
+        if todo.jobs:
+            require_writable(todo.jobs[0].target.parent)
+            results = _run_engine(reporter, todo, should_stop, (model, device, precision))
+    _conclude_stylizing(reporter, todo, results)
+
+
+def _run_engine(
+    reporter: Reporter, todo: Plan, should_stop: Callable[[], bool], choice: tuple[str, str, str]
+) -> "list[Result]":
+    from stylecli.engine import Stylizer  # imports torch: seconds
+
+    stylizer = Stylizer(*choice)
+    reporter.say(f"model {stylizer.info.name} on {stylizer.description}")
+    numbers = itertools.count(1)
+
+    def report(result: "Result") -> None:
+        done, of, name = next(numbers), len(todo.jobs), result.job.source.name
+        values = {"source": str(result.job.source), "target": str(result.job.target)}
+        reporter.event(**values, seconds=round(result.seconds, 3), error=result.error or None)
+        reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
+
+    return stylizer.run(todo.jobs, report, should_stop)
+
+
+def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]") -> None:
+    failed = [result for result in results if result.error]
+    for result in failed:
+        show_error(StyleCliError(result.error))
+    left = len(todo.jobs) - len(results)
+    counts = [f"{len(results) - len(failed)} stylized"]
+    counts += [f"{len(todo.skipped)} skipped (--overwrite to redo)"] if todo.skipped else []
+    counts += [f"{len(failed)} failed"] if failed else []
+    counts += [f"{left} left: run the same command to go on"] if left else []
+    reporter.say(", ".join(counts))
+    if left or failed:
+        raise typer.Exit(130 if left else 1)
+
+
+@app.command()
+@_command
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model's name or file, to see more.")] = None,
+) -> None:
+    """List the models that are bundled or found, or show what is in one file."""
+    from stylecli.core.checkpoints import find_model, list_models, read_info
+
+    if name is not None:
+        path = find_model(name)
+        _print_model(path, read_info(path))
+        return
+    table = Table("model", "generator", "norm", "width", "size", "file", box=None)
+    for path, info in list_models():
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        table.add_row(path.stem, info.arch, info.norm, str(info.width), size, str(path))
+    Console(soft_wrap=True).print(table)
+
+
+def _print_model(path: Path, info: "ModelInfo") -> None:
+    shown = {"file": path, "generator": info.arch, "norm": info.norm, "width": info.width}
+    shown |= {"output": info.output, "license": info.license or "not stated"}
+    shown |= {f"loss: {name}": f"{value:,.0f}" for name, value in info.losses.items()}
+    shown |= {key: value for key, value in info.training.items() if value not in (None, "")}
+    table = Table(box=None, show_header=False)
+    for key, value in shown.items():
+        table.add_row(key, escape(str(value)))
+    Console(soft_wrap=True).print(table)

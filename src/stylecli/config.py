@@ -1,0 +1,67 @@
+"""What a command can be told, and the defaults: the command line reads both from here.
+
+No import of torch: ``stylecli --help`` shows these.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+DEFAULT_MODEL = "starry-night"
+
+
+def _option(default: Any, help_: str) -> Any:
+    return field(default=default, metadata={"help": help_})
+
+
+def help_of(config: type, name: str) -> str:
+    """What a field of a config class says of itself."""
+    return str(next(f.metadata["help"] for f in fields(config) if f.name == name))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training of one generator; each field says below what it is.
+
+    The loss follows Johnson et al. 2016 as in their released code: VGG-16, content at relu3_3,
+    style at relu1_2, relu2_2, relu3_3 and relu4_3, content : style of 1 : 5 for The Starry
+    Night, and balanced like it for every other painting.
+    """
+
+    style: Path = _option(None, "The painting: any image file.")
+    output: Path | None = _option(None, "The model file. [default: models/NAME.safetensors]")
+    content: Path | None = _option(
+        None, "Folder of training photos, nested or flat. [default: the 24 that are bundled]"
+    )
+    arch: str = _option("residual", "Generator: residual (Johnson 2016) or pyramid (Ulyanov 2016).")
+    norm: str = _option("in", "Norm: in (instance), bn (batch) or none.")
+    width: int | None = _option(
+        None, "Channels of the first layer; 32 is Johnson's. [default: residual 16, pyramid 8]"
+    )
+    steps: int | None = _option(None, "Train for this many batches, in place of --minutes.")
+    minutes: float | None = _option(
+        None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 2]"
+    )
+    batch_size: int = _option(4, "Photos in a batch. Batch norm needs 4: at 1 it is instance norm.")
+    size: int = _option(
+        256, "Side of the training crops, px; the first two thirds of a training run at half of it."
+    )
+    style_size: int = _option(384, "Short side of the painting, px: larger makes larger strokes.")
+    style_weight: float = _option(1.0, "More painting; 1 is balanced for each painting.")
+    content_weight: float = _option(1.0, "More photo.")
+    tv_weight: float = _option(0.2, "Total variation: smoother, the larger.")
+    lr: float = _option(2e-3, "Peak learning rate of Adam.")
+    content_layer: str = _option("relu3_3", "Layer of the loss network for the content loss.")
+    style_layers: tuple[str, ...] = _option(
+        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "Layers for the style loss, by commas."
+    )
+    loss_net: str = _option(
+        "vgg16",
+        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (downloaded), or a file.",
+    )
+    init: str | None = _option(None, "Start from this trained model: its name or file.")
+    seed: int = _option(0, "Seed of the initial weights, the order of photos, crops and flips.")
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
+    precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
+    preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
+    license: str = _option("", "A line stored in the model: who may do what with it.")

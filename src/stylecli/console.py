@@ -1,0 +1,105 @@
+"""What a person sees on stderr while a command runs, and what a machine reads on stdout."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from stylecli.errors import StyleCliError
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(error: StyleCliError) -> None:
+    """One line for what went wrong, one for what to do."""
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    if error.hint:
+        console.print(Text.assemble(("hint: ", "bold cyan"), error.hint))
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C (or SIGTERM) was pressed: time to stop in good order.
+
+    Pressed twice, it interrupts at once.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        console.print("stopping … (once more to stop at once)")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``1:05:09``, ``5:09`` or ``0:09``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Reporter:
+    """Says how a command gets on: a bar on a terminal, lines elsewhere, or JSON on stdout.
+
+    Args:
+        quiet: say nothing.
+        as_json: write events to stdout, a JSON object a line, and no bar.
+    """
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=quiet or as_json or not console.is_terminal,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._told = 0.0
+
+    def __enter__(self) -> "Reporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """A line for the person."""
+        if not self.quiet:
+            console.print(escape(text))
+
+    def event(self, **values: Any) -> None:
+        """A line for the machine."""
+        if self.as_json:
+            print(json.dumps(values), flush=True)
+
+    def advance(self, title: str, progress: float, note: str) -> None:
+        """Move the bar to a progress of 0 to 1; without a terminal, a line every tenth."""
+        if self._progress.disable:
+            if progress - self._told >= 0.1 and not self.as_json:
+                self._told = progress
+                self.say(f"{title} {progress:4.0%}  {note}")
+            return
+        if self._task is None:
+            self._task = self._progress.add_task(title, total=1.0, note=note)
+        self._progress.update(self._task, completed=progress, note=note)

@@ -1,0 +1,1 @@
+"""Networks, losses and model files: knows nothing of the command line."""

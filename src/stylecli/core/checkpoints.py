@@ -1,0 +1,209 @@
+"""Model files: safetensors with JSON metadata, found by name or path. Nothing is unpickled."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from safetensors import SafetensorError, safe_open
+
+from stylecli.errors import StyleCliError, choose_from
+from stylecli.files.atomic import atomic_path
+
+if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
+    from torch import Tensor
+
+    from stylecli.core.generators import Generator
+
+FORMAT_VERSION = 1
+_KEY = "stylecli"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    Attributes:
+        name: what the user calls it.
+        arch: the generator's architecture, see :class:`stylecli.core.generators.GeneratorSpec`.
+        norm: its norm.
+        width: its width.
+        output: its output convention.
+        training: the training config and what came of it: steps, seconds, photos.
+        losses: name to mean over the last steps of training.
+        thumbnail: the painting as a small JPEG, base64.
+        license: who may do what with it.
+        format_version: of the file; a newer one than this program knows is refused.
+    """
+
+    name: str
+    arch: str
+    norm: str
+    width: int | None
+    output: str
+    training: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    thumbnail: str = ""
+    license: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def bundled_models() -> Path:
+    """The folder of models that ship with the program: in the package, or in a checkout of it."""
+    packaged = Path(__file__).parents[1] / "models"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "models"
+
+
+def model_folders() -> list[Path]:
+    """Where a name is looked for, first to last: here, the user's own, the bundled."""
+    return [Path("models"), platformdirs.user_data_path("stylecli") / "models", bundled_models()]
+
+
+def list_models() -> Iterator[tuple[Path, ModelInfo]]:
+    """Every model that a name finds, once; files that are no model are passed over."""
+    seen = set()
+    for folder in model_folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path.stem in seen:
+                continue
+            try:
+                info = read_info(path)
+            except StyleCliError:
+                continue
+            seen.add(path.stem)
+            yield path, info
+
+
+def find_model(name: str) -> Path:
+    """The file of a model, given its name or path.
+
+    Raises:
+        StyleCliError: there is none; the hint suggests the nearest name.
+    """
+    if name.endswith(SUFFIX) or "/" in name or "\\" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise StyleCliError(f"no model file {name}", hint="`stylecli models` lists what there is")
+    for folder in model_folders():
+        if (folder / f"{name}{SUFFIX}").is_file():
+            return folder / f"{name}{SUFFIX}"
+    names = [path.stem for path, _ in list_models()]
+    raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The JSON that this program wrote into a safetensors file.
+
+    Raises:
+        StyleCliError: the file cannot be read, is damaged, or was not written by this program.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    if text is None:
+        raise StyleCliError(
+            f"{path} is a safetensors file, but not one that stylecli wrote",
+            hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
+        )
+    try:
+        metadata = dict(json.loads(text))
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    version = metadata.get("format_version", 0)
+    if version > FORMAT_VERSION:
+        raise StyleCliError(
+            f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
+            hint="update stylecli",
+        )
+    return metadata
+
+
+def read_info(path: Path) -> ModelInfo:
+    """What a model file says of itself, without loading its weights.
+
+    Raises:
+        StyleCliError: the file is damaged or is no model.
+    """
+    metadata = read_metadata(path)
+    try:
+        return ModelInfo(**metadata)
+    except TypeError as error:
+        raise StyleCliError(
+            f"{path} was written by stylecli, but is no model",
+            hint="`stylecli models` lists what there is",
+        ) from error
+
+
+def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON metadata to one file, whole or not at all.
+
+    Raises:
+        StyleCliError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(plain, temporary, metadata={_KEY: json.dumps(metadata)})
+    except (OSError, SafetensorError) as error:
+        raise StyleCliError(
+            f"cannot write {path}: {error}", hint="check the folder's permissions and free space"
+        ) from error
+
+
+def load_tensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        StyleCliError: the file is missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
+    """Write a model file.
+
+    Raises:
+        StyleCliError: the folder cannot be written.
+    """
+    save_tensors(path, generator.state_dict(), asdict(info))
+
+
+def load_model(name: str) -> "tuple[Generator, ModelInfo]":
+    """The generator of a model, given its name or path, in eval mode on the CPU.
+
+    Raises:
+        StyleCliError: there is no such model, or its file is damaged or foreign.
+    """
+    from stylecli.core.generators import GeneratorSpec, build_generator
+
+    path = find_model(name)
+    info = read_info(path)
+    generator = build_generator(GeneratorSpec(info.arch, info.norm, info.width, info.output))
+    try:
+        generator.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        raise StyleCliError(
+            f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
+            hint="train it again, or get the file again",
+        ) from error
+    return generator.eval(), info
+
+
+def _damaged(path: Path, error: Exception) -> StyleCliError:
+    return StyleCliError(
+        f"{path} cannot be read as a model: {error}",
+        hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
+    )

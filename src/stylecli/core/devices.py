@@ -1,0 +1,66 @@
+"""Which device to compute on, and how precisely."""
+
+import torch
+
+from stylecli.errors import StyleCliError, choose_from
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the best there is: CUDA, then MPS, then the CPU.
+
+    Raises:
+        StyleCliError: a device asked for by name is not there. It never falls back silently.
+    """
+    if name == "auto":
+        return torch.device(_best())
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        known = ["auto", "cpu", "cuda", "cuda:0", "mps"]
+        raise StyleCliError(f"unknown device {name!r}", hint=choose_from(name, known)) from None
+    if not _is_there(device):
+        raise StyleCliError(
+            f"device {name} was asked for, but torch {torch.__version__} sees none here",
+            hint="use --device cpu or --device auto; for CUDA, check the driver and torch's build",
+        )
+    return device
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _is_there(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return bool(torch.backends.mps.is_available())
+    return device.type == "cpu"
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The number format for convolutions; ``auto`` is bfloat16 where the hardware has it.
+
+    Raises:
+        StyleCliError: there is no precision of that name.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+    if name not in PRECISIONS:
+        raise StyleCliError(
+            f"unknown precision {name!r}", hint=choose_from(name, ["auto", *PRECISIONS])
+        )
+    return PRECISIONS[name]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        known = getattr(torch.cpu, "get_capabilities", dict[str, object])()  # newer torch only
+        return any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

@@ -1,0 +1,209 @@
+"""The feed-forward generators: a photo in, the stylized photo out, in one pass."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylecli.core.norms import build_norm
+from stylecli.errors import StyleCliError, choose_from
+
+# The network sees photos centered on gray at about unit variance, and answers in units of
+# Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
+_GRAY = 0.5
+_INPUT_GAIN = 4.0
+_OUTPUT_GAIN = 150 / 255
+
+OUTPUTS = ("linear", "tanh")
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """All that is needed to build a generator.
+
+    Attributes:
+        arch: ``residual`` (Johnson et al. 2016) or ``pyramid`` (Ulyanov et al. 2016).
+        norm: a name of :data:`stylecli.core.norms.NORMS`.
+        width: channels of the first layer; None is the architecture's own (16 and 8).
+        output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
+            gradient: bright flat clouds turn to white blobs that training cannot remove.
+    """
+
+    arch: str = "residual"
+    norm: str = "in"
+    width: int | None = None
+    output: str = "linear"
+
+
+class Generator(nn.Module):
+    """What both generators share: conventions of range and size.
+
+    Attributes:
+        multiple: inner image sides are multiples of this.
+        smallest: inner image sides are at least this, so that every feature map can be
+            normalized and padded.
+    """
+
+    multiple: int
+    smallest: int
+
+    def __init__(self, output: str) -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise StyleCliError(f"unknown output {output!r}", hint=choose_from(output, OUTPUTS))
+        self.output = output
+
+    def layers(self, x: Tensor) -> Tensor:
+        """The network proper, on sides that are multiples of ``multiple``."""
+        raise NotImplementedError
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Stylize photos.
+
+        Args:
+            photos: (N, 3, H, W) RGB in [0, 1], any H and W.
+
+        Returns:
+            (N, 3, H, W) RGB around [0, 1]; values outside are to be clipped when saved.
+        """
+        height, width = photos.shape[-2:]
+        padded = _pad(photos, self._inner(height), self._inner(width))
+        z = self.layers((padded - _GRAY) * _INPUT_GAIN)[..., :height, :width]
+        z = z.float()  # the 8 bits of bfloat16 would show as bands in a sky
+        bounded = torch.tanh(z) if self.output == "tanh" else z
+        return _GRAY + _OUTPUT_GAIN * bounded
+
+    def _inner(self, side: int) -> int:
+        return max(self.smallest, -(-side // self.multiple) * self.multiple)
+
+
+def _pad(x: Tensor, height: int, width: int) -> Tensor:
+    """Pad (N, C, H, W) at the bottom and right by reflection, or repetition if it is too small."""
+    down, right = height - x.shape[-2], width - x.shape[-1]
+    if not (down or right):
+        return x
+    can_reflect = down < x.shape[-2] and right < x.shape[-1]
+    return F.pad(x, (0, right, 0, down), mode="reflect" if can_reflect else "replicate")
+
+
+def _conv(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> nn.Sequential:
+    """Convolution and norm. A norm subtracts any bias again, so only ``none`` has one."""
+    conv = nn.Conv2d(
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding=kernel // 2,
+        padding_mode="reflect",
+        bias=norm == "none",
+    )
+    return nn.Sequential(conv, build_norm(norm, outputs))
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            _conv(channels, channels, 3, norm), nn.ReLU(), _conv(channels, channels, 3, norm)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)  # type: ignore[no-any-return]
+
+
+class ResidualGenerator(Generator):
+    """Johnson et al. 2016, supplement: ``c9s1-w, d2w, d4w, R4w x 5, u2w, uw, c9s1-3``.
+
+    Departs from the paper as its authors' released code and later practice do: reflection
+    padding everywhere, and nearest upsampling + convolution in place of transposed convolution
+    (no checkerboard).
+    """
+
+    multiple = 4
+    smallest = 8
+
+    def __init__(self, norm: str = "in", width: int = 16, output: str = "linear") -> None:
+        super().__init__(output)
+        w = width
+        self.body = nn.Sequential(
+            *(_conv(3, w, 9, norm), nn.ReLU()),
+            *(_conv(w, 2 * w, 3, norm, stride=2), nn.ReLU()),
+            *(_conv(2 * w, 4 * w, 3, norm, stride=2), nn.ReLU()),
+            *(_ResidualBlock(4 * w, norm) for _ in range(5)),
+            *(nn.Upsample(scale_factor=2), _conv(4 * w, 2 * w, 3, norm), nn.ReLU()),
+            *(nn.Upsample(scale_factor=2), _conv(2 * w, w, 3, norm), nn.ReLU()),
+            nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect"),
+        )
+
+    def layers(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, H, W), H and W multiples of 4."""
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+class PyramidGenerator(Generator):
+    """Ulyanov et al. 2016 ("Texture Networks"), without its noise inputs.
+
+    Six scales of the photo, 1/32 to 1, each through its own three convolutions, joined from
+    the smallest up. Their 2017 code, with instance norm, uses no noise either.
+    """
+
+    multiple = 32
+    smallest = 64  # 2 x 2 at the smallest scale: one value alone has no variance
+    scales = (32, 16, 8, 4, 2, 1)
+
+    def __init__(self, norm: str = "in", width: int = 8, output: str = "linear") -> None:
+        super().__init__(output)
+        joined = [width * (i + 1) for i in range(len(self.scales))]
+        self.branches = nn.ModuleList(_three_convs(3, width, norm) for _ in self.scales)
+        # Both sides of a join are normalized first, or the larger would drown the other.
+        self.norms_below = nn.ModuleList(build_norm(norm, c) for c in joined[:-1])
+        self.norms_beside = nn.ModuleList(build_norm(norm, width) for _ in joined[:-1])
+        self.joins = nn.ModuleList(_three_convs(c, c, norm) for c in joined[1:])
+        self.to_rgb = nn.Conv2d(joined[-1], 3, 1)
+
+    def layers(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, H, W), H and W multiples of 32."""
+        beside = [
+            branch(F.avg_pool2d(x, scale) if scale > 1 else x)
+            for branch, scale in zip(self.branches, self.scales, strict=True)
+        ]
+        y = beside[0]  # (N, w, H/32, W/32)
+        for i, join in enumerate(self.joins):
+            up = self.norms_below[i](F.interpolate(y, scale_factor=2, mode="nearest"))
+            y = join(torch.cat([up, self.norms_beside[i](beside[i + 1])], dim=1))
+        return self.to_rgb(y)  # type: ignore[no-any-return]
+
+
+def _three_convs(inputs: int, outputs: int, norm: str) -> nn.Sequential:
+    def activation() -> nn.Module:
+        return nn.ReLU() if norm == "in" else nn.LeakyReLU(0.01)
+
+    return nn.Sequential(
+        *(_conv(inputs, outputs, 3, norm), activation()),
+        *(_conv(outputs, outputs, 3, norm), activation()),
+        *(_conv(outputs, outputs, 1, norm), activation()),
+    )
+
+
+ARCHS: dict[str, type[ResidualGenerator] | type[PyramidGenerator]] = {
+    "residual": ResidualGenerator,
+    "pyramid": PyramidGenerator,
+}
+
+
+def build_generator(spec: GeneratorSpec) -> Generator:
+    """The network that a spec describes, freshly initialized from torch's random state.
+
+    Raises:
+        StyleCliError: the spec names an unknown architecture, norm or output, or a bad width.
+    """
+    if spec.arch not in ARCHS:
+        raise StyleCliError(
+            f"unknown architecture {spec.arch!r}", hint=choose_from(spec.arch, ARCHS)
+        )
+    if spec.width is None:
+        return ARCHS[spec.arch](spec.norm, output=spec.output)
+    if not 1 <= spec.width <= 512:
+        raise StyleCliError(f"width {spec.width} is not from 1 to 512", hint="the default is good")
+    return ARCHS[spec.arch](spec.norm, spec.width, spec.output)

@@ -1,0 +1,188 @@
+"""The loss network: VGG's convolution base with named layers, and where its weights come from."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stylecli.core.checkpoints import bundled_models
+from stylecli.errors import StyleCliError, choose_from
+
+_CONV = re.compile(r"conv(\d)_(\d)\.weight")
+_RGB_MEAN_255 = (123.68, 116.779, 103.939)
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How RGB in [0, 1] becomes what the weights were trained on: ``(x - mean) / std``."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# The original Oxford weights (Simonyan and Zisserman 2014): 0..255 minus the mean color.
+OXFORD = Preprocessing(
+    (_RGB_MEAN_255[0] / 255, _RGB_MEAN_255[1] / 255, _RGB_MEAN_255[2] / 255), (1 / 255,) * 3
+)
+# Weights that torchvision trained itself.
+TORCHVISION = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+DOWNLOADS = {"vgg16-torchvision": OXFORD, "vgg19": TORCHVISION}
+
+
+class LossNetwork(nn.Module):
+    """A frozen VGG up to any of its named ReLU layers: ``relu1_1``, ``relu1_2``, ``relu2_1`` …
+
+    Args:
+        weights: ``convB_N.weight`` (out, in, 3, 3) and ``convB_N.bias`` (out,), for block B and
+            layer N. A 2 × 2 max pooling stands before each new block.
+        preprocessing: what the weights expect of an image.
+
+    Source: Simonyan and Zisserman, arXiv 1409.1556.
+    """
+
+    def __init__(self, weights: Weights, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        numbers = sorted(match.groups() for match in map(_CONV.fullmatch, weights) if match)
+        self.layer_names = tuple(f"relu{block}_{layer}" for block, layer in numbers)
+        self.mean: Tensor
+        self.std: Tensor
+        self.weight0: Tensor
+        self._opens_block = [layer == "1" and block != "1" for block, layer in numbers]
+        for i, (block, layer) in enumerate(numbers):
+            self.register_buffer(f"weight{i}", weights[f"conv{block}_{layer}.weight"])
+            self.register_buffer(f"bias{i}", weights[f"conv{block}_{layer}.bias"])
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> "LossNetwork":
+        """Convert once what never changes: the weights, to where and how they are used."""
+        for name, buffer in self.named_buffers():
+            if name in ("mean", "std"):  # 0..255 has more steps than bfloat16 can hold
+                setattr(self, name, buffer.to(device))
+            else:
+                layout = torch.channels_last if buffer.ndim == 4 else torch.preserve_format
+                setattr(self, name, buffer.to(device, dtype, memory_format=layout))
+        return self
+
+    def check_layers(self, names: tuple[str, ...]) -> None:
+        """Raise StyleCliError unless every name is a layer of this network."""
+        for name in names:
+            if name not in self.layer_names:
+                hint = choose_from(name, self.layer_names)
+                raise StyleCliError(f"the loss network has no layer {name!r}", hint=hint)
+
+    def forward(self, images: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Features of images, computed only as deep as the deepest name.
+
+        Args:
+            images: (N, 3, H, W) RGB in [0, 1].
+            names: the layers wanted.
+
+        Returns:
+            Name to (N, C, H / 2^b, W / 2^b) for a layer in block b + 1.
+        """
+        last = max(self.layer_names.index(name) for name in names)
+        x = ((images - self.mean) / self.std).to(self.weight0.dtype)
+        features = {}
+        for i, name in enumerate(self.layer_names[: last + 1]):
+            if self._opens_block[i]:
+                x = F.max_pool2d(x, 2)
+            weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
+            x = F.relu_(F.conv2d(x, weight, bias, padding=1))
+            if name in names:
+                features[name] = x
+        return features
+
+
+def load_loss_network(source: str = "vgg16") -> LossNetwork:
+    """The loss network of that name, or from that file, in float32.
+
+    Args:
+        source: ``vgg16``, bundled (Oxford's weights, rounded to float16); ``vgg16-torchvision``
+            or ``vgg19``, which torchvision downloads; or a ``.safetensors`` or ``.pth`` file
+            with keys ``convB_N.weight`` (as Oxford's) or ``features.N.weight`` (as torchvision).
+
+    Raises:
+        StyleCliError: an unknown name, no network to download with, or no such weights in a file.
+    """
+    if source == "vgg16":
+        return _from_file(bundled_models() / "vgg16_features.safetensors")
+    if source in DOWNLOADS:
+        return LossNetwork(_renamed(_download(source)), DOWNLOADS[source])
+    if not Path(source).suffix and not Path(source).exists():
+        known = choose_from(source, ["vgg16", *DOWNLOADS])
+        raise StyleCliError(f"unknown loss network {source!r}", hint=f"{known}, or a weights file")
+    return _from_file(Path(source))
+
+
+def _from_file(path: Path) -> LossNetwork:
+    raw = _read_weights(path)
+    if any(_CONV.fullmatch(key) for key in raw):
+        return LossNetwork(_as_float(raw), OXFORD)
+    if "features.0.weight" not in raw:
+        raise StyleCliError(
+            f"{path} holds no VGG weights: neither conv1_1.weight nor features.0.weight is in it",
+            hint="use --loss-net vgg16, which is bundled",
+        )
+    # torchvision marks its copy of Oxford's weights by a classifier of NaN.
+    classifier = raw.get("classifier.0.weight")
+    is_oxford = classifier is not None and bool(classifier.isnan().any())
+    return LossNetwork(_renamed(raw), OXFORD if is_oxford else TORCHVISION)
+
+
+def _read_weights(path: Path) -> Weights:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise StyleCliError(f"no loss network file {path}", hint="use --loss-net vgg16") from None
+    except (OSError, RuntimeError, UnpicklingError, SafetensorError, EOFError, KeyError) as error:
+        raise StyleCliError(
+            f"{path} is not a file of network weights ({type(error).__name__})",
+            hint="use --loss-net vgg16, which is bundled",
+        ) from error
+
+
+def _download(source: str) -> Weights:
+    from torchvision.models import VGG16_Weights, VGG19_Weights
+
+    weights = {
+        "vgg16-torchvision": VGG16_Weights.IMAGENET1K_FEATURES,
+        "vgg19": VGG19_Weights.IMAGENET1K_V1,
+    }[source]
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise StyleCliError(
+            f"the weights of {source} could not be downloaded from {weights.url} ({error})",
+            hint="fetch that file elsewhere and pass --loss-net FILE, or use the bundled vgg16",
+        ) from None
+
+
+def _renamed(raw: Weights) -> Weights:
+    """``features.N`` to ``convB_N``: convolutions lie 3 apart across a pooling."""
+    pattern = re.compile(r"features\.(\d+)\.weight")
+    indices = sorted(int(match[1]) for match in map(pattern.fullmatch, raw) if match)
+    named: Weights = {}
+    block, layer, previous = 1, 0, -2
+    for index in indices:
+        block, layer = (block + 1, 1) if index - previous > 2 else (block, layer + 1)
+        previous = index
+        named[f"conv{block}_{layer}.weight"] = raw[f"features.{index}.weight"]
+        named[f"conv{block}_{layer}.bias"] = raw[f"features.{index}.bias"]
+    return _as_float(named)
+
+
+def _as_float(weights: Weights) -> Weights:
+    return {name: tensor.float() for name, tensor in weights.items() if name.startswith("conv")}

@@ -1,0 +1,1 @@
+"""Photos and folders on disk: knows nothing of networks."""

@@ -1,0 +1,191 @@
+"""One image in, one image out: the only place that opens or writes pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path
+
+READABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+_WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
+_WRITABLE |= {".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"}
+_NO_ALPHA = frozenset({"JPEG", "BMP", "GIF"})
+_ORIENTATION = 0x0112
+
+_KEEPS_EXIF = frozenset({"JPEG", "PNG", "WEBP"})  # a TIFF's own tags describe its pixels
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_GRAY = 128
+
+Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+
+
+class ImageError(StyleCliError):
+    """An image that cannot be read or written: its run goes on with the next one."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, upright, in sRGB.
+
+    Attributes:
+        rgb: (H, W, 3), 0..255.
+        alpha: (H, W), 0..255, or None for an opaque image. Transparent pixels of ``rgb`` are
+            mixed with gray, so that hidden colors do not enter an image's statistics.
+        exif: to be saved with the result; its orientation is already applied and reset.
+    """
+
+    rgb: Rgb
+    alpha: npt.NDArray[np.uint8] | None = None
+    exif: bytes = b""
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode an image as a person sees it: upright, in sRGB, its transparency apart.
+
+    Raises:
+        ImageError: the file cannot be opened, is no image, or is damaged.
+    """
+    with _opened(path) as image:
+        exif = image.getexif() if image.format in _KEEPS_EXIF else Image.Exif()
+        rgb, alpha = _split(ImageOps.exif_transpose(image))
+    exif.pop(_ORIENTATION, None)
+    return Picture(rgb, alpha, exif.tobytes() if exif else b"")
+
+
+def read_rgb(path: Path, short_side: int) -> Rgb:
+    """An image as (H, W, 3) in 0..255, scaled to a short side in px: for training.
+
+    Raises:
+        ImageError: as for :func:`read_picture`.
+    """
+    # A JPEG decodes straight to a half, quarter or eighth, much faster.
+    with _opened(path, draft_side=2 * short_side) as image:
+        rgb, _ = _split(ImageOps.exif_transpose(image))
+    return _resize(rgb, short_side)
+
+
+def read_short_side(path: Path) -> int:
+    """The short side in px, from the header alone.
+
+    Raises:
+        ImageError: as for :func:`read_picture`.
+    """
+    with _explained(path), Image.open(path) as image:
+        return min(image.size)
+
+
+def write_picture(path: Path, picture: Picture) -> None:
+    """Encode an image, whole or not at all, in the format of its suffix, as sRGB.
+
+    Transparency is kept where the format has it.
+
+    Raises:
+        ImageError: the suffix is unknown or the folder cannot be written.
+    """
+    format_ = format_for(path)
+    image = Image.fromarray(picture.rgb)
+    if picture.alpha is not None and format_ not in _NO_ALPHA:
+        image.putalpha(Image.fromarray(picture.alpha))
+    options: dict[str, Any] = {"icc_profile": _SRGB.tobytes()}
+    if format_ in ("JPEG", "WEBP"):
+        options["quality"] = 95
+    if format_ == "JPEG":
+        options["subsampling"] = 0
+    if picture.exif and format_ in _KEEPS_EXIF:
+        options["exif"] = picture.exif
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            image.save(temporary, format=format_, **options)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def format_for(path: Path) -> str:
+    """Pillow's name of the format that a suffix asks for.
+
+    Raises:
+        ImageError: nothing is written with that suffix.
+    """
+    if path.suffix.lower() not in _WRITABLE:
+        known = ", ".join(sorted(_WRITABLE))
+        raise ImageError(f"cannot write {path}: unknown suffix", hint=f"use one of {known}")
+    return _WRITABLE[path.suffix.lower()]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into one line for a person."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageError(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, not an image") from None
+    except PermissionError:
+        raise ImageError(f"no permission to read {path}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image that can be read") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path} has more pixels than is safe to open") from None
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on bad bytes
+        raise ImageError(f"{path} is damaged: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, draft_side: int | None = None) -> Iterator[Image.Image]:
+    with _explained(path), Image.open(path) as image:
+        if draft_side:
+            image.draft("RGB", (draft_side, draft_side))
+        image.load()
+        yield image
+
+
+def _split(image: Image.Image) -> tuple[Rgb, npt.NDArray[np.uint8] | None]:
+    """Any mode to sRGB (H, W, 3), and transparency (H, W) where there is any."""
+    if image.mode.startswith("I"):  # 16-bit gray, which convert("RGB") would clip to white
+        gray = np.asarray(image, dtype=np.float64) / 257
+        image = Image.fromarray(gray.clip(0, 255).round().astype(np.uint8))
+    if not image.has_transparency_data:
+        return np.asarray(_to_srgb(image)), None
+    rgba = image.convert("RGBA")
+    rgba.info.pop("transparency", None)
+    alpha = np.asarray(rgba.getchannel("A"))
+    opaque = rgba.convert("RGB")
+    opaque.info = image.info
+    ground = Image.new("RGB", image.size, (_GRAY,) * 3)
+    mixed = Image.composite(_to_srgb(opaque), ground, rgba.getchannel("A"))
+    return np.asarray(mixed), alpha
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if profile:
+        if image.mode not in ("RGB", "L", "CMYK"):
+            image = image.convert("RGB")
+        try:
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+            assert converted is not None
+            return converted
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a broken profile, or one for another mode: the plain conversion is left
+    return image.convert("RGB")
+
+
+def _resize(rgb: Rgb, short_side: int) -> Rgb:
+    height, width = rgb.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))

@@ -1,0 +1,119 @@
+"""Which file becomes which: planning only, no image is opened."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylecli.errors import StyleCliError
+from stylecli.files.images import READABLE
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to stylize: from where, to where."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        jobs: to be done.
+        skipped: already there, and not to be done again.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: tuple[Job, ...]
+
+
+def plan(inputs: Sequence[Path], out: Path, *, overwrite: bool = False) -> Plan:
+    """Plan a run: mirror each folder under ``out``; one file may go to one named file.
+
+    Args:
+        inputs: files and folders. In a folder, files that are no images by their suffix are
+            passed over, and so are hidden ones and what lies in ``out``.
+        out: a folder; or a file, if the only input is one and ``out`` has an image suffix.
+        overwrite: do again what is already there.
+
+    Raises:
+        StyleCliError: an input is missing or no image, there is nothing to do, two sources have
+            one target, or a source would be overwritten.
+    """
+    jobs = list(_pair(inputs, out))
+    if not jobs:
+        known = " ".join(sorted(READABLE))
+        raise StyleCliError(
+            f"no images in {', '.join(map(str, inputs))}", hint=f"images end in: {known}"
+        )
+    _refuse_collisions(jobs)
+    there = {job for job in jobs if not overwrite and job.target.exists()}
+    return Plan(
+        tuple(job for job in jobs if job not in there),
+        tuple(job for job in jobs if job in there),
+    )
+
+
+def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
+    for source in inputs:
+        if not source.exists():
+            raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
+    to_file = _is_image(out) and not out.is_dir()
+    if to_file and len(inputs) == 1 and inputs[0].is_file():
+        yield Job(_checked(inputs[0]), out)
+        return
+    if to_file or out.is_file():
+        raise StyleCliError(
+            f"the output {out} is a file, and the input is not one image",
+            hint="give a folder as the last argument",
+        )
+    for source in inputs:
+        if source.is_dir():
+            yield from (Job(p, out / p.relative_to(source)) for p in _scan(source, out))
+        else:
+            yield Job(_checked(source), out / source.name)
+
+
+def _scan(folder: Path, out: Path) -> Iterable[Path]:
+    inside = out.resolve()
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        is_output = inside != folder.resolve() and path.resolve().is_relative_to(inside)
+        if _is_image(path) and path.is_file() and not hidden and not is_output:
+            yield path
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE
+
+
+def _checked(path: Path) -> Path:
+    if not _is_image(path):
+        known = " ".join(sorted(READABLE))
+        raise StyleCliError(f"{path} is not an image by its name", hint=f"images end in: {known}")
+    return path
+
+
+def _refuse_collisions(jobs: Iterable[Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        target = job.target.resolve()
+        if target == job.source.resolve():
+            raise StyleCliError(
+                f"{job.source} would be overwritten by its own stylization",
+                hint="give another output folder",
+            )
+        if target in taken:
+            raise StyleCliError(
+                f"{taken[target]} and {job.source} would both become {job.target}",
+                hint="stylize them into two folders",
+            )
+        taken[target] = job.source
+    for job in jobs:
+        if job.source.resolve() in taken:
+            raise StyleCliError(
+                f"{job.source} is an input, and another input would become it",
+                hint="give another output folder",
+            )
