@@ -48,6 +48,7 @@ _SMALL_CROPS_UNTIL = 2 / 3  # of the training; a photo at half the side costs a 
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _CHECKPOINT_EVERY = 60  # seconds
+_EXPLOSION = 5  # times the usual loss
 _MAX_ROLLBACKS = 8
 _BALANCE_PHOTOS = 16
 # A resumed training may change these; anything else would make it another training.
@@ -258,7 +259,7 @@ class _Training:
         _check_numbers(config)
         self.painting = read_rgb(config.style, config.style_size)
         self.photos = ContentPhotos(config.content, config.seed)
-        self.generator, self.width = _initial_generator(config)
+        self.generator = _initial_generator(config)
         self.generator.to(self.device).train()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.lr)
         self.objective = self._objective()
@@ -310,7 +311,7 @@ class _Training:
         began = time.monotonic()
         terms = self._losses(to_tensor(photos, self.device))
         losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-        if not (math.isfinite(losses["total"]) and self._backward(terms["total"])):
+        if not (self._is_sound(losses["total"]) and self._backward(terms["total"])):
             self._roll_back()
             return
         if self.step % _SNAPSHOT_EVERY == 0:
@@ -330,6 +331,11 @@ class _Training:
             stylized = self.generator(photos)
         terms: dict[str, Tensor] = self.objective(stylized, self.objective.content_target(photos))
         return terms
+
+    def _is_sound(self, total: float) -> bool:
+        """Whether a loss is finite, and has not exploded: no training recovers from that."""
+        usual = np.mean([losses["total"] for losses in self.recent] or [math.inf])
+        return math.isfinite(total) and total < _EXPLOSION * float(usual)
 
     def _backward(self, total: Tensor) -> bool:
         """Compute gradients; tell whether they are finite."""
@@ -356,7 +362,7 @@ class _Training:
         self.step += 1  # the photos that broke it are not tried again
         self.report(
             Notice(
-                f"the loss at step {self.step} is not finite: back to the last good weights, "
+                f"the loss exploded at step {self.step}: back to the last good weights, "
                 f"learning rate halved to {self.config.lr * self.lr_factor:.2g}"
             )
         )
@@ -419,10 +425,7 @@ class _Training:
         }
         return ModelInfo(
             name=result.path.stem,
-            arch=config.arch,
-            norm=config.norm,
-            width=self.width,
-            output=self.generator.output,
+            **asdict(self.generator.spec),
             training=training,
             losses=result.losses,
             thumbnail=_thumbnail(self.painting),
@@ -501,11 +504,11 @@ def _check_numbers(config: TrainConfig) -> None:
         raise StyleCliError(f"--lr {config.lr} is not a positive number", hint="try 0.002")
 
 
-def _initial_generator(config: TrainConfig) -> tuple[Generator, int | None]:
+def _initial_generator(config: TrainConfig) -> Generator:
     """The network to train: a new one from the seed, or a trained one of the same kind."""
     if config.init is None:
         torch.manual_seed(config.seed)
-        return build_generator(GeneratorSpec(config.arch, config.norm, config.width)), config.width
+        return build_generator(GeneratorSpec(config.arch, config.norm, config.width))
     generator, info = load_model(config.init)
     asked = (config.arch, config.norm, config.width or info.width)
     if asked != (info.arch, info.norm, info.width):
@@ -514,7 +517,7 @@ def _initial_generator(config: TrainConfig) -> tuple[Generator, int | None]:
             f"asked for: {config.arch}, {config.norm}, width {config.width}",
             hint="pass the same --arch, --norm and --width, or leave --init out",
         )
-    return generator, info.width
+    return generator
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class ModelInfo:
     name: str
     arch: str
     norm: str
-    width: int | None
+    width: int
     output: str
     training: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
@@ -145,13 +145,14 @@ def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, A
     Raises:
         StyleCliError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            save_file(plain, temporary, metadata={_KEY: json.dumps(metadata)})
+            # Not save_file, which makes files that only their owner can read.
+            temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(metadata)}))
     except (OSError, SafetensorError) as error:
         raise StyleCliError(
             f"cannot write {path}: {error}", hint="check the folder's permissions and free space"

@@ -13,7 +13,10 @@ from stylecli.errors import StyleCliError, choose_from
 # Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
 _GRAY = 0.5
 _INPUT_GAIN = 4.0
-_OUTPUT_GAIN = 150 / 255
+_OUTPUT_RANGE = 150 / 255
+# A step of Adam moves a thousand weights of the last layer at once: undamped, the whole picture
+# jumps, and training is slow at best and diverges at worst.
+_LAST_LAYER_GAIN = 0.17
 
 OUTPUTS = ("linear", "tanh")
 
@@ -40,19 +43,23 @@ class Generator(nn.Module):
     """What both generators share: conventions of range and size.
 
     Attributes:
+        arch: its name in a :class:`GeneratorSpec`.
         multiple: inner image sides are multiples of this.
         smallest: inner image sides are at least this, so that every feature map can be
             normalized and padded.
     """
 
+    arch: str
     multiple: int
     smallest: int
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, norm: str, width: int, output: str) -> None:
         super().__init__()
         if output not in OUTPUTS:
             raise StyleCliError(f"unknown output {output!r}", hint=choose_from(output, OUTPUTS))
-        self.output = output
+        if not 1 <= width <= 512:
+            raise StyleCliError(f"width {width} is not from 1 to 512", hint="the default is good")
+        self.spec = GeneratorSpec(self.arch, norm, width, output)
 
     def layers(self, x: Tensor) -> Tensor:
         """The network proper, on sides that are multiples of ``multiple``."""
@@ -71,8 +78,8 @@ class Generator(nn.Module):
         padded = _pad(photos, self._inner(height), self._inner(width))
         z = self.layers((padded - _GRAY) * _INPUT_GAIN)[..., :height, :width]
         z = z.float()  # the 8 bits of bfloat16 would show as bands in a sky
-        bounded = torch.tanh(z) if self.output == "tanh" else z
-        return _GRAY + _OUTPUT_GAIN * bounded
+        z = _LAST_LAYER_GAIN * z
+        return _GRAY + _OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
 
     def _inner(self, side: int) -> int:
         return max(self.smallest, -(-side // self.multiple) * self.multiple)
@@ -120,11 +127,12 @@ class ResidualGenerator(Generator):
     (no checkerboard).
     """
 
+    arch = "residual"
     multiple = 4
     smallest = 8
 
     def __init__(self, norm: str = "in", width: int = 16, output: str = "linear") -> None:
-        super().__init__(output)
+        super().__init__(norm, width, output)
         w = width
         self.body = nn.Sequential(
             *(_conv(3, w, 9, norm), nn.ReLU()),
@@ -148,12 +156,13 @@ class PyramidGenerator(Generator):
     the smallest up. Their 2017 code, with instance norm, uses no noise either.
     """
 
+    arch = "pyramid"
     multiple = 32
     smallest = 64  # 2 x 2 at the smallest scale: one value alone has no variance
     scales = (32, 16, 8, 4, 2, 1)
 
     def __init__(self, norm: str = "in", width: int = 8, output: str = "linear") -> None:
-        super().__init__(output)
+        super().__init__(norm, width, output)
         joined = [width * (i + 1) for i in range(len(self.scales))]
         self.branches = nn.ModuleList(_three_convs(3, width, norm) for _ in self.scales)
         # Both sides of a join are normalized first, or the larger would drown the other.
@@ -202,8 +211,5 @@ def build_generator(spec: GeneratorSpec) -> Generator:
         raise StyleCliError(
             f"unknown architecture {spec.arch!r}", hint=choose_from(spec.arch, ARCHS)
         )
-    if spec.width is None:
-        return ARCHS[spec.arch](spec.norm, output=spec.output)
-    if not 1 <= spec.width <= 512:
-        raise StyleCliError(f"width {spec.width} is not from 1 to 512", hint="the default is good")
-    return ARCHS[spec.arch](spec.norm, spec.width, spec.output)
+    width = {} if spec.width is None else {"width": spec.width}
+    return ARCHS[spec.arch](spec.norm, output=spec.output, **width)

@@ -61,11 +61,13 @@ class Weights:
 
 
 class PerceptualObjective(nn.Module):
-    """Content loss + style loss + total variation of stylized images (Johnson et al. 2016, eq. 1-5).
+    """Content loss + style loss + total variation of stylized images.
 
     ``content``: mean squared difference of features at one layer from the photo's. ``style``:
     mean squared difference of Gram matrices from the painting's, summed over layers. Each term
     comes weighted, so that they add up to ``total``.
+
+    Source: Johnson et al. 2016, eq. 1 to 5.
 
     Args:
         network: the loss network.

@@ -1,0 +1,36 @@
+"""Small real inputs that tests share: bundled photos, and a painting made here."""
+
+import os
+from pathlib import Path
+
+# The networks here are tiny, and threads that wait for each other take longer than the work.
+# Before the first import of torch; the processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylecli.files.content import bundled_photos
+
+
+@pytest.fixture(scope="session")
+def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painting of our own: colored waves, 160 x 128."""
+    y, x = np.mgrid[:128, :160] / 12
+    waves = [np.sin(x + np.cos(y)), np.sin(y * 1.3 - x), np.cos(x * y / 9)]
+    rgb = ((np.stack(waves, -1) + 1) * 127).astype(np.uint8)
+    path = tmp_path_factory.mktemp("paintings") / "Waves & Lines.png"
+    Image.fromarray(rgb).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with three photos of three sizes, one of them in a folder below."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    names_and_sizes = [("one.jpg", (97, 65)), ("two.png", (64, 80)), ("below/three.JPG", (71, 71))]
+    for source, (name, size) in zip(bundled_photos(), names_and_sizes, strict=False):
+        Image.open(source).resize(size).save(folder / name)
+    return folder

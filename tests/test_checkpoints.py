@@ -1,0 +1,140 @@
+"""Model files: what is written is read again; anything else is one clear error."""
+
+import json
+import stat
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stylecli.core import checkpoints
+from stylecli.core.checkpoints import (
+    ModelInfo,
+    find_model,
+    list_models,
+    load_model,
+    read_info,
+    save_model,
+    save_tensors,
+)
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.errors import StyleCliError
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Only these folders are searched: here, the user's, the bundled."""
+    found = [tmp_path / name for name in ("here", "user", "bundled")]
+    monkeypatch.setattr(checkpoints, "model_folders", lambda: found)
+    return found
+
+
+def saved(path, arch="residual", norm="in", **more):
+    generator = build_generator(GeneratorSpec(arch, norm, 4)).eval()
+    info = ModelInfo(name=path.stem, arch=arch, norm=norm, width=4, output="linear", **more)
+    save_model(path, generator, info)
+    return generator
+
+
+@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("norm", ["in", "bn", "none"])
+def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
+    generator = saved(tmp_path / "m.safetensors", arch, norm, losses={"total": 1.5}, license="CC0")
+    loaded, info = load_model(str(tmp_path / "m.safetensors"))
+    photo = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(generator(photo), loaded(photo))
+    assert (info.arch, info.norm, info.width) == (arch, norm, 4)
+    assert (info.losses, info.license) == ({"total": 1.5}, "CC0")
+    assert not loaded.training
+
+
+def test_a_name_is_looked_for_here_then_at_the_users_then_bundled(folders):
+    here, user, bundled = folders
+    saved(bundled / "a.safetensors")
+    assert find_model("a") == bundled / "a.safetensors"
+    saved(user / "a.safetensors")
+    assert find_model("a") == user / "a.safetensors"
+    saved(here / "a.safetensors")
+    assert find_model("a") == here / "a.safetensors"
+    assert [path.parent.name for path, _ in list_models()] == ["here"]
+
+
+def test_a_missing_name_suggests_the_nearest(folders):
+    saved(folders[2] / "starry-night.safetensors")
+    with pytest.raises(StyleCliError, match="no model named 'stary-nigt'") as caught:
+        find_model("stary-nigt")
+    assert "did you mean starry-night?" in caught.value.hint
+
+
+def test_the_loss_network_and_broken_files_are_not_listed_as_models(folders):
+    folder = folders[0]
+    saved(folder / "good.safetensors")
+    save_file({"conv1_1.weight": torch.zeros(2)}, folder / "foreign.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"\x00" * 20)
+    assert [path.stem for path, _ in list_models()] == ["good"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path):
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+def other_weights(path):
+    info = {"name": "m", "arch": "pyramid", "norm": "in", "width": 4, "output": "linear"}
+    save_tensors(path, {"weight": torch.zeros(2)}, info)
+
+
+def from_the_future(path):
+    save_tensors(path, {"weight": torch.zeros(2)}, {"format_version": 99})
+
+
+def training_state(path):
+    save_tensors(path, {"weight": torch.zeros(2)}, {"step": 3, "config": {}})
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (cut, "cannot be read as a model"),
+        (lambda path: path.write_bytes(b""), "cannot be read as a model"),
+        (lambda path: path.write_text("PK pickle"), "cannot be read as a model"),
+        (foreign, "not one that stylecli wrote"),
+        (other_weights, "do not fit"),
+        (from_the_future, "format 99"),
+        (training_state, "is no model"),
+    ],
+)
+def test_a_bad_file_is_one_clear_error(tmp_path, damage, says):
+    path = tmp_path / "m.safetensors"
+    saved(path)
+    damage(path)
+    with pytest.raises(StyleCliError, match=says) as caught:
+        load_model(str(path))
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_metadata_is_plain_json_that_anyone_can_read(tmp_path):
+    path = tmp_path / "m.safetensors"
+    saved(path, training={"steps": 20})
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + length])
+    assert json.loads(header["__metadata__"]["stylecli"])["training"] == {"steps": 20}
+    assert read_info(path).training == {"steps": 20}
+
+
+def test_a_model_is_readable_by_others_like_any_file(tmp_path):
+    saved(tmp_path / "m.safetensors")
+    (tmp_path / "plain").touch()
+    modes = {stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("m.safetensors", "plain")}
+    assert len(modes) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StyleCliError, match="cannot write"):
+        saved(tmp_path / "file" / "m.safetensors")

@@ -1,0 +1,219 @@
+"""The commands as a user runs them: real processes, real files, exit codes, stderr."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from stylecli.cli import app
+from stylecli.core.checkpoints import ModelInfo, save_model
+from stylecli.core.generators import GeneratorSpec, build_generator
+
+QUICK = ["--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 2]
+
+
+@dataclass
+class Ran:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def stylecli(tmp_path, monkeypatch, capsys):
+    """The command, run in tmp_path and in this process: importing torch takes seconds."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, code: int = 0) -> Ran:
+        with pytest.raises(SystemExit) as ended:
+            app([str(argument) for argument in arguments])
+        ran = Ran(int(ended.value.code or 0), *capsys.readouterr())
+        assert ran.code == code, ran.stderr
+        return ran
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model in ./models, as a training leaves it."""
+    spec = GeneratorSpec("residual", "in", 4)
+    info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
+    save_model(tmp_path / "models" / "tiny.safetensors", build_generator(spec), info)
+    return tmp_path / "models" / "tiny.safetensors"
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["models"]])
+def test_help_imports_no_torch(tmp_path, command):
+    code = (
+        "import sys; from stylecli.cli import app\n"
+        f"app({[*command, '--help']!r}, standalone_mode=False)\n"
+        "assert 'typer' in sys.modules\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, painting, photos):
+    trained = stylecli("train", painting, "--steps", 3, *QUICK)
+    assert "models/waves-lines.safetensors" in trained.stderr
+    assert "stylecli stylize PHOTOS OUT --model waves-lines" in trained.stderr
+    assert trained.stdout == ""
+    stylecli("stylize", "photos", "out", "--model", "waves-lines")
+    for name in ("one.jpg", "two.png", "below/three.JPG"):
+        with (
+            Image.open(tmp_path / "photos" / name) as source,
+            Image.open(tmp_path / "out" / name) as out,
+        ):
+            assert out.size == source.size
+    listed = stylecli("models").stdout
+    assert "waves-lines" in listed
+    shown = stylecli("models", "waves-lines").stdout
+    assert "residual" in shown
+    assert "steps_done" in shown
+
+
+def test_a_second_run_skips_and_says_so(stylecli, tmp_path, photos, model):
+    stylecli("stylize", "photos", "out", "-m", "tiny")
+    before = (tmp_path / "out/one.jpg").stat().st_mtime_ns
+    again = stylecli("stylize", "photos", "out", "-m", "tiny")
+    assert "0 stylized, 3 skipped (--overwrite to redo)" in again.stderr
+    assert (tmp_path / "out/one.jpg").stat().st_mtime_ns == before
+
+
+def test_one_bad_photo_is_named_and_the_others_are_done(stylecli, tmp_path, photos, model):
+    (photos / "text.jpg").write_text("no image at all")
+    done = stylecli("stylize", "photos", "out", "-m", "tiny", "--json", code=1)
+    assert "photos/text.jpg is not an image that can be read" in done.stderr
+    assert "3 stylized, 1 failed" in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 4
+    assert [line["source"] for line in lines if line["error"]] == ["photos/text.jpg"]
+    written = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert written == {"one.jpg", "two.png", "three.JPG"}
+
+
+def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
+    done = stylecli("stylize", "photos", "out", "-m", "tiny", "-q")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "text.jpg"], "text.jpg is not an image that can be read"),
+        (["train", "missing.jpg"], "no such file: missing.jpg"),
+        (["train", "PAINTING", "--content", "empty"], "no photos in empty"),
+        (["train", "PAINTING", "--output", "/proc/models/x.safetensors"], "cannot write"),
+        (["train", "PAINTING", "--output", "model.pth"], "does not end in .safetensors"),
+        (["train", "PAINTING", "--resume"], "nothing to resume"),
+        (["train", "PAINTING", "--norm", "inn"], "did you mean in?"),
+        (["stylize", "photos", "out", "--model", "tony"], "did you mean tiny?"),
+        (["stylize", "photos", "out", "--model", "cut.safetensors"], "cannot be read as a model"),
+        (["stylize", "photos", "out", "--model", "text.safetensors"], "cannot be read as a model"),
+        (["stylize", "photos", "text.jpg"], "is a file"),
+        (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "cannot write to the folder"),
+        (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
+        (["stylize", "photos"], "only photos was given"),
+        (["stylize", "empty", "out"], "no images in empty"),
+        (["models", "tony"], "did you mean tiny?"),
+    ],
+)
+def test_bad_input_is_a_clear_line_and_exit_code_2(
+    stylecli, tmp_path, painting, photos, model, arguments, says
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no image at all")
+    (tmp_path / "text.safetensors").write_text("no model at all")
+    (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:-50])
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    arguments = [painting if a == "PAINTING" else a for a in arguments]
+    done = stylecli(*arguments, code=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+@pytest.mark.parametrize(
+    "command", [["train", "PAINTING"], ["stylize", "photos", "out", "-m", "tiny"]]
+)
+def test_cuda_asked_for_by_name_is_never_replaced_silently(
+    stylecli, tmp_path, painting, photos, model, command
+):
+    arguments = [painting if a == "PAINTING" else a for a in command]
+    done = stylecli(*arguments, "--device", "cuda", code=2)
+    assert "device cuda was asked for" in done.stderr
+    assert "--device cpu" in done.stderr
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stylecli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], count: int) -> None:
+    assert process.stdout is not None
+    for _ in range(count):
+        assert process.stdout.readline(), process.stderr and process.stderr.read()
+
+
+def test_ctrl_c_saves_and_resume_ends_like_an_uninterrupted_training(stylecli, tmp_path, painting):
+    run = ["train", painting, "--steps", 80, *QUICK, "--preview-every", 0]
+    stylecli(*run, "--output", "straight.safetensors")
+    interrupted = [*run, "--output", "halves.safetensors", "--json"]
+    process = start(*interrupted, cwd=tmp_path)
+    wait_for_line(process, 5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "nothing is lost" in said
+    assert not (tmp_path / "halves.safetensors").exists()
+    stylecli("train", painting, "--output", "halves.safetensors", "--resume")
+    halves, straight = (load_file(tmp_path / f"{n}.safetensors") for n in ("halves", "straight"))
+    assert halves.keys() == straight.keys()
+    assert all(torch.equal(halves[key], straight[key]) for key in straight)
+
+
+def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_rest(
+    stylecli, tmp_path, model
+):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(60):
+        Image.effect_noise((300, 200), 60).save(folder / f"{i:03}.jpg")
+    command = ["stylize", "many", "out", "-m", "tiny", "--json"]
+    process = start(*command, cwd=tmp_path)
+    wait_for_line(process, 3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "left: run the same command to go on" in said
+    done = list((tmp_path / "out").iterdir())
+    assert 3 <= len(done) < 60
+    for path in done:
+        Image.open(path).load()
+    stylecli(*command)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        p.name for p in folder.iterdir()
+    )
+
+
+def test_version(stylecli):
+    assert stylecli("--version").stdout.startswith("stylecli ")

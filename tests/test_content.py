@@ -1,0 +1,57 @@
+"""Training photos: a repeatable series, whatever else lies in the folder."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stylecli.errors import StyleCliError
+from stylecli.files.content import ContentPhotos
+
+
+def test_a_batch_follows_from_seed_and_number_alone(photos):
+    one, other = ContentPhotos(photos, 3), ContentPhotos(photos, 3)
+    straight = list(islice(one.batches(0, 4, lambda n: 64), 7))
+    later = list(islice(other.batches(5, 4, lambda n: 64), 2))
+    np.testing.assert_array_equal(straight[5:], later)
+    assert not np.array_equal(straight[0], ContentPhotos(photos, 4).batch(0, 4, 64))
+
+
+def test_crops_have_the_size_asked_for_each_batch(photos):
+    sizes = [
+        batch.shape for batch in islice(ContentPhotos(photos, 0).batches(0, 2, lambda n: 32 + n), 3)
+    ]
+    assert sizes == [(2, 32, 32, 3), (2, 33, 33, 3), (2, 34, 34, 3)]
+
+
+def test_every_photo_is_seen_once_before_any_is_seen_again(tmp_path):
+    for level in range(8):
+        Image.new("L", (70, 70), level * 30).save(tmp_path / f"{level}.png")
+    series = ContentPhotos(tmp_path, 1)
+    for epoch in range(3):
+        shades = sorted(series.batch(epoch, 8, 64)[:, 0, 0, 0].tolist())
+        assert shades == [level * 30 for level in range(8)]
+
+
+def test_bad_files_are_replaced_and_counted(photos):
+    (photos / "text.jpg").write_text("no image")
+    (photos / "empty.png").touch()
+    series = ContentPhotos(photos, 0)
+    assert series.batch(0, 20, 64).shape == (20, 64, 64, 3)
+    assert {path.name for path in series.bad} == {"text.jpg", "empty.png"}
+
+
+def test_only_bad_files_or_none_or_no_folder_is_an_error(tmp_path):
+    with pytest.raises(StyleCliError, match="no photos in"):
+        ContentPhotos(tmp_path, 0)
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(StyleCliError, match="none of the 1 content photos"):
+        ContentPhotos(tmp_path, 0).batch(0, 1, 64)
+    with pytest.raises(StyleCliError, match="no content folder"):
+        ContentPhotos(tmp_path / "missing", 0)
+
+
+def test_photos_smaller_than_the_crop_are_enlarged(tmp_path):
+    Image.new("RGB", (20, 30)).save(tmp_path / "small.png")
+    assert ContentPhotos(tmp_path, 0).batch(0, 1, 96).shape == (1, 96, 96, 3)

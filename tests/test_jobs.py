@@ -1,0 +1,103 @@
+"""Planning: every image one target, nothing lost, nothing overwritten."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylecli.errors import StyleCliError
+from stylecli.files.jobs import plan
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_tree_is_mirrored_and_what_is_no_image_or_hidden_is_left(tmp_path):
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    touch(
+        *(inputs / n for n in ("a.jpg", "b/a.JPG", "b/c/d.PnG", "notes.txt", ".h.jpg", ".g/x.png"))
+    )
+    targets = [job.target.relative_to(out).as_posix() for job in plan([inputs], out).jobs]
+    assert targets == ["a.jpg", "b/a.JPG", "b/c/d.PnG"]
+
+
+def test_an_output_folder_inside_the_input_is_not_stylized_again(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "out" / "a.jpg", tmp_path / "out" / "old.jpg")
+    planned = plan([tmp_path], tmp_path / "out", overwrite=True)
+    assert [job.source for job in planned.jobs] == [tmp_path / "a.jpg"]
+
+
+def test_what_is_there_is_skipped_unless_overwritten(tmp_path):
+    touch(tmp_path / "in/a.jpg", tmp_path / "in/b.jpg", tmp_path / "out/a.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert [job.source.name for job in planned.skipped] == ["a.jpg"]
+    assert [job.source.name for job in planned.jobs] == ["b.jpg"]
+    again = plan([tmp_path / "in"], tmp_path / "out", overwrite=True)
+    assert len(again.jobs) == 2
+    assert not again.skipped
+
+
+def test_one_file_goes_to_a_file_or_into_a_folder(tmp_path):
+    touch(tmp_path / "a.jpg")
+    assert plan([tmp_path / "a.jpg"], tmp_path / "b.png").jobs[0].target == tmp_path / "b.png"
+    assert plan([tmp_path / "a.jpg"], tmp_path / "b").jobs[0].target == tmp_path / "b" / "a.jpg"
+    (tmp_path / "odd.png").mkdir()
+    inside = plan([tmp_path / "a.jpg"], tmp_path / "odd.png").jobs[0].target
+    assert inside == tmp_path / "odd.png" / "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "says"),
+    [
+        (["in"], "in", "overwritten by its own"),
+        (["in/a.jpg"], "in/a.jpg", "overwritten by its own"),
+        (["in/a.jpg", "other/a.jpg"], "out", "would both become"),
+        (["in", "other"], "out", "would both become"),
+        (["other/a.jpg", "in/b.jpg"], "in", "is an input, and another"),
+        (["in"], "in/a.jpg", "is a file"),
+        (["in", "other"], "out.jpg", "is a file"),
+        (["in"], "notes.txt", "is a file"),
+        (["missing"], "out", "no such file or folder"),
+        (["empty"], "out", "no images in"),
+        (["notes.txt"], "out", "not an image by its name"),
+    ],
+)
+def test_a_bad_plan_is_refused_before_any_work(tmp_path, inputs, out, says):
+    touch(*(tmp_path / n for n in ("in/a.jpg", "in/b.jpg", "other/a.jpg", "notes.txt")))
+    (tmp_path / "empty").mkdir()
+    if inputs == ["other/a.jpg", "in/b.jpg"]:
+        (tmp_path / "in" / "b.jpg").rename(tmp_path / "b.jpg")
+        inputs = ["other/a.jpg", "in/a.jpg"]
+        says = "would both become|is an input|overwritten by its own"
+    with pytest.raises(StyleCliError, match=says):
+        plan([tmp_path / name for name in inputs], tmp_path / out)
+
+
+names = st.text("ab./", min_size=1, max_size=8).filter(
+    lambda n: not n.startswith("/") and "//" not in n and not n.endswith("/") and ".." not in n
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(names.map(lambda n: f"{n}.jpg"), max_size=12))
+def test_every_image_has_one_target_of_its_own(tmp_path_factory, tree):
+    root = tmp_path_factory.mktemp("tree")
+    (root / "in").mkdir()
+    for name in tree:
+        touch(root / "in" / name)
+    visible = {
+        p for p in (root / "in").rglob("*.jpg") if "/." not in str(p.relative_to(root / "in"))
+    }
+    visible = {p for p in visible if not str(p.relative_to(root / "in")).startswith(".")}
+    if not visible:
+        with pytest.raises(StyleCliError):
+            plan([root / "in"], root / "out")
+        return
+    planned = plan([root / "in"], root / "out")
+    assert {job.source for job in planned.jobs} == visible
+    assert len({job.target for job in planned.jobs}) == len(planned.jobs)
+    assert all(job.target.is_relative_to(root / "out") for job in planned.jobs)

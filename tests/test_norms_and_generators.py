@@ -1,0 +1,114 @@
+"""Norms against the paper's formula; generators by their contract, over sizes and norms."""
+
+import numpy as np
+import pytest
+import torch
+
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.norms import build_norm
+from stylecli.errors import StyleCliError
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb
+
+ARCHS = ["residual", "pyramid"]
+NORMS = ["in", "bn", "none"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_norm_is_the_papers_formula_in_training_and_at_test_time(training):
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 7, 9) * 4 + 2
+    layer = build_norm("in", 5).train(training)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(5))
+        layer.bias.copy_(torch.randn(5))
+    expected = np.empty(x.shape, np.float64)
+    for n in range(3):
+        for c in range(5):
+            plane = x[n, c].numpy().astype(np.float64)
+            normalized = (plane - plane.mean()) / np.sqrt(
+                ((plane - plane.mean()) ** 2).mean() + 1e-5
+            )
+            expected[n, c] = normalized * layer.weight[c].item() + layer.bias[c].item()
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-5)
+
+
+def test_batch_norm_uses_the_batch_in_training_and_running_statistics_at_test_time():
+    x = torch.randn(4, 2, 6, 6) * 3 + 1
+    layer = build_norm("bn", 2).train()
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    by_batch = (x - mean.view(1, 2, 1, 1)) / (var.view(1, 2, 1, 1) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), by_batch, atol=1e-5, rtol=1e-5)
+    running = (x - layer.running_mean.view(1, 2, 1, 1)) / (
+        layer.running_var.view(1, 2, 1, 1) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(layer.eval()(x), running, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 67), (31, 130), (5, 9), (1, 1)])
+def test_output_has_exactly_the_size_of_the_input(arch, norm, height, width):
+    generator = build_generator(GeneratorSpec(arch, norm, 4)).eval()
+    with torch.no_grad():
+        assert generator(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
+
+
+@pytest.mark.parametrize(
+    ("arch", "width", "millions"),
+    [("residual", 32, 1.68), ("residual", 16, 0.43), ("pyramid", 8, 0.117)],
+)
+def test_parameter_counts_are_the_papers(arch, width, millions):
+    generator = build_generator(GeneratorSpec(arch, "in", width))
+    count = sum(p.numel() for p in generator.parameters())
+    assert count / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_instance_norm_makes_a_result_independent_of_the_batch(arch):
+    torch.manual_seed(1)
+    photos = torch.rand(3, 3, 64, 64)
+    for norm, training, same in [("in", True, True), ("bn", True, False), ("bn", False, True)]:
+        generator = build_generator(GeneratorSpec(arch, norm, 4)).train(training)
+        alone, together = generator(photos[:1]), generator(photos)[:1]
+        assert torch.allclose(alone, together, atol=1e-4) == same
+
+
+def test_a_pale_photo_gives_the_same_picture_with_instance_norm_only():
+    # Without training this is algebra: the first norm removes an affine change of the photo.
+    torch.manual_seed(2)
+    rgb = read_rgb(bundled_photos()[0], 128)[:128, :128]
+    photo = torch.tensor(rgb).permute(2, 0, 1)[None] / 255
+    moved = {}
+    for norm in ("in", "bn", "none"):
+        generator = build_generator(GeneratorSpec("residual", norm, 8)).eval()
+        with torch.no_grad():
+            vivid, pale = generator(photo), generator(0.4 * photo + 0.5)
+        moved[norm] = float((vivid - pale).abs().mean() / vivid.std())
+    assert moved["in"] < 0.01
+    assert min(moved["bn"], moved["none"]) > 10 * moved["in"]
+
+
+def test_tanh_output_is_bounded_and_linear_is_not():
+    photo = torch.rand(1, 3, 32, 32)
+    for output, bounded in [("tanh", True), ("linear", False)]:
+        generator = build_generator(GeneratorSpec("residual", "in", 4, output)).eval()
+        with torch.no_grad():
+            generator.body[-1].weight.mul_(100)
+            reach = (generator(photo) - 0.5).abs().max()
+        assert (reach <= 150 / 255 + 1e-6) == bounded
+
+
+@pytest.mark.parametrize(
+    ("spec", "suggestion"),
+    [
+        (GeneratorSpec(arch="residuals"), "did you mean residual?"),
+        (GeneratorSpec(norm="bm"), "did you mean bn?"),
+        (GeneratorSpec(output="tan"), "did you mean tanh?"),
+        (GeneratorSpec(width=0), ""),
+    ],
+)
+def test_an_unknown_part_is_an_error_with_the_nearest_name(spec, suggestion):
+    with pytest.raises(StyleCliError) as caught:
+        build_generator(spec)
+    assert suggestion in caught.value.hint

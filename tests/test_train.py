@@ -1,0 +1,189 @@
+"""Training: it learns, it resumes bit for bit, it never loses or breaks a model."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylecli import train as training
+from stylecli.config import TrainConfig
+from stylecli.core.checkpoints import read_info
+from stylecli.errors import StyleCliError
+from stylecli.train import Notice, Step, TrainFiles, saved_config, train
+
+
+@pytest.fixture
+def config(painting, tmp_path) -> TrainConfig:
+    """A training that takes seconds: small crops, a narrow network, the bundled photos."""
+    return TrainConfig(
+        style=painting,
+        output=tmp_path / "m.safetensors",
+        steps=20,
+        size=64,
+        style_size=64,
+        width=4,
+        batch_size=2,
+        preview_every=0,
+    )
+
+
+def stop_after(steps):
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) >= steps
+
+
+@pytest.mark.parametrize(
+    ("arch", "norm"), [("residual", "in"), ("residual", "bn"), ("pyramid", "in")]
+)
+def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, norm):
+    config = replace(config, arch=arch, norm=norm)
+    straight = train(config)
+    halves = replace(config, output=tmp_path / "halves.safetensors")
+    stopped = train(halves, should_stop=stop_after(10))
+    assert (stopped.finished, stopped.steps) == (False, 10)
+    assert not halves.output.exists()
+    resumed = train(halves, resume=True)
+    assert (resumed.finished, resumed.steps) == (True, 20)
+    assert resumed.losses == straight.losses
+    weights, again = load_file(config.output), load_file(halves.output)
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
+    events = []
+    result = train(replace(config, steps=60, lr=0.01), events.append)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [event.step for event in steps] == list(range(1, 61))
+    assert steps[-1].losses["style"] < 0.5 * steps[0].losses["style"]
+    logged = [json.loads(line) for line in TrainFiles(config.output).log.read_text().splitlines()]
+    assert [line["step"] for line in logged] == [10, 20, 30, 40, 50, 60]
+    assert logged[-1]["style"] == steps[-1].losses["style"]
+    info = read_info(config.output)
+    assert info.losses == result.losses
+    assert (info.arch, info.norm, info.width) == ("residual", "in", 4)
+    assert info.training["steps_done"] == 60
+    assert TrainFiles(config.output).preview.is_file()
+
+
+def test_a_killed_training_leaves_a_log_that_a_resume_continues_without_repeats(config):
+    train(config, should_stop=stop_after(10))
+    files = TrainFiles(config.output)
+    with files.log.open("a") as log:  # what was logged after the last checkpoint
+        log.write(json.dumps({"step": 15}) + "\n")
+    train(config, resume=True)
+    assert [json.loads(x)["step"] for x in files.log.read_text().splitlines()] == [10, 20]
+    assert not files.checkpoint.exists()
+
+
+def test_a_model_or_an_unfinished_training_is_never_overwritten_unasked(config):
+    train(replace(config, steps=1))
+    before = config.output.read_bytes()
+    with pytest.raises(StyleCliError, match="exists"):
+        train(config)
+    assert config.output.read_bytes() == before
+    train(replace(config, steps=2), overwrite=True)
+    assert config.output.read_bytes() != before
+    config.output.unlink()
+    train(config, should_stop=stop_after(3))
+    with pytest.raises(StyleCliError, match="interrupted training") as caught:
+        train(config)
+    assert "--resume" in caught.value.hint
+
+
+def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
+    with pytest.raises(StyleCliError, match="nothing to resume"):
+        train(config, resume=True)
+    train(config, should_stop=stop_after(2))
+    with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.002"):
+        train(replace(config, batch_size=3, lr=1.0), resume=True)
+    with pytest.raises(StyleCliError, match="is not the painting"):
+        train(replace(config, style=training.bundled_photos()[0]), resume=True)
+    longer = saved_config(TrainFiles(config.output), {"steps": 4})
+    assert longer == replace(config, steps=4)
+    assert train(longer, resume=True).steps == 4
+
+
+def test_a_time_budget_is_kept(config):
+    result = train(replace(config, steps=None, minutes=0.05))
+    assert 3 <= result.seconds < 6
+    assert result.steps > 1
+
+
+def break_losses(monkeypatch, when):
+    """Make the loss not a number at some steps."""
+    sound = training._Training._losses
+
+    def losses(self, photos):
+        terms = sound(self, photos)
+        return {**terms, "total": terms["total"] * torch.nan} if when(self.step) else terms
+
+    monkeypatch.setattr(training._Training, "_losses", losses)
+
+
+def test_a_loss_that_is_not_finite_rolls_back_and_the_model_is_sound(config, monkeypatch):
+    break_losses(monkeypatch, lambda step: step in (5, 12))
+    events = []
+    train(config, events.append)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    rolled = [text for text in notices if "loss exploded" in text]
+    assert len(rolled) == 2
+    assert "learning rate halved to 0.001" in rolled[0]
+    assert all(tensor.isfinite().all() for tensor in load_file(config.output).values())
+
+
+def test_a_training_that_keeps_diverging_ends_in_an_error_and_writes_no_model(config, monkeypatch):
+    break_losses(monkeypatch, lambda step: step >= 3)
+    with pytest.raises(StyleCliError, match="diverged") as caught:
+        train(config)
+    assert caught.value.exit_code == 1
+    assert not config.output.exists()
+
+
+def test_init_starts_from_the_trained_weights_and_refuses_another_kind(config, tmp_path):
+    train(replace(config, steps=5))
+    warm = replace(
+        config, steps=1, lr=1e-9, init=str(config.output), output=tmp_path / "w.safetensors"
+    )
+    train(warm)
+    first, second = load_file(config.output), load_file(warm.output)
+    assert all(torch.allclose(first[key], second[key], atol=1e-6) for key in first)
+    with pytest.raises(StyleCliError, match="is residual, in, width 4"):
+        train(replace(warm, norm="bn"), overwrite=True)
+
+
+def test_the_name_comes_from_the_painting(painting):
+    files = TrainFiles.of(TrainConfig(style=painting))
+    assert files.model.as_posix() == "models/waves-lines.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps": 5, "minutes": 1.0}, "both --steps and --minutes"),
+        ({"steps": 0}, "cannot train for 0"),
+        ({"batch_size": 0}, "--batch-size 0 is too small"),
+        ({"size": 10}, "--size 10 is too small"),
+        ({"lr": -1.0}, "--lr -1.0"),
+        ({"norm": "batch"}, "unknown norm"),
+        ({"content_layer": "relu9_9"}, "no layer 'relu9_9'"),
+        ({"device": "gpu"}, "unknown device"),
+        ({"precision": "half"}, "unknown precision"),
+        ({"init": "no-such-model"}, "no model named"),
+        ({"loss_net": "resnet"}, "unknown loss network"),
+    ],
+)
+def test_a_bad_setting_is_an_error_before_anything_is_written(config, tmp_path, changes, says):
+    with pytest.raises(StyleCliError, match=says):
+        train(replace(config, **changes))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
+    rates = [training.learning_rate_factor(i / 100) for i in range(101)]
+    assert max(rates) > 0.95
+    assert rates[0] < 0.2
+    assert rates[-1] < 0.02
+    assert rates[10:] == sorted(rates[10:], reverse=True)
