@@ -202,7 +202,6 @@ def stylize(
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable() as should_stop:
         if todo.jobs:
-            require_writable(todo.jobs[0].target.parent)
             results = _run_engine(reporter, todo, should_stop, (model, device, precision))
     _conclude_stylizing(reporter, todo, results)
 
@@ -213,6 +212,7 @@ def _run_engine(
     from stylecli.engine import Stylizer  # imports torch: seconds
 
     stylizer = Stylizer(*choice)
+    require_writable(todo.jobs[0].target.parent)
     reporter.say(f"model {stylizer.info.name} on {stylizer.description}")
     numbers = itertools.count(1)
 

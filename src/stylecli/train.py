@@ -208,6 +208,7 @@ def train(
     files.check(resume=resume, overwrite=overwrite)
     require_writable(files.model.parent)
     training = _Training(config, files, report)
+    report(Notice(training.describe()))
     if resume:
         training.restore()
     else:
@@ -239,7 +240,16 @@ class _Clock:
         return min(1.0, done)
 
     def seconds_left(self, step: int, per_step: float) -> float:
-        return (self.steps - step) * per_step if self.steps else self.seconds - self.elapsed()
+        """An estimate from the seconds that the last step took."""
+        if not self.steps:
+            return self.seconds - self.elapsed()
+        large = self.steps - max(step, math.ceil(_SMALL_CROPS_UNTIL * self.steps))
+        small = self.steps - step - large
+        return per_step * (small + 4 * large if small else large)
+
+    def budget(self) -> str:
+        """How long it will take, in words."""
+        return f"{self.steps} steps" if self.steps else f"about {self.seconds / 60:.3g} minutes"
 
 
 def learning_rate_factor(progress: float) -> float:
@@ -264,9 +274,18 @@ class _Training:
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.lr)
         self.objective = self._objective()
         self.step = 0
+        self.seconds_per_step = 0.0
         self.lr_factor = 1.0
         self.rollbacks = 0
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
+
+    def describe(self) -> str:
+        """A line on what is about to happen."""
+        spec, dtype = self.generator.spec, str(self.dtype).removeprefix("torch.")
+        return (
+            f"training {self.files.model.stem}: {spec.arch}, norm {spec.norm}, width {spec.width}, "
+            f"on {len(self.photos.paths)} photos, {self.clock.budget()} on {self.device} ({dtype})"
+        )
 
     def _objective(self) -> PerceptualObjective:
         config = self.config
@@ -281,6 +300,7 @@ class _Training:
 
     def begin(self) -> None:
         """Prepare a training from its start."""
+        self.files.checkpoint.unlink(missing_ok=True)
         sample = self.photos.batch(0, _BALANCE_PHOTOS, self.config.size)
         self.objective.balance(to_tensor(sample, self.device))
         self.files.log.write_text("")
@@ -369,8 +389,10 @@ class _Training:
 
     def _tell(self, losses: dict[str, float], seconds: float) -> None:
         progress = self.clock.progress(self.step)
-        rate = self.config.batch_size / seconds
-        left = self.clock.seconds_left(self.step, seconds)
+        smooth = 0.9 if self.seconds_per_step else 0.0
+        self.seconds_per_step = smooth * self.seconds_per_step + (1 - smooth) * seconds
+        rate = self.config.batch_size / self.seconds_per_step
+        left = self.clock.seconds_left(self.step, self.seconds_per_step)
         self.report(Step(self.step, progress, losses, rate, max(0.0, left)))
         if self.step % _LOG_EVERY == 0:
             line = {"step": self.step, "seconds": round(self.clock.elapsed(), 2), **losses}

@@ -112,7 +112,9 @@ class _ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            _conv(channels, channels, 3, norm), nn.ReLU(), _conv(channels, channels, 3, norm)
+            _conv(channels, channels, 3, norm),
+            nn.ReLU(inplace=True),
+            _conv(channels, channels, 3, norm),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,12 +137,12 @@ class ResidualGenerator(Generator):
         super().__init__(norm, width, output)
         w = width
         self.body = nn.Sequential(
-            *(_conv(3, w, 9, norm), nn.ReLU()),
-            *(_conv(w, 2 * w, 3, norm, stride=2), nn.ReLU()),
-            *(_conv(2 * w, 4 * w, 3, norm, stride=2), nn.ReLU()),
+            *(_conv(3, w, 9, norm), nn.ReLU(inplace=True)),
+            *(_conv(w, 2 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
+            *(_conv(2 * w, 4 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
             *(_ResidualBlock(4 * w, norm) for _ in range(5)),
-            *(nn.Upsample(scale_factor=2), _conv(4 * w, 2 * w, 3, norm), nn.ReLU()),
-            *(nn.Upsample(scale_factor=2), _conv(2 * w, w, 3, norm), nn.ReLU()),
+            *(nn.Upsample(scale_factor=2), _conv(4 * w, 2 * w, 3, norm), nn.ReLU(inplace=True)),
+            *(nn.Upsample(scale_factor=2), _conv(2 * w, w, 3, norm), nn.ReLU(inplace=True)),
             nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect"),
         )
 
@@ -186,7 +188,7 @@ class PyramidGenerator(Generator):
 
 def _three_convs(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     def activation() -> nn.Module:
-        return nn.ReLU() if norm == "in" else nn.LeakyReLU(0.01)
+        return nn.ReLU(inplace=True) if norm == "in" else nn.LeakyReLU(0.01, inplace=True)
 
     return nn.Sequential(
         *(_conv(inputs, outputs, 3, norm), activation()),
