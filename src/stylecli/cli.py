@@ -21,6 +21,7 @@ from stylecli.console import Reporter, duration, show_error, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import Plan, plan
+from stylecli.training_files import TrainFiles, saved_config
 
 if TYPE_CHECKING:
     from stylecli.core.checkpoints import ModelInfo
@@ -120,7 +121,6 @@ def train(
 
     Ctrl-C saves the state; the same command with --resume goes on.
     """
-    from stylecli.train import TrainFiles, saved_config
     from stylecli.train import train as run_training  # imports torch: seconds
 
     given = _given(context)

@@ -3,13 +3,12 @@
 import base64
 import json
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +23,6 @@ from stylecli import __version__
 from stylecli.config import TrainConfig
 from stylecli.core.backends import Batch, TorchBackend, to_tensor
 from stylecli.core.checkpoints import (
-    SUFFIX,
     ModelInfo,
     load_model,
     load_tensors,
@@ -40,22 +38,15 @@ from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import Picture, Rgb, read_rgb, write_picture
+from stylecli.schedule import Schedule, learning_rate_factor
+from stylecli.training_files import TrainFiles, as_json, refuse_changes
 
-# Without --steps or --minutes.
-DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 2.0}
-
-_SMALL_CROPS_UNTIL = 2 / 3  # of the training; a photo at half the side costs a quarter
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _CHECKPOINT_EVERY = 60  # seconds
 _EXPLOSION = 5  # times the usual loss
 _MAX_ROLLBACKS = 8
 _BALANCE_PHOTOS = 16
-# A resumed training may change these; anything else would make it another training.
-_FREE_ON_RESUME = frozenset(
-    {"style", "output", "content", "steps", "minutes", "device", "precision", "preview_every"}
-    | {"license"}
-)
 
 
 @dataclass(frozen=True)
@@ -106,84 +97,6 @@ class TrainResult:
 Report = Callable[[Step | Notice], None]
 
 
-@dataclass(frozen=True)
-class TrainFiles:
-    """The model file of a training and what lies beside it."""
-
-    model: Path
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> "TrainFiles":
-        """Where a training writes: to its output, or to ``models/`` by the painting's name.
-
-        Raises:
-            StyleCliError: the output is not a ``.safetensors`` file.
-        """
-        if config.output is None:
-            name = re.sub(r"[^a-z0-9]+", "-", config.style.stem.lower()).strip("-") or "style"
-            return cls(Path("models") / f"{name}{SUFFIX}")
-        if config.output.suffix != SUFFIX:
-            raise StyleCliError(
-                f"the output {config.output} does not end in {SUFFIX}",
-                hint=f"use --output {config.output.with_suffix(SUFFIX)}",
-            )
-        return cls(config.output)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The state of an unfinished training."""
-        return self.model.with_suffix(f".checkpoint{SUFFIX}")
-
-    @property
-    def log(self) -> Path:
-        """The losses, a JSON object a line."""
-        return self.model.with_suffix(".jsonl")
-
-    @property
-    def preview(self) -> Path:
-        """Photos as the training now paints them."""
-        return self.model.with_suffix(".preview.png")
-
-    def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise StyleCliError rather than lose a model or the state of a training."""
-        if resume and not self.checkpoint.is_file():
-            raise StyleCliError(
-                f"nothing to resume: no {self.checkpoint}",
-                hint="that training is finished, or was never begun: leave --resume out",
-            )
-        if overwrite or resume:
-            return
-        if self.model.exists():
-            raise StyleCliError(
-                f"{self.model} exists",
-                hint="pass --overwrite to replace it, or --output to keep both",
-            )
-        if self.checkpoint.exists():
-            raise StyleCliError(
-                f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
-                hint="pass --resume to go on with it, or --overwrite to start again",
-            )
-
-
-def saved_config(files: TrainFiles, changes: dict[str, Any]) -> TrainConfig:
-    """The settings of the interrupted training whose checkpoint lies there, changed.
-
-    Steps given in place of minutes, or the other way round, replace them.
-
-    Raises:
-        StyleCliError: there is no checkpoint, or it is damaged.
-    """
-    files.check(resume=True, overwrite=False)
-    saved = read_metadata(files.checkpoint).get("config")
-    if saved is None:
-        raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
-    paths = {key: Path(saved[key]) for key in ("style", "output", "content") if saved[key]}
-    config = TrainConfig(**{**saved, **paths, "style_layers": tuple(saved["style_layers"])})
-    if "steps" in changes or "minutes" in changes:
-        config = replace(config, steps=None, minutes=None)
-    return replace(config, **changes)
-
-
 def train(
     config: TrainConfig,
     report: Report = lambda event: None,
@@ -217,47 +130,6 @@ def train(
     return training.suspend() if stopped else training.finish()
 
 
-class _Clock:
-    """Progress of a training from 0 to 1, by its steps or by its minutes."""
-
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        if config.steps is not None and config.minutes is not None:
-            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
-        budget = config.minutes if config.steps is None else config.steps
-        if budget is not None and budget <= 0:
-            raise StyleCliError(
-                f"cannot train for {budget} steps or minutes", hint="pass more than 0"
-            )
-        self.steps = config.steps
-        self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device.type])
-        self.started = time.monotonic()
-
-    def elapsed(self) -> float:
-        return time.monotonic() - self.started
-
-    def progress(self, step: int) -> float:
-        done = step / self.steps if self.steps else self.elapsed() / self.seconds
-        return min(1.0, done)
-
-    def seconds_left(self, step: int, per_step: float) -> float:
-        """An estimate from the seconds that the last step took."""
-        if not self.steps:
-            return self.seconds - self.elapsed()
-        large = self.steps - max(step, math.ceil(_SMALL_CROPS_UNTIL * self.steps))
-        small = self.steps - step - large
-        return per_step * (small + 4 * large if small else large)
-
-    def budget(self) -> str:
-        """How long it will take, in words."""
-        return f"{self.steps} steps" if self.steps else f"about {self.seconds / 60:.3g} minutes"
-
-
-def learning_rate_factor(progress: float) -> float:
-    """One cycle: up in the first twentieth, then down along a cosine to nearly nothing."""
-    warm = min(1.0, 0.1 + progress / 0.05)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
 class _Training:
     """A training under way: the network, its optimizer, and how far they are."""
 
@@ -265,7 +137,7 @@ class _Training:
         self.config, self.files, self.report = config, files, report
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
-        self.clock = _Clock(config, self.device)
+        self.schedule = Schedule(config, self.device.type)
         _check_numbers(config)
         self.painting = read_rgb(config.style, config.style_size)
         self.photos = ContentPhotos(config.content, config.seed)
@@ -284,7 +156,7 @@ class _Training:
         spec, dtype = self.generator.spec, str(self.dtype).removeprefix("torch.")
         return (
             f"training {self.files.model.stem}: {spec.arch}, norm {spec.norm}, width {spec.width}, "
-            f"on {len(self.photos.paths)} photos, {self.clock.budget()} on {self.device} ({dtype})"
+            f"on {len(self.photos.paths)} photos, {self.schedule} on {self.device} ({dtype})"
         )
 
     def _objective(self) -> PerceptualObjective:
@@ -310,10 +182,10 @@ class _Training:
         saved_at = time.monotonic()
         self._take_snapshot()
         with closing(
-            self.photos.batches(self.step, self.config.batch_size, self._crop_size)
+            self.photos.batches(self.step, self.config.batch_size, self.schedule.crop_size)
         ) as all_:
             for photos in all_:
-                if self.clock.progress(self.step) >= 1:
+                if self.schedule.progress(self.step) >= 1:
                     return False
                 self._train_on(photos)
                 if should_stop():
@@ -322,10 +194,6 @@ class _Training:
                     self.save_state()
                     saved_at = time.monotonic()
         raise AssertionError("the series of photos is endless")
-
-    def _crop_size(self, step: int) -> int:
-        size = self.config.size
-        return size // 2 if self.clock.progress(step) < _SMALL_CROPS_UNTIL else size
 
     def _train_on(self, photos: Batch) -> None:
         began = time.monotonic()
@@ -337,7 +205,9 @@ class _Training:
         if self.step % _SNAPSHOT_EVERY == 0:
             self._take_snapshot()
         rate = (
-            self.config.lr * self.lr_factor * learning_rate_factor(self.clock.progress(self.step))
+            self.config.lr
+            * self.lr_factor
+            * learning_rate_factor(self.schedule.progress(self.step))
         )
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
@@ -388,14 +258,14 @@ class _Training:
         )
 
     def _tell(self, losses: dict[str, float], seconds: float) -> None:
-        progress = self.clock.progress(self.step)
+        progress = self.schedule.progress(self.step)
         smooth = 0.9 if self.seconds_per_step else 0.0
         self.seconds_per_step = smooth * self.seconds_per_step + (1 - smooth) * seconds
         rate = self.config.batch_size / self.seconds_per_step
-        left = self.clock.seconds_left(self.step, self.seconds_per_step)
-        self.report(Step(self.step, progress, losses, rate, max(0.0, left)))
+        left = self.schedule.seconds_left(self.step, self.seconds_per_step)
+        self.report(Step(self.step, progress, losses, rate, left))
         if self.step % _LOG_EVERY == 0:
-            line = {"step": self.step, "seconds": round(self.clock.elapsed(), 2), **losses}
+            line = {"step": self.step, "seconds": round(self.schedule.elapsed(), 2), **losses}
             with self.files.log.open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if self.config.preview_every and self.step % self.config.preview_every == 0:
@@ -426,12 +296,12 @@ class _Training:
     def _result(self, *, finished: bool) -> TrainResult:
         names = self.recent[0] if self.recent else {}
         losses = {name: float(np.mean([one[name] for one in self.recent])) for name in names}
-        return TrainResult(self.files.model, finished, self.step, self.clock.elapsed(), losses)
+        return TrainResult(self.files.model, finished, self.step, self.schedule.elapsed(), losses)
 
     def _info(self, result: TrainResult) -> ModelInfo:
         config = self.config
         training = {
-            **_plain(config),
+            **as_json(config),
             "style": config.style.name,
             "content": config.content.name if config.content else "bundled",
             "output": None,
@@ -460,9 +330,9 @@ class _Training:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
         metadata = {
-            "config": _plain(self.config),
+            "config": as_json(self.config),
             "step": self.step,
-            "seconds": self.clock.elapsed(),
+            "seconds": self.schedule.elapsed(),
             "lr_factor": self.lr_factor,
             "style_scale": self.objective.style_scale,
             "style_sha": _digest(self.painting),
@@ -487,8 +357,8 @@ class _Training:
         self.step, self.lr_factor = saved["step"], saved["lr_factor"]
         self.objective.style_scale = saved["style_scale"]
         self.recent.extend(saved["recent"])
-        self.clock.started -= saved["seconds"]
-        self._cut_log()
+        self.schedule.add_elapsed(saved["seconds"])
+        self.files.cut_log(self.step)
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         if saved["style_sha"] != _digest(self.painting):
@@ -496,22 +366,9 @@ class _Training:
                 f"{self.config.style} is not the painting that this training began with",
                 hint="pass that one, or start again with --overwrite",
             )
-        now = _plain(self.config)
-        changed = [k for k in now if k not in _FREE_ON_RESUME and now[k] != saved["config"][k]]
-        if changed:
-            was = ", ".join(f"{key} {saved['config'][key]}" for key in changed)
-            raise StyleCliError(
-                f"a resumed training cannot change its settings; it began with {was}",
-                hint="leave those options out, or start again with --overwrite",
-            )
+        refuse_changes(self.config, saved["config"])
         if saved["photos_sha"] != self.photos.fingerprint():
             self.report(Notice("the content photos are not those that this training began with"))
-
-    def _cut_log(self) -> None:
-        """Drop what a killed run logged after its last checkpoint."""
-        lines = self.files.log.read_text().splitlines() if self.files.log.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-        self.files.log.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -540,12 +397,6 @@ def _initial_generator(config: TrainConfig) -> Generator:
             hint="pass the same --arch, --norm and --width, or leave --init out",
         )
     return generator
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """The config as JSON can hold it."""
-    values = {**asdict(config), "style_layers": list(config.style_layers)}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 def _digest(rgb: Rgb) -> str:

@@ -1,0 +1,72 @@
+"""How far a training is, and what follows from it: learning rate, crop size, time left."""
+
+import math
+import time
+
+from stylecli.config import TrainConfig
+from stylecli.errors import StyleCliError
+
+# Without --steps or --minutes.
+DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 2.0}
+
+_WARM_UP = 0.05
+_SMALL_CROPS_UNTIL = 2 / 3  # a photo at half the side costs a quarter
+
+
+class Schedule:
+    """Progress of a training from 0 to 1, by its steps or by its minutes.
+
+    Args:
+        config: tells steps or minutes.
+        device_type: ``cpu``, ``cuda`` or ``mps``: how long, if the config tells neither.
+
+    Raises:
+        StyleCliError: both are told, or one that is not positive.
+    """
+
+    def __init__(self, config: TrainConfig, device_type: str) -> None:
+        if config.steps is not None and config.minutes is not None:
+            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
+        for name, budget in (("steps", config.steps), ("minutes", config.minutes)):
+            if budget is not None and not (math.isfinite(budget) and budget > 0):
+                raise StyleCliError(
+                    f"--{name} {budget} is no time to train", hint="pass more than 0"
+                )
+        self.size = config.size
+        self.steps = config.steps
+        self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device_type])
+        self._started = time.monotonic()
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.steps else f"about {self.seconds / 60:.3g} minutes"
+
+    def elapsed(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return time.monotonic() - self._started
+
+    def add_elapsed(self, seconds: float) -> None:
+        """Count what was trained before a resume."""
+        self._started -= seconds
+
+    def progress(self, step: int) -> float:
+        """From 0 to 1, when ``step`` steps are done."""
+        done = step / self.steps if self.steps else self.elapsed() / self.seconds
+        return min(1.0, done)
+
+    def crop_size(self, step: int) -> int:
+        """Side of the training crops in px: small ones first, as they are cheap."""
+        return self.size // 2 if self.progress(step) < _SMALL_CROPS_UNTIL else self.size
+
+    def seconds_left(self, step: int, per_step: float) -> float:
+        """An estimate, given what a step has lately taken."""
+        if not self.steps:
+            return max(0.0, self.seconds - self.elapsed())
+        large = self.steps - max(step, math.ceil(_SMALL_CROPS_UNTIL * self.steps))
+        small = self.steps - step - large
+        return per_step * (small + 4 * large if small else large)
+
+
+def learning_rate_factor(progress: float) -> float:
+    """One cycle: up in the first twentieth, then down along a cosine to nearly nothing."""
+    warm = min(1.0, 0.1 + progress / _WARM_UP)
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))

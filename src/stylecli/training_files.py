@@ -1,0 +1,119 @@
+"""Where a training writes, and which of its settings a resume may change."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stylecli.config import TrainConfig
+from stylecli.core.checkpoints import SUFFIX, read_metadata
+from stylecli.errors import StyleCliError
+
+# A resumed training may change these; anything else would make it another training.
+_FREE_ON_RESUME = frozenset(
+    {"style", "output", "content", "steps", "minutes", "device", "precision", "preview_every"}
+    | {"license"}
+)
+
+
+@dataclass(frozen=True)
+class TrainFiles:
+    """The model file of a training and what lies beside it."""
+
+    model: Path
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "TrainFiles":
+        """Where a training writes: to its output, or to ``models/`` by the painting's name.
+
+        Raises:
+            StyleCliError: the output is not a ``.safetensors`` file.
+        """
+        if config.output is None:
+            name = re.sub(r"[^a-z0-9]+", "-", config.style.stem.lower()).strip("-") or "style"
+            return cls(Path("models") / f"{name}{SUFFIX}")
+        if config.output.suffix != SUFFIX:
+            raise StyleCliError(
+                f"the output {config.output} does not end in {SUFFIX}",
+                hint=f"use --output {config.output.with_suffix(SUFFIX)}",
+            )
+        return cls(config.output)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of an unfinished training."""
+        return self.model.with_suffix(f".checkpoint{SUFFIX}")
+
+    @property
+    def log(self) -> Path:
+        """The losses, a JSON object a line."""
+        return self.model.with_suffix(".jsonl")
+
+    @property
+    def preview(self) -> Path:
+        """Photos as the training now paints them."""
+        return self.model.with_suffix(".preview.png")
+
+    def cut_log(self, step: int) -> None:
+        """Drop what a killed training logged after its last checkpoint, at ``step``."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        self.log.write_text("".join(f"{line}\n" for line in kept))
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise StyleCliError rather than lose a model or the state of a training."""
+        if resume and not self.checkpoint.is_file():
+            raise StyleCliError(
+                f"nothing to resume: no {self.checkpoint}",
+                hint="that training is finished, or was never begun: leave --resume out",
+            )
+        if overwrite or resume:
+            return
+        if self.model.exists():
+            raise StyleCliError(
+                f"{self.model} exists",
+                hint="pass --overwrite to replace it, or --output to keep both",
+            )
+        if self.checkpoint.exists():
+            raise StyleCliError(
+                f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
+                hint="pass --resume to go on with it, or --overwrite to start again",
+            )
+
+
+def saved_config(files: TrainFiles, changes: dict[str, Any]) -> TrainConfig:
+    """The settings of the interrupted training whose checkpoint lies there, changed.
+
+    Steps given in place of minutes, or the other way round, replace them.
+
+    Raises:
+        StyleCliError: there is no checkpoint, or it is damaged.
+    """
+    files.check(resume=True, overwrite=False)
+    saved = read_metadata(files.checkpoint).get("config")
+    if saved is None:
+        raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
+    paths = {key: Path(saved[key]) for key in ("style", "output", "content") if saved[key]}
+    config = TrainConfig(**{**saved, **paths, "style_layers": tuple(saved["style_layers"])})
+    if "steps" in changes or "minutes" in changes:
+        config = replace(config, steps=None, minutes=None)
+    return replace(config, **changes)
+
+
+def as_json(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON can hold them."""
+    values = {**asdict(config), "style_layers": list(config.style_layers)}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+
+
+def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
+    """Raise StyleCliError if a resume would make another training of it."""
+    now = as_json(config)
+    changed = [key for key in now if key not in _FREE_ON_RESUME and now[key] != saved[key]]
+    if changed:
+        was = ", ".join(f"{key} {saved[key]}" for key in changed)
+        raise StyleCliError(
+            f"a resumed training cannot change its settings; it began with {was}",
+            hint="leave those options out, or start again with --overwrite",
+        )
