@@ -96,6 +96,15 @@ def training_state(path):
     save_tensors(path, {"weight": torch.zeros(2)}, {"step": 3, "config": {}})
 
 
+def odd_metadata(path):
+    save_file({"weight": torch.zeros(2)}, path, metadata={"stylecli": "[1, 2]"})
+
+
+def odd_types(path):
+    info = {"name": "m", "arch": [], "norm": "in", "width": "4", "output": "linear"}
+    save_tensors(path, {"weight": torch.zeros(2)}, info)
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -106,6 +115,8 @@ def training_state(path):
         (other_weights, "do not fit"),
         (from_the_future, "format 99"),
         (training_state, "is no model"),
+        (odd_metadata, "cannot be read as a model"),
+        (odd_types, "damaged description"),
     ],
 )
 def test_a_bad_file_is_one_clear_error(tmp_path, damage, says):

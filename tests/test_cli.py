@@ -17,7 +17,7 @@ from stylecli.cli import app
 from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import GeneratorSpec, build_generator
 
-QUICK = ["--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 2]
+QUICK = ["--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 2, "--device", "cpu"]
 
 
 @dataclass
@@ -90,6 +90,7 @@ def test_a_second_run_skips_and_says_so(stylecli, tmp_path, photos, model):
     before = (tmp_path / "out/one.jpg").stat().st_mtime_ns
     again = stylecli("stylize", "photos", "out", "-m", "tiny")
     assert "0 stylized, 3 skipped (--overwrite to redo)" in again.stderr
+    stylecli("stylize", "photos", "out", "-m", "tony", code=2)
     assert (tmp_path / "out/one.jpg").stat().st_mtime_ns == before
 
 
@@ -100,7 +101,8 @@ def test_one_bad_photo_is_named_and_the_others_are_done(stylecli, tmp_path, phot
     assert "3 stylized, 1 failed" in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 4
-    assert [line["source"] for line in lines if line["error"]] == ["photos/text.jpg"]
+    failed = [line["source"] for line in lines if line["status"] == "failed"]
+    assert failed == ["photos/text.jpg"]
     written = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert written == {"one.jpg", "two.png", "three.JPG"}
 

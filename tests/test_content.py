@@ -55,3 +55,16 @@ def test_only_bad_files_or_none_or_no_folder_is_an_error(tmp_path):
 def test_photos_smaller_than_the_crop_are_enlarged(tmp_path):
     Image.new("RGB", (20, 30)).save(tmp_path / "small.png")
     assert ContentPhotos(tmp_path, 0).batch(0, 1, 96).shape == (1, 96, 96, 3)
+
+
+def test_crops_vary_in_scale_place_and_direction(tmp_path):
+    across = np.linspace(0, 255, 300).astype(np.uint8)
+    Image.fromarray(np.tile(across, (200, 1))).save(tmp_path / "ramp.png")
+    series = ContentPhotos(tmp_path, 0)
+    crops = series.batch(0, 60, 64)[:, 0, :, 0].astype(float)  # the top row of each
+    slopes = (crops[:, -1] - crops[:, 0]) / 63
+    assert 15 < (slopes < 0).sum() < 45  # about half are flipped
+    steepness = np.abs(slopes)  # at a short side of 64..128 px, the ramp spans 96..192 px
+    assert steepness.min() < 1.5
+    assert steepness.max() > 2.3
+    assert crops[:, 0].std() > 20

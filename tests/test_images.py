@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from stylecli.files.images import (
     ImageError,
@@ -79,15 +79,48 @@ def test_a_palette_with_a_transparent_entry_has_alpha_too(tmp_path):
 
 
 def test_a_color_profile_is_applied(tmp_path):
-    lab = ImageCms.createProfile("LAB")
-    srgb = ImageCms.createProfile("sRGB")
-    gray_in_lab = ImageCms.profileToProfile(
-        Image.new("RGB", (4, 4), (180, 60, 30)), srgb, lab, outputMode="LAB"
-    )
-    profile = ImageCms.ImageCmsProfile(lab).tobytes()
-    gray_in_lab.save(tmp_path / "lab.tif", icc_profile=profile)
-    rgb = read_picture(tmp_path / "lab.tif").rgb
-    assert np.abs(rgb[0, 0].astype(int) - (180, 60, 30)).max() < 25
+    # sRGB with its red and blue primaries swapped: red in the file means blue.
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "swapped.png", icc_profile=swapped)
+    rgb = read_picture(tmp_path / "swapped.png").rgb.astype(int)
+    assert np.abs(rgb - LEFT_RED_RIGHT_BLUE[:, ::-1]).max() < 10
+
+
+def test_odd_or_too_much_exif_is_left_out_and_the_photo_kept(tmp_path):
+    odd, huge = Image.Exif(), Image.Exif()
+    odd[0x010F] = "A camera"
+    huge[0x010E] = "x" * 70_000
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "odd.png", exif=odd)
+    raw = (tmp_path / "odd.png").read_bytes()
+    assert b"A camera" in raw
+    # The same entry, declared as floats: what it holds is then no number.
+    typed = raw.replace(bytes.fromhex("010f0002"), bytes.fromhex("010f000b"))
+    typed = typed.replace(bytes.fromhex("0f010200"), bytes.fromhex("0f010b00"))
+    (tmp_path / "odd.png").write_bytes(typed)
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "huge.png", exif=huge)
+    ImageFile.LOAD_TRUNCATED_IMAGES, before = True, ImageFile.LOAD_TRUNCATED_IMAGES
+    try:  # the changed chunk's checksum is wrong, and only this reads on
+        pictures = [read_picture(tmp_path / name) for name in ("odd.png", "huge.png")]
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+    for picture in pictures:
+        np.testing.assert_array_equal(picture.rgb, LEFT_RED_RIGHT_BLUE)
+        write_picture(tmp_path / "saved.jpg", picture)
+    assert pictures[1].exif == b""
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    name = "n" * 250 + ".png"
+    write_picture(tmp_path / name, Picture(LEFT_RED_RIGHT_BLUE))
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_narrow_strip_is_refused_for_training_and_read_for_stylizing(tmp_path):
+    Image.new("RGB", (900, 3)).save(tmp_path / "strip.png")
+    with pytest.raises(ImageError, match="900 x 3: too narrow"):
+        read_rgb(tmp_path / "strip.png", 256)
+    assert read_picture(tmp_path / "strip.png").rgb.shape == (3, 900, 3)
 
 
 def test_a_broken_color_profile_is_passed_over(tmp_path):
@@ -149,7 +182,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 80))
+@given(st.integers(8, 60), st.integers(8, 60), st.integers(1, 80))
 def test_scaling_to_a_short_side(tmp_path_factory, height, width, short_side):
     path = tmp_path_factory.mktemp("scaling") / "x.png"
     Image.new("RGB", (width, height)).save(path)

@@ -98,6 +98,21 @@ def test_a_failed_download_says_what_to_pass_instead(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "state",
+    [
+        {"weight": torch.zeros(3)},
+        {"features.0.weight": torch.zeros(8, 3, 3, 3)},
+        {f"features.{i}.{k}": torch.zeros(8) for i in (0, 1) for k in ("weight", "bias")},
+        [torch.zeros(3)],
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, state):
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(StyleCliError, match=r"other\.pth"):
+        load_loss_network(str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize(
     ("content", "name"), [(b"", "empty.pth"), (b"not weights", "text.safetensors")]
 )
 def test_a_file_without_weights_is_one_clear_error(tmp_path, content, name):

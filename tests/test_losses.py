@@ -42,7 +42,7 @@ def test_terms_are_what_the_paper_says_and_add_up(network):
     )
     style_layers = ("relu1_2", "relu2_2")
     objective = PerceptualObjective(network, painting, "relu2_2", style_layers, Weights(2, 3, 0.5))
-    objective.style_scale = 7.0
+    objective.scales = {"style": 7.0, "tv": 2.0}
     terms = objective(stylized, objective.content_target(photos))
 
     ours = {k: v.double().numpy() for k, v in network(stylized, style_layers).items()}

@@ -5,6 +5,7 @@ torch is imported inside the commands that compute: ``--help`` answers at once.
 
 import functools
 import itertools
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL, TrainConfig, help_of
 from stylecli.console import Reporter, duration, show_error, stoppable
+from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
-from stylecli.files.jobs import Plan, plan
+from stylecli.files.jobs import Job, Plan, plan
 from stylecli.training_files import TrainFiles, saved_config
 
 if TYPE_CHECKING:
-    from stylecli.core.checkpoints import ModelInfo
     from stylecli.engine import Result
     from stylecli.train import Notice, Step, TrainResult
 
@@ -57,6 +58,9 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
         except StyleCliError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
+            show_error(StyleCliError(str(error)))
+            raise typer.Exit(2) from error
         except KeyboardInterrupt:
             show_error(StyleCliError("interrupted"))
             raise typer.Exit(130) from None
@@ -127,7 +131,7 @@ def train(
     config = TrainConfig(**given)
     if resume:
         config = saved_config(TrainFiles.of(config), given)
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable() as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
         result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)
     _conclude_training(reporter, result, config)
@@ -172,13 +176,14 @@ def _conclude_training(reporter: Reporter, result: "TrainResult", config: TrainC
     reporter.event(event="finished" if result.finished else "stopped", **values)
     done = f"{result.steps} steps in {duration(result.seconds)}"
     if not result.finished:
-        output = f" --output {config.output}" if config.output else ""
+        output = ["--output", str(config.output)] if config.output else []
+        again = shlex.join(["stylecli", "train", str(config.style), *output, "--resume"])
         reporter.say(f"stopped after {done}; nothing is lost")
-        reporter.say(f"go on with: stylecli train {config.style}{output} --resume")
+        reporter.say(f"go on with: {again}")
         raise typer.Exit(130)
-    name = result.path.stem if result.path.parent == Path("models") else result.path
+    name = result.path.stem if result.path.parent == Path("models") else str(result.path)
     reporter.say(f"{result.path}: {done}, objective {result.losses['total']:,.0f}")
-    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {name}")
+    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {shlex.quote(name)}")
 
 
 @app.command()
@@ -199,8 +204,11 @@ def stylize(
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite)
+    find_model(model)  # a wrong name is an error even if there is nothing to do
     results: list[Result] = []
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable() as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+        for job in todo.skipped:
+            _tell_of(reporter, job, "skipped")
         if todo.jobs:
             results = _run_engine(reporter, todo, should_stop, (model, device, precision))
     _conclude_stylizing(reporter, todo, results)
@@ -218,11 +226,16 @@ def _run_engine(
 
     def report(result: "Result") -> None:
         done, of, name = next(numbers), len(todo.jobs), result.job.source.name
-        values = {"source": str(result.job.source), "target": str(result.job.target)}
-        reporter.event(**values, seconds=round(result.seconds, 3), error=result.error or None)
+        status = "failed" if result.error else "done"
+        seconds = round(result.seconds, 3)
+        _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
         reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
 
     return stylizer.run(todo.jobs, report, should_stop)
+
+
+def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
+    reporter.event(status=status, source=str(job.source), target=str(job.target), **more)
 
 
 def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]") -> None:
@@ -245,8 +258,6 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model's name or file, to see more.")] = None,
 ) -> None:
     """List the models that are bundled or found, or show what is in one file."""
-    from stylecli.core.checkpoints import find_model, list_models, read_info
-
     if name is not None:
         path = find_model(name)
         _print_model(path, read_info(path))
@@ -254,16 +265,17 @@ def models(
     table = Table("model", "generator", "norm", "width", "size", "file", box=None)
     for path, info in list_models():
         size = f"{path.stat().st_size / 1e6:.1f} MB"
-        table.add_row(path.stem, info.arch, info.norm, str(info.width), size, str(path))
+        cells = (path.stem, info.arch, info.norm, str(info.width), size, str(path))
+        table.add_row(*map(Text, cells))
     Console(soft_wrap=True).print(table)
 
 
-def _print_model(path: Path, info: "ModelInfo") -> None:
+def _print_model(path: Path, info: ModelInfo) -> None:
     shown = {"file": path, "generator": info.arch, "norm": info.norm, "width": info.width}
     shown |= {"output": info.output, "license": info.license or "not stated"}
-    shown |= {f"loss: {name}": f"{value:,.0f}" for name, value in info.losses.items()}
+    shown |= {f"loss: {name}": value for name, value in info.losses.items()}
     shown |= {key: value for key, value in info.training.items() if value not in (None, "")}
     table = Table(box=None, show_header=False)
     for key, value in shown.items():
-        table.add_row(key, escape(str(value)))
+        table.add_row(Text(key), Text(f"{value:,.4g}" if isinstance(value, float) else str(value)))
     Console(soft_wrap=True).print(table)

@@ -3,9 +3,12 @@
 No import of torch: ``stylecli --help`` shows these.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from stylecli.errors import StyleCliError
 
 DEFAULT_MODEL = "starry-night"
 
@@ -65,3 +68,20 @@ class TrainConfig:
     precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
     preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
     license: str = _option("", "A line stored in the model: who may do what with it.")
+
+    def check(self) -> None:
+        """Raise StyleCliError if a number cannot be meant."""
+        least: dict[str, float] = {"batch_size": 1, "size": 64, "style_size": 64, "seed": 0}
+        least |= {
+            "preview_every": 0,
+            "style_weight": 0,
+            "content_weight": 0,
+            "tv_weight": 0,
+            "lr": 1e-12,
+        }
+        for name, value in least.items():
+            given = getattr(self, name)
+            if not (math.isfinite(given) and given >= value):
+                option = f"--{name.replace('_', '-')}"
+                hint = f"it is {'more than 0' if name == 'lr' else f'at least {value}'}"
+                raise StyleCliError(f"{option} {given} cannot be trained with", hint=hint)

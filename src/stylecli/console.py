@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
@@ -25,7 +24,7 @@ def show_error(error: StyleCliError) -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[Callable[[], bool]]:
+def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """A function that tells whether Ctrl-C (or SIGTERM) was pressed: time to stop in good order.
 
     Pressed twice, it interrupts at once.
@@ -37,7 +36,8 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        console.print("stopping … (once more to stop at once)")
+        if not quiet:
+            console.print("stopping … (once more to stop at once)")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -66,9 +66,9 @@ class Reporter:
         self.quiet = quiet
         self.as_json = as_json
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             disable=quiet or as_json or not console.is_terminal,
             transient=True,
@@ -86,7 +86,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self.quiet:
-            console.print(escape(text))
+            console.print(Text(text))
 
     def event(self, **values: Any) -> None:
         """A line for the machine."""

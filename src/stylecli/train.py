@@ -1,14 +1,13 @@
 """Training: a painting in, a model file out (Johnson et al. 2016, Ulyanov et al. 2017)."""
 
 import base64
-import json
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -47,6 +46,7 @@ _CHECKPOINT_EVERY = 60  # seconds
 _EXPLOSION = 5  # times the usual loss
 _MAX_ROLLBACKS = 8
 _BALANCE_PHOTOS = 16
+_PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class TrainResult:
 
 
 Report = Callable[[Step | Notice], None]
+_State = tuple[dict[str, Tensor], dict[str, Any]]  # of the generator and of the optimizer
 
 
 def train(
@@ -120,28 +121,43 @@ def train(
     files = TrainFiles.of(config)
     files.check(resume=resume, overwrite=overwrite)
     require_writable(files.model.parent)
-    training = _Training(config, files, report)
+    training = _Training(config, files, report, resume=resume)
     report(Notice(training.describe()))
-    if resume:
-        training.restore()
-    else:
-        training.begin()
-    stopped = training.run(should_stop)
+    try:
+        if resume:
+            training.restore()
+        else:
+            training.begin()
+        stopped = training.run(should_stop)
+    except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
+        reason = str(error).partition("\n")[0]
+        raise StyleCliError(
+            f"the training broke off at step {training.step}: {reason}",
+            hint="if memory ran out, start again with a lower --batch-size or --size",
+            exit_code=1,
+        ) from error
     return training.suspend() if stopped else training.finish()
 
 
 class _Training:
     """A training under way: the network, its optimizer, and how far they are."""
 
-    def __init__(self, config: TrainConfig, files: TrainFiles, report: Report) -> None:
+    def __init__(
+        self, config: TrainConfig, files: TrainFiles, report: Report, *, resume: bool
+    ) -> None:
+        config.check()
         self.config, self.files, self.report = config, files, report
+        self.saved = read_metadata(files.checkpoint) if resume else {}
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.schedule = Schedule(config, self.device.type)
-        _check_numbers(config)
         self.painting = read_rgb(config.style, config.style_size)
         self.photos = ContentPhotos(config.content, config.seed)
-        self.generator = _initial_generator(config)
+        self.generator = (
+            build_generator(GeneratorSpec(**self.saved["spec"]))
+            if resume
+            else _initial_generator(config)
+        )
         self.generator.to(self.device).train()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.lr)
         self.objective = self._objective()
@@ -150,6 +166,7 @@ class _Training:
         self.lr_factor = 1.0
         self.rollbacks = 0
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
+        self.told: set[str] = set()
 
     def describe(self) -> str:
         """A line on what is about to happen."""
@@ -172,20 +189,23 @@ class _Training:
 
     def begin(self) -> None:
         """Prepare a training from its start."""
-        self.files.checkpoint.unlink(missing_ok=True)
-        sample = self.photos.batch(0, _BALANCE_PHOTOS, self.config.size)
+        config = self.config
+        sample = self.photos.batch(0, max(_BALANCE_PHOTOS, config.batch_size), config.size)
         self.objective.balance(to_tensor(sample, self.device))
-        self.files.log.write_text("")
+        # Large crops come last: if they do not fit into memory, it shows now.
+        self._losses(to_tensor(sample[: config.batch_size], self.device))["total"].backward()  # type: ignore[no-untyped-call]
+        self._take_snapshot()
+        self.save_state()
+        self._aside(lambda: self.files.log.write_text(""))
 
     def run(self, should_stop: Callable[[], bool]) -> bool:
         """Train until the end, or until asked to stop; then return True."""
-        saved_at = time.monotonic()
-        self._take_snapshot()
+        saved_at = self.ended = time.monotonic()
         with closing(
             self.photos.batches(self.step, self.config.batch_size, self.schedule.crop_size)
         ) as all_:
             for photos in all_:
-                if self.schedule.progress(self.step) >= 1:
+                if self.recent and self.schedule.progress(self.step) >= 1:
                     return False
                 self._train_on(photos)
                 if should_stop():
@@ -196,7 +216,6 @@ class _Training:
         raise AssertionError("the series of photos is endless")
 
     def _train_on(self, photos: Batch) -> None:
-        began = time.monotonic()
         terms = self._losses(to_tensor(photos, self.device))
         losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
         if not (self._is_sound(losses["total"]) and self._backward(terms["total"])):
@@ -213,7 +232,7 @@ class _Training:
         self.optimizer.step()
         self.step += 1
         self.recent.append(losses)
-        self._tell(losses, time.monotonic() - began)
+        self._tell(losses)
 
     def _losses(self, photos: Tensor) -> dict[str, Tensor]:
         mixed = self.dtype != torch.float32
@@ -234,8 +253,16 @@ class _Training:
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
         return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
+    def _state(self) -> _State:
+        return self.generator.state_dict(), self.optimizer.state_dict()
+
+    def _load(self, state: _State) -> None:
+        weights, optimizer = deepcopy(state)  # Adam keeps and changes what it is given
+        self.generator.load_state_dict(weights)
+        self.optimizer.load_state_dict(optimizer)
+
     def _take_snapshot(self) -> None:
-        self.snapshot = deepcopy((self.generator.state_dict(), self.optimizer.state_dict()))
+        self.snapshot = deepcopy(self._state())
 
     def _roll_back(self) -> None:
         self.rollbacks += 1
@@ -245,9 +272,7 @@ class _Training:
                 hint=f"start again with --lr below {self.config.lr:g}, or --precision float32",
                 exit_code=1,
             )
-        weights, optimizer = deepcopy(self.snapshot)
-        self.generator.load_state_dict(weights)
-        self.optimizer.load_state_dict(optimizer)
+        self._load(self.snapshot)
         self.lr_factor /= 2
         self.step += 1  # the photos that broke it are not tried again
         self.report(
@@ -257,7 +282,8 @@ class _Training:
             )
         )
 
-    def _tell(self, losses: dict[str, float], seconds: float) -> None:
+    def _tell(self, losses: dict[str, float]) -> None:
+        seconds, self.ended = time.monotonic() - self.ended, time.monotonic()
         progress = self.schedule.progress(self.step)
         smooth = 0.9 if self.seconds_per_step else 0.0
         self.seconds_per_step = smooth * self.seconds_per_step + (1 - smooth) * seconds
@@ -266,14 +292,22 @@ class _Training:
         self.report(Step(self.step, progress, losses, rate, left))
         if self.step % _LOG_EVERY == 0:
             line = {"step": self.step, "seconds": round(self.schedule.elapsed(), 2), **losses}
-            with self.files.log.open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            self._aside(lambda: self.files.append_log(line))
         if self.config.preview_every and self.step % self.config.preview_every == 0:
-            self.write_preview()
+            self._aside(self.write_preview)
+
+    def _aside(self, write: Callable[[], object]) -> None:
+        """Write what is only for looking at; a training does not end because it cannot."""
+        try:
+            write()
+        except (OSError, StyleCliError) as error:
+            if str(error) not in self.told:
+                self.report(Notice(str(error)))
+            self.told.add(str(error))
 
     def write_preview(self) -> None:
         """Three bundled photos, and below each what the network now makes of it."""
-        photos = [_square(read_rgb(bundled_photos()[i], 256), 256) for i in (14, 15, 7)]
+        photos = [_square(read_rgb(bundled_photos()[i], 256), 256) for i in _PREVIEW_PHOTOS]
         stylized = TorchBackend(self.generator, self.device, self.dtype)(np.stack(photos))
         rows = [np.concatenate(list(row), axis=1) for row in (photos, stylized)]
         write_picture(self.files.preview, Picture(np.concatenate(rows)))
@@ -285,9 +319,9 @@ class _Training:
 
     def finish(self) -> TrainResult:
         """Write the model; the checkpoint is not needed any more."""
-        self.write_preview()
         result = self._result(finished=True)
         save_model(self.files.model, self.generator, self._info(result))
+        self._aside(self.write_preview)
         self.files.checkpoint.unlink(missing_ok=True)
         if self.photos.bad:
             self.report(Notice(f"{len(self.photos.bad)} content photos could not be read"))
@@ -309,7 +343,7 @@ class _Training:
             "photos_seen": result.steps * config.batch_size,
             "steps_done": result.steps,
             "seconds": round(result.seconds, 1),
-            "style_scale": self.objective.style_scale,
+            "scales": self.objective.scales,
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
             "stylecli": __version__,
@@ -326,61 +360,43 @@ class _Training:
 
     def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
-        tensors = {f"weights.{k}": v for k, v in self.generator.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
         metadata = {
-            "config": as_json(self.config),
+            "config": as_json(replace(self.config, width=self.generator.spec.width)),
+            "spec": asdict(self.generator.spec),
             "step": self.step,
             "seconds": self.schedule.elapsed(),
             "lr_factor": self.lr_factor,
-            "style_scale": self.objective.style_scale,
+            "rollbacks": self.rollbacks,
+            "scales": self.objective.scales,
             "style_sha": _digest(self.painting),
             "photos_sha": self.photos.fingerprint(),
             "recent": list(self.recent),
         }
+        tensors = _pack("now", self._state()) | _pack("snapshot", self.snapshot)
         save_tensors(self.files.checkpoint, tensors, metadata)
 
     def restore(self) -> None:
         """Take up the state that :meth:`save_state` wrote."""
-        saved = read_metadata(self.files.checkpoint)
-        self._check_same(saved)
+        self._check_same()
         tensors = load_tensors(self.files.checkpoint)
-        weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k[0] == "w"}
-        self.generator.load_state_dict(weights)
-        optimizer = self.optimizer.state_dict()
-        for key, value in tensors.items():
-            if key.startswith("adam."):
-                _, index, name = key.split(".")
-                optimizer["state"].setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(optimizer)
-        self.step, self.lr_factor = saved["step"], saved["lr_factor"]
-        self.objective.style_scale = saved["style_scale"]
-        self.recent.extend(saved["recent"])
-        self.schedule.add_elapsed(saved["seconds"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self._load(_unpack("now", tensors, groups))
+        self.snapshot = _unpack("snapshot", tensors, groups)
+        self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
+        self.rollbacks, self.objective.scales = self.saved["rollbacks"], self.saved["scales"]
+        self.recent.extend(self.saved["recent"])
+        self.schedule.add_elapsed(self.saved["seconds"])
         self.files.cut_log(self.step)
 
-    def _check_same(self, saved: dict[str, Any]) -> None:
-        if saved["style_sha"] != _digest(self.painting):
+    def _check_same(self) -> None:
+        if self.saved["style_sha"] != _digest(self.painting):
             raise StyleCliError(
                 f"{self.config.style} is not the painting that this training began with",
                 hint="pass that one, or start again with --overwrite",
             )
-        refuse_changes(self.config, saved["config"])
-        if saved["photos_sha"] != self.photos.fingerprint():
+        refuse_changes(self.config, self.saved["config"])
+        if self.saved["photos_sha"] != self.photos.fingerprint():
             self.report(Notice("the content photos are not those that this training began with"))
-
-
-def _check_numbers(config: TrainConfig) -> None:
-    least = {"batch_size": 1, "size": 64, "style_size": 64}
-    for name, value in least.items():
-        if getattr(config, name) < value:
-            option = name.replace("_", "-")
-            raise StyleCliError(
-                f"--{option} {getattr(config, name)} is too small", hint=f"it is at least {value}"
-            )
-    if not (math.isfinite(config.lr) and config.lr > 0):
-        raise StyleCliError(f"--lr {config.lr} is not a positive number", hint="try 0.002")
 
 
 def _initial_generator(config: TrainConfig) -> Generator:
@@ -397,6 +413,28 @@ def _initial_generator(config: TrainConfig) -> Generator:
             hint="pass the same --arch, --norm and --width, or leave --init out",
         )
     return generator
+
+
+def _pack(prefix: str, state: _State) -> dict[str, Tensor]:
+    """Weights and optimizer as named tensors."""
+    weights, optimizer = state
+    tensors = {f"{prefix}.weights.{name}": tensor for name, tensor in weights.items()}
+    for index, moments in optimizer["state"].items():
+        tensors |= {f"{prefix}.adam.{index}.{name}": value for name, value in moments.items()}
+    return tensors
+
+
+def _unpack(prefix: str, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> _State:
+    """What :func:`_pack` was given; ``groups`` are the optimizer's parameter groups."""
+    weights: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(f"{prefix}.weights."):
+            weights[key.removeprefix(f"{prefix}.weights.")] = tensor
+        elif key.startswith(f"{prefix}.adam."):
+            _, _, index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = tensor
+    return weights, {"state": moments, "param_groups": groups}
 
 
 def _digest(rgb: Rgb) -> str:

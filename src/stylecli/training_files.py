@@ -1,6 +1,7 @@
 """Where a training writes, and which of its settings a resume may change."""
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
 from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path
 
 # A resumed training may change these; anything else would make it another training.
 _FREE_ON_RESUME = frozenset(
     {"style", "output", "content", "steps", "minutes", "device", "precision", "preview_every"}
-    | {"license"}
+    | {"license", "init"}
 )
 
 
@@ -36,7 +38,7 @@ class TrainFiles:
         if config.output.suffix != SUFFIX:
             raise StyleCliError(
                 f"the output {config.output} does not end in {SUFFIX}",
-                hint=f"use --output {config.output.with_suffix(SUFFIX)}",
+                hint=f"for example: --output models/name{SUFFIX}",
             )
         return cls(config.output)
 
@@ -58,8 +60,14 @@ class TrainFiles:
     def cut_log(self, step: int) -> None:
         """Drop what a killed training logged after its last checkpoint, at ``step``."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self.log.write_text("".join(f"{line}\n" for line in kept))
+        kept = [line for line in lines if _step_of(line) <= step]
+        with atomic_path(self.log) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def append_log(self, line: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        with self.log.open("a") as log:
+            log.write(json.dumps(line) + "\n")
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise StyleCliError rather than lose a model or the state of a training."""
@@ -80,6 +88,13 @@ class TrainFiles:
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
             )
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):  # half a line, from a full disk
+        return math.inf
 
 
 def saved_config(files: TrainFiles, changes: dict[str, Any]) -> TrainConfig:
@@ -110,7 +125,8 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
 def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
     """Raise StyleCliError if a resume would make another training of it."""
     now = as_json(config)
-    changed = [key for key in now if key not in _FREE_ON_RESUME and now[key] != saved[key]]
+    told = [key for key in now if key not in _FREE_ON_RESUME and now[key] is not None]
+    changed = [key for key in told if now[key] != saved[key]]
     if changed:
         was = ", ".join(f"{key} {saved[key]}" for key in changed)
         raise StyleCliError(

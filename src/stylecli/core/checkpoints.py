@@ -51,6 +51,10 @@ class ModelInfo:
     format_version: int = FORMAT_VERSION
 
 
+_KINDS = {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
+_KINDS |= {"training": dict, "losses": dict}
+
+
 def bundled_models() -> Path:
     """The folder of models that ship with the program: in the package, or in a checkout of it."""
     packaged = Path(__file__).parents[1] / "models"
@@ -111,10 +115,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
             hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
         )
     try:
-        metadata = dict(json.loads(text))
-    except ValueError as error:
+        metadata: dict[str, Any] = dict(json.loads(text))
+        version = int(metadata.get("format_version", 0))
+    except (ValueError, TypeError) as error:
         raise _damaged(path, error) from error
-    version = metadata.get("format_version", 0)
     if version > FORMAT_VERSION:
         raise StyleCliError(
             f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
@@ -130,13 +134,17 @@ def read_info(path: Path) -> ModelInfo:
         StyleCliError: the file is damaged or is no model.
     """
     metadata = read_metadata(path)
+    hint = "`stylecli models` lists what there is"
     try:
-        return ModelInfo(**metadata)
+        info = ModelInfo(**metadata)
     except TypeError as error:
         raise StyleCliError(
-            f"{path} was written by stylecli, but is no model",
-            hint="`stylecli models` lists what there is",
+            f"{path} was written by stylecli, but is no model", hint=hint
         ) from error
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(info, name), kind):
+            raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
+    return info
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
@@ -165,10 +173,11 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
     Raises:
         StyleCliError: the file is missing or damaged.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return load_file(path)
+        # Not load_file, which maps the file: Windows then refuses to replace it.
+        return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 

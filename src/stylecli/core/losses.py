@@ -12,6 +12,8 @@ from stylecli.core.vgg import LossNetwork
 # Untouched photos stand in this relation to every painting: style term = this × content energy.
 # At 40, The Starry Night gets about Johnson's content : style of 1 : 5.
 _STYLE_TO_CONTENT = 40.0
+# The content energy of photos in Oxford's VGG-16, for which the weight of the TV term is meant.
+_USUAL_ENERGY = 2e5
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ class Weights:
 
     Attributes:
         content: factor of the content loss.
-        style: factor of the style loss, times the painting's own :attr:`style_scale`.
+        style: factor of the style loss.
         tv: factor of the total variation.
     """
 
@@ -77,7 +79,7 @@ class PerceptualObjective(nn.Module):
         weights: of the three terms.
 
     Attributes:
-        style_scale: what a style weight of 1 stands for; set by :meth:`balance`.
+        scales: what a style weight and a TV weight of 1 stand for; set by :meth:`balance`.
 
     Raises:
         StyleCliError: the network has no layer of a given name.
@@ -97,7 +99,7 @@ class PerceptualObjective(nn.Module):
         self.content_layer = content_layer
         self.style_layers = style_layers
         self.weights = weights or Weights()
-        self.style_scale = 1.0
+        self.scales = {"style": 1.0, "tv": 1.0}
         with torch.no_grad():
             features = network(painting, style_layers)
         self.target_grams = {name: gram_matrix(features[name]) for name in style_layers}
@@ -110,17 +112,21 @@ class PerceptualObjective(nn.Module):
 
     @torch.no_grad()
     def balance(self, photos: Tensor) -> None:
-        """Set :attr:`style_scale` so that every painting starts from the same balance.
+        """Set :attr:`scales` so that every painting and loss network starts from one balance.
 
         A style weight is not portable between paintings: their Gram matrices differ in size. So
         the style loss of untouched photos is put into a fixed ratio to their content energy.
+        That energy differs between loss networks, and total variation has to follow it.
 
         Args:
             photos: (N, 3, H, W) RGB in [0, 1]; more photos, steadier balance.
         """
         features = self.network(photos, (self.content_layer, *self.style_layers))
         energy = features[self.content_layer].float().square().mean()
-        self.style_scale = _STYLE_TO_CONTENT * float(energy / self._style_loss(features))
+        self.scales = {
+            "style": _STYLE_TO_CONTENT * float(energy / self._style_loss(features)),
+            "tv": float(energy) / _USUAL_ENERGY,
+        }
 
     def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
         """The weighted terms and their ``total``, each a scalar: a mean over the batch.
@@ -133,8 +139,8 @@ class PerceptualObjective(nn.Module):
         content_loss = F.mse_loss(features[self.content_layer].float(), content.float())
         terms = {
             "content": self.weights.content * content_loss,
-            "style": self.weights.style * self.style_scale * self._style_loss(features),
-            "tv": self.weights.tv * total_variation(stylized),
+            "style": self.weights.style * self.scales["style"] * self._style_loss(features),
+            "tv": self.weights.tv * self.scales["tv"] * total_variation(stylized),
         }
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 

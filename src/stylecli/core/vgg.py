@@ -127,27 +127,43 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
 
 def _from_file(path: Path) -> LossNetwork:
     raw = _read_weights(path)
-    if any(_CONV.fullmatch(key) for key in raw):
-        return LossNetwork(_as_float(raw), OXFORD)
-    if "features.0.weight" not in raw:
-        raise StyleCliError(
-            f"{path} holds no VGG weights: neither conv1_1.weight nor features.0.weight is in it",
-            hint="use --loss-net vgg16, which is bundled",
-        )
     # torchvision marks its copy of Oxford's weights by a classifier of NaN.
     classifier = raw.get("classifier.0.weight")
     is_oxford = classifier is not None and bool(classifier.isnan().any())
-    return LossNetwork(_renamed(raw), OXFORD if is_oxford else TORCHVISION)
+    if any(_CONV.fullmatch(key) for key in raw):
+        weights, preprocessing = _as_float(raw), OXFORD
+    else:
+        weights, preprocessing = _renamed(raw), OXFORD if is_oxford else TORCHVISION
+    convolutions = [key for key in weights if _CONV.fullmatch(key)]
+    is_vgg = convolutions and all(
+        weights[key].ndim == 4 and key.replace("weight", "bias") in weights for key in convolutions
+    )
+    if not is_vgg:
+        raise StyleCliError(
+            f"{path} holds no VGG: expected conv1_1.weight or features.0.weight and so on, "
+            "without batch norm",
+            hint="use --loss-net vgg16, which is bundled",
+        )
+    return LossNetwork(weights, preprocessing)
 
 
 def _read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
     except FileNotFoundError:
         raise StyleCliError(f"no loss network file {path}", hint="use --loss-net vgg16") from None
-    except (OSError, RuntimeError, UnpicklingError, SafetensorError, EOFError, KeyError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        UnpicklingError,
+        SafetensorError,
+        EOFError,
+        LookupError,
+        AttributeError,
+    ) as error:
         raise StyleCliError(
             f"{path} is not a file of network weights ({type(error).__name__})",
             hint="use --loss-net vgg16, which is bundled",
@@ -162,7 +178,7 @@ def _download(source: str) -> Weights:
         "vgg19": VGG19_Weights.IMAGENET1K_V1,
     }[source]
     try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
+        return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (URLError, OSError, RuntimeError) as error:
         raise StyleCliError(
             f"the weights of {source} could not be downloaded from {weights.url} ({error})",
@@ -179,8 +195,9 @@ def _renamed(raw: Weights) -> Weights:
     for index in indices:
         block, layer = (block + 1, 1) if index - previous > 2 else (block, layer + 1)
         previous = index
-        named[f"conv{block}_{layer}.weight"] = raw[f"features.{index}.weight"]
-        named[f"conv{block}_{layer}.bias"] = raw[f"features.{index}.bias"]
+        for kind in ("weight", "bias"):
+            if f"features.{index}.{kind}" in raw:
+                named[f"conv{block}_{layer}.{kind}"] = raw[f"features.{index}.{kind}"]
     return _as_float(named)
 
 

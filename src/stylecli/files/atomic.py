@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    # Short, or a long name would become too long; hidden, so that no scan takes it for a photo.
+    temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)

@@ -1,5 +1,6 @@
 """Training photos: which ones, in which order, cropped and flipped."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stylecli.errors import StyleCliError
-from stylecli.files.images import READABLE, ImageError, Rgb, read_rgb, read_short_side
+from stylecli.files.images import ImageError, Rgb, read_rgb, read_short_side
+from stylecli.files.jobs import scan_images
 
-_AHEAD = 4  # batches decoded before they are asked for
+_AHEAD = 8  # batches decoded before they are asked for
 
 
 def bundled_photos() -> list[Path]:
@@ -62,14 +64,16 @@ class ContentPhotos:
     def batches(
         self, start: int, batch_size: int, size_of: Callable[[int], int]
     ) -> Generator[npt.NDArray[np.uint8]]:
-        """Batches ``start``, ``start + 1`` … without end, decoded ahead in a thread.
+        """Batches ``start``, ``start + 1`` … without end, decoded ahead in threads.
 
         Args:
             start: number of the first batch.
             batch_size: photos in a batch.
             size_of: side of the crops in px, given the batch's number.
         """
-        pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="photos")
+        pool = ThreadPoolExecutor(
+            max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="photos"
+        )
         ahead: deque[Future[npt.NDArray[np.uint8]]] = deque()
         try:
             for number in count(start):
@@ -115,8 +119,7 @@ def _scan(folder: Path) -> list[Path]:
         raise StyleCliError(
             f"no content folder {folder}", hint="--content takes a folder of photos"
         )
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE)
-    paths = [path for path in paths if not path.name.startswith(".")]
+    paths = list(scan_images(folder))
     if not paths:
         raise StyleCliError(
             f"no photos in {folder}: expected files such as .jpg or .png, in it or below",

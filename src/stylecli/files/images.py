@@ -20,9 +20,11 @@ _WRITABLE |= {".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"}
 _NO_ALPHA = frozenset({"JPEG", "BMP", "GIF"})
 _ORIENTATION = 0x0112
 
-_KEEPS_EXIF = frozenset({"JPEG", "PNG", "WEBP"})  # a TIFF's own tags describe its pixels
+_KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP"})  # a TIFF's own tags describe its pixels
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _GRAY = 128
+_MAX_ASPECT = 8
+_MAX_EXIF_BYTES = 65_533  # a JPEG's segment holds no more
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 
@@ -57,21 +59,21 @@ def read_picture(path: Path) -> Picture:
         ImageError: the file cannot be opened, is no image, or is damaged.
     """
     with _opened(path) as image:
-        exif = image.getexif() if image.format in _KEEPS_EXIF else Image.Exif()
-        rgb, alpha = _split(ImageOps.exif_transpose(image))
-    exif.pop(_ORIENTATION, None)
-    return Picture(rgb, alpha, exif.tobytes() if exif else b"")
+        rgb, alpha = _split(_upright(image))
+        return Picture(rgb, alpha, _exif(image))
 
 
 def read_rgb(path: Path, short_side: int) -> Rgb:
     """An image as (H, W, 3) in 0..255, scaled to a short side in px: for training.
 
     Raises:
-        ImageError: as for :func:`read_picture`.
+        ImageError: as for :func:`read_picture`, or the image is a narrow strip.
     """
     # A JPEG decodes straight to a half, quarter or eighth, much faster.
     with _opened(path, draft_side=2 * short_side) as image:
-        rgb, _ = _split(ImageOps.exif_transpose(image))
+        if max(image.size) > _MAX_ASPECT * min(image.size):
+            raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
+        rgb, _ = _split(_upright(image))
     return _resize(rgb, short_side)
 
 
@@ -110,6 +112,8 @@ def write_picture(path: Path, picture: Picture) -> None:
             image.save(temporary, format=format_, **options)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:  # Pillow's encoders raise many kinds
+        raise ImageError(f"cannot write {path}: {error}") from error
 
 
 def format_for(path: Path) -> str:
@@ -139,7 +143,9 @@ def _explained(path: Path) -> Iterator[None]:
         raise ImageError(f"{path} is not an image that can be read") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} has more pixels than is safe to open") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on bad bytes
+    except StyleCliError:
+        raise
+    except Exception as error:  # on bad bytes, Pillow raises many kinds
         raise ImageError(f"{path} is damaged: {error}") from error
 
 
@@ -150,6 +156,26 @@ def _opened(path: Path, draft_side: int | None = None) -> Iterator[Image.Image]:
             image.draft("RGB", (draft_side, draft_side))
         image.load()
         yield image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF does not make the picture unreadable
+        return image
+
+
+def _exif(image: Image.Image) -> bytes:
+    """What is to be saved again, without the orientation; nothing if it is damaged."""
+    if image.format not in _KEEPS_EXIF:
+        return b""
+    try:
+        exif = image.getexif()
+        exif.pop(_ORIENTATION, None)
+        content = exif.tobytes() if exif else b""
+    except Exception:
+        return b""
+    return content if len(content) <= _MAX_EXIF_BYTES else b""
 
 
 def _split(image: Image.Image) -> tuple[Rgb, npt.NDArray[np.uint8] | None]:

@@ -1,11 +1,15 @@
 """Which file becomes which: planning only, no image is opened."""
 
+import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from stylecli.errors import StyleCliError
-from stylecli.files.images import READABLE
+from stylecli.files.images import READABLE, format_for
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,11 @@ def plan(inputs: Sequence[Path], out: Path, *, overwrite: bool = False) -> Plan:
 
 def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
     for source in inputs:
-        if not source.exists():
+        if not _exists(source):
             raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
-    to_file = _is_image(out) and not out.is_dir()
+    to_file = _looks_like_file(out) and not out.is_dir()
     if to_file and len(inputs) == 1 and inputs[0].is_file():
+        format_for(out)
         yield Job(_checked(inputs[0]), out)
         return
     if to_file or out.is_file():
@@ -77,12 +82,22 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
 
 
 def _scan(folder: Path, out: Path) -> Iterable[Path]:
-    inside = out.resolve()
+    root, inside = folder.resolve(), out.resolve()
+    if inside == root or not inside.is_relative_to(root):
+        return scan_images(folder)
+    return (path for path in scan_images(folder) if not path.resolve().is_relative_to(inside))
+
+
+def scan_images(folder: Path) -> Iterator[Path]:
+    """The files in a folder, or below, that are images by their suffix; hidden ones are not."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        is_output = inside != folder.resolve() and path.resolve().is_relative_to(inside)
-        if _is_image(path) and path.is_file() and not hidden and not is_output:
+        if _is_image(path) and not hidden and path.is_file():
             yield path
+
+
+def _looks_like_file(out: Path) -> bool:
+    return out.suffix.lower() in Image.registered_extensions()
 
 
 def _is_image(path: Path) -> bool:
@@ -96,11 +111,24 @@ def _checked(path: Path) -> Path:
     return path
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, or a folder that may not be entered
+        return False
+
+
+def _key(path: Path) -> str:
+    """Equal for two paths that name one file, by the rules of the platform's file systems."""
+    name = unicodedata.normalize("NFC", str(path.resolve()))
+    return name.casefold() if sys.platform in ("darwin", "win32") else str(path.resolve())
+
+
 def _refuse_collisions(jobs: Iterable[Job]) -> None:
-    taken: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
     for job in jobs:
-        target = job.target.resolve()
-        if target == job.source.resolve():
+        target = _key(job.target)
+        if target == _key(job.source):
             raise StyleCliError(
                 f"{job.source} would be overwritten by its own stylization",
                 hint="give another output folder",
@@ -112,7 +140,7 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
             )
         taken[target] = job.source
     for job in jobs:
-        if job.source.resolve() in taken:
+        if _key(job.source) in taken:
             raise StyleCliError(
                 f"{job.source} is an input, and another input would become it",
                 hint="give another output folder",

@@ -1,0 +1,37 @@
+"""Progress, learning rate, crop size, time left."""
+
+from pathlib import Path
+
+import pytest
+
+from stylecli.config import TrainConfig
+from stylecli.schedule import Schedule, learning_rate_factor
+
+
+def test_crops_are_small_for_two_thirds_and_then_large():
+    schedule = Schedule(TrainConfig(style=Path(), steps=30, size=256), "cpu")
+    assert [schedule.crop_size(step) for step in (0, 19, 20, 29)] == [128, 128, 256, 256]
+
+
+def test_time_left_counts_large_crops_as_four_small_ones():
+    schedule = Schedule(TrainConfig(style=Path(), steps=30), "cpu")
+    assert schedule.seconds_left(10, 1.0) == pytest.approx(10 + 4 * 10)
+    assert schedule.seconds_left(25, 4.0) == pytest.approx(5 * 4)
+    assert schedule.seconds_left(30, 4.0) == 0
+
+
+def test_minutes_are_counted_across_a_resume():
+    schedule = Schedule(TrainConfig(style=Path(), minutes=2), "cpu")
+    schedule.add_elapsed(90)
+    assert schedule.progress(0) == pytest.approx(0.75, abs=0.01)
+    schedule.add_elapsed(60)
+    assert schedule.progress(0) == 1
+    assert schedule.seconds_left(0, 1.0) == 0
+
+
+def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
+    rates = [learning_rate_factor(i / 100) for i in range(101)]
+    assert max(rates) > 0.95
+    assert rates[0] < 0.2
+    assert rates[-1] < 0.02
+    assert rates[10:] == sorted(rates[10:], reverse=True)
