@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +37,16 @@ from stylecli.files.atomic import require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import Picture, Rgb, read_rgb, write_picture
 from stylecli.schedule import Schedule, learning_rate_factor
-from stylecli.training_files import TrainFiles, as_json, refuse_changes
+from stylecli.training_files import (
+    TrainFiles,
+    as_json,
+    pack_state,
+    refuse_changes,
+    unpack_state,
+)
+
+if TYPE_CHECKING:
+    from stylecli.training_files import State
 
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
@@ -95,7 +103,6 @@ class TrainResult:
 
 
 Report = Callable[[Step | Notice], None]
-_State = tuple[dict[str, Tensor], dict[str, Any]]  # of the generator and of the optimizer
 
 
 def train(
@@ -253,10 +260,10 @@ class _Training:
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
         return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
-    def _state(self) -> _State:
+    def _state(self) -> "State":
         return self.generator.state_dict(), self.optimizer.state_dict()
 
-    def _load(self, state: _State) -> None:
+    def _load(self, state: "State") -> None:
         weights, optimizer = deepcopy(state)  # Adam keeps and changes what it is given
         self.generator.load_state_dict(weights)
         self.optimizer.load_state_dict(optimizer)
@@ -372,7 +379,7 @@ class _Training:
             "photos_sha": self.photos.fingerprint(),
             "recent": list(self.recent),
         }
-        tensors = _pack("now", self._state()) | _pack("snapshot", self.snapshot)
+        tensors = pack_state("now", self._state()) | pack_state("snapshot", self.snapshot)
         save_tensors(self.files.checkpoint, tensors, metadata)
 
     def restore(self) -> None:
@@ -380,8 +387,8 @@ class _Training:
         self._check_same()
         tensors = load_tensors(self.files.checkpoint)
         groups = self.optimizer.state_dict()["param_groups"]
-        self._load(_unpack("now", tensors, groups))
-        self.snapshot = _unpack("snapshot", tensors, groups)
+        self._load(unpack_state("now", tensors, groups))
+        self.snapshot = unpack_state("snapshot", tensors, groups)
         self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
         self.rollbacks, self.objective.scales = self.saved["rollbacks"], self.saved["scales"]
         self.recent.extend(self.saved["recent"])
@@ -413,28 +420,6 @@ def _initial_generator(config: TrainConfig) -> Generator:
             hint="pass the same --arch, --norm and --width, or leave --init out",
         )
     return generator
-
-
-def _pack(prefix: str, state: _State) -> dict[str, Tensor]:
-    """Weights and optimizer as named tensors."""
-    weights, optimizer = state
-    tensors = {f"{prefix}.weights.{name}": tensor for name, tensor in weights.items()}
-    for index, moments in optimizer["state"].items():
-        tensors |= {f"{prefix}.adam.{index}.{name}": value for name, value in moments.items()}
-    return tensors
-
-
-def _unpack(prefix: str, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> _State:
-    """What :func:`_pack` was given; ``groups`` are the optimizer's parameter groups."""
-    weights: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith(f"{prefix}.weights."):
-            weights[key.removeprefix(f"{prefix}.weights.")] = tensor
-        elif key.startswith(f"{prefix}.adam."):
-            _, _, index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = tensor
-    return weights, {"state": moments, "param_groups": groups}
 
 
 def _digest(rgb: Rgb) -> str:

@@ -5,12 +5,17 @@ import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path
+
+if TYPE_CHECKING:  # the command line reads this module, and --help must not wait for torch
+    from torch import Tensor
+
+    State = tuple[dict[str, Tensor], dict[str, Any]]  # of a generator and of its optimizer
 
 # A resumed training may change these; anything else would make it another training.
 _FREE_ON_RESUME = frozenset(
@@ -133,3 +138,27 @@ def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
             f"a resumed training cannot change its settings; it began with {was}",
             hint="leave those options out, or start again with --overwrite",
         )
+
+
+def pack_state(prefix: str, state: "State") -> "dict[str, Tensor]":
+    """Weights and optimizer as named tensors."""
+    weights, optimizer = state
+    tensors = {f"{prefix}.weights.{name}": tensor for name, tensor in weights.items()}
+    for index, moments in optimizer["state"].items():
+        tensors |= {f"{prefix}.adam.{index}.{name}": value for name, value in moments.items()}
+    return tensors
+
+
+def unpack_state(
+    prefix: str, tensors: "dict[str, Tensor]", groups: list[dict[str, Any]]
+) -> "State":
+    """What :func:`pack_state` was given; ``groups`` are the optimizer's parameter groups."""
+    weights: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(f"{prefix}.weights."):
+            weights[key.removeprefix(f"{prefix}.weights.")] = tensor
+        elif key.startswith(f"{prefix}.adam."):
+            _, _, index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = tensor
+    return weights, {"state": moments, "param_groups": groups}
