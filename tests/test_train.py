@@ -127,8 +127,13 @@ def break_losses(monkeypatch, when, factor=torch.nan):
     monkeypatch.setattr(training._Training, "_losses", losses)
 
 
-@pytest.mark.parametrize("factor", [torch.nan, torch.inf, 100.0])
-def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(config, monkeypatch, factor):
+@pytest.mark.parametrize(
+    ("factor", "steps"),
+    [(torch.nan, (5, 12)), (torch.inf, (5, 12)), (100.0, (3, 4, 5, 10, 11, 12))],
+)
+def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(
+    config, monkeypatch, factor, steps
+):
     def weights_in(self):
         return torch.cat([p.detach().flatten() for p in self.generator.parameters()])
 
@@ -142,7 +147,7 @@ def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(config, monkey
         before_and_after.append((torch.equal(was, good), torch.equal(weights_in(self), good)))
 
     monkeypatch.setattr(training._Training, "_roll_back", spy)
-    break_losses(monkeypatch, lambda step: step in (5, 12), factor)
+    break_losses(monkeypatch, lambda step: step in steps, factor)
     events = []
     train(config, events.append)
     assert before_and_after == [(False, True), (False, True)]
@@ -151,6 +156,15 @@ def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(config, monkey
     assert len(rolled) == 2
     assert "learning rate halved to 0.001" in rolled[0]
     assert all(tensor.isfinite().all() for tensor in load_file(config.output).values())
+
+
+def test_one_odd_batch_is_left_out_and_costs_nothing_more(config, monkeypatch):
+    break_losses(monkeypatch, lambda step: step in (5, 6, 12), factor=100.0)
+    events = []
+    result = train(config, events.append)
+    assert result.steps == 20
+    assert len([event for event in events if isinstance(event, Step)]) == 17
+    assert not [e for e in events if isinstance(e, Notice) and "exploded" in e.text]
 
 
 def test_a_roll_back_after_a_resume_is_the_same_as_without(config, tmp_path, monkeypatch):

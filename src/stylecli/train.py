@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _CHECKPOINT_EVERY = 60  # seconds
-_EXPLOSION = 5  # times the usual loss
+_OUTLIER = 5  # times the usual loss
+_MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
 _BALANCE_PHOTOS = 16
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
@@ -173,6 +174,7 @@ class _Training:
         self.seconds_per_step = 0.0
         self.lr_factor = 1.0
         self.rollbacks = 0
+        self.outliers = 0
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
         self.told: set[str] = set()
 
@@ -226,9 +228,13 @@ class _Training:
     def _train_on(self, photos: Batch) -> None:
         terms = self._losses(to_tensor(photos, self.device))
         losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-        if not (self._is_sound(losses["total"]) and self._backward(terms["total"])):
+        if self._is_outlier(losses["total"]):
+            self._skip(losses["total"])
+            return
+        if not self._backward(terms["total"]):
             self._roll_back()
             return
+        self.outliers = 0
         if self.step % _SNAPSHOT_EVERY == 0:
             self._take_snapshot()
         rate = (
@@ -249,10 +255,22 @@ class _Training:
         terms: dict[str, Tensor] = self.objective(stylized, self.objective.content_target(photos))
         return terms
 
-    def _is_sound(self, total: float) -> bool:
-        """Whether a loss is finite, and has not exploded: no training recovers from that."""
+    def _is_outlier(self, total: float) -> bool:
+        """Whether a loss is not finite, or far beyond what is usual by now."""
         usual = np.mean([losses["total"] for losses in self.recent] or [math.inf])
-        return math.isfinite(total) and total < _EXPLOSION * float(usual)
+        return not (math.isfinite(total) and total < _OUTLIER * float(usual))
+
+    def _skip(self, total: float) -> None:
+        """Leave out photos that would throw the network off; if it is off already, roll back.
+
+        One odd batch, such as of empty white photos, says nothing of the network; several in a
+        row, or a loss that is not finite, do: no training recovers from an explosion by itself.
+        """
+        self.outliers += 1
+        if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
+            self._roll_back()
+        else:
+            self.step += 1
 
     def _backward(self, total: Tensor) -> bool:
         """Compute gradients; tell whether they are finite."""
@@ -282,6 +300,7 @@ class _Training:
             )
         self._load(self.snapshot)
         self.lr_factor /= 2
+        self.outliers = 0
         self.step += 1  # the photos that broke it are not tried again
         self.report(
             Notice(
@@ -375,6 +394,7 @@ class _Training:
             "seconds": self.schedule.elapsed(),
             "lr_factor": self.lr_factor,
             "rollbacks": self.rollbacks,
+            "outliers": self.outliers,
             "scales": self.objective.scales,
             "style_sha": _digest(self.painting),
             "photos_sha": self.photos.fingerprint(),
@@ -391,7 +411,8 @@ class _Training:
         self._load(unpack_state("now", tensors, groups))
         self.snapshot = unpack_state("snapshot", tensors, groups)
         self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
-        self.rollbacks, self.objective.scales = self.saved["rollbacks"], self.saved["scales"]
+        self.rollbacks, self.outliers = self.saved["rollbacks"], self.saved["outliers"]
+        self.objective.scales = self.saved["scales"]
         self.recent.extend(self.saved["recent"])
         self.schedule.add_elapsed(self.saved["seconds"])
         self.files.cut_log(self.step)
