@@ -26,10 +26,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV): torch is large, this takes minutes"
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e .
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV): torch is large, this takes minutes"
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[dev]'
 	touch $@ $(VENV)/installed
 
