@@ -11,7 +11,8 @@ from stylecli import train as training
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import read_info
 from stylecli.errors import StyleCliError
-from stylecli.train import Notice, Step, train
+from stylecli.events import Notice, Step
+from stylecli.train import train
 from stylecli.training_files import TrainFiles, saved_config
 
 

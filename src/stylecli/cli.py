@@ -21,13 +21,13 @@ from stylecli.config import DEFAULT_MODEL, TrainConfig, help_of
 from stylecli.console import Reporter, duration, show_error, stoppable
 from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Step, TrainResult
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import Job, Plan, plan
 from stylecli.training_files import TrainFiles, saved_config
 
 if TYPE_CHECKING:
     from stylecli.engine import Result
-    from stylecli.train import Notice, Step, TrainResult
 
 app = typer.Typer(
     name="stylecli",
@@ -155,9 +155,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _report_training(reporter: Reporter, event: "Step | Notice") -> None:
-    from stylecli.train import Notice
-
+def _report_training(reporter: Reporter, event: Step | Notice) -> None:
     if isinstance(event, Notice):
         reporter.say(event.text)
         reporter.event(event="notice", text=event.text)
@@ -171,7 +169,7 @@ def _report_training(reporter: Reporter, event: "Step | Notice") -> None:
     reporter.advance("training", event.progress, note)
 
 
-def _conclude_training(reporter: Reporter, result: "TrainResult", config: TrainConfig) -> None:
+def _conclude_training(reporter: Reporter, result: TrainResult, config: TrainConfig) -> None:
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
     done = f"{result.steps} steps in {duration(result.seconds)}"

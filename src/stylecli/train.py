@@ -1,21 +1,17 @@
 """Training: a painting in, a model file out (Johnson et al. 2016, Ulyanov et al. 2017)."""
 
-import base64
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylecli import __version__
@@ -34,9 +30,17 @@ from stylecli.core.generators import Generator, GeneratorSpec, build_generator
 from stylecli.core.losses import PerceptualObjective, Weights
 from stylecli.core.vgg import load_loss_network
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Report, Step, TrainResult
 from stylecli.files.atomic import require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
-from stylecli.files.images import Picture, Rgb, read_rgb, write_picture
+from stylecli.files.images import (
+    Picture,
+    Rgb,
+    center_square,
+    read_rgb,
+    thumbnail,
+    write_picture,
+)
 from stylecli.schedule import Schedule, learning_rate_factor
 from stylecli.training_files import (
     TrainFiles,
@@ -57,54 +61,6 @@ _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
 _BALANCE_PHOTOS = 16
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a training tells after each step.
-
-    Attributes:
-        step: how many are done.
-        progress: 0 to 1, by steps or by time.
-        losses: the weighted terms of this step and their total.
-        photos_per_second: lately.
-        seconds_left: an estimate.
-    """
-
-    step: int
-    progress: float
-    losses: dict[str, float]
-    photos_per_second: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A line for the person who waits."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How a training ended.
-
-    Attributes:
-        path: the model file; not written if the training was interrupted.
-        finished: False after an interruption.
-        steps: done in all.
-        seconds: taken in all.
-        losses: means over the last steps.
-    """
-
-    path: Path
-    finished: bool
-    steps: int
-    seconds: float
-    losses: dict[str, float]
-
-
-Report = Callable[[Step | Notice], None]
 
 
 def train(
@@ -334,7 +290,7 @@ class _Training:
 
     def write_preview(self) -> None:
         """Three bundled photos, and below each what the network now makes of it."""
-        photos = [_square(read_rgb(bundled_photos()[i], 256), 256) for i in _PREVIEW_PHOTOS]
+        photos = [center_square(read_rgb(bundled_photos()[i], 256), 256) for i in _PREVIEW_PHOTOS]
         stylized = TorchBackend(self.generator, self.device, self.dtype)(np.stack(photos))
         rows = [np.concatenate(list(row), axis=1) for row in (photos, stylized)]
         write_picture(self.files.preview, Picture(np.concatenate(rows)))
@@ -381,7 +337,7 @@ class _Training:
             **asdict(self.generator.spec),
             training=training,
             losses=result.losses,
-            thumbnail=_thumbnail(self.painting),
+            thumbnail=thumbnail(self.painting),
             license=config.license,
         )
 
@@ -446,16 +402,3 @@ def _initial_generator(config: TrainConfig) -> Generator:
 
 def _digest(rgb: Rgb) -> str:
     return sha256(rgb.tobytes()).hexdigest()
-
-
-def _square(rgb: Rgb, side: int) -> Rgb:
-    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
-    return rgb[top : top + side, left : left + side]
-
-
-def _thumbnail(rgb: Rgb) -> str:
-    image = Image.fromarray(rgb)
-    image.thumbnail((96, 96))
-    buffer = BytesIO()
-    image.save(buffer, format="JPEG", quality=85)
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,5 +1,6 @@
 """One image in, one image out: the only place that opens or writes pictures."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ def _explained(path: Path) -> Iterator[None]:
     except PermissionError:
         raise ImageError(f"no permission to read {path}") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image that can be read") from None
+        hint = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read"
+        raise ImageError(f"{path} is not an image that can be read", hint=hint) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path} has more pixels than is safe to open") from None
     except StyleCliError:
@@ -208,6 +210,21 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile, or one for another mode: the plain conversion is left
     return image.convert("RGB")
+
+
+def center_square(rgb: Rgb, side: int) -> Rgb:
+    """The middle (side, side, 3) of an image."""
+    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+    return rgb[top : top + side, left : left + side]
+
+
+def thumbnail(rgb: Rgb, side: int = 96) -> str:
+    """An image scaled to fit a square, as a JPEG in base64: to be stored in a text."""
+    image = Image.fromarray(rgb)
+    image.thumbnail((side, side))
+    buffer = BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _resize(rgb: Rgb, short_side: int) -> Rgb:
