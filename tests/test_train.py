@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -159,13 +160,78 @@ def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(
     assert all(tensor.isfinite().all() for tensor in load_file(config.output).values())
 
 
-def test_one_odd_batch_is_left_out_and_costs_nothing_more(config, monkeypatch):
+def test_one_odd_batch_is_left_out_said_so_and_costs_nothing_more(config, monkeypatch):
     break_losses(monkeypatch, lambda step: step in (5, 6, 12), factor=100.0)
     events = []
     result = train(config, events.append)
     assert result.steps == 20
     assert len([event for event in events if isinstance(event, Step)]) == 17
-    assert not [e for e in events if isinstance(e, Notice) and "exploded" in e.text]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("are left out" in text for text in notices) == 3
+    assert not any("exploded" in text for text in notices)
+    assert read_info(config.output).training["photos_seen"] == 17 * 2
+
+
+def test_a_batch_that_is_left_out_does_not_enter_running_statistics(config, monkeypatch):
+    only_white = training.ContentPhotos.batch
+
+    def batch(self, number, batch_size, size):
+        photos = only_white(self, number, batch_size, size)
+        return np.full_like(photos, 255) if number == 4 else photos
+
+    monkeypatch.setattr(training.ContentPhotos, "batch", batch)
+    break_losses(monkeypatch, lambda step: step == 4, factor=100.0)
+    kept = []
+    skip = training._Training._skip
+
+    def spy(self, total):
+        skip(self, total)
+        before, after = self.snapshot[0], dict(self.generator.named_buffers())
+        kept.extend(torch.equal(before[name], buffer) for name, buffer in after.items())
+
+    monkeypatch.setattr(training._Training, "_skip", spy)
+    train(replace(config, norm="bn", steps=6))
+    assert kept
+    assert all(kept)
+
+
+def test_losses_that_are_off_at_the_very_end_do_not_reach_the_model(config, monkeypatch):
+    sound = training._Training._losses
+
+    def explode(self, photos):
+        if self.step == 18:
+            with torch.no_grad():
+                for parameter in self.generator.parameters():
+                    parameter.mul_(1e3)
+        return sound(self, photos)
+
+    monkeypatch.setattr(training._Training, "_losses", explode)
+    events = []
+    train(config, events.append)
+    assert any("the last losses were off" in e.text for e in events if isinstance(e, Notice))
+    assert max(float(tensor.abs().max()) for tensor in load_file(config.output).values()) < 10
+
+
+def test_a_model_that_appears_meanwhile_is_kept_and_the_training_too(config):
+    train(config, should_stop=stop_after(5))
+    config.output.write_bytes(b"another's")
+    with pytest.raises(StyleCliError, match="exists"):
+        train(config, resume=True)
+    assert config.output.read_bytes() == b"another's"
+    assert train(config, resume=True, overwrite=True).finished
+    late = replace(config, seed=1)
+    train(late, should_stop=stop_after(5), overwrite=True)
+    assert train(late, resume=True).finished  # to overwrite was the wish at the start
+
+
+def test_a_model_that_appears_at_the_last_moment_is_kept_and_the_training_too(config):
+    def appear(event):
+        config.output.write_bytes(b"another's")
+
+    with pytest.raises(StyleCliError, match="exists"):
+        train(config, appear)
+    assert config.output.read_bytes() == b"another's"
+    assert train(config, resume=True, overwrite=True).steps == 20
 
 
 def test_a_roll_back_after_a_resume_is_the_same_as_without(config, tmp_path, monkeypatch):
@@ -211,10 +277,12 @@ def test_what_is_only_for_looking_at_never_ends_a_training(config):
     files.preview.mkdir()
     files.log.mkdir()
     events = []
-    assert train(config, events.append).finished
+    train(config, events.append, stop_after(10))
+    assert train(config, events.append, resume=True).finished
     assert config.output.is_file()
     notices = [event.text for event in events if isinstance(event, Notice)]
-    assert sum("preview.png" in text for text in notices) == 1
+    assert any("preview.png" in text for text in notices)
+    assert any(".jsonl" in text for text in notices)
 
 
 def test_an_interrupted_training_survives_a_failed_attempt_to_replace_it(config, tmp_path):
@@ -232,6 +300,7 @@ def test_half_a_line_in_the_log_does_not_stop_a_resume(config):
     files = TrainFiles(config.output)
     with files.log.open("a") as log:
         log.write('{"step": 1')
+    files.log.write_bytes(files.log.read_bytes() + b"\xff")
     train(config, resume=True)
     assert [json.loads(x)["step"] for x in files.log.read_text().splitlines()] == [10, 20]
 
@@ -259,10 +328,11 @@ def test_the_name_comes_from_the_painting(painting):
     [
         ({"steps": 5, "minutes": 1.0}, "both --steps and --minutes"),
         ({"steps": 0}, "--steps 0 is no time"),
-        ({"batch_size": 0}, "--batch-size 0 cannot be trained with"),
-        ({"size": 10}, "--size 10 cannot be trained with"),
+        ({"batch_size": 0}, "--batch-size 0 is out of range"),
+        ({"size": 10}, "--size 10 is out of range"),
         ({"style_weight": float("nan")}, "--style-weight nan"),
         ({"seed": -1}, "--seed -1"),
+        ({"seed": 10**20}, "--seed 1000"),
         ({"lr": -1.0}, "--lr -1.0"),
         ({"norm": "batch"}, "unknown norm"),
         ({"content_layer": "relu9_9"}, "no layer 'relu9_9'"),

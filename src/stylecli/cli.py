@@ -130,7 +130,7 @@ def train(
     given = _given(context)
     config = TrainConfig(**given)
     if resume:
-        config = saved_config(TrainFiles.of(config), given)
+        config = saved_config(TrainFiles.of(config), given, overwrite=overwrite)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
         result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)

@@ -23,15 +23,51 @@ def help_of(config: type, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """One training of one generator; each field says below what it is.
+class ObjectiveConfig:
+    """What is minimized, by a training or by the slow optimization, and on what hardware.
 
     The loss follows Johnson et al. 2016 as in their released code: VGG-16, content at relu3_3,
     style at relu1_2, relu2_2, relu3_3 and relu4_3, content : style of 1 : 5 for The Starry
-    Night, and balanced like it for every other painting.
+    Night, and balanced like it for every other painting. Each field says what it is.
     """
 
     style: Path = _option(None, "The painting: any image file.")
+    style_size: int = _option(384, "Short side of the painting, px: larger makes larger strokes.")
+    style_weight: float = _option(1.0, "More painting; 1 is balanced for each painting.")
+    content_weight: float = _option(1.0, "More photo.")
+    tv_weight: float = _option(0.2, "Total variation: smoother, the larger.")
+    content_layer: str = _option("relu3_3", "Layer of the loss network for the content loss.")
+    style_layers: tuple[str, ...] = _option(
+        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "Layers for the style loss, by commas."
+    )
+    loss_net: str = _option(
+        "vgg16",
+        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (downloaded), or a file.",
+    )
+    seed: int = _option(0, "Seed of everything random: the same seed, the same result.")
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
+    precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
+
+    def check(self) -> None:
+        """Raise StyleCliError if a number cannot be meant."""
+        for name, least in _LEAST.items():
+            given = getattr(self, name, None)
+            if given is not None and not (math.isfinite(given) and given >= least):
+                option = f"--{name.replace('_', '-')}"
+                hint = f"it is {'more than 0' if name == 'lr' else f'at least {least}'}"
+                raise StyleCliError(f"{option} {given} is out of range", hint=hint)
+        if self.seed >= 2**63:
+            raise StyleCliError(f"--seed {self.seed} is out of range", hint="it is below 2^63")
+
+
+_LEAST: dict[str, float] = {"batch_size": 1, "size": 64, "style_size": 64, "seed": 0}
+_LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weight": 0, "lr": 1e-12}
+
+
+@dataclass(frozen=True)
+class TrainConfig(ObjectiveConfig):
+    """One training of one generator."""
+
     output: Path | None = _option(None, "The model file. [default: models/NAME.safetensors]")
     content: Path | None = _option(
         None, "Folder of training photos, nested or flat. [default: the 24 that are bundled]"
@@ -49,39 +85,20 @@ class TrainConfig:
     size: int = _option(
         256, "Side of the training crops, px; the first two thirds of a training run at half of it."
     )
-    style_size: int = _option(384, "Short side of the painting, px: larger makes larger strokes.")
-    style_weight: float = _option(1.0, "More painting; 1 is balanced for each painting.")
-    content_weight: float = _option(1.0, "More photo.")
-    tv_weight: float = _option(0.2, "Total variation: smoother, the larger.")
     lr: float = _option(2e-3, "Peak learning rate of Adam.")
-    content_layer: str = _option("relu3_3", "Layer of the loss network for the content loss.")
-    style_layers: tuple[str, ...] = _option(
-        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "Layers for the style loss, by commas."
-    )
-    loss_net: str = _option(
-        "vgg16",
-        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (downloaded), or a file.",
-    )
     init: str | None = _option(None, "Start from this trained model: its name or file.")
-    seed: int = _option(0, "Seed of the initial weights, the order of photos, crops and flips.")
-    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
-    precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
     preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
     license: str = _option("", "A line stored in the model: who may do what with it.")
 
-    def check(self) -> None:
-        """Raise StyleCliError if a number cannot be meant."""
-        least: dict[str, float] = {"batch_size": 1, "size": 64, "style_size": 64, "seed": 0}
-        least |= {
-            "preview_every": 0,
-            "style_weight": 0,
-            "content_weight": 0,
-            "tv_weight": 0,
-            "lr": 1e-12,
-        }
-        for name, value in least.items():
-            given = getattr(self, name)
-            if not (math.isfinite(given) and given >= value):
-                option = f"--{name.replace('_', '-')}"
-                hint = f"it is {'more than 0' if name == 'lr' else f'at least {value}'}"
-                raise StyleCliError(f"{option} {given} cannot be trained with", hint=hint)
+
+@dataclass(frozen=True)
+class GatysConfig(ObjectiveConfig):
+    """One slow optimization of one picture."""
+
+    steps: int = _option(300, "Steps of the optimizer.")
+    size: int = _option(512, "Long side of the picture, px: the photo is scaled down to it.")
+    optimizer: str = _option("lbfgs", "lbfgs, as in the paper, or adam.")
+    lr: float | None = _option(None, "Learning rate. [default: lbfgs 1, adam 0.02]")
+    start: str = _option("photo", "Start from the photo, or from noise.")
+    precision: str = _option("float32", "float32, auto or bfloat16, too rough for L-BFGS.")
+    preview_every: int = _option(50, "Steps between writing the best picture so far; 0: never.")

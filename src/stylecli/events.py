@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 
 @dataclass(frozen=True)
 class Step:
@@ -48,6 +51,23 @@ class TrainResult:
     steps: int
     seconds: float
     losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the slow optimization tells after each step.
+
+    Attributes:
+        step: how many are done.
+        progress: 0 to 1.
+        losses: the weighted terms and their total, of the picture before this step.
+        best: gives the best picture so far, (H, W, 3) in 0..255.
+    """
+
+    step: int
+    progress: float
+    losses: dict[str, float]
+    best: Callable[[], npt.NDArray[np.uint8]]
 
 
 Report = Callable[[Step | Notice], None]

@@ -27,8 +27,6 @@ from stylecli.core.checkpoints import (
 )
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.generators import Generator, GeneratorSpec, build_generator
-from stylecli.core.losses import PerceptualObjective, Weights
-from stylecli.core.vgg import load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult
 from stylecli.files.atomic import require_writable
@@ -41,6 +39,7 @@ from stylecli.files.images import (
     thumbnail,
     write_picture,
 )
+from stylecli.objective import balance, build_objective
 from stylecli.schedule import Schedule, learning_rate_factor
 from stylecli.training_files import (
     TrainFiles,
@@ -59,7 +58,6 @@ _CHECKPOINT_EVERY = 60  # seconds
 _OUTLIER = 5  # times the usual loss
 _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
-_BALANCE_PHOTOS = 16
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 
 
@@ -86,33 +84,40 @@ def train(
     files = TrainFiles.of(config)
     files.check(resume=resume, overwrite=overwrite)
     require_writable(files.model.parent)
-    training = _Training(config, files, report, resume=resume)
-    report(Notice(training.describe()))
     try:
+        training = _Training(config, files, report, resume=resume, overwrite=overwrite)
+        report(Notice(training.describe()))
         if resume:
             training.restore()
         else:
             training.begin()
         stopped = training.run(should_stop)
+        return training.suspend() if stopped else training.finish()
     except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
-        reason = str(error).partition("\n")[0]
         raise StyleCliError(
-            f"the training broke off at step {training.step}: {reason}",
-            hint="if memory ran out, start again with a lower --batch-size or --size",
+            f"the training broke off: {str(error).partition(chr(10))[0]}",
+            hint="if memory ran out, start again with --overwrite and a lower --batch-size, "
+            "--size or --style-size",
             exit_code=1,
         ) from error
-    return training.suspend() if stopped else training.finish()
 
 
 class _Training:
     """A training under way: the network, its optimizer, and how far they are."""
 
     def __init__(
-        self, config: TrainConfig, files: TrainFiles, report: Report, *, resume: bool
+        self,
+        config: TrainConfig,
+        files: TrainFiles,
+        report: Report,
+        *,
+        resume: bool,
+        overwrite: bool,
     ) -> None:
         config.check()
         self.config, self.files, self.report = config, files, report
         self.saved = read_metadata(files.checkpoint) if resume else {}
+        self.overwrite = overwrite or self.saved.get("overwrite", False)
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.schedule = Schedule(config, self.device.type)
@@ -125,12 +130,13 @@ class _Training:
         )
         self.generator.to(self.device).train()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.lr)
-        self.objective = self._objective()
+        self.objective = build_objective(config, self.painting, self.device, self.dtype)
         self.step = 0
         self.seconds_per_step = 0.0
         self.lr_factor = 1.0
         self.rollbacks = 0
         self.outliers = 0
+        self.left_out = 0
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
         self.told: set[str] = set()
 
@@ -142,24 +148,13 @@ class _Training:
             f"on {len(self.photos.paths)} photos, {self.schedule} on {self.device} ({dtype})"
         )
 
-    def _objective(self) -> PerceptualObjective:
-        config = self.config
-        network = load_loss_network(config.loss_net).prepare(self.device, self.dtype)
-        return PerceptualObjective(
-            network,
-            to_tensor(self.painting[None], self.device),
-            config.content_layer,
-            config.style_layers,
-            Weights(config.content_weight, config.style_weight, config.tv_weight),
-        )
-
     def begin(self) -> None:
         """Prepare a training from its start."""
         config = self.config
-        sample = self.photos.batch(0, max(_BALANCE_PHOTOS, config.batch_size), config.size)
-        self.objective.balance(to_tensor(sample, self.device))
+        balance(self.objective, self.photos, config.size, self.device)
         # Large crops come last: if they do not fit into memory, it shows now.
-        self._losses(to_tensor(sample[: config.batch_size], self.device))["total"].backward()  # type: ignore[no-untyped-call]
+        sample = self.photos.batch(0, config.batch_size, config.size)
+        self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
         self._take_snapshot()
         self.save_state()
         self._aside(lambda: self.files.log.write_text(""))
@@ -225,8 +220,21 @@ class _Training:
         self.outliers += 1
         if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
             self._roll_back()
-        else:
-            self.step += 1
+            return
+        self._leave_out()
+        self._load_buffers()
+        self.report(Notice(f"the photos of step {self.step} are left out: a loss of {total:,.0f}"))
+
+    def _leave_out(self) -> None:
+        self.step += 1
+        self.left_out += 1
+
+    def _load_buffers(self) -> None:
+        """Batch norm has counted the odd photos into its running statistics: take them out."""
+        buffers = dict(self.generator.named_buffers())
+        weights, _ = self.snapshot
+        for name, buffer in buffers.items():
+            buffer.copy_(weights[name])
 
     def _backward(self, total: Tensor) -> bool:
         """Compute gradients; tell whether they are finite."""
@@ -251,13 +259,13 @@ class _Training:
         if self.rollbacks > _MAX_ROLLBACKS:
             raise StyleCliError(
                 f"the training diverged {self.rollbacks} times, last at step {self.step}",
-                hint=f"start again with --lr below {self.config.lr:g}, or --precision float32",
+                hint=f"start again with --overwrite and --lr below {self.config.lr:g}",
                 exit_code=1,
             )
         self._load(self.snapshot)
         self.lr_factor /= 2
         self.outliers = 0
-        self.step += 1  # the photos that broke it are not tried again
+        self._leave_out()  # the photos that broke it are not tried again
         self.report(
             Notice(
                 f"the loss exploded at step {self.step}: back to the last good weights, "
@@ -283,7 +291,7 @@ class _Training:
         """Write what is only for looking at; a training does not end because it cannot."""
         try:
             write()
-        except (OSError, StyleCliError) as error:
+        except (OSError, RuntimeError, MemoryError, StyleCliError) as error:
             if str(error) not in self.told:
                 self.report(Notice(str(error)))
             self.told.add(str(error))
@@ -302,10 +310,16 @@ class _Training:
 
     def finish(self) -> TrainResult:
         """Write the model; the checkpoint is not needed any more."""
+        if self.outliers:  # of the last steps: these weights may be off already
+            self._load(self.snapshot)
+            self.report(Notice("the last losses were off: the model is from a few steps before"))
+        if self.files.model.exists() and not self.overwrite:
+            self.save_state()
+            self.files.refuse_model()
         result = self._result(finished=True)
         save_model(self.files.model, self.generator, self._info(result))
-        self._aside(self.write_preview)
         self.files.checkpoint.unlink(missing_ok=True)
+        self._aside(self.write_preview)
         if self.photos.bad:
             self.report(Notice(f"{len(self.photos.bad)} content photos could not be read"))
         return result
@@ -323,8 +337,10 @@ class _Training:
             "content": config.content.name if config.content else "bundled",
             "output": None,
             "content_photos": len(self.photos.paths),
-            "photos_seen": result.steps * config.batch_size,
+            "photos_seen": (result.steps - self.left_out) * config.batch_size,
             "steps_done": result.steps,
+            "steps_left_out": self.left_out,
+            "rollbacks": self.rollbacks,
             "seconds": round(result.seconds, 1),
             "scales": self.objective.scales,
             "device": str(self.device),
@@ -351,6 +367,8 @@ class _Training:
             "lr_factor": self.lr_factor,
             "rollbacks": self.rollbacks,
             "outliers": self.outliers,
+            "left_out": self.left_out,
+            "overwrite": self.overwrite,
             "scales": self.objective.scales,
             "style_sha": _digest(self.painting),
             "photos_sha": self.photos.fingerprint(),
@@ -368,10 +386,10 @@ class _Training:
         self.snapshot = unpack_state("snapshot", tensors, groups)
         self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
         self.rollbacks, self.outliers = self.saved["rollbacks"], self.saved["outliers"]
-        self.objective.scales = self.saved["scales"]
+        self.left_out, self.objective.scales = self.saved["left_out"], self.saved["scales"]
         self.recent.extend(self.saved["recent"])
         self.schedule.add_elapsed(self.saved["seconds"])
-        self.files.cut_log(self.step)
+        self._aside(lambda: self.files.cut_log(self.step))
 
     def _check_same(self) -> None:
         if self.saved["style_sha"] != _digest(self.painting):

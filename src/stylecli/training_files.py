@@ -5,7 +5,7 @@ import math
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
@@ -62,9 +62,18 @@ class TrainFiles:
         """Photos as the training now paints them."""
         return self.model.with_suffix(".preview.png")
 
+    def refuse_model(self) -> NoReturn:
+        """Raise StyleCliError: a model is there that nobody asked to replace."""
+        raise StyleCliError(
+            f"{self.model} exists",
+            hint="pass --overwrite to replace it, or --output to keep both",
+        )
+
     def cut_log(self, step: int) -> None:
         """Drop what a killed training logged after its last checkpoint, at ``step``."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        if not self.log.exists():
+            return
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         with atomic_path(self.log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
@@ -81,14 +90,13 @@ class TrainFiles:
                 f"nothing to resume: no {self.checkpoint}",
                 hint="that training is finished, or was never begun: leave --resume out",
             )
-        if overwrite or resume:
+        if resume:
+            overwrite = overwrite or read_metadata(self.checkpoint).get("overwrite", False)
+        if overwrite:
             return
         if self.model.exists():
-            raise StyleCliError(
-                f"{self.model} exists",
-                hint="pass --overwrite to replace it, or --output to keep both",
-            )
-        if self.checkpoint.exists():
+            self.refuse_model()
+        if self.checkpoint.exists() and not resume:
             raise StyleCliError(
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
@@ -102,7 +110,9 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def saved_config(files: TrainFiles, changes: dict[str, Any]) -> TrainConfig:
+def saved_config(
+    files: TrainFiles, changes: dict[str, Any], *, overwrite: bool = False
+) -> TrainConfig:
     """The settings of the interrupted training whose checkpoint lies there, changed.
 
     Steps given in place of minutes, or the other way round, replace them.
@@ -110,7 +120,7 @@ def saved_config(files: TrainFiles, changes: dict[str, Any]) -> TrainConfig:
     Raises:
         StyleCliError: there is no checkpoint, or it is damaged.
     """
-    files.check(resume=True, overwrite=False)
+    files.check(resume=True, overwrite=overwrite)
     saved = read_metadata(files.checkpoint).get("config")
     if saved is None:
         raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")

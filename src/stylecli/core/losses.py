@@ -12,7 +12,8 @@ from stylecli.core.vgg import LossNetwork
 # Untouched photos stand in this relation to every painting: style term = this × content energy.
 # At 40, The Starry Night gets about Johnson's content : style of 1 : 5.
 _STYLE_TO_CONTENT = 40.0
-# The content energy of photos in Oxford's VGG-16, for which the weight of the TV term is meant.
+# The content energy of photos in Oxford's VGG-16 at 256 px (measured: 1.6e5 to 2.2e5), for which
+# the weight of the TV term is meant.
 _USUAL_ENERGY = 2e5
 
 

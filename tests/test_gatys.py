@@ -1,0 +1,91 @@
+"""The slow optimization: it minimizes what training minimizes, over pixels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stylecli.config import GatysConfig
+from stylecli.errors import StyleCliError
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb
+from stylecli.gatys import stylize_slowly
+
+
+@pytest.fixture
+def config(painting):
+    return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return read_rgb(bundled_photos()[14], 64)
+
+
+@pytest.mark.parametrize(("optimizer", "start"), [("lbfgs", "photo"), ("adam", "noise")])
+def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, start):
+    events = []
+    given = replace(config, optimizer=optimizer, start=start)
+    picture = stylize_slowly(photo, given, events.append)
+    assert picture.shape == photo.shape
+    assert [event.step for event in events] == list(range(1, 13))
+    totals = [event.losses["total"] for event in events]
+    assert min(totals) < 0.6 * totals[0]
+    assert np.array_equal(events[-1].best(), picture)
+
+
+def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
+    from stylecli import gatys
+
+    totals = iter([9.0, 4.0, 7.0, float("nan"), 8.0])
+    sound = gatys._step
+    pictures = []
+
+    def step(optimizer, picture, objective, content):
+        pictures.append(picture.detach().clone())
+        terms = sound(optimizer, picture, objective, content)
+        return {**terms, "total": next(totals)}
+
+    monkeypatch.setattr(gatys, "_step", step)
+    best = stylize_slowly(photo, replace(config, steps=5))
+    assert np.array_equal(best, gatys._as_picture(pictures[1]))
+    assert not np.array_equal(best, gatys._as_picture(pictures[4]))
+
+
+def test_it_stops_when_asked_and_keeps_what_there_is(config, photo):
+    events = []
+    stylize_slowly(photo, config, events.append, lambda: len(events) == 4)
+    assert len(events) == 4
+
+
+def test_a_seed_makes_the_noise(config, photo):
+    noise = replace(config, start="noise", steps=1)
+    one, same = stylize_slowly(photo, noise), stylize_slowly(photo, noise)
+    other = stylize_slowly(photo, replace(noise, seed=4))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "lbgfs"}, "unknown optimizer"),
+        ({"start": "foto"}, "unknown start"),
+        ({"content_layer": "relu9_9"}, "no layer"),
+        ({"lr": -1.0}, "--lr -1.0"),
+    ],
+)
+def test_bad_settings_are_refused(config, photo, changes, message):
+    with pytest.raises(StyleCliError, match=message):
+        stylize_slowly(photo, replace(config, **changes))
+
+
+def test_an_optimization_that_never_is_finite_says_so(config, photo, monkeypatch):
+    from stylecli import gatys
+
+    def step(*args):
+        return {"total": float("nan")}
+
+    monkeypatch.setattr(gatys, "_step", step)
+    with pytest.raises(StyleCliError, match="diverged"):
+        stylize_slowly(photo, config)
