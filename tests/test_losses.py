@@ -20,6 +20,16 @@ def test_gram_matrix_is_the_sum_over_pixels_divided_by_all_elements():
     np.testing.assert_allclose(gram_matrix(torch.from_numpy(features)), expected, rtol=1e-5)
 
 
+def test_gradient_of_the_gram_matrix_is_that_of_its_formula():
+    torch.manual_seed(0)
+    features = torch.rand(2, 3, 4, 5, requires_grad=True)
+    weights = torch.rand(2, 3, 3)
+    formula = torch.einsum("nihw,njhw->nij", features, features) / (3 * 4 * 5)
+    (expected,) = torch.autograd.grad((formula * weights).sum(), features)
+    (ours,) = torch.autograd.grad((gram_matrix(features) * weights).sum(), features)
+    torch.testing.assert_close(ours, expected)
+
+
 def test_gram_matrix_stays_in_float32_where_half_precision_would_overflow():
     features = torch.full((1, 2, 64, 64), 300.0, dtype=torch.float16)  # 300² is beyond float16
     gram = gram_matrix(features)

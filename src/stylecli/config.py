@@ -60,7 +60,13 @@ class ObjectiveConfig:
             raise StyleCliError(f"--seed {self.seed} is out of range", hint="it is below 2^63")
 
 
-_LEAST: dict[str, float] = {"batch_size": 1, "size": 64, "style_size": 64, "seed": 0}
+_LEAST: dict[str, float] = {
+    "batch_size": 1,
+    "size": 64,
+    "style_size": 64,
+    "seed": 0,
+    "small_crops": 0,
+}
 _LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weight": 0, "lr": 1e-12}
 
 
@@ -82,8 +88,9 @@ class TrainConfig(ObjectiveConfig):
         None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 2]"
     )
     batch_size: int = _option(4, "Photos in a batch. Batch norm needs 4: at 1 it is instance norm.")
-    size: int = _option(
-        256, "Side of the training crops, px; the first two thirds of a training run at half of it."
+    size: int = _option(256, "Side of the training crops, px.")
+    small_crops: float = _option(
+        0.67, "Share of the training that comes first and runs at half the size: it is cheap."
     )
     lr: float = _option(2e-3, "Peak learning rate of Adam.")
     init: str | None = _option(None, "Start from this trained model: its name or file.")

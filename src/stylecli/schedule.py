@@ -10,7 +10,6 @@ from stylecli.errors import StyleCliError
 DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 2.0}
 
 _WARM_UP = 0.05
-_SMALL_CROPS_UNTIL = 2 / 3  # a photo at half the side costs a quarter
 
 
 class Schedule:
@@ -33,6 +32,7 @@ class Schedule:
                     f"--{name} {budget} is no time to train", hint="pass more than 0"
                 )
         self.size = config.size
+        self.small_crops = config.small_crops
         self.steps = config.steps
         self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device_type])
         self._started = time.monotonic()
@@ -55,14 +55,14 @@ class Schedule:
 
     def crop_size(self, step: int) -> int:
         """Side of the training crops in px: small ones first, as they are cheap."""
-        return self.size // 2 if self.progress(step) < _SMALL_CROPS_UNTIL else self.size
+        return self.size // 2 if self.progress(step) < self.small_crops else self.size
 
     def seconds_left(self, step: int, per_step: float) -> float:
         """An estimate, given what a step has lately taken."""
         if not self.steps:
             return max(0.0, self.seconds - self.elapsed())
-        large = self.steps - max(step, math.ceil(_SMALL_CROPS_UNTIL * self.steps))
-        small = self.steps - step - large
+        large = self.steps - max(step, math.ceil(self.small_crops * self.steps))
+        small = self.steps - step - large  # one at half the side costs a quarter
         return per_step * (small + 4 * large if small else large)
 
 

@@ -52,9 +52,10 @@ from stylecli.training_files import (
 if TYPE_CHECKING:
     from stylecli.training_files import State
 
+CHECKPOINT_EVERY = 60.0  # seconds
+
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
-_CHECKPOINT_EVERY = 60  # seconds
 _OUTLIER = 5  # times the usual loss
 _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
@@ -171,7 +172,7 @@ class _Training:
                 self._train_on(photos)
                 if should_stop():
                     return True
-                if time.monotonic() - saved_at > _CHECKPOINT_EVERY:
+                if time.monotonic() - saved_at > CHECKPOINT_EVERY:
                     self.save_state()
                     saved_at = time.monotonic()
         raise AssertionError("the series of photos is endless")

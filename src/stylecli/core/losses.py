@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,9 +31,29 @@ def gram_matrix(features: Tensor) -> Tensor:
 
     Source: Gatys et al. 2016, eq. 3, with Johnson's normalization.
     """
-    # Channels last, as the features lie in memory: no copy, and none of the gradient either.
-    flat = features.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H·W, C)
-    return flat.mT @ flat / (flat.shape[1] * flat.shape[2])
+    gram: Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
+    return gram
+
+
+class _Gram(torch.autograd.Function):
+    """Knows that ``F Fᵀ`` is symmetric: half of the gradient's arithmetic, and none of its sums.
+
+    The features are taken in the layout that they have in memory, channels last: no copy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H·W, C)
+        return flat.mT @ flat / (flat.shape[1] * flat.shape[2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (features,), (gradient,) = ctx.saved_tensors, gradients
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H·W, C)
+        both = (gradient + gradient.mT) / (flat.shape[1] * flat.shape[2])  # (N, C, C)
+        back = flat @ both.to(flat.dtype)
+        return back.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)  # (N, C, H, W)
 
 
 def total_variation(images: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stylecli.errors import StyleCliError
-from stylecli.files.images import ImageError, Rgb, read_rgb, read_short_side
+from stylecli.files.images import ImageError, Rgb, read_rgb, read_short_side, scaled_crop
 from stylecli.files.jobs import scan_images
 
 _AHEAD = 8  # batches decoded before they are asked for
+_CACHE_BYTES = 400 * 2**20
 
 
 def bundled_photos() -> list[Path]:
@@ -46,6 +47,7 @@ class ContentPhotos:
         self.seed = seed
         self.bad: set[Path] = set()
         self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._reader = lru_cache(maxsize=1)(_caching_reader)
 
     def fingerprint(self) -> str:
         """Changes when photos are added, removed or renamed."""
@@ -87,31 +89,40 @@ class ContentPhotos:
         """A random square of a photo, scaled between filling the crop and twice that."""
         random = np.random.default_rng([self.seed, sample])
         zoom, top, left, flip = random.random(4)
-        rgb = self._read(sample, size, 1 + zoom)
-        y, x = (
-            int(at * (side - size + 1)) for at, side in zip((top, left), rgb.shape, strict=False)
-        )
-        crop = rgb[y : y + size, x : x + size]
+        rgb = self._read(sample, size)
+        height, width = rgb.shape[:2]
+        short_side = min(height, width)
+        # Enlarging a small photo would only teach the network blur.
+        side = short_side / max(1.0, min(1 + zoom, short_side / size))
+        crop = scaled_crop(rgb, top * (height - side), left * (width - side), side, size)
         return crop[:, ::-1] if flip < 0.5 else crop
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.paths))
 
-    def _read(self, sample: int, size: int, zoom: float) -> Rgb:
+    def _read(self, sample: int, size: int) -> Rgb:
         epoch, place = divmod(sample, len(self.paths))
         order = self._order(epoch)
         for skipped in range(len(order)):
             path = self.paths[order[(place + skipped) % len(order)]]
             try:
-                # Enlarging a small photo would only teach the network blur.
-                short_side = max(size, min(round(size * zoom), read_short_side(path)))
-                return read_rgb(path, short_side)
+                return self._reader(size)(path)
             except ImageError:
                 self.bad.add(path)
         raise StyleCliError(
             f"none of the {len(self.paths)} content photos can be read",
             hint="--content takes a folder of photos; without it, the bundled ones are used",
         )
+
+
+def _caching_reader(size: int) -> Callable[[Path], Rgb]:
+    """Reads photos, twice as large as crops of ``size`` px at most, and keeps what has room."""
+
+    def read(path: Path) -> Rgb:
+        return read_rgb(path, min(2 * size, read_short_side(path)))
+
+    usual_bytes = (2 * size) * (3 * size) * 3
+    return lru_cache(maxsize=_CACHE_BYTES // usual_bytes)(read)
 
 
 def _scan(folder: Path) -> list[Path]:

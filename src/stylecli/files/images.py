@@ -218,6 +218,13 @@ def center_square(rgb: Rgb, side: int) -> Rgb:
     return rgb[top : top + side, left : left + side]
 
 
+def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rgb:
+    """The square of ``side`` px at (top, left), in fractions of pixels, as (size, size, 3)."""
+    box = (left, top, left + side, top + side)
+    image = Image.fromarray(rgb)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
+
+
 def thumbnail(rgb: Rgb, side: int = 96) -> str:
     """An image scaled to fit a square, as a JPEG in base64: to be stored in a text."""
     image = Image.fromarray(rgb)

@@ -1,0 +1,215 @@
+r"""Time to quality: the objective on photos kept out of training, against seconds of training.
+
+Each run trains with settings of its own, in a process of its own, and is measured at its own
+checkpoints after it ended, so that measuring costs it nothing. Results stay in the output folder:
+runs may be made one at a time, and `table` sets side by side what is there.
+
+    python benchmarks/training.py run STYLE PHOTOS OUT baseline minutes=60 \
+        width=32 precision=float32 small_crops=0 lr=0.001
+    python benchmarks/training.py run STYLE PHOTOS OUT default minutes=10
+    python benchmarks/training.py table OUT --against baseline
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stylecli import train as training
+from stylecli.config import ObjectiveConfig, TrainConfig
+from stylecli.core.backends import to_tensor
+from stylecli.core.checkpoints import load_tensors, read_metadata
+from stylecli.core.generators import Generator, GeneratorSpec, build_generator
+from stylecli.core.losses import PerceptualObjective
+from stylecli.events import Notice, Step
+from stylecli.files.content import ContentPhotos
+from stylecli.files.images import center_square, read_rgb
+from stylecli.files.jobs import scan_images
+from stylecli.objective import balance, build_objective
+from stylecli.training_files import TrainFiles
+
+HELD_OUT = 60
+SIZE = 256
+POINTS = 16  # measured of each run
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def split(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All photos of a folder but 60, and those 60, spread evenly over its names."""
+    paths = list(scan_images(folder))
+    chosen = {round(i * len(paths) / HELD_OUT) for i in range(HELD_OUT)}
+    rest = [path for i, path in enumerate(paths) if i not in chosen]
+    return rest, [path for i, path in enumerate(paths) if i in chosen]
+
+
+class Judge:
+    """The default objective for a painting, in float32, on the photos kept out of training."""
+
+    def __init__(self, style: Path, held_out: list[Path]) -> None:
+        self.objective = judging_objective(style)
+        squares = [center_square(read_rgb(path, SIZE), SIZE) for path in held_out]
+        self.photos = to_tensor(np.stack(squares), torch.device("cpu"))  # (N, 3, 256, 256)
+
+    @torch.no_grad()
+    def __call__(self, generator: Generator) -> dict[str, float]:
+        """Means over the photos, each term weighted."""
+        sums: dict[str, float] = {}
+        for photos in self.photos.split(4):
+            terms = self.objective(generator(photos), self.objective.content_target(photos))
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(term) * len(photos)
+        return {name: total / len(self.photos) for name, total in sums.items()}
+
+
+def judging_objective(style: Path) -> PerceptualObjective:
+    """What all runs are judged by, whatever they were trained with."""
+    config, device = ObjectiveConfig(style=style), torch.device("cpu")
+    painting = read_rgb(style, config.style_size)
+    objective = build_objective(config, painting, device, torch.float32)
+    balance(objective, ContentPhotos(None, 0), SIZE, device)
+    return objective
+
+
+@app.command()
+def run(
+    style: Path,
+    photos: Path,
+    out: Path,
+    name: str,
+    settings: Annotated[list[str], typer.Argument(metavar="FIELD=VALUE...")],
+    every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 10,
+) -> None:
+    """Train with settings of `stylecli train` and measure the objective along the way."""
+    training.CHECKPOINT_EVERY = every
+    trained_on, held_out = split(photos)
+    with tempfile.TemporaryDirectory() as folder:
+        for i, path in enumerate(trained_on):
+            (Path(folder) / f"{i:05}{path.suffix}").symlink_to(path.resolve())
+        given: dict[str, Any] = dict(map(parsed, settings))
+        kept = Path(folder) / "kept"
+        config = TrainConfig(
+            style=style, content=Path(folder), output=out / f"{name}.safetensors", **given
+        )
+        points = train_and_keep(config, kept)
+        judge = Judge(style, held_out)
+        for point in thinned(points):
+            point |= judge(generator_of(point.pop("file")))
+            print(json.dumps(point), flush=True)
+        measured = [point for point in points if "total" in point]
+        result = {"name": name, "settings": given, "style": style.name, "points": measured}
+        (out / f"{name}.json").write_text(json.dumps(result, indent=1))
+
+
+def parsed(setting: str) -> tuple[str, Any]:
+    """``width=32`` as a field of the config and its value."""
+    field, _, text = setting.partition("=")
+    try:
+        return field, json.loads(text)
+    except ValueError:
+        return field, text
+
+
+def train_and_keep(config: TrainConfig, kept: Path) -> list[dict[str, Any]]:
+    """Train, and put every checkpoint aside: when, after how many steps, and in which file."""
+    kept.mkdir()
+    checkpoint = TrainFiles.of(config).checkpoint
+    points: list[dict[str, Any]] = []
+    began, last = time.process_time(), 0
+
+    def keep(event: Step | Notice) -> None:
+        nonlocal last
+        if isinstance(event, Notice):
+            print(event.text, flush=True)
+        elif checkpoint.stat().st_mtime_ns != last:
+            last = checkpoint.stat().st_mtime_ns
+            point = read_metadata(checkpoint)
+            file = kept / f"{len(points)}.safetensors"
+            shutil.copyfile(checkpoint, file)
+            cpu = time.process_time() - began
+            seconds, step = point["seconds"], point["step"]
+            points.append({"step": step, "seconds": seconds, "cpu": cpu, "file": file})
+
+    result = training.train(config, keep, overwrite=True)
+    cpu = time.process_time() - began
+    last_point = {"step": result.steps, "seconds": result.seconds, "cpu": cpu}
+    return [*points, {**last_point, "file": result.path}]
+
+
+def thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first, the last, and between them some that lie evenly on a scale of logarithms."""
+    places = np.geomspace(1, len(points), POINTS).round().astype(int) - 1
+    return [points[i] for i in sorted(set(places.tolist()))]
+
+
+def generator_of(file: Path) -> Generator:
+    """The network in a checkpoint or a model file, in eval mode."""
+    metadata, tensors = read_metadata(file), load_tensors(file)
+    spec = metadata.get("spec") or {k: metadata[k] for k in ("arch", "norm", "width", "output")}
+    generator = build_generator(GeneratorSpec(**spec))
+    prefix = "now.weights."
+    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    generator.load_state_dict(weights or tensors)
+    return generator.eval()
+
+
+@app.command()
+def table(
+    out: Path, against: Annotated[str, typer.Option(help="The run to compare with.")] = "baseline"
+) -> None:
+    """All runs in a folder, as a table and as OUT/time-to-quality.png."""
+    results = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    by_name = {result["name"]: result for result in results}
+    target = by_name[against]["points"][-1] if against in by_name else None
+    shown = Table("run", "steps", "seconds", "objective", f"as good as {against}", "ratio")
+    for result in results:
+        end = result["points"][-1]
+        cells = [f"{end['step']:,}", f"{end['seconds']:,.0f}", f"{end['total']:,.0f}"]
+        reached = when(result["points"], target["total"]) if target else None
+        if reached and target:
+            cells += [f"after {reached:,.0f} s", f"{target['seconds'] / reached:.1f} x"]
+        shown.add_row(result["name"], *cells)
+    Console().print(shown)
+    plot(results, target, out / "time-to-quality.png")
+
+
+def when(points: list[dict[str, Any]], total: float) -> float | None:
+    """Seconds until an objective was reached, between two points along a straight line."""
+    for before, after in pairwise(points):
+        if after["total"] <= total:
+            share = (before["total"] - total) / (before["total"] - after["total"])
+            return float(before["seconds"] + share * (after["seconds"] - before["seconds"]))
+    return None
+
+
+def plot(results: list[dict[str, Any]], target: dict[str, Any] | None, path: Path) -> None:
+    """Objective against seconds, one line a run."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for result in results:
+        points = [point for point in result["points"] if point["seconds"] > 0]
+        seconds, totals = zip(*((p["seconds"], p["total"]) for p in points), strict=True)
+        axes.plot(seconds, totals, marker="o", markersize=3, label=result["name"])
+    if target:
+        axes.axhline(target["total"], color="gray", linestyle=":", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training")
+    axes.set(ylabel=f"objective on {HELD_OUT} photos kept out of training")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    app()
