@@ -76,7 +76,7 @@ def judging_objective(style: Path) -> PerceptualObjective:
     """What all runs are judged by, whatever they were trained with."""
     config, device = ObjectiveConfig(style=style), torch.device("cpu")
     painting = read_rgb(style, config.style_size)
-    objective = build_objective(config, painting, device, torch.float32)
+    objective = build_objective(config, [painting], device, torch.float32)
     balance(objective, ContentPhotos(None, 0), SIZE, device)
     return objective
 

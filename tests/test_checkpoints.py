@@ -67,6 +67,52 @@ def test_a_missing_name_suggests_the_nearest(folders):
     assert "did you mean starry-night?" in caught.value.hint
 
 
+def saved_trio(path):
+    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1)).eval()
+    for _, table in generator.tables():
+        table.data.copy_(torch.randn(table.shape))
+    info = ModelInfo("trio", "residual", "in", 4, "linear", styles=["a", "b", "c"])
+    save_model(path, generator, info)
+    return generator
+
+
+def test_a_style_in_a_model_of_several_is_found_by_its_name_and_blended_by_shares(folders):
+    trio = saved_trio(folders[1] / "trio.safetensors")
+    photo = torch.rand(1, 3, 32, 32)
+
+    def painted(*choice):
+        with torch.no_grad():
+            return load_model(*choice)[0](photo)
+
+    with torch.no_grad():
+        assert torch.equal(painted("b"), trio(photo, torch.tensor([1])))
+    assert torch.equal(painted("trio", "b"), painted("b"))
+    assert torch.equal(painted("trio", "b:1, c:0"), painted("b"))
+    assert torch.equal(painted("trio", "a:3,b:1"), painted("trio", "a:0.75,b:0.25"))
+    assert not torch.equal(painted("trio", "a:0.75,b:0.25"), painted("a"))
+    saved(folders[0] / "b.safetensors")
+    assert find_model("b") == folders[0] / "b.safetensors"  # a model of that name comes first
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [
+        (None, "holds 3 styles, and none was chosen"),
+        ("d", "no style 'd'"),
+        ("a:0.7,d:0.3", "no style 'd'"),
+        ("a:much", "'a:much' is no share"),
+        ("a:-1,b:2", "'a:-1' is no share"),
+        ("a:nan", "is no share"),
+        ("a:0", "add up to 0"),
+        ("", "no style ''"),
+    ],
+)
+def test_a_style_that_cannot_be_meant_is_an_error(folders, style, message):
+    saved_trio(folders[0] / "trio.safetensors")
+    with pytest.raises(StyleCliError, match=message):
+        load_model("trio", style)
+
+
 def test_the_loss_network_and_broken_files_are_not_listed_as_models(folders):
     folder = folders[0]
     saved(folder / "good.safetensors")

@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "models" / "tiny.safetensors"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["sheet"], ["models"]])
 def test_help_imports_no_torch(tmp_path, command):
     code = (
         "import sys; from stylecli.cli import app\n"
@@ -83,6 +83,38 @@ def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, paint
     shown = stylecli("models", "waves-lines").stdout
     assert "residual" in shown
     assert "steps_done" in shown
+
+
+def test_three_paintings_become_one_model_with_three_styles_and_a_blend(
+    stylecli, tmp_path, painting, photos
+):
+    brief = ["--steps", 2, *QUICK]
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.png").write_bytes(painting.read_bytes())
+    trained = stylecli("train", "a.png", "b.png", "c.png", "-o", "trio.safetensors", *brief)
+    assert "--model trio.safetensors --style c" in trained.stderr
+    stylecli("train", "--add-style", painting, "--init", "trio.safetensors", *brief)
+    four = ["--model", "trio-waves-lines"]
+    stylecli("stylize", "photos", "out", *four, "--style", "waves-lines:0.5,a:0.5")
+    missing = stylecli("stylize", "photos", "more", *four, code=2)
+    assert "pass --style with one of: a, b, c, waves-lines" in missing.stderr
+    wrong = stylecli("stylize", "photos", "more", *four, "--style", "wave-lines", code=2)
+    assert "did you mean waves-lines?" in wrong.stderr
+    assert not (tmp_path / "more").exists()
+    listed = [line.split()[:2] for line in stylecli("models").stdout.splitlines()]
+    assert ["trio-waves-lines", "waves-lines"] in listed
+    assert "a, b, c, waves-lines" in stylecli("models", "trio-waves-lines").stdout
+
+
+def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model):
+    done = stylecli("sheet", "photos/one.jpg", "--size", 64)
+    assert "one-sheet.png: one.jpg in" in done.stderr
+    with Image.open(tmp_path / "one-sheet.png") as page:
+        assert min(page.size) > 64
+    again = stylecli("sheet", "photos/one.jpg", code=2)
+    assert "one-sheet.png exists" in again.stderr
+    stylecli("sheet", "photos/one.jpg", "page.txt", code=2)
+    stylecli("sheet", "missing.jpg", "page.png", code=2)
 
 
 def test_a_second_run_skips_and_says_so(stylecli, tmp_path, photos, model):

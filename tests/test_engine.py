@@ -14,7 +14,9 @@ from stylecli.files.jobs import plan
 
 @pytest.fixture(scope="module")
 def starry_night() -> Stylizer:
-    return Stylizer(str(checkpoints.bundled_models() / f"{DEFAULT_MODEL}.safetensors"), "cpu")
+    return Stylizer(
+        str(checkpoints.bundled_models() / f"{DEFAULT_MODEL}.safetensors"), device="cpu"
+    )
 
 
 def test_the_bundled_model_paints_strokes_in_the_paintings_colors(starry_night):

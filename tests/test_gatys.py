@@ -13,7 +13,8 @@ from stylecli.gatys import stylize_slowly
 
 
 @pytest.fixture
-def config(painting):
+def config(painting, monkeypatch):
+    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # 16 photos: most of the time
     return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
 
 

@@ -51,8 +51,10 @@ def test_terms_are_what_the_paper_says_and_add_up(network):
         torch.rand(2, 3, 40, 40),
     )
     style_layers = ("relu1_2", "relu2_2")
-    objective = PerceptualObjective(network, painting, "relu2_2", style_layers, Weights(2, 3, 0.5))
-    objective.scales = {"style": 7.0, "tv": 2.0}
+    objective = PerceptualObjective(
+        network, [painting], "relu2_2", style_layers, Weights(2, 3, 0.5)
+    )
+    objective.scales = {"style": [7.0], "tv": [2.0]}
     terms = objective(stylized, objective.content_target(photos))
 
     ours = {k: v.double().numpy() for k, v in network(stylized, style_layers).items()}
@@ -74,7 +76,7 @@ def test_terms_are_what_the_paper_says_and_add_up(network):
 
 def test_the_photo_itself_has_no_content_loss_and_the_painting_no_style_loss(network):
     painting = torch.rand(1, 3, 64, 64)
-    objective = PerceptualObjective(network, painting)
+    objective = PerceptualObjective(network, [painting])
     terms = objective(painting, objective.content_target(painting))
     assert float(terms["content"]) == 0
     assert float(terms["style"]) == pytest.approx(0, abs=1e-3)
@@ -86,9 +88,28 @@ def test_balance_puts_a_faint_and_a_bold_painting_into_the_same_ratio(network):
     photos = torch.rand(4, 3, 64, 64)
     ratios = []
     for painting in (bold, 0.2 * bold + 0.4):
-        objective = PerceptualObjective(network, painting)
+        objective = PerceptualObjective(network, [painting])
         objective.balance(photos)
         features = network(photos, ("relu3_3",))["relu3_3"]
         style = float(objective(photos, objective.content_target(photos))["style"])
         ratios.append(style / float(features.square().mean()))
     assert ratios[0] == pytest.approx(ratios[1], rel=1e-3)
+
+
+def test_several_paintings_give_each_image_the_loss_that_its_own_would_alone(network):
+    torch.manual_seed(0)
+    paintings = [torch.rand(1, 3, 48, 64), 0.3 * torch.rand(1, 3, 40, 40)]
+    photos, stylized = torch.rand(3, 3, 40, 40), torch.rand(3, 3, 40, 40)
+    both = PerceptualObjective(network, paintings)
+    both.balance(photos)
+    alone = [PerceptualObjective(network, [painting]) for painting in paintings]
+    for objective in alone:
+        objective.balance(photos)
+    assert both.scales["style"] == pytest.approx([one.scales["style"][0] for one in alone])
+    terms = both(stylized, both.content_target(photos), [0, 1, 1])
+    each = [
+        alone[style](image[None], alone[style].content_target(photo[None]))
+        for style, image, photo in zip([0, 1, 1], stylized, photos, strict=True)
+    ]
+    for name, term in terms.items():
+        assert float(term) == pytest.approx(np.mean([float(one[name]) for one in each]), rel=1e-4)

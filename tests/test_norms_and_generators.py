@@ -64,6 +64,52 @@ def test_parameter_counts_are_the_papers(arch, width, millions):
     assert count / 1e6 == pytest.approx(millions, rel=0.03)
 
 
+def with_two_styles(arch):
+    """Two generators that differ in their norms' scales and shifts alone, and both in one."""
+    torch.manual_seed(3)
+    one = build_generator(GeneratorSpec(arch, "in", 4)).eval()
+    both = build_generator(GeneratorSpec(arch, "in", 4)).remix(torch.ones(2, 1)).eval()
+    weights = one.state_dict()
+    for name, table in both.tables():
+        table.data[0] = weights[name]
+        table.data[1] = torch.randn(table.shape[1])
+        weights[name] = table.data
+    both.load_state_dict(weights)
+    other = both.of_style(torch.tensor([0.0, 1.0]))
+    return one, other, both
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_generator_of_two_styles_paints_each_photo_of_a_batch_in_its_own(arch):
+    one, other, both = with_two_styles(arch)
+    photos = torch.rand(3, 3, 64, 70)
+    with torch.no_grad():
+        painted = both(photos, torch.tensor([0, 1, 0]))
+        expected = torch.cat([one(photos[:1]), other(photos[1:2]), one(photos[2:])])
+    assert (both.styles, one.styles, other.styles) == (2, 1, 1)
+    torch.testing.assert_close(painted, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_blend_of_one_and_nothing_is_the_style_itself_and_one_of_halves_lies_between():
+    one, _, both = with_two_styles("residual")
+    whole, half = both.of_style(torch.tensor([1.0, 0.0])), both.of_style(torch.tensor([0.5, 0.5]))
+    for name, table in whole.tables():
+        assert torch.equal(table, dict(one.tables())[name])
+    for name, table in half.tables():
+        torch.testing.assert_close(table, dict(both.tables())[name].mean(0))
+    photo = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(whole(photo), one(photo))
+
+
+@pytest.mark.parametrize("norm", ["bn", "none"])
+def test_without_instance_norm_a_generator_holds_one_style(norm):
+    generator = build_generator(GeneratorSpec("residual", norm, 4))
+    assert generator.remix(torch.ones(1, 1)).styles == 1
+    with pytest.raises(StyleCliError, match="holds one style"):
+        generator.remix(torch.ones(2, 1))
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_instance_norm_makes_a_result_independent_of_the_batch(arch):
     torch.manual_seed(1)

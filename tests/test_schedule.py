@@ -1,7 +1,5 @@
 """Progress, learning rate, crop size, time left."""
 
-from pathlib import Path
-
 import pytest
 
 from stylecli.config import TrainConfig
@@ -12,19 +10,19 @@ from stylecli.schedule import Schedule, learning_rate_factor
     ("share", "sizes"), [(2 / 3, [128, 128, 256]), (0, [256] * 3), (1, [128] * 3)]
 )
 def test_crops_are_small_for_a_share_of_the_training_and_then_large(share, sizes):
-    schedule = Schedule(TrainConfig(style=Path(), steps=30, size=256, small_crops=share), "cpu")
+    schedule = Schedule(TrainConfig(steps=30, size=256, small_crops=share), "cpu")
     assert [schedule.crop_size(step) for step in (0, 19, 20)] == sizes
 
 
 def test_time_left_counts_large_crops_as_four_small_ones():
-    schedule = Schedule(TrainConfig(style=Path(), steps=30, small_crops=2 / 3), "cpu")
+    schedule = Schedule(TrainConfig(steps=30, small_crops=2 / 3), "cpu")
     assert schedule.seconds_left(10, 1.0) == pytest.approx(10 + 4 * 10)
     assert schedule.seconds_left(25, 4.0) == pytest.approx(5 * 4)
     assert schedule.seconds_left(30, 4.0) == 0
 
 
 def test_minutes_are_counted_across_a_resume():
-    schedule = Schedule(TrainConfig(style=Path(), minutes=2), "cpu")
+    schedule = Schedule(TrainConfig(minutes=2), "cpu")
     schedule.add_elapsed(90)
     assert schedule.progress(0) == pytest.approx(0.75, abs=0.01)
     schedule.add_elapsed(60)

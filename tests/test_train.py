@@ -21,7 +21,7 @@ from stylecli.training_files import TrainFiles, saved_config
 def config(painting, tmp_path) -> TrainConfig:
     """A training that takes seconds: small crops, a narrow network, the bundled photos."""
     return TrainConfig(
-        style=painting,
+        styles=(painting,),
         output=tmp_path / "m.safetensors",
         steps=20,
         size=64,
@@ -54,6 +54,86 @@ def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, no
     weights, again = load_file(config.output), load_file(halves.output)
     assert weights.keys() == again.keys()
     assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+@pytest.fixture
+def trio(config, tmp_path) -> TrainConfig:
+    """A training of three paintings in one network."""
+    paintings = []
+    for i, name in enumerate(["one", "two", "Three!"]):
+        paintings.append(tmp_path / f"{name}.png")
+        rgb = training.read_rgb(training.bundled_photos()[i], 64)
+        training.write_picture(paintings[-1], training.Picture(rgb))
+    output = tmp_path / "trio.safetensors"
+    return replace(config, styles=tuple(paintings), output=output, steps=12)
+
+
+def test_a_network_of_several_styles_resumes_bit_for_bit_too(trio, tmp_path):
+    straight = train(trio)
+    halves = replace(trio, output=tmp_path / "halves.safetensors")
+    train(halves, should_stop=stop_after(5))
+    saved = saved_config(TrainFiles(halves.output), {})
+    assert train(saved, resume=True).losses == straight.losses
+    weights, again = load_file(trio.output), load_file(halves.output)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+    info = read_info(trio.output)
+    assert info.styles == ["one", "two", "three"]
+    assert weights["body.0.1.weight"].shape == (3, 4)
+    assert not torch.equal(weights["body.0.1.weight"][0], weights["body.0.1.weight"][1])
+
+
+def test_an_added_style_learns_its_own_rows_and_nothing_else_changes(trio, painting, tmp_path):
+    train(trio)
+    before = load_file(trio.output)
+    output = tmp_path / "four.safetensors"
+    more = replace(trio, styles=(), add_style=painting, init=str(trio.output), output=output)
+    train(more, should_stop=stop_after(4))
+    train(more, resume=True)
+    after = load_file(output)
+    assert read_info(output).styles == ["one", "two", "three", "waves-lines"]
+    for key, tensor in after.items():
+        if tensor.shape == before[key].shape:
+            assert torch.equal(tensor, before[key])
+        else:
+            assert torch.equal(tensor[:3], before[key])
+            rows = (before[key] == tensor[3]).all(1)
+            assert not rows.any(), f"{key} learned nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"styles": ()}, "no painting"),
+        ({"norm": "bn"}, "holds one style"),
+        ({"add_style": "x.png"}, "adds one painting"),
+        ({"styles": (), "add_style": "x.png"}, "adds one painting"),
+    ],
+)
+def test_styles_that_cannot_be_trained_are_refused(trio, changes, message):
+    with pytest.raises(StyleCliError, match=message):
+        train(replace(trio, **changes))
+    assert not trio.output.exists()
+
+
+def test_two_paintings_of_one_name_are_refused(trio, tmp_path):
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "ONE.png"
+    twin.write_bytes(trio.styles[0].read_bytes())
+    with pytest.raises(StyleCliError, match="two styles are named one"):
+        train(replace(trio, styles=(*trio.styles, twin)))
+
+
+def test_a_new_painting_starts_from_the_style_that_suits_it_best(trio, tmp_path):
+    train(replace(trio, steps=150, lr=0.01))
+    events = []
+    output = tmp_path / "again.safetensors"
+    again = replace(trio, styles=trio.styles[1:2], init=str(trio.output), output=output, steps=2)
+    train(replace(again, lr=1e-12), events.append)
+    assert "from trio" in events[0].text
+    rows, one = load_file(trio.output), load_file(output)
+    torch.testing.assert_close(one["body.0.1.weight"], rows["body.0.1.weight"][1])
+    with pytest.raises(StyleCliError, match="is residual, in, width 4"):
+        train(replace(again, width=5, output=tmp_path / "no.safetensors"))
 
 
 def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
@@ -104,7 +184,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.002"):
         train(replace(config, batch_size=3, lr=1.0), resume=True)
     with pytest.raises(StyleCliError, match="is not the painting"):
-        train(replace(config, style=training.bundled_photos()[0]), resume=True)
+        train(replace(config, styles=(training.bundled_photos()[0],)), resume=True)
     longer = saved_config(TrainFiles(config.output), {"steps": 4})
     assert longer == replace(config, steps=4)
     assert train(longer, resume=True).steps == 4
@@ -319,7 +399,7 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
 
 
 def test_the_name_comes_from_the_painting(painting):
-    files = TrainFiles.of(TrainConfig(style=painting))
+    files = TrainFiles.of(TrainConfig(styles=(painting,)))
     assert files.model.as_posix() == "models/waves-lines.safetensors"
 
 

@@ -19,10 +19,11 @@ from rich.text import Text
 from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL, TrainConfig, help_of
 from stylecli.console import Reporter, duration, show_error, stoppable
-from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
+from stylecli.core.checkpoints import ModelInfo, find_model, find_style, list_models, read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult
 from stylecli.files.atomic import require_writable
+from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
 from stylecli.files.jobs import Job, Plan, plan
 from stylecli.training_files import TrainFiles, saved_config
 
@@ -36,10 +37,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 P = ParamSpec("P")
-_DEFAULTS = TrainConfig(style=Path())
+_DEFAULTS = TrainConfig()
 _QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
 _JSON = typer.Option("--json", help="Events to stdout, a JSON object a line.")
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3."
 _NETWORK, _LOSS, _RUN = "Network", "Objective", "Run"
 
 
@@ -92,8 +94,14 @@ def _top(
 @_command
 def train(
     context: typer.Context,
-    style: Annotated[Path, typer.Argument(help=help_of(TrainConfig, "style"))],
-    output: Annotated[Path | None, _option("output", _RUN)] = _DEFAULTS.output,
+    styles: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="STYLE...", help=help_of(TrainConfig, "styles")),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=help_of(TrainConfig, "output"), rich_help_panel=_RUN),
+    ] = _DEFAULTS.output,
     content: Annotated[Path | None, _option("content", _RUN)] = _DEFAULTS.content,
     minutes: Annotated[float | None, _option("minutes", _RUN)] = _DEFAULTS.minutes,
     steps: Annotated[int | None, _option("steps", _RUN)] = _DEFAULTS.steps,
@@ -109,7 +117,8 @@ def train(
     arch: Annotated[str, _option("arch", _NETWORK)] = _DEFAULTS.arch,
     norm: Annotated[str, _option("norm", _NETWORK)] = _DEFAULTS.norm,
     width: Annotated[int | None, _option("width", _NETWORK)] = _DEFAULTS.width,
-    init: Annotated[str | None, _option("init", _NETWORK)] = _DEFAULTS.init,
+    init: Annotated[str, _option("init", _NETWORK)] = _DEFAULTS.init,
+    add_style: Annotated[Path | None, _option("add_style", _NETWORK)] = _DEFAULTS.add_style,
     style_size: Annotated[int, _option("style_size", _LOSS)] = _DEFAULTS.style_size,
     style_weight: Annotated[float, _option("style_weight", _LOSS)] = _DEFAULTS.style_weight,
     content_weight: Annotated[float, _option("content_weight", _LOSS)] = _DEFAULTS.content_weight,
@@ -122,7 +131,7 @@ def train(
     quiet: Annotated[bool, _QUIET] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Train a generator for a painting: a model file that paints any photo like it.
+    """Train a generator for a painting, or for several: a model file that paints any photo so.
 
     Ctrl-C saves the state; the same command with --resume goes on.
     """
@@ -148,6 +157,8 @@ def _given(context: typer.Context) -> dict[str, Any]:
     }
     if "style_layers" in given:
         given["style_layers"] = tuple(given["style_layers"].replace(" ", "").split(","))
+    if "styles" in given:
+        given["styles"] = tuple(given["styles"])
     return given
 
 
@@ -176,13 +187,17 @@ def _conclude_training(reporter: Reporter, result: TrainResult, config: TrainCon
     done = f"{result.steps} steps in {duration(result.seconds)}"
     if not result.finished:
         output = ["--output", str(config.output)] if config.output else []
-        again = shlex.join(["stylecli", "train", str(config.style), *output, "--resume"])
+        paintings = ["--add-style"] if config.add_style else []
+        paintings += map(str, config.paintings)
+        again = shlex.join(["stylecli", "train", *paintings, *output, "--resume"])
         reporter.say(f"stopped after {done}; nothing is lost")
         reporter.say(f"go on with: {again}")
         raise typer.Exit(130)
     name = result.path.stem if result.path.parent == Path("models") else str(result.path)
     reporter.say(f"{result.path}: {done}, objective {result.losses['total']:,.0f}")
-    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {shlex.quote(name)}")
+    styles = read_info(result.path).styles
+    chosen = f" --style {styles[-1]}" if len(styles) > 1 else ""
+    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {shlex.quote(name)}{chosen}")
 
 
 @app.command()
@@ -190,6 +205,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, config: TrainCon
 def stylize(
     paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
     model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
+    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
     device: Annotated[str, typer.Option(help=help_of(TrainConfig, "device"))] = "auto",
     precision: Annotated[str, typer.Option(help=help_of(TrainConfig, "precision"))] = "auto",
@@ -203,24 +219,27 @@ def stylize(
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite)
-    find_model(model)  # a wrong name is an error even if there is nothing to do
+    find_style(model, style)  # a wrong name is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         for job in todo.skipped:
             _tell_of(reporter, job, "skipped")
         if todo.jobs:
-            results = _run_engine(reporter, todo, should_stop, (model, device, precision))
+            results = _run_engine(reporter, todo, should_stop, (model, style, device, precision))
     _conclude_stylizing(reporter, todo, results)
 
 
 def _run_engine(
-    reporter: Reporter, todo: Plan, should_stop: Callable[[], bool], choice: tuple[str, str, str]
+    reporter: Reporter,
+    todo: Plan,
+    should_stop: Callable[[], bool],
+    choice: tuple[str, str | None, str, str],
 ) -> "list[Result]":
     from stylecli.engine import Stylizer  # imports torch: seconds
 
     stylizer = Stylizer(*choice)
     require_writable(todo.jobs[0].target.parent)
-    reporter.say(f"model {stylizer.info.name} on {stylizer.description}")
+    reporter.say(f"model {stylizer.description}")
     numbers = itertools.count(1)
 
     def report(result: "Result") -> None:
@@ -253,6 +272,37 @@ def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]")
 
 @app.command()
 @_command
+def sheet(
+    photo: Annotated[Path, typer.Argument(help="Any image file.")],
+    out: Annotated[Path | None, typer.Argument(help="[default: PHOTO-sheet.png]")] = None,
+    size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
+    device: Annotated[str, typer.Option(help=help_of(TrainConfig, "device"))] = "auto",
+    precision: Annotated[str, typer.Option(help=help_of(TrainConfig, "precision"))] = "auto",
+    quiet: Annotated[bool, _QUIET] = False,
+) -> None:
+    """Render a photo in every style that there is, on one labelled page."""
+    target = out or Path(f"{photo.stem}-sheet.png")
+    format_for(target)
+    if target.exists() and not overwrite:
+        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+    rgb = shrunk(read_picture(photo), size).rgb
+    require_writable(target.parent)
+    from stylecli.sheet import all_styles, render_sheet  # imports torch: seconds
+
+    choices = all_styles()
+    with Reporter(quiet=quiet) as reporter:
+
+        def report(done: int) -> None:
+            note = f"{done}/{len(choices)}  {choices[done - 1].label}"
+            reporter.advance("painting", done / len(choices), note)
+
+        write_picture(target, Picture(render_sheet(rgb, choices, device, precision, report)))
+    reporter.say(f"{target}: {photo.name} in {len(choices)} styles")
+
+
+@app.command()
+@_command
 def models(
     name: Annotated[str | None, typer.Argument(help="A model's name or file, to see more.")] = None,
 ) -> None:
@@ -261,17 +311,24 @@ def models(
         path = find_model(name)
         _print_model(path, read_info(path))
         return
-    table = Table("model", "generator", "norm", "width", "size", "file", box=None)
+    table = Table("model", "style", "generator", "size", "file", box=None)
     for path, info in list_models():
         size = f"{path.stat().st_size / 1e6:.1f} MB"
-        cells = (path.stem, info.arch, info.norm, str(info.width), size, str(path))
-        table.add_row(*map(Text, cells))
-    Console(soft_wrap=True).print(table)
+        generator = f"{info.arch}, {info.norm}, {info.width}"
+        for style in info.styles:
+            table.add_row(*map(Text, (path.stem, style, generator, size, str(path))))
+    shown = Console(soft_wrap=True)
+    # A pipe has no width: nothing is cut short for it.
+    shown.print(table, width=None if shown.is_terminal else 10_000)
 
 
 def _print_model(path: Path, info: ModelInfo) -> None:
     shown = {"file": path, "generator": info.arch, "norm": info.norm, "width": info.width}
-    shown |= {"output": info.output, "license": info.license or "not stated"}
+    shown |= {
+        "styles": ", ".join(info.styles),
+        "output": info.output,
+        "license": info.license or "not stated",
+    }
     shown |= {f"loss: {name}": value for name, value in info.losses.items()}
     shown |= {key: value for key, value in info.training.items() if value not in (None, "")}
     table = Table(box=None, show_header=False)

@@ -31,7 +31,6 @@ class ObjectiveConfig:
     Night, and balanced like it for every other painting. Each field says what it is.
     """
 
-    style: Path = _option(None, "The painting: any image file.")
     style_size: int = _option(384, "Short side of the painting, px: larger makes larger strokes.")
     style_weight: float = _option(1.0, "More painting; 1 is balanced for each painting.")
     content_weight: float = _option(1.0, "More photo.")
@@ -72,8 +71,14 @@ _LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weigh
 
 @dataclass(frozen=True)
 class TrainConfig(ObjectiveConfig):
-    """One training of one generator."""
+    """One training of one generator, of one style or of several."""
 
+    styles: tuple[Path, ...] = _option(
+        (), "The painting: any image file; or several, for one network of many styles."
+    )
+    add_style: Path | None = _option(
+        None, "Add this painting to the model --init, whose other styles stay as they are."
+    )
     output: Path | None = _option(None, "The model file. [default: models/NAME.safetensors]")
     content: Path | None = _option(
         None, "Folder of training photos, nested or flat. [default: the 24 that are bundled]"
@@ -93,15 +98,34 @@ class TrainConfig(ObjectiveConfig):
         0.67, "Share of the training that comes first and runs at half the size: it is cheap."
     )
     lr: float = _option(2e-3, "Peak learning rate of Adam.")
-    init: str | None = _option(None, "Start from this trained model: its name or file.")
+    init: str = _option(
+        "auto", "Start from this trained model; auto: a bundled one, if it fits; or scratch."
+    )
     preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
     license: str = _option("", "A line stored in the model: who may do what with it.")
+
+    @property
+    def paintings(self) -> tuple[Path, ...]:
+        """What is learned: the styles, or the one that is added to a model."""
+        return (self.add_style,) if self.add_style else self.styles
+
+    def check(self) -> None:
+        """Raise StyleCliError if the settings cannot be meant."""
+        super().check()
+        if not self.paintings:
+            raise StyleCliError("no painting was given", hint="stylecli train STYLE")
+        if self.add_style and (self.styles or self.init in ("auto", "scratch")):
+            raise StyleCliError(
+                "--add-style adds one painting to a trained model, and to nothing else",
+                hint=f"stylecli train --add-style {self.add_style} --init MODEL",
+            )
 
 
 @dataclass(frozen=True)
 class GatysConfig(ObjectiveConfig):
     """One slow optimization of one picture."""
 
+    style: Path = _option(None, "The painting: any image file.")
     steps: int = _option(300, "Steps of the optimizer.")
     size: int = _option(512, "Long side of the picture, px: the photo is scaled down to it.")
     optimizer: str = _option("lbfgs", "lbfgs, as in the paper, or adam.")

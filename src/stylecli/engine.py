@@ -31,7 +31,8 @@ class Stylizer:
     """A trained model, ready to use.
 
     Args:
-        model: name or file.
+        model: name or file, or the name of a style in one.
+        style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
 
@@ -42,16 +43,20 @@ class Stylizer:
         StyleCliError: no such model, device or precision.
     """
 
-    def __init__(self, model: str, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, model: str, style: str | None = None, device: str = "auto", precision: str = "auto"
+    ) -> None:
         where = resolve_device(device)
         dtype = resolve_precision(precision, where)
-        generator, self.info = load_model(model)
+        generator, self.info = load_model(model, style)
+        self._name = self.info.name if style is None else f"{self.info.name}, {style}"
         self._backend = TorchBackend(generator, where, dtype)
 
     @property
     def description(self) -> str:
-        """Where and how it computes: ``cpu, bfloat16``."""
-        return f"{self._backend.device}, {str(self._backend.dtype).removeprefix('torch.')}"
+        """What it is, where and how it computes: ``starry-night on cpu, bfloat16``."""
+        dtype = str(self._backend.dtype).removeprefix("torch.")
+        return f"{self._name} on {self._backend.device}, {dtype}"
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """Stylize one image, (H, W, 3) in 0..255, to the same size."""

@@ -46,7 +46,7 @@ def stylize_slowly(
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     painting = read_rgb(config.style, config.style_size)
-    objective = build_objective(config, painting, device, dtype)
+    objective = build_objective(config, [painting], device, dtype)
     balance(objective, ContentPhotos(None, config.seed), _BALANCE_SIZE, device)
     best = optimize(to_tensor(photo[None], device), objective, config, report, should_stop)
     return _as_picture(best)

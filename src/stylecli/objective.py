@@ -1,5 +1,7 @@
 """The objective that a config describes, ready on its device."""
 
+from collections.abc import Sequence
+
 import torch
 
 from stylecli.config import ObjectiveConfig
@@ -13,13 +15,13 @@ _BALANCE_PHOTOS = 16
 
 
 def build_objective(
-    config: ObjectiveConfig, painting: Rgb, device: torch.device, dtype: torch.dtype
+    config: ObjectiveConfig, paintings: Sequence[Rgb], device: torch.device, dtype: torch.dtype
 ) -> PerceptualObjective:
-    """The objective for a painting, not balanced yet.
+    """The objective for one painting or several, not balanced yet.
 
     Args:
         config: layers, weights and loss network.
-        painting: (H, W, 3) in 0..255, at the size that sets the strokes.
+        paintings: each (H, W, 3) in 0..255, at the size that sets the strokes.
         device: where to compute.
         dtype: of the loss network's convolutions.
 
@@ -29,7 +31,7 @@ def build_objective(
     network = load_loss_network(config.loss_net).prepare(device, dtype)
     return PerceptualObjective(
         network,
-        to_tensor(painting[None], device),
+        [to_tensor(painting[None], device) for painting in paintings],
         config.content_layer,
         config.style_layers,
         Weights(config.content_weight, config.style_weight, config.tv_weight),

@@ -19,14 +19,12 @@ from stylecli.config import TrainConfig
 from stylecli.core.backends import Batch, TorchBackend, to_tensor
 from stylecli.core.checkpoints import (
     ModelInfo,
-    load_model,
     load_tensors,
     read_metadata,
     save_model,
     save_tensors,
 )
 from stylecli.core.devices import resolve_device, resolve_precision
-from stylecli.core.generators import Generator, GeneratorSpec, build_generator
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult
 from stylecli.files.atomic import require_writable
@@ -41,6 +39,7 @@ from stylecli.files.images import (
 )
 from stylecli.objective import balance, build_objective
 from stylecli.schedule import Schedule, learning_rate_factor
+from stylecli.starting import Start, first_start
 from stylecli.training_files import (
     TrainFiles,
     as_json,
@@ -122,16 +121,17 @@ class _Training:
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.schedule = Schedule(config, self.device.type)
-        self.painting = read_rgb(config.style, config.style_size)
+        self.paintings = [read_rgb(path, config.style_size) for path in config.paintings]
         self.photos = ContentPhotos(config.content, config.seed)
-        self.generator = (
-            build_generator(GeneratorSpec(**self.saved["spec"]))
-            if resume
-            else _initial_generator(config)
-        )
-        self.generator.to(self.device).train()
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.lr)
-        self.objective = build_objective(config, self.painting, self.device, self.dtype)
+        self.objective = build_objective(config, self.paintings, self.device, self.dtype)
+        if resume:
+            self.objective.scales = self.saved["scales"]
+            self.start = Start.restored(self.saved)
+        else:
+            balance(self.objective, self.photos, config.size, self.device)
+            self.start = first_start(config, self.objective, self.photos, self.device)
+        self.generator = self.start.generator.to(self.device).train()
+        self.optimizer = torch.optim.Adam(self.start.trainable(), lr=config.lr)
         self.step = 0
         self.seconds_per_step = 0.0
         self.lr_factor = 1.0
@@ -145,16 +145,15 @@ class _Training:
         """A line on what is about to happen."""
         spec, dtype = self.generator.spec, str(self.dtype).removeprefix("torch.")
         return (
-            f"training {self.files.model.stem}: {spec.arch}, norm {spec.norm}, width {spec.width}, "
-            f"on {len(self.photos.paths)} photos, {self.schedule} on {self.device} ({dtype})"
+            f"training {self.files.model.stem} from {self.start.origin}: {spec.arch}, "
+            f"norm {spec.norm}, width {spec.width}, on {len(self.photos.paths)} photos, "
+            f"{self.schedule} on {self.device} ({dtype})"
         )
 
     def begin(self) -> None:
         """Prepare a training from its start."""
-        config = self.config
-        balance(self.objective, self.photos, config.size, self.device)
         # Large crops come last: if they do not fit into memory, it shows now.
-        sample = self.photos.batch(0, config.batch_size, config.size)
+        sample = self.photos.batch(0, self.config.batch_size, self.config.size)
         self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
         self._take_snapshot()
         self.save_state()
@@ -202,9 +201,13 @@ class _Training:
 
     def _losses(self, photos: Tensor) -> dict[str, Tensor]:
         mixed = self.dtype != torch.float32
+        first = self.step * len(photos)  # the styles take turns
+        styles = [(first + i) % len(self.paintings) for i in range(len(photos))]
+        rows = torch.tensor(styles, device=self.device) + self.start.first_row
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-            stylized = self.generator(photos)
-        terms: dict[str, Tensor] = self.objective(stylized, self.objective.content_target(photos))
+            stylized = self.generator(photos, rows)
+        content = self.objective.content_target(photos)
+        terms: dict[str, Tensor] = self.objective(stylized, content, styles)
         return terms
 
     def _is_outlier(self, total: float) -> bool:
@@ -298,11 +301,14 @@ class _Training:
             self.told.add(str(error))
 
     def write_preview(self) -> None:
-        """Three bundled photos, and below each what the network now makes of it."""
+        """Three bundled photos, and below them what becomes of them: a row for each style."""
         photos = [center_square(read_rgb(bundled_photos()[i], 256), 256) for i in _PREVIEW_PHOTOS]
-        stylized = TorchBackend(self.generator, self.device, self.dtype)(np.stack(photos))
-        rows = [np.concatenate(list(row), axis=1) for row in (photos, stylized)]
-        write_picture(self.files.preview, Picture(np.concatenate(rows)))
+        rows = [np.stack(photos)]
+        for mix in torch.eye(self.generator.styles)[self.start.first_row :]:
+            backend = TorchBackend(self.generator.of_style(mix), self.device, self.dtype)
+            rows.append(backend(rows[0]))
+        wide = [np.concatenate(list(row), axis=1) for row in rows]
+        write_picture(self.files.preview, Picture(np.concatenate(wide)))
 
     def suspend(self) -> TrainResult:
         """Save the state, for a resume."""
@@ -334,7 +340,9 @@ class _Training:
         config = self.config
         training = {
             **as_json(config),
-            "style": config.style.name,
+            "styles": [path.name for path in config.styles],
+            "add_style": config.add_style.name if config.add_style else None,
+            "init": self.start.origin,
             "content": config.content.name if config.content else "bundled",
             "output": None,
             "content_photos": len(self.photos.paths),
@@ -354,7 +362,8 @@ class _Training:
             **asdict(self.generator.spec),
             training=training,
             losses=result.losses,
-            thumbnail=thumbnail(self.painting),
+            styles=self.start.styles,
+            thumbnail=thumbnail(*self.paintings),
             license=config.license,
         )
 
@@ -362,7 +371,7 @@ class _Training:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
             "config": as_json(replace(self.config, width=self.generator.spec.width)),
-            "spec": asdict(self.generator.spec),
+            **self.start.metadata(),
             "step": self.step,
             "seconds": self.schedule.elapsed(),
             "lr_factor": self.lr_factor,
@@ -371,7 +380,7 @@ class _Training:
             "left_out": self.left_out,
             "overwrite": self.overwrite,
             "scales": self.objective.scales,
-            "style_sha": _digest(self.painting),
+            "style_sha": _digest(self.paintings),
             "photos_sha": self.photos.fingerprint(),
             "recent": list(self.recent),
         }
@@ -387,37 +396,22 @@ class _Training:
         self.snapshot = unpack_state("snapshot", tensors, groups)
         self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
         self.rollbacks, self.outliers = self.saved["rollbacks"], self.saved["outliers"]
-        self.left_out, self.objective.scales = self.saved["left_out"], self.saved["scales"]
+        self.left_out = self.saved["left_out"]
         self.recent.extend(self.saved["recent"])
         self.schedule.add_elapsed(self.saved["seconds"])
         self._aside(lambda: self.files.cut_log(self.step))
 
     def _check_same(self) -> None:
-        if self.saved["style_sha"] != _digest(self.painting):
+        if self.saved["style_sha"] != _digest(self.paintings):
+            given = ", ".join(map(str, self.config.paintings))
             raise StyleCliError(
-                f"{self.config.style} is not the painting that this training began with",
-                hint="pass that one, or start again with --overwrite",
+                f"{given} is not the painting that this training began with",
+                hint="pass the same, or start again with --overwrite",
             )
         refuse_changes(self.config, self.saved["config"])
         if self.saved["photos_sha"] != self.photos.fingerprint():
             self.report(Notice("the content photos are not those that this training began with"))
 
 
-def _initial_generator(config: TrainConfig) -> Generator:
-    """The network to train: a new one from the seed, or a trained one of the same kind."""
-    if config.init is None:
-        torch.manual_seed(config.seed)
-        return build_generator(GeneratorSpec(config.arch, config.norm, config.width))
-    generator, info = load_model(config.init)
-    asked = (config.arch, config.norm, config.width or info.width)
-    if asked != (info.arch, info.norm, info.width):
-        raise StyleCliError(
-            f"--init {config.init} is {info.arch}, {info.norm}, width {info.width}; "
-            f"asked for: {config.arch}, {config.norm}, width {config.width}",
-            hint="pass the same --arch, --norm and --width, or leave --init out",
-        )
-    return generator
-
-
-def _digest(rgb: Rgb) -> str:
-    return sha256(rgb.tobytes()).hexdigest()
+def _digest(paintings: list[Rgb]) -> str:
+    return sha256(b"".join(rgb.tobytes() for rgb in paintings)).hexdigest()

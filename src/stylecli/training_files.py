@@ -19,7 +19,17 @@ if TYPE_CHECKING:  # the command line reads this module, and --help must not wai
 
 # A resumed training may change these; anything else would make it another training.
 _FREE_ON_RESUME = frozenset(
-    {"style", "output", "content", "steps", "minutes", "device", "precision", "preview_every"}
+    {
+        "styles",
+        "add_style",
+        "output",
+        "content",
+        "steps",
+        "minutes",
+        "device",
+        "precision",
+        "preview_every",
+    }
     | {"license", "init"}
 )
 
@@ -32,14 +42,15 @@ class TrainFiles:
 
     @classmethod
     def of(cls, config: TrainConfig) -> "TrainFiles":
-        """Where a training writes: to its output, or to ``models/`` by the painting's name.
+        """Where a training writes: to its output, or to ``models/`` by the paintings' names.
 
         Raises:
             StyleCliError: the output is not a ``.safetensors`` file.
         """
         if config.output is None:
-            name = re.sub(r"[^a-z0-9]+", "-", config.style.stem.lower()).strip("-") or "style"
-            return cls(Path("models") / f"{name}{SUFFIX}")
+            name = "-".join(map(style_name, config.paintings)) or "style"
+            name = f"{Path(config.init).stem}-{name}" if config.add_style else name
+            return cls(Path("models") / f"{name[:80]}{SUFFIX}")
         if config.output.suffix != SUFFIX:
             raise StyleCliError(
                 f"the output {config.output} does not end in {SUFFIX}",
@@ -103,6 +114,11 @@ class TrainFiles:
             )
 
 
+def style_name(painting: Path) -> str:
+    """What a style is called: by the painting's file, in lower case, with hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", painting.stem.lower()).strip("-") or "style"
+
+
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
@@ -124,8 +140,10 @@ def saved_config(
     saved = read_metadata(files.checkpoint).get("config")
     if saved is None:
         raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
-    paths = {key: Path(saved[key]) for key in ("style", "output", "content") if saved[key]}
-    config = TrainConfig(**{**saved, **paths, "style_layers": tuple(saved["style_layers"])})
+    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
+    styles = tuple(map(Path, saved["styles"]))
+    layers = tuple(saved["style_layers"])
+    config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     return replace(config, **changes)
@@ -133,7 +151,8 @@ def saved_config(
 
 def as_json(config: TrainConfig) -> dict[str, Any]:
     """The settings as JSON can hold them."""
-    values = {**asdict(config), "style_layers": list(config.style_layers)}
+    values = {**asdict(config), "styles": [str(path) for path in config.styles]}
+    values["style_layers"] = list(config.style_layers)
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 

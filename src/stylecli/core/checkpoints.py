@@ -1,8 +1,9 @@
 """Model files: safetensors with JSON metadata, found by name or path. Nothing is unpickled."""
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ class ModelInfo:
         output: its output convention.
         training: the training config and what came of it: steps, seconds, photos.
         losses: name to mean over the last steps of training.
-        thumbnail: the painting as a small JPEG, base64.
+        styles: the names of the styles it holds, in the order of their rows.
+        thumbnail: the paintings as a small JPEG, base64.
         license: who may do what with it.
         format_version: of the file; a newer one than this program knows is refused.
     """
@@ -46,13 +48,14 @@ class ModelInfo:
     output: str
     training: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    styles: list[str] = field(default_factory=list)
     thumbnail: str = ""
     license: str = ""
     format_version: int = FORMAT_VERSION
 
 
 _KINDS = {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
-_KINDS |= {"training": dict, "losses": dict}
+_KINDS |= {"training": dict, "losses": dict, "styles": list}
 
 
 def bundled_models() -> Path:
@@ -82,7 +85,7 @@ def list_models() -> Iterator[tuple[Path, ModelInfo]]:
 
 
 def find_model(name: str) -> Path:
-    """The file of a model, given its name or path.
+    """The file of a model, given its name or path, or the name of one of several styles in it.
 
     Raises:
         StyleCliError: there is none; the hint suggests the nearest name.
@@ -94,7 +97,11 @@ def find_model(name: str) -> Path:
     for folder in model_folders():
         if (folder / f"{name}{SUFFIX}").is_file():
             return folder / f"{name}{SUFFIX}"
-    names = [path.stem for path, _ in list_models()]
+    models = list(list_models())
+    for path, info in models:
+        if name in info.styles:
+            return path
+    names = {path.stem for path, _ in models}.union(*(info.styles for _, info in models))
     raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
 
 
@@ -144,7 +151,7 @@ def read_info(path: Path) -> ModelInfo:
     for name, kind in _KINDS.items():
         if not isinstance(getattr(info, name), kind):
             raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
-    return info
+    return info if info.styles else replace(info, styles=[path.stem])
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
@@ -191,17 +198,84 @@ def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
     save_tensors(path, generator.state_dict(), asdict(info))
 
 
-def load_model(name: str) -> "tuple[Generator, ModelInfo]":
-    """The generator of a model, given its name or path, in eval mode on the CPU.
+def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelInfo]":
+    """A generator that paints one style, in eval mode on the CPU.
+
+    Args:
+        name: a model's name or path, or the name of one of several styles in a model.
+        style: which of its styles: ``a``, or a blend ``a:0.7,b:0.3``.
 
     Raises:
-        StyleCliError: there is no such model, or its file is damaged or foreign.
+        StyleCliError: there is no such model or style, or the file is damaged or foreign.
     """
-    from stylecli.core.generators import GeneratorSpec, build_generator
+    import torch
 
+    path, info, mix = find_style(name, style)
+    generator = load_generator(path)
+    return (generator.remix(torch.tensor([mix])) if len(mix) > 1 else generator), info
+
+
+def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, list[float]]:
+    """What :func:`load_model` would load: the file, what it says, the shares of its styles.
+
+    Raises:
+        StyleCliError: there is no such model or style, or the file is damaged or foreign.
+    """
     path = find_model(name)
     info = read_info(path)
+    if style is None and name in info.styles:
+        style = name
+    return path, info, parse_mix(style, info.styles)
+
+
+def parse_mix(text: str | None, styles: list[str]) -> list[float]:
+    """Shares of styles, adding up to 1, from ``a`` or ``a:0.7,b:0.3``; None is the only one.
+
+    Raises:
+        StyleCliError: a style that is not there, a share that is no number, or none above 0.
+    """
+    if text is None and len(styles) == 1:
+        return [1.0]
+    if text is None:
+        raise StyleCliError(
+            f"the model holds {len(styles)} styles, and none was chosen",
+            hint=f"pass --style with one of: {', '.join(styles)}; or a blend: a:0.7,b:0.3",
+        )
+    shares = dict.fromkeys(styles, 0.0)
+    for part in text.split(","):
+        name, _, share = part.strip().partition(":")
+        if name not in shares:
+            raise StyleCliError(f"no style {name!r} in the model", hint=choose_from(name, styles))
+        shares[name] += _share(share or "1", part)
+    total = sum(shares.values())
+    if not total:
+        raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
+    return [share / total for share in shares.values()]
+
+
+def _share(text: str, part: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise StyleCliError(f"{part!r} is no share of a style", hint="such as: a:0.7,b:0.3")
+    return share
+
+
+def load_generator(path: Path) -> "Generator":
+    """The generator in a model file with all its styles, in eval mode on the CPU.
+
+    Raises:
+        StyleCliError: the file is damaged or foreign.
+    """
+    import torch
+
+    from stylecli.core.generators import GeneratorSpec, build_generator
+
+    info = read_info(path)
     generator = build_generator(GeneratorSpec(info.arch, info.norm, info.width, info.output))
+    generator.remix(torch.ones(len(info.styles), 1))
     try:
         generator.load_state_dict(load_tensors(path))
     except RuntimeError as error:
@@ -209,7 +283,7 @@ def load_model(name: str) -> "tuple[Generator, ModelInfo]":
             f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
             hint="train it again, or get the file again",
         ) from error
-    return generator.eval(), info
+    return generator.eval()
 
 
 def _damaged(path: Path, error: Exception) -> StyleCliError:

@@ -1,12 +1,15 @@
 """The feed-forward generators: a photo in, the stylized photo out, in one pass."""
 
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from stylecli.core.norms import build_norm
+from stylecli.core.norms import InstanceNorm, build_norm
 from stylecli.errors import StyleCliError, choose_from
 
 # The network sees photos centered on gray at about unit variance, and answers in units of
@@ -40,7 +43,10 @@ class GeneratorSpec:
 
 
 class Generator(nn.Module):
-    """What both generators share: conventions of range and size.
+    """What both generators share: conventions of range and size, and how they hold styles.
+
+    A generator of several styles has, in every instance norm, a row of scales and shifts for each
+    of them; all else is shared (Dumoulin et al. 2017). Mixing rows makes another generator.
 
     Attributes:
         arch: its name in a :class:`GeneratorSpec`.
@@ -65,15 +71,62 @@ class Generator(nn.Module):
         """The network proper, on sides that are multiples of ``multiple``."""
         raise NotImplementedError
 
-    def forward(self, photos: Tensor) -> Tensor:
+    @property
+    def styles(self) -> int:
+        """How many styles it holds."""
+        tables = [table for _, table in self.tables()]
+        return len(tables[0]) if tables and tables[0].ndim == 2 else 1
+
+    def tables(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name, scales or shifts of every instance norm: (C,), or (S, C) for S styles."""
+        for name, module in self.named_modules():
+            if isinstance(module, InstanceNorm):
+                yield f"{name}.weight", module.weight
+                yield f"{name}.bias", module.bias
+
+    def remix(self, mixes: Tensor) -> "Generator":
+        """Replace its S styles by K mixtures of them, in place.
+
+        Args:
+            mixes: (K, S) shares. A row of one 1 is a style as it is; (1, S) leaves an ordinary
+                generator of one style.
+
+        Raises:
+            StyleCliError: several styles for a generator without instance norm.
+        """
+        tables = [name for name, _ in self.tables()]
+        if len(mixes) > 1 and not tables:
+            raise StyleCliError(
+                f"a generator with norm {self.spec.norm} holds one style",
+                hint="pass --norm in for several",
+            )
+        for name in tables:
+            owner, _, kind = name.rpartition(".")
+            table = self.get_parameter(name).detach()
+            rows = table if table.ndim == 2 else table[None]  # (S, C)
+            mixed = mixes.to(rows) @ rows
+            setattr(
+                self.get_submodule(owner), kind, nn.Parameter(mixed if len(mixed) > 1 else mixed[0])
+            )
+        return self
+
+    def of_style(self, mix: Tensor) -> "Generator":
+        """A copy that paints one style: a mixture (S,) of those it holds."""
+        return deepcopy(self).remix(mix[None])
+
+    def forward(self, photos: Tensor, styles: Tensor | None = None) -> Tensor:
         """Stylize photos.
 
         Args:
             photos: (N, 3, H, W) RGB in [0, 1], any H and W.
+            styles: (N,) which style for which photo, if it holds several.
 
         Returns:
             (N, 3, H, W) RGB around [0, 1]; values outside are to be clipped when saved.
         """
+        if styles is not None and self.styles > 1:
+            rows = {name: table[styles] for name, table in self.tables()}
+            return functional_call(self, rows, (photos,))  # type: ignore[no-any-return]
         height, width = photos.shape[-2:]
         padded = _pad(photos, self._inner(height), self._inner(width))
         z = self.layers((padded - _GRAY) * _INPUT_GAIN)[..., :height, :width]

@@ -1,6 +1,6 @@
 """What training, the slow optimization and evaluation all minimize: one objective."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
     Source: Gatys et al. 2016, eq. 3, with Johnson's normalization.
     """
-    gram: Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
+    gram: Tensor = _Gram.apply(features)
     return gram
 
 
@@ -45,15 +45,16 @@ class _Gram(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
         flat = features.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H·W, C)
-        return flat.mT @ flat / (flat.shape[1] * flat.shape[2])
+        gram: Tensor = flat.mT @ flat / (flat.shape[1] * flat.shape[2])
+        return gram
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (features,), (gradient,) = ctx.saved_tensors, gradients
         flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H·W, C)
         both = (gradient + gradient.mT) / (flat.shape[1] * flat.shape[2])  # (N, C, C)
-        back = flat @ both.to(flat.dtype)
-        return back.unflatten(1, features.shape[2:]).permute(0, 3, 1, 2)  # (N, C, H, W)
+        back: Tensor = flat @ both.to(flat.dtype)  # (N, H·W, C)
+        return back.mT.reshape(features.shape)  # (N, C, H, W)
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -95,13 +96,15 @@ class PerceptualObjective(nn.Module):
 
     Args:
         network: the loss network.
-        painting: (1, 3, H, W) RGB in [0, 1]; its size sets the size of the strokes.
+        paintings: one or several, each (1, 3, H, W) RGB in [0, 1]; the size of a painting sets
+            the size of its strokes.
         content_layer: a layer of the network, such as ``relu3_3``.
         style_layers: layers of the network.
         weights: of the three terms.
 
     Attributes:
-        scales: what a style weight and a TV weight of 1 stand for; set by :meth:`balance`.
+        scales: what a style weight of 1 stands for, for each painting, and what a TV weight of
+            1 does; set by :meth:`balance`.
 
     Raises:
         StyleCliError: the network has no layer of a given name.
@@ -110,7 +113,7 @@ class PerceptualObjective(nn.Module):
     def __init__(
         self,
         network: LossNetwork,
-        painting: Tensor,
+        paintings: Sequence[Tensor],
         content_layer: str = "relu3_3",
         style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
         weights: Weights | None = None,
@@ -121,10 +124,12 @@ class PerceptualObjective(nn.Module):
         self.content_layer = content_layer
         self.style_layers = style_layers
         self.weights = weights or Weights()
-        self.scales = {"style": 1.0, "tv": 1.0}
+        self.scales = {"style": [1.0] * len(paintings), "tv": [1.0]}
         with torch.no_grad():
-            features = network(painting, style_layers)
-        self.target_grams = {name: gram_matrix(features[name]) for name in style_layers}
+            features = [network(painting, style_layers) for painting in paintings]
+        self.target_grams = {  # each (S, C, C)
+            name: torch.cat([gram_matrix(one[name]) for one in features]) for name in style_layers
+        }
 
     @torch.no_grad()
     def content_target(self, photos: Tensor) -> Tensor:
@@ -146,29 +151,38 @@ class PerceptualObjective(nn.Module):
         features = self.network(photos, (self.content_layer, *self.style_layers))
         energy = features[self.content_layer].float().square().mean()
         self.scales = {
-            "style": _STYLE_TO_CONTENT * float(energy / self._style_loss(features)),
-            "tv": float(energy) / _USUAL_ENERGY,
+            "style": [
+                _STYLE_TO_CONTENT * float(energy / self._style_losses(features, [i]).mean())
+                for i in range(len(self.scales["style"]))
+            ],
+            "tv": [float(energy) / _USUAL_ENERGY],
         }
 
-    def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, stylized: Tensor, content: Tensor, styles: Sequence[int] = (0,)
+    ) -> dict[str, Tensor]:
         """The weighted terms and their ``total``, each a scalar: a mean over the batch.
 
         Args:
             stylized: (N, 3, H, W) RGB around [0, 1].
             content: what :meth:`content_target` gave for the photos.
+            styles: which painting for which image: N of them, or one for all.
         """
         features = self.network(stylized, (self.content_layer, *self.style_layers))
         content_loss = F.mse_loss(features[self.content_layer].float(), content.float())
+        scales = torch.tensor([self.scales["style"][i] for i in styles], device=stylized.device)
+        style_loss = (scales * self._style_losses(features, styles)).mean()
         terms = {
             "content": self.weights.content * content_loss,
-            "style": self.weights.style * self.scales["style"] * self._style_loss(features),
-            "tv": self.weights.tv * self.scales["tv"] * total_variation(stylized),
+            "style": self.weights.style * style_loss,
+            "tv": self.weights.tv * self.scales["tv"][0] * total_variation(stylized),
         }
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
-    def _style_loss(self, features: Mapping[str, Tensor]) -> Tensor:
+    def _style_losses(self, features: Mapping[str, Tensor], styles: Sequence[int]) -> Tensor:
+        """Of each image (N,), before any weight."""
         losses = [
-            (gram_matrix(features[name]) - target).square().mean()
-            for name, target in self.target_grams.items()
+            (gram_matrix(features[name]) - targets[list(styles)]).square().mean((1, 2))
+            for name, targets in self.target_grams.items()
         ]
-        return torch.stack(losses).sum()
+        return torch.stack(losses).sum(0)

@@ -2,15 +2,33 @@
 
 from collections.abc import Callable
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stylecli.errors import StyleCliError, choose_from
 
 
-def _instance_norm(channels: int) -> nn.Module:
-    # No running statistics: with them, .eval() would silently stop normalizing each image by
-    # itself. The paper applies the norm "in training and at test time".
-    return nn.InstanceNorm2d(channels, eps=1e-5, affine=True, track_running_stats=False)
+class InstanceNorm(nn.InstanceNorm2d):
+    """Each image by its own mean and variance (Ulyanov et al. 2017, eq. 4).
+
+    No running statistics: with them, ``.eval()`` would silently stop normalizing each image by
+    itself. The paper applies the norm "in training and at test time".
+
+    Its learned scale and shift are (C,); or, while several styles are trained, (N, C), one row
+    for each image: conditional instance normalization (Dumoulin et al. 2017, eq. 5).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-5, affine=True, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        if self.weight.ndim == 1:
+            return super().forward(x)
+        # All planes of all images as the channels of one: the norm is the same, and fused.
+        planes = x.reshape(1, -1, *x.shape[2:])  # (1, N·C, H, W)
+        scale, shift = self.weight.flatten(), self.bias.flatten()
+        return F.batch_norm(planes, None, None, scale, shift, True, 0.0, self.eps).view_as(x)
 
 
 def _batch_norm(channels: int) -> nn.Module:
@@ -22,7 +40,7 @@ def _no_norm(channels: int) -> nn.Module:
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "in": _instance_norm,
+    "in": InstanceNorm,
     "bn": _batch_norm,
     "none": _no_norm,
 }
@@ -31,9 +49,8 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 def build_norm(name: str, channels: int) -> nn.Module:
     """The layer that normalizes ``channels`` feature maps.
 
-    ``in``: each image by its own mean and variance, in training and at test time (Ulyanov et
-    al. 2017, eq. 4). ``bn``: by the batch's in training, by running statistics in ``.eval()``.
-    ``none``: not at all.
+    ``in``: each image by its own mean and variance, in training and at test time. ``bn``: by the
+    batch's in training, by running statistics in ``.eval()``. ``none``: not at all.
 
     Raises:
         StyleCliError: there is no norm of that name.

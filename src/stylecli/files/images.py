@@ -78,6 +78,16 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
     return _resize(rgb, short_side)
 
 
+def shrunk(picture: Picture, long_side: int) -> Picture:
+    """A picture scaled down to a long side in px, if it is larger."""
+    image = Image.fromarray(picture.rgb)
+    scale = long_side / max(image.size)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return Picture(np.asarray(image.resize(size, Image.Resampling.LANCZOS)), exif=picture.exif)
+
+
 def read_short_side(path: Path) -> int:
     """The short side in px, from the header alone.
 
@@ -225,12 +235,11 @@ def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rg
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
-def thumbnail(rgb: Rgb, side: int = 96) -> str:
-    """An image scaled to fit a square, as a JPEG in base64: to be stored in a text."""
-    image = Image.fromarray(rgb)
-    image.thumbnail((side, side))
+def thumbnail(*images: Rgb, side: int = 96) -> str:
+    """The middle squares of images, side by side, as a JPEG in base64: to be stored in a text."""
+    squares = [center_square(_resize(rgb, side), side) for rgb in images]
     buffer = BytesIO()
-    image.save(buffer, format="JPEG", quality=85)
+    Image.fromarray(np.concatenate(squares, axis=1)).save(buffer, format="JPEG", quality=85)
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,0 +1,65 @@
+"""One photo in every style, on one page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from stylecli.core.backends import TorchBackend
+from stylecli.core.checkpoints import list_models, load_generator
+from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.files.grid import Cell, page
+from stylecli.files.images import Rgb
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A style that there is: which model file, and which row of it."""
+
+    path: Path
+    row: int
+    label: str
+
+
+def all_styles() -> list[Choice]:
+    """Every style of every model that is bundled or found, by name."""
+    choices = [
+        Choice(path, row, name if len(info.styles) > 1 else path.stem)
+        for path, info in list_models()
+        for row, name in enumerate(info.styles)
+    ]
+    return sorted(choices, key=lambda choice: choice.label)
+
+
+def render_sheet(
+    photo: Rgb,
+    choices: Sequence[Choice],
+    device: str = "auto",
+    precision: str = "auto",
+    report: Callable[[int], None] = lambda done: None,
+) -> Rgb:
+    """The photo, then the photo in each style, labelled.
+
+    Args:
+        photo: (H, W, 3) in 0..255.
+        choices: the styles, such as :func:`all_styles`.
+        device: see :func:`stylecli.core.devices.resolve_device`.
+        precision: see :func:`stylecli.core.devices.resolve_precision`.
+        report: told how many are done, after each.
+
+    Returns:
+        The page: (H', W', 3) in 0..255.
+
+    Raises:
+        StyleCliError: a model, the device or the precision is not there.
+    """
+    where = resolve_device(device)
+    dtype = resolve_precision(precision, where)
+    cells = [Cell(photo, "the photo")]
+    for choice in choices:
+        generator = load_generator(choice.path)
+        one = generator.of_style(torch.eye(generator.styles)[choice.row])
+        cells.append(Cell(TorchBackend(one, where, dtype)(photo[None])[0], choice.label))
+        report(len(cells) - 1)
+    return page(cells)

@@ -1,0 +1,159 @@
+"""The network that a training begins with: a new one, or a trained one turned to new paintings."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stylecli.config import DEFAULT_MODEL, TrainConfig
+from stylecli.core.backends import to_tensor
+from stylecli.core.checkpoints import (
+    SUFFIX,
+    ModelInfo,
+    bundled_models,
+    find_model,
+    load_generator,
+    read_info,
+)
+from stylecli.core.generators import Generator, GeneratorSpec, build_generator
+from stylecli.core.losses import PerceptualObjective
+from stylecli.errors import StyleCliError
+from stylecli.files.content import ContentPhotos
+from stylecli.training_files import style_name
+
+_TRIAL_PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and what of it.
+
+    Attributes:
+        generator: with a row of scales and shifts for each style.
+        styles: their names.
+        first_row: of the styles that are trained; those before it were there, and stay.
+        origin: where the weights come from: ``scratch``, or a model's name.
+    """
+
+    generator: Generator
+    styles: list[str]
+    first_row: int
+    origin: str
+
+    def trainable(self) -> list[nn.Parameter]:
+        """All parameters; or, where a style is added, only its own scales and shifts."""
+        if not self.first_row:
+            return list(self.generator.parameters())
+        self.generator.requires_grad_(False)
+        tables = [table for _, table in self.generator.tables()]
+        for table in tables:
+            table.requires_grad_(True)
+            table.register_hook(self._without_old_rows)  # type: ignore[no-untyped-call]
+        return tables
+
+    def _without_old_rows(self, gradient: Tensor) -> Tensor:
+        """Adam leaves alone what never had a gradient."""
+        kept = gradient.clone()
+        kept[: self.first_row] = 0
+        return kept
+
+    def metadata(self) -> dict[str, Any]:
+        """What :meth:`restored` needs."""
+        return {
+            "spec": asdict(self.generator.spec),
+            "style_names": self.styles,
+            "first_row": self.first_row,
+            "origin": self.origin,
+        }
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> "Start":
+        """From :meth:`metadata`; the weights are still to be loaded."""
+        styles = saved["style_names"]
+        generator = build_generator(GeneratorSpec(**saved["spec"]))
+        generator.remix(torch.ones(len(styles), 1))
+        return cls(generator, styles, saved["first_row"], saved["origin"])
+
+
+def first_start(
+    config: TrainConfig,
+    objective: PerceptualObjective,
+    photos: ContentPhotos,
+    device: torch.device,
+) -> Start:
+    """Where a training starts from, by its settings.
+
+    Args:
+        config: names a trained model, ``auto`` or ``scratch``.
+        objective: for its paintings, balanced: of a model with several styles, each painting
+            starts from the style that suits it best.
+        photos: for that trial.
+        device: for that trial.
+
+    Raises:
+        StyleCliError: no such model, one of another kind, or two paintings of one name.
+    """
+    names = [style_name(path) for path in config.paintings]
+    path = _trained(config)
+    if path is None:
+        torch.manual_seed(config.seed)
+        new = build_generator(GeneratorSpec(config.arch, config.norm, config.width))
+        new.remix(torch.ones(len(names), 1))
+        return Start(new, _distinct(names), 0, "scratch")
+    generator, info = load_generator(path), read_info(path)
+    sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
+    mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
+    if config.add_style is None:
+        return Start(generator.remix(mixes), _distinct(names), 0, info.name)
+    kept = torch.eye(generator.styles)
+    generator.remix(torch.cat([kept, mixes]))
+    return Start(generator, _distinct(info.styles + names), len(kept), info.name)
+
+
+def _trained(config: TrainConfig) -> Path | None:
+    """The file of the model to start from; None is from scratch."""
+    if config.init == "scratch":
+        return None
+    if config.init == "auto":
+        bundled = bundled_models() / f"{DEFAULT_MODEL}{SUFFIX}"
+        return bundled if bundled.is_file() and _fits(config, read_info(bundled)) else None
+    path = find_model(config.init)
+    info = read_info(path)
+    if not (_fits(config, info) or config.add_style):
+        raise StyleCliError(
+            f"--init {config.init} is {info.arch}, {info.norm}, width {info.width}; "
+            f"asked for: {config.arch}, {config.norm}, width {config.width}",
+            hint="pass the same --arch, --norm and --width, or leave --init out",
+        )
+    return path
+
+
+def _fits(config: TrainConfig, info: ModelInfo) -> bool:
+    asked = build_generator(GeneratorSpec(config.arch, config.norm, config.width)).spec
+    return (asked.arch, asked.norm, asked.width) == (info.arch, info.norm, info.width)
+
+
+@torch.no_grad()
+def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tensor) -> Tensor:
+    """For each painting, which style of a trained generator has the least loss: (K, S)."""
+    content = objective.content_target(photos)
+    paintings = range(len(objective.scales["style"]))
+    losses = torch.empty(len(paintings), generator.styles)
+    rows = torch.eye(generator.styles)
+    for s in range(generator.styles):
+        stylized = generator.of_style(rows[s])(photos)
+        for k in paintings:
+            losses[k, s] = objective(stylized, content, [k])["total"]
+    return rows[losses.argmin(1)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise StyleCliError(
+            f"two styles are named {', '.join(sorted(twice))}",
+            hint="rename one of the paintings: a style is called by its file",
+        )
+    return names
