@@ -6,6 +6,7 @@ torch is imported inside the commands that compute: ``--help`` answers at once.
 import functools
 import itertools
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -311,15 +312,20 @@ def models(
         path = find_model(name)
         _print_model(path, read_info(path))
         return
-    table = Table("model", "style", "generator", "size", "file", box=None)
+    table = Table(box=None)
+    for title in ("model", "style", "generator", "size", "file"):
+        table.add_column(title, overflow="fold")
     for path, info in list_models():
         size = f"{path.stat().st_size / 1e6:.1f} MB"
         generator = f"{info.arch}, {info.norm}, {info.width}"
         for style in info.styles:
             table.add_row(*map(Text, (path.stem, style, generator, size, str(path))))
-    shown = Console(soft_wrap=True)
-    # A pipe has no width: nothing is cut short for it.
-    shown.print(table, width=None if shown.is_terminal else 10_000)
+    _print_table(table)
+
+
+def _print_table(table: Table) -> None:
+    """To stdout: folded to a terminal's width, each row on one line in a pipe."""
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def _print_model(path: Path, info: ModelInfo) -> None:
@@ -334,4 +340,4 @@ def _print_model(path: Path, info: ModelInfo) -> None:
     table = Table(box=None, show_header=False)
     for key, value in shown.items():
         table.add_row(Text(key), Text(f"{value:,.4g}" if isinstance(value, float) else str(value)))
-    Console(soft_wrap=True).print(table)
+    _print_table(table)
