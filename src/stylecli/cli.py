@@ -339,5 +339,11 @@ def _print_model(path: Path, info: ModelInfo) -> None:
     shown |= {key: value for key, value in info.training.items() if value not in (None, "")}
     table = Table(box=None, show_header=False)
     for key, value in shown.items():
-        table.add_row(Text(key), Text(f"{value:,.4g}" if isinstance(value, float) else str(value)))
+        table.add_row(Text(key), Text(_as_text(value)))
     _print_table(table)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_as_text, value))
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -90,7 +90,7 @@ class TrainConfig(ObjectiveConfig):
     )
     steps: int | None = _option(None, "Train for this many batches, in place of --minutes.")
     minutes: float | None = _option(
-        None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 2]"
+        None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 1]"
     )
     batch_size: int = _option(4, "Photos in a batch. Batch norm needs 4: at 1 it is instance norm.")
     size: int = _option(256, "Side of the training crops, px.")

@@ -7,7 +7,7 @@ from stylecli.config import TrainConfig
 from stylecli.errors import StyleCliError
 
 # Without --steps or --minutes.
-DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 2.0}
+DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
 
 _WARM_UP = 0.05
 

@@ -340,8 +340,9 @@ class _Training:
         config = self.config
         training = {
             **as_json(config),
-            "styles": [path.name for path in config.styles],
-            "add_style": config.add_style.name if config.add_style else None,
+            "styles": None,
+            "add_style": None,
+            "paintings": [path.name for path in config.paintings],
             "init": self.start.origin,
             "content": config.content.name if config.content else "bundled",
             "output": None,
