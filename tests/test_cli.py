@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from stylecli.cli import app
 from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.files.content import bundled_photos
 
 QUICK = ["--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 2, "--device", "cpu"]
 
@@ -53,7 +54,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "models" / "tiny.safetensors"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["sheet"], ["models"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["sheet"], ["gatys"], ["models"]])
 def test_help_imports_no_torch(tmp_path, command):
     code = (
         "import sys; from stylecli.cli import app\n"
@@ -115,6 +116,30 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     assert "one-sheet.png exists" in again.stderr
     stylecli("sheet", "photos/one.jpg", "page.txt", code=2)
     stylecli("sheet", "missing.jpg", "page.png", code=2)
+
+
+def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(stylecli, tmp_path, painting):
+    photo = tmp_path / "photo.jpg"
+    Image.open(bundled_photos()[14]).resize((90, 64)).save(photo)
+    brief = ["--steps", 3, "--size", 66, "--style-size", 64]
+    done = stylecli("gatys", photo, painting, "slow.png", *brief, "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event.get("step") for event in events[:3]] == [1, 2, 3]
+    assert events[-1] == {"event": "finished", "path": "slow.png", "steps": 3}
+    with Image.open(tmp_path / "slow.png") as slow:
+        assert slow.size == (66, 47)
+    again = stylecli("gatys", photo, painting, "slow.png", *brief, code=2)
+    assert "slow.png exists" in again.stderr
+    wrong = stylecli("gatys", photo, painting, "x.png", *brief, "--optimizer", "lbgfs", code=2)
+    assert "did you mean lbfgs?" in wrong.stderr
+    assert not (tmp_path / "x.png").exists()
+    process = start("gatys", photo, painting, "stopped.png", "--size", 66, "--json", cwd=tmp_path)
+    wait_for_line(process, 2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    with Image.open(tmp_path / "stopped.png") as stopped:
+        assert stopped.size == (66, 47)
 
 
 def test_a_second_run_skips_and_says_so(stylecli, tmp_path, photos, model):

@@ -1,0 +1,1 @@
+"""The commands: parse, build a config, call one function, turn errors into exit codes."""

@@ -1,0 +1,59 @@
+"""What all commands share: options, and how errors become exit codes."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ParamSpec
+
+import typer
+
+from stylecli.config import help_of
+from stylecli.console import show_error
+from stylecli.errors import StyleCliError
+
+P = ParamSpec("P")
+QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
+JSON = typer.Option("--json", help="Events to stdout, a JSON object a line.")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a user can cause into a line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except StyleCliError as error:
+            show_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
+            show_error(StyleCliError(str(error)))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt:
+            show_error(StyleCliError("interrupted"))
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def option(config: type, name: str, panel: str | None = None, *names: str) -> Any:
+    """An option for a field of a config, with the help that stands there."""
+    return typer.Option(*names, help=help_of(config, name), rich_help_panel=panel)
+
+
+def given(context: typer.Context, config: type) -> dict[str, Any]:
+    """The fields of a config that stand on the command line."""
+    settings = {field.name for field in fields(config)}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in context.params.items()
+        if name in settings and _is_given(context, name)
+    }
+    if "style_layers" in values:
+        values["style_layers"] = tuple(values["style_layers"].replace(" ", "").split(","))
+    return values
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

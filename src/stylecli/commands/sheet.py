@@ -1,0 +1,43 @@
+"""``stylecli sheet``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylecli.commands.shared import QUIET, command, option
+from stylecli.config import ObjectiveConfig
+from stylecli.console import Reporter
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_writable
+from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
+
+
+@command
+def sheet(
+    photo: Annotated[Path, typer.Argument(help="Any image file.")],
+    out: Annotated[Path | None, typer.Argument(help="[default: PHOTO-sheet.png]")] = None,
+    size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
+    device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
+    precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Render a photo in every style that there is, on one labelled page."""
+    target = out or Path(f"{photo.stem}-sheet.png")
+    format_for(target)
+    if target.exists() and not overwrite:
+        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+    rgb = shrunk(read_picture(photo), size).rgb
+    require_writable(target.parent)
+    from stylecli.sheet import all_styles, render_sheet  # imports torch: seconds
+
+    choices = all_styles()
+    with Reporter(quiet=quiet) as reporter:
+
+        def report(done: int) -> None:
+            note = f"{done}/{len(choices)}  {choices[done - 1].label}"
+            reporter.advance("painting", done / len(choices), note)
+
+        write_picture(target, Picture(render_sheet(rgb, choices, device, precision, report)))
+    reporter.say(f"{target}: {photo.name} in {len(choices)} styles")

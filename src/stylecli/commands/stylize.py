@@ -1,0 +1,91 @@
+"""``stylecli stylize``."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stylecli.commands.shared import JSON, QUIET, command, option
+from stylecli.config import DEFAULT_MODEL, ObjectiveConfig
+from stylecli.console import Reporter, show_error, stoppable
+from stylecli.core.checkpoints import find_style
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_writable
+from stylecli.files.jobs import Job, Plan, plan
+
+if TYPE_CHECKING:
+    from stylecli.engine import Result
+
+_IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3."
+
+
+@command
+def stylize(
+    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
+    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
+    precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
+    quiet: Annotated[bool, QUIET] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Stylize photos with a trained model; what is already there is skipped.
+
+    Exit codes: 0 all done, 1 some failed, 2 usage or set-up, 130 interrupted.
+    """
+    if len(paths) < 2:
+        raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite)
+    find_style(model, style)  # a wrong name is an error even if there is nothing to do
+    results: list[Result] = []
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+        for job in todo.skipped:
+            _tell_of(reporter, job, "skipped")
+        if todo.jobs:
+            results = _run_engine(reporter, todo, should_stop, (model, style, device, precision))
+    _conclude_stylizing(reporter, todo, results)
+
+
+def _run_engine(
+    reporter: Reporter,
+    todo: Plan,
+    should_stop: Callable[[], bool],
+    choice: tuple[str, str | None, str, str],
+) -> "list[Result]":
+    from stylecli.engine import Stylizer  # imports torch: seconds
+
+    stylizer = Stylizer(*choice)
+    require_writable(todo.jobs[0].target.parent)
+    reporter.say(f"model {stylizer.description}")
+    numbers = itertools.count(1)
+
+    def report(result: "Result") -> None:
+        done, of, name = next(numbers), len(todo.jobs), result.job.source.name
+        status = "failed" if result.error else "done"
+        seconds = round(result.seconds, 3)
+        _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
+        reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
+
+    return stylizer.run(todo.jobs, report, should_stop)
+
+
+def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
+    reporter.event(status=status, source=str(job.source), target=str(job.target), **more)
+
+
+def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]") -> None:
+    failed = [result for result in results if result.error]
+    for result in failed:
+        show_error(StyleCliError(result.error))
+    left = len(todo.jobs) - len(results)
+    counts = [f"{len(results) - len(failed)} stylized"]
+    counts += [f"{len(todo.skipped)} skipped (--overwrite to redo)"] if todo.skipped else []
+    counts += [f"{len(failed)} failed"] if failed else []
+    counts += [f"{left} left: run the same command to go on"] if left else []
+    reporter.say(", ".join(counts))
+    if left or failed:
+        raise typer.Exit(130 if left else 1)
