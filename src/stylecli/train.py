@@ -343,6 +343,7 @@ class _Training:
             "styles": None,
             "add_style": None,
             "paintings": [path.name for path in config.paintings],
+            "paintings_sha": digest(self.paintings),
             "init": self.start.origin,
             "content": config.content.name if config.content else "bundled",
             "output": None,
@@ -355,6 +356,7 @@ class _Training:
             "scales": self.objective.scales,
             "device": str(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
+            "curve": self.files.curve(),
             "stylecli": __version__,
             "torch": torch.__version__,
         }
@@ -381,7 +383,7 @@ class _Training:
             "left_out": self.left_out,
             "overwrite": self.overwrite,
             "scales": self.objective.scales,
-            "style_sha": _digest(self.paintings),
+            "style_sha": digest(self.paintings),
             "photos_sha": self.photos.fingerprint(),
             "recent": list(self.recent),
         }
@@ -403,7 +405,7 @@ class _Training:
         self._aside(lambda: self.files.cut_log(self.step))
 
     def _check_same(self) -> None:
-        if self.saved["style_sha"] != _digest(self.paintings):
+        if self.saved["style_sha"] != digest(self.paintings):
             given = ", ".join(map(str, self.config.paintings))
             raise StyleCliError(
                 f"{given} is not the painting that this training began with",
@@ -414,5 +416,6 @@ class _Training:
             self.report(Notice("the content photos are not those that this training began with"))
 
 
-def _digest(paintings: list[Rgb]) -> str:
+def digest(paintings: list[Rgb]) -> str:
+    """A fingerprint of paintings as they are trained, (H, W, 3) each."""
     return sha256(b"".join(rgb.tobytes() for rgb in paintings)).hexdigest()

@@ -94,6 +94,19 @@ class TrainFiles:
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
 
+    def curve(self, points: int = 60) -> list[dict[str, float]]:
+        """The log in brief, to be kept in the model: means of as many stretches of equal length."""
+        try:
+            lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError):
+            return []
+        length = max(1, -(-len(lines) // points))
+        stretches = [lines[i : i + length] for i in range(0, len(lines), length)]
+        return [
+            {key: round(sum(line[key] for line in some) / len(some), 1) for key in some[0]}
+            for some in stretches
+        ]
+
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise StyleCliError rather than lose a model or the state of a training."""
         if resume and not self.checkpoint.is_file():

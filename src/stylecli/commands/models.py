@@ -46,7 +46,9 @@ def _print_model(path: Path, info: ModelInfo) -> None:
         "license": info.license or "not stated",
     }
     shown |= {f"loss: {name}": value for name, value in info.losses.items()}
-    shown |= {key: value for key, value in info.training.items() if value not in (None, "")}
+    long = ("curve", "paintings_sha")
+    told = {key: value for key, value in info.training.items() if value not in (None, "")}
+    shown |= {key: value for key, value in told.items() if key not in long}
     table = Table(box=None, show_header=False)
     for key, value in shown.items():
         table.add_row(Text(key), Text(_as_text(value)))
