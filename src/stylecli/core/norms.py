@@ -58,3 +58,16 @@ def build_norm(name: str, channels: int) -> nn.Module:
     if name not in NORMS:
         raise StyleCliError(f"unknown norm {name!r}", hint=choose_from(name, NORMS))
     return NORMS[name](channels)
+
+
+def use_batch_statistics(network: nn.Module) -> nn.Module:
+    """Let batch norm normalize by the batch at hand at test time too, in place.
+
+    An early release of the paper's code did so: its "batch norm" pictures of one image were made
+    with that image's own statistics.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+            module.track_running_stats = False
+    return network

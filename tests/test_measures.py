@@ -1,0 +1,87 @@
+"""The comparison's measures against values worked out in another way."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.losses import PerceptualObjective
+from stylecli.core.norms import use_batch_statistics
+from stylecli.core.vgg import load_loss_network
+from stylecli.files.content import bundled_photos
+from stylecli.measures import (
+    batch_dependence,
+    contrast_sensitivity,
+    feature_distance,
+    pixel_distance,
+    steps_to_reach,
+    with_contrast,
+)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    rgb = np.asarray(Image.open(bundled_photos()[3]).resize((64, 48)))
+    return torch.tensor(rgb).permute(2, 0, 1)[None] / 255
+
+
+@pytest.fixture(scope="module")
+def objective():
+    return PerceptualObjective(load_loss_network(), [torch.rand(1, 3, 48, 48)])
+
+
+def test_contrast_is_scaled_around_the_mean_of_each_color(photo):
+    rgb = photo[0].numpy().astype(np.float64)
+    by_hand = np.stack([plane.mean() + 0.25 * (plane - plane.mean()) for plane in rgb])
+    np.testing.assert_allclose(with_contrast(photo, 0.25)[0], by_hand, atol=1e-6)
+    assert torch.equal(with_contrast(photo, 1).round(decimals=5), photo.round(decimals=5))
+
+
+def test_distances_are_what_numpy_says(photo, objective):
+    other = (photo * 0.5 + 0.1).clamp(0, 1)
+    expected = np.abs(photo.numpy() * 255 - other.numpy() * 255).mean()
+    assert pixel_distance(photo, other) == pytest.approx(expected, rel=1e-5)
+    a, b = (objective.network(x, ("relu3_3",))["relu3_3"].double().numpy() for x in (photo, other))
+    expected = ((a - b) ** 2).sum() / (a**2).sum()
+    assert feature_distance(objective, photo, other) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_painter_that_only_copies_moves_by_the_contrast_that_was_taken(photo, objective):
+    moved = contrast_sensitivity(lambda x: x, photo, objective)
+    spread = np.abs(photo.numpy() - photo.numpy().mean((2, 3), keepdims=True)).mean() * 255
+    assert moved["0.5"]["pixels"] == pytest.approx(0.5 * spread, rel=1e-4)
+    assert moved["0.25"]["pixels"] == pytest.approx(0.75 * spread, rel=1e-4)
+    assert 0 < moved["0.5"]["features"] < moved["0.25"]["features"]
+
+
+def test_batch_dependence_is_nothing_for_instance_norm_and_running_statistics(photo):
+    torch.manual_seed(0)
+    batches = [torch.rand(2, *photo.shape[1:]), torch.zeros(2, *photo.shape[1:])]
+    depends = {}
+    for norm in ("in", "bn", "bn-batch"):
+        generator = build_generator(GeneratorSpec("residual", norm.partition("-")[0], 4)).eval()
+        if norm == "bn-batch":
+            use_batch_statistics(generator)
+        with torch.no_grad():
+            depends[norm] = batch_dependence(generator, photo, batches)
+    assert depends["in"] < 1e-3
+    assert depends["bn"] < 1e-3
+    assert depends["bn-batch"] > 0.1
+
+
+def test_batch_statistics_make_batch_norm_of_one_photo_instance_norm(photo):
+    torch.manual_seed(0)
+    bn = build_generator(GeneratorSpec("residual", "bn", 4)).eval()
+    instance = build_generator(GeneratorSpec("residual", "in", 4)).eval()
+    shared = {k: v for k, v in bn.state_dict().items() if k in instance.state_dict()}
+    instance.load_state_dict(shared)
+    with torch.no_grad():
+        by_batch = use_batch_statistics(bn)(photo)
+        torch.testing.assert_close(by_batch, instance(photo), atol=1e-4, rtol=0)
+
+
+def test_steps_to_reach_counts_from_the_untouched_photo():
+    assert steps_to_reach([9.0, 7.0, 3.0, 1.0], 3.0) == 2
+    assert steps_to_reach([9.0, 7.0], 10.0) == 0
+    assert steps_to_reach([9.0, 7.0], 1.0) is None
