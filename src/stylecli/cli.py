@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stylecli import __version__
+from stylecli.commands.compare import compare
 from stylecli.commands.gatys import gatys
 from stylecli.commands.models import models
 from stylecli.commands.sheet import sheet
@@ -17,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (stylize, train, sheet, gatys, models):
+for command in (stylize, train, compare, sheet, gatys, models):
     app.command()(command)
 
 

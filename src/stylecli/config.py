@@ -133,3 +133,26 @@ class GatysConfig(ObjectiveConfig):
     start: str = _option("photo", "Start from the photo, or from noise.")
     precision: str = _option("float32", "float32, auto or bfloat16, too rough for L-BFGS.")
     preview_every: int = _option(50, "Steps between writing the best picture so far; 0: never.")
+
+
+@dataclass(frozen=True)
+class CompareConfig(ObjectiveConfig):
+    """One comparison of norms and architectures on the same photos."""
+
+    photos: tuple[Path, ...] = _option(
+        (), "Photos and folders to compare on. [default: four that are bundled]"
+    )
+    style: str = _option(DEFAULT_MODEL, "A bundled style's name, or a painting to train arms for.")
+    norms: tuple[str, ...] = _option(("bn", "in"), "Norms to compare, by commas: bn, in, none.")
+    archs: tuple[str, ...] = _option(("residual",), "Generators, by commas: residual, pyramid.")
+    gatys: bool = _option(False, "Also optimize each photo the slow way, for reference.")
+    gatys_steps: int = _option(100, "Steps of L-BFGS for --gatys.")
+    size: int = _option(384, "Long side at which the photos are compared, px.")
+    out: Path = _option(Path("comparison"), "The folder to write.")
+    steps: int | None = _option(None, "Train each missing arm for this many batches.")
+    minutes: float | None = _option(None, "Train each missing arm for this long. [default: 10]")
+    batch_size: int = _option(4, "Photos in a batch: at least 4, or batch norm is instance norm.")
+    content: Path | None = _option(
+        None, "Folder of training photos. [default: the bundled ones that are not compared on]"
+    )
+    precision: str = _option("float32", "Of the comparison: float32, auto or bfloat16.")

@@ -71,3 +71,11 @@ class Pixels:
 
 
 Report = Callable[[Step | Notice], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a longer piece of work is: 0 to 1, and at what."""
+
+    progress: float
+    note: str

@@ -49,8 +49,8 @@ def given(context: typer.Context, config: type) -> dict[str, Any]:
         for name, value in context.params.items()
         if name in settings and _is_given(context, name)
     }
-    if "style_layers" in values:
-        values["style_layers"] = tuple(values["style_layers"].replace(" ", "").split(","))
+    for name in values.keys() & {"style_layers", "norms", "archs"}:
+        values[name] = tuple(values[name].replace(" ", "").split(","))
     return values
 
 

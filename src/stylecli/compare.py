@@ -1,0 +1,330 @@
+"""The paper's experiment: the same photos through every arm, and what can be measured of them."""
+
+import json
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylecli import __version__
+from stylecli.arms import Arm, bundled_arms, check_names, painter, trained_arms
+from stylecli.config import CompareConfig, GatysConfig
+from stylecli.core.backends import to_tensor, to_uint8
+from stylecli.core.checkpoints import bundled_models
+from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Pixels, Progress, Step
+from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.content import ContentPhotos, bundled_photos
+from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
+from stylecli.files.jobs import scan_images
+from stylecli.gatys import optimize
+from stylecli.measures import batch_dependence, contrast_sensitivity, milliseconds, steps_to_reach
+from stylecli.objective import balance, build_objective
+from stylecli.train import digest
+
+_DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
+_MOST_PHOTOS = 24
+_BALANCE_SIZE = 256
+_COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share a batch with
+_FREE = ("out", "gatys", "gatys_steps", "norms", "archs", "device", "precision", "size")
+
+Event = Step | Notice | Progress
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One arm, measured; lists have an entry for each photo.
+
+    Attributes:
+        name: such as ``residual-in``.
+        arch: of the generator.
+        norm: and how it is applied.
+        model: its file's name.
+        parameters: how many.
+        milliseconds: for the first photo, alone.
+        losses: the weighted terms of the objective and their total.
+        contrast: see :func:`stylecli.measures.contrast_sensitivity`.
+        batch_dependence: see :func:`stylecli.measures.batch_dependence`.
+        gatys_steps: L-BFGS steps that are as good; None is more than were taken.
+        training: how the model was made.
+    """
+
+    name: str
+    arch: str
+    norm: str
+    model: str
+    parameters: int
+    milliseconds: float
+    losses: list[dict[str, float]]
+    contrast: list[dict[str, dict[str, float]]]
+    batch_dependence: list[float]
+    gatys_steps: list[int | None]
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison found: what the grid, the page, the table and the JSON show.
+
+    Attributes:
+        style: its name.
+        photos: their names.
+        arms: in the order of the columns.
+        gatys_losses: for each photo, the objective before each step; empty without Gatys.
+        about: machine, versions, settings.
+        pictures: (H, W, 3) in 0..255: the column's name to a picture for each photo.
+    """
+
+    style: str
+    photos: list[str]
+    arms: list[ArmResult]
+    gatys_losses: list[list[float]]
+    about: dict[str, Any]
+    pictures: dict[str, list[Rgb]] = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the pictures."""
+        return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation over the photos."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def compare(
+    config: CompareConfig,
+    report: Callable[[Event], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Comparison | None:
+    """Run a comparison, training first what is missing.
+
+    Args:
+        config: what to compare.
+        report: told how it gets on.
+        should_stop: asked after each step.
+
+    Returns:
+        None if it was stopped: the same comparison goes on where it was.
+
+    Raises:
+        StyleCliError: an unknown name, no photo that can be read, a model of another painting,
+            or a folder that holds another comparison.
+    """
+    config.check()
+    check_names(config.archs, config.norms)
+    is_painting = Path(config.style).is_file()
+    painting = read_rgb(_painting(config.style), config.style_size)
+    paths = _photo_paths(config)
+    photos = _read(paths, config.size, report)
+    require_writable(config.out)
+    _claim(config, digest([painting]))
+    arms = (
+        trained_arms(config, digest([painting]), list(photos), report, should_stop)
+        if is_painting
+        else bundled_arms(config)
+    )
+    if arms is None:
+        return None
+    return _Measuring(config, painting, photos, arms, report).run(should_stop)
+
+
+class _Measuring:
+    """Arms and photos at hand, and the objective that judges them."""
+
+    def __init__(
+        self,
+        config: CompareConfig,
+        painting: Rgb,
+        photos: dict[Path, Rgb],
+        arms: list[Arm],
+        report: Callable[[Event], None],
+    ) -> None:
+        self.config, self.painting, self.arms, self.report = config, painting, arms, report
+        self.names = [path.name for path in photos]
+        self.rgb = list(photos.values())
+        self.device = resolve_device(config.device)
+        self.dtype = resolve_precision(config.precision, self.device)
+        self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]
+        self.objective = build_objective(config, [painting], self.device, torch.float32)
+        balance(self.objective, ContentPhotos(None, config.seed), _BALANCE_SIZE, self.device)
+        self.targets = [self.objective.content_target(photo) for photo in self.photos]
+        self.done = 0
+        self.of = len(photos) * (len(arms) + config.gatys)
+
+    def run(self, should_stop: Callable[[], bool]) -> Comparison | None:
+        style = center_square(self.painting, min(self.painting.shape[:2]))
+        pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
+        slow, curves = self._gatys(should_stop)
+        results = []
+        for arm in self.arms:
+            if should_stop():
+                return None
+            pictures[arm.name], result = self._measure(arm, curves)
+            results.append(result)
+        if slow:
+            pictures["gatys"] = slow
+        style_name = Path(self.config.style).stem
+        return Comparison(style_name, self.names, results, curves, self._about(), pictures)
+
+    def _gatys(self, should_stop: Callable[[], bool]) -> tuple[list[Rgb], list[list[float]]]:
+        if not self.config.gatys:
+            return [], []
+        settings = GatysConfig(steps=self.config.gatys_steps, seed=self.config.seed)
+        pictures, curves = [], []
+        for name, photo in zip(self.names, self.photos, strict=True):
+            totals: list[float] = []
+
+            def watch(event: Pixels, totals: list[float] = totals, name: str = name) -> None:
+                totals.append(event.losses["total"])
+                share = (self.done + event.progress) / self.of
+                self.report(Progress(share, f"gatys on {name}, step {event.step}"))
+
+            best = optimize(photo, self.objective, settings, watch, should_stop)
+            pictures.append(to_uint8(best)[0])
+            curves.append(totals)
+            self.done += 1
+        return pictures, curves
+
+    def _measure(self, arm: Arm, curves: list[list[float]]) -> tuple[list[Rgb], ArmResult]:
+        generator = arm.load().to(self.device)
+        pictures, losses, contrast, depends, steps = [], [], [], [], []
+        for i, photo in enumerate(self.photos):
+            batches = [self._companions(photo, chosen) for chosen in _COMPANIONS]
+            alone = painter(generator, None)
+            paint = painter(generator, batches[0]) if arm.norm == "bn-batch" else alone
+            stylized = paint(photo)
+            pictures.append(to_uint8(stylized)[0])
+            losses.append(self._losses(stylized, i))
+            contrast.append(contrast_sensitivity(paint, photo, self.objective))
+            depends.append(batch_dependence(alone, photo, batches))
+            steps.append(steps_to_reach(curves[i], losses[-1]["total"]) if curves else None)
+            self.done += 1
+            self.report(Progress(self.done / self.of, f"{arm.name} on {self.names[i]}"))
+        result = ArmResult(
+            name=arm.name,
+            arch=arm.arch,
+            norm=arm.norm,
+            model=arm.path.name,
+            parameters=sum(p.numel() for p in generator.parameters()),
+            milliseconds=milliseconds(alone, self.photos[0]),
+            losses=losses,
+            contrast=contrast,
+            batch_dependence=depends,
+            gatys_steps=steps,
+            training=arm.info.training,
+        )
+        return pictures, result
+
+    @torch.no_grad()
+    def _losses(self, stylized: Tensor, photo: int) -> dict[str, float]:
+        terms: dict[str, Tensor] = self.objective(stylized, self.targets[photo])
+        return {name: float(term) for name, term in terms.items()}
+
+    def _companions(self, photo: Tensor, chosen: Sequence[int]) -> Tensor:
+        """Bundled photos, cut to the size of a photo: (N, 3, H, W)."""
+        height, width = photo.shape[2:]
+        squares = [read_rgb(bundled_photos()[i], max(height, width)) for i in chosen]
+        return to_tensor(np.stack([rgb[:height, :width] for rgb in squares]), self.device)
+
+    def _about(self) -> dict[str, Any]:
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
+        settings["photos"] = [str(path) for path in self.config.photos]
+        return {
+            "settings": settings,
+            "scales": self.objective.scales,
+            "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
+            "threads": torch.get_num_threads(),
+            "device": str(self.device),
+            "torch": torch.__version__,
+            "stylecli": __version__,
+        }
+
+
+def _painting(style: str) -> Path:
+    """The painting: the file itself, or that of a bundled style."""
+    if Path(style).is_file():
+        return Path(style)
+    bundled = bundled_models() / "paintings" / f"{style}.jpg"
+    if bundled.is_file():
+        return bundled
+    known = sorted(path.stem for path in bundled.parent.glob("*.jpg"))
+    raise StyleCliError(
+        f"--style {style} is no painting: neither a file nor a bundled one",
+        hint=f"bundled are: {', '.join(known)}",
+    )
+
+
+def _photo_paths(config: CompareConfig) -> list[Path]:
+    if not config.photos:
+        return [bundled_photos()[i] for i in _DEFAULT_PHOTOS]
+    paths: list[Path] = []
+    for given in config.photos:
+        if not given.exists():
+            raise StyleCliError(f"no such file or folder: {given}", hint="check the name")
+        paths += scan_images(given) if given.is_dir() else [given]
+    if not 0 < len(paths) <= _MOST_PHOTOS:
+        raise StyleCliError(
+            f"{len(paths)} photos were given", hint=f"compare on 1 to {_MOST_PHOTOS} of them"
+        )
+    inside = config.content and [
+        p for p in paths if p.resolve().is_relative_to(config.content.resolve())
+    ]
+    if inside:
+        raise StyleCliError(
+            f"{inside[0]} lies in {config.content}, so the arms would be trained on it",
+            hint="compare on photos that are kept out of training",
+        )
+    return paths
+
+
+def _read(paths: Sequence[Path], size: int, report: Callable[[Event], None]) -> dict[Path, Rgb]:
+    read = {path: _read_one(path, size, report) for path in paths}
+    photos = {path: rgb for path, rgb in read.items() if rgb is not None}
+    if not photos:
+        raise StyleCliError(
+            f"none of the {len(paths)} photos can be read", hint="JPEG and PNG always can"
+        )
+    return photos
+
+
+def _read_one(path: Path, size: int, report: Callable[[Event], None]) -> Rgb | None:
+    try:
+        return shrunk(read_picture(path), size).rgb
+    except ImageError as error:
+        report(Notice(f"left out: {error.message}"))
+        return None
+
+
+def _claim(config: CompareConfig, painting_sha: str) -> None:
+    """Make a folder this comparison's own, or check that it is."""
+    mark = config.out / "comparison.json"
+    kept = {k: v for k, v in asdict(config).items() if k not in _FREE}
+    mine = json.loads(json.dumps({**kept, "painting_sha": painting_sha}, default=str))
+    if mark.exists():
+        try:
+            theirs = json.loads(mark.read_text(encoding="utf-8"))
+        except ValueError:
+            theirs = {}
+        changed = [key for key in mine if mine[key] != theirs.get(key)]
+        if changed:
+            what = ", ".join(f"{key} {theirs.get(key)}" for key in changed)
+            raise StyleCliError(
+                f"{config.out} holds another comparison, with {what}",
+                hint="pass another folder with --out",
+            )
+        return
+    if any(config.out.iterdir()):
+        raise StyleCliError(
+            f"{config.out} is not empty, and holds no comparison",
+            hint="pass another folder with --out",
+        )
+    with atomic_path(mark) as temporary:
+        temporary.write_text(json.dumps(mine, indent=1), encoding="utf-8")

@@ -1,0 +1,197 @@
+"""What a comparison leaves behind: grid.png, report.html and results.json, from one result."""
+
+import base64
+import json
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from stylecli.compare import ArmResult, Comparison, spread
+from stylecli.files.atomic import atomic_path
+from stylecli.files.grid import Cell, page
+from stylecli.files.images import Picture, Rgb, write_picture
+from stylecli.measures import CONTRASTS
+
+DEFINITIONS = (
+    (
+        "content, style, total",
+        "The weighted terms of the training objective, and their sum with total variation, of the "
+        "stylized photo: content is the mean squared difference of VGG features from the photo's, "
+        "mean (F(y) - F(x))²; style that of Gram matrices from the painting's, summed over layers, "
+        "w Σ mean (G(y) - G(s))², with G = F Fᵀ / (C H W).",
+    ),
+    (
+        "contrast sensitivity",
+        "How far the stylization moves when the photo x becomes m + c (x - m), with m its mean "
+        "color and c = 0.5 or 0.25: the mean absolute difference of pixels on a scale of 0..255, "
+        "and |F(y) - F(y')|² / |F(y)|² in VGG features.",
+    ),
+    (
+        "batch dependence",
+        "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
+        "alone and in a batch with three others, whichever of two batches moves it more.",
+    ),
+    ("milliseconds", "For one photo alone, the least of three passes after one that warms up."),
+    (
+        "Gatys steps",
+        "How many L-BFGS steps on the pixels, from the photo, reach the arm's total on that photo.",
+    ),
+)
+_MADE = (
+    *("norm", "init", "steps_done", "seconds", "content_photos", "batch_size", "size", "lr"),
+    *("seed", "precision", "torch"),
+)
+
+
+class Row(NamedTuple):
+    """A line of a table."""
+
+    name: str
+    cells: list[str]
+
+
+class Table(NamedTuple):
+    """A table as text: what the page and the terminal both show."""
+
+    heads: list[str]
+    rows: list[Row]
+
+
+def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]:
+    """Write the three files; what was there is replaced, each whole.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    grid, html, results = out / "grid.png", out / "report.html", out / "results.json"
+    write_picture(grid, Picture(render_grid(comparison)))
+    _write(html, render_page(comparison, command))
+    _write(results, json.dumps({"command": command, **comparison.as_json()}, indent=1))
+    return [grid, html, results]
+
+
+def render_grid(comparison: Comparison) -> Rgb:
+    """Rows are photos; columns are the photo, the style, each arm, and Gatys."""
+    shapes = [rgb.shape for rgb in comparison.pictures["photo"]]
+    side = min(max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
+    cells = [
+        Cell(_fit(pictures[i], side) if name == "style" else pictures[i], name)
+        for i in range(len(comparison.photos))
+        for name, pictures in comparison.pictures.items()
+    ]
+    return page(cells, len(comparison.pictures))
+
+
+def measures_table(comparison: Comparison) -> Table:
+    """One row an arm."""
+    heads = ["content", "style", "total"]
+    heads += [f"contrast {c:g}: pixels" for c in CONTRASTS]
+    heads += [f"contrast {c:g}: features" for c in CONTRASTS]
+    heads += ["batch dependence", "ms", "parameters"]
+    heads += ["Gatys steps"] if comparison.gatys_losses else []
+    return Table(heads, [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms])
+
+
+def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
+    cells = [
+        _spread([one[name] for one in arm.losses], ",.0f") for name in ("content", "style", "total")
+    ]
+    for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
+        moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
+        cells += [_spread(values, format_) for values in moved]
+    cells.append(_spread(arm.batch_dependence, ".2f"))
+    cells += [f"{arm.milliseconds:,.0f}", f"{arm.parameters:,}"]
+    if comparison.gatys_losses:
+        most = max(map(len, comparison.gatys_losses))
+        cells.append(", ".join(str(s) if s is not None else f"> {most}" for s in arm.gatys_steps))
+    return cells
+
+
+def _spread(values: list[float], format_: str) -> str:
+    mean, deviation = spread(values)
+    return f"{mean:{format_}} ± {deviation:{format_}}"
+
+
+def _made_table(comparison: Comparison) -> Table:
+    rows = []
+    for arm in comparison.arms:
+        known = {**arm.training, "norm": arm.norm}
+        rows.append(Row(arm.name, [_text(known.get(key)) for key in _MADE]))
+    return Table([key.replace("_", " ") for key in _MADE], rows)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def render_page(comparison: Comparison, command: str) -> str:
+    """One HTML page that needs nothing else."""
+    loader = PackageLoader("stylecli", "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    columns = list(comparison.pictures)
+    arms = [arm.name for arm in comparison.arms]
+    return environment.get_template("report.html.jinja").render(
+        style=comparison.style,
+        photos=comparison.photos,
+        arms=arms,
+        columns=columns,
+        start={"left": arms[0], "right": arms[-1]},
+        has_gatys=bool(comparison.gatys_losses),
+        pictures={name: [_as_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
+        table=measures_table(comparison),
+        made=_made_table(comparison),
+        definitions=DEFINITIONS,
+        curves=_curves(comparison),
+        command=command,
+        about=comparison.about,
+    )
+
+
+def _curves(comparison: Comparison) -> str:
+    """Total objective in training against steps, as an image for light and dark pages."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    models = {arm.model: arm for arm in comparison.arms if arm.training.get("curve")}
+    if not models:
+        return ""
+    gray = "#85858c"
+    style: Any = {"text.color": gray, "axes.labelcolor": gray, "axes.edgecolor": gray}
+    style |= {"xtick.color": gray, "ytick.color": gray, "svg.hashsalt": "stylecli"}
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+        for arm in models.values():
+            curve = arm.training["curve"]
+            steps, totals = [p["step"] for p in curve], [p["total"] for p in curve]
+            axes.plot(steps, totals, label=f"{arm.arch}, {arm.norm.partition('-')[0]}")
+        axes.set(xlabel="training steps", ylabel="objective in training", yscale="log")
+        axes.grid(alpha=0.25, which="both")
+        axes.legend(framealpha=0)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", transparent=True)
+        plt.close(figure)
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue().encode()).decode()}"
+
+
+def _as_uri(rgb: Rgb) -> str:
+    buffer = BytesIO()
+    Image.fromarray(rgb).save(buffer, format="JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _fit(rgb: Rgb, side: int) -> Rgb:
+    image = Image.fromarray(rgb)
+    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
