@@ -56,6 +56,7 @@ CHECKPOINT_EVERY = 60.0  # seconds
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _OUTLIER = 5  # times the usual loss
+_FIRST_STEPS = 10  # of a new network, whose losses leap without harm
 _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
@@ -212,8 +213,10 @@ class _Training:
 
     def _is_outlier(self, total: float) -> bool:
         """Whether a loss is not finite, or far beyond what is usual by now."""
-        usual = np.mean([losses["total"] for losses in self.recent] or [math.inf])
-        return not (math.isfinite(total) and total < _OUTLIER * float(usual))
+        if len(self.recent) < _FIRST_STEPS:
+            return not math.isfinite(total)
+        usual = float(np.mean([losses["total"] for losses in self.recent]))
+        return not (math.isfinite(total) and total < _OUTLIER * usual)
 
     def _skip(self, total: float) -> None:
         """Leave out photos that would throw the network off; if it is off already, roll back.
@@ -339,7 +342,7 @@ class _Training:
     def _info(self, result: TrainResult) -> ModelInfo:
         config = self.config
         training = {
-            **as_json(config),
+            **as_json(replace(config, width=self.generator.spec.width)),
             "styles": None,
             "add_style": None,
             "paintings": [path.name for path in config.paintings],

@@ -46,7 +46,8 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
     for i, cell in enumerate(cells):
         row, column = divmod(i, columns)
         left, top = gap + column * (width + gap), gap + row * (step_down + gap)
-        sheet.paste(Image.fromarray(cell.rgb), (left, top))
+        inner = (width - cell.rgb.shape[1]) // 2
+        sheet.paste(Image.fromarray(cell.rgb), (left + inner, top))
         below = (left + width / 2, top + height + text)
         draw.text(below, _fitted(cell.label, font, width), _INK, font, anchor="mm")
     return np.asarray(sheet)
