@@ -1,5 +1,6 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
+# make models train every shipped model again, into retrained/: make models PHOTOS=folder
 # Both make .venv and install into it first. Another Python: make test PYTHON=python3.12
 # torch from another index, for a CPU or a CUDA build: make demo PIP_ARGS="--extra-index-url URL"
 
@@ -8,7 +9,14 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+PHOTOS ?= src/stylecli/photos
+PAINTING := models/paintings/starry-night.jpg
+LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
+TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
+	--license "$(LICENSE)" --output $@
+ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
+
+.PHONY: demo test lint clean models
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
@@ -34,6 +42,17 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV): torch is large, this takes minutes"
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[dev]'
 	touch $@ $(VENV)/installed
+
+models: $(patsubst %,retrained/%.safetensors,starry-night $(ARMS))
+
+retrained/starry-night.safetensors: | $(VENV)/installed
+	$(TRAIN) --minutes 60
+
+retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
+	$(TRAIN) --steps 1500 --norm $*
+
+retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
+	$(TRAIN) --steps 1500 --norm $* --arch pyramid
 
 clean:
 	rm -rf $(VENV) out dist

@@ -23,13 +23,13 @@ class Choice:
 
 
 def all_styles() -> list[Choice]:
-    """Every style of every model that is bundled or found, by name."""
-    choices = [
-        Choice(path, row, name if len(info.styles) > 1 else path.stem)
-        for path, info in list_models()
-        for row, name in enumerate(info.styles)
-    ]
-    return sorted(choices, key=lambda choice: choice.label)
+    """Every style that is bundled or found, by name; of several models of a style, its own."""
+    choices: dict[str, Choice] = {}
+    for path, info in list_models():
+        for row, name in enumerate(info.styles):
+            if name not in choices or path.stem == name:
+                choices[name] = Choice(path, row, name)
+    return [choices[name] for name in sorted(choices)]
 
 
 def render_sheet(

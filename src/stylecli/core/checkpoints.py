@@ -28,7 +28,7 @@ class ModelInfo:
     """What a model file says of itself.
 
     Attributes:
-        name: what the user calls it.
+        name: what the user calls it: its file's, without the suffix.
         arch: the generator's architecture, see :class:`stylecli.core.generators.GeneratorSpec`.
         norm: its norm.
         width: its width.
@@ -151,7 +151,7 @@ def read_info(path: Path) -> ModelInfo:
     for name, kind in _KINDS.items():
         if not isinstance(getattr(info, name), kind):
             raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
-    return info if info.styles else replace(info, styles=[path.stem])
+    return replace(info, name=path.stem, styles=info.styles or [path.stem])
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
