@@ -1,11 +1,8 @@
 """Training: a painting in, a model file out (Johnson et al. 2016, Ulyanov et al. 2017)."""
 
-import math
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from copy import deepcopy
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -37,6 +34,7 @@ from stylecli.files.images import (
     thumbnail,
     write_picture,
 )
+from stylecli.guard import Guard
 from stylecli.objective import balance, build_objective
 from stylecli.schedule import Schedule, learning_rate_factor
 from stylecli.starting import Start, first_start
@@ -49,16 +47,13 @@ from stylecli.training_files import (
 )
 
 if TYPE_CHECKING:
-    from stylecli.training_files import State
+    pass
 
 CHECKPOINT_EVERY = 60.0  # seconds
 
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _OUTLIER = 5  # times the usual loss
-_FIRST_STEPS = 10  # of a new network, whose losses leap without harm
-_MAX_OUTLIERS = 3  # in a row
-_MAX_ROLLBACKS = 8
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 
 
@@ -133,13 +128,9 @@ class _Training:
             self.start = first_start(config, self.objective, self.photos, self.device)
         self.generator = self.start.generator.to(self.device).train()
         self.optimizer = torch.optim.Adam(self.start.trainable(), lr=config.lr)
+        self.guard = Guard(self.generator, self.optimizer)
         self.step = 0
         self.seconds_per_step = 0.0
-        self.lr_factor = 1.0
-        self.rollbacks = 0
-        self.outliers = 0
-        self.left_out = 0
-        self.recent: deque[dict[str, float]] = deque(maxlen=50)
         self.told: set[str] = set()
 
     def describe(self) -> str:
@@ -156,7 +147,7 @@ class _Training:
         # Large crops come last: if they do not fit into memory, it shows now.
         sample = self.photos.batch(0, self.config.batch_size, self.config.size)
         self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
-        self._take_snapshot()
+        self.guard.take_snapshot()
         self.save_state()
         self._aside(lambda: self.files.log.write_text(""))
 
@@ -167,7 +158,7 @@ class _Training:
             self.photos.batches(self.step, self.config.batch_size, self.schedule.crop_size)
         ) as all_:
             for photos in all_:
-                if self.recent and self.schedule.progress(self.step) >= 1:
+                if self.guard.recent and self.schedule.progress(self.step) >= 1:
                     return False
                 self._train_on(photos)
                 if should_stop():
@@ -180,25 +171,27 @@ class _Training:
     def _train_on(self, photos: Batch) -> None:
         terms = self._losses(to_tensor(photos, self.device))
         losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-        if self._is_outlier(losses["total"]):
-            self._skip(losses["total"])
-            return
-        if not self._backward(terms["total"]):
-            self._roll_back()
-            return
-        self.outliers = 0
-        if self.step % _SNAPSHOT_EVERY == 0:
-            self._take_snapshot()
-        rate = (
-            self.config.lr
-            * self.lr_factor
-            * learning_rate_factor(self.schedule.progress(self.step))
-        )
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        done = ""
+        if self.guard.is_outlier(losses["total"]):
+            done = self.guard.refuse(losses["total"])
+        elif not self._backward(terms["total"]):
+            done = self.guard.roll_back()
         self.step += 1
-        self.recent.append(losses)
+        if done:
+            self.report(Notice(f"step {self.step}: {done}"))
+            return
+        self._learn()
+        self.guard.accept(losses)
         self._tell(losses)
+
+    def _learn(self) -> None:
+        """Take a step along the gradients."""
+        before = self.step - 1
+        if before % _SNAPSHOT_EVERY == 0:
+            self.guard.take_snapshot()
+        factor = self.guard.lr_factor * learning_rate_factor(self.schedule.progress(before))
+        self.optimizer.param_groups[0]["lr"] = self.config.lr * factor
+        self.optimizer.step()
 
     def _losses(self, photos: Tensor) -> dict[str, Tensor]:
         mixed = self.dtype != torch.float32
@@ -211,74 +204,12 @@ class _Training:
         terms: dict[str, Tensor] = self.objective(stylized, content, styles)
         return terms
 
-    def _is_outlier(self, total: float) -> bool:
-        """Whether a loss is not finite, or far beyond what is usual by now."""
-        if len(self.recent) < _FIRST_STEPS:
-            return not math.isfinite(total)
-        usual = float(np.mean([losses["total"] for losses in self.recent]))
-        return not (math.isfinite(total) and total < _OUTLIER * usual)
-
-    def _skip(self, total: float) -> None:
-        """Leave out photos that would throw the network off; if it is off already, roll back.
-
-        One odd batch, such as of empty white photos, says nothing of the network; several in a
-        row, or a loss that is not finite, do: no training recovers from an explosion by itself.
-        """
-        self.outliers += 1
-        if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
-            self._roll_back()
-            return
-        self._leave_out()
-        self._load_buffers()
-        self.report(Notice(f"the photos of step {self.step} are left out: a loss of {total:,.0f}"))
-
-    def _leave_out(self) -> None:
-        self.step += 1
-        self.left_out += 1
-
-    def _load_buffers(self) -> None:
-        """Batch norm has counted the odd photos into its running statistics: take them out."""
-        buffers = dict(self.generator.named_buffers())
-        weights, _ = self.snapshot
-        for name, buffer in buffers.items():
-            buffer.copy_(weights[name])
-
     def _backward(self, total: Tensor) -> bool:
         """Compute gradients; tell whether they are finite."""
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.generator.parameters() if p.grad is not None]
         return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
-
-    def _state(self) -> "State":
-        return self.generator.state_dict(), self.optimizer.state_dict()
-
-    def _load(self, state: "State") -> None:
-        weights, optimizer = deepcopy(state)  # Adam keeps and changes what it is given
-        self.generator.load_state_dict(weights)
-        self.optimizer.load_state_dict(optimizer)
-
-    def _take_snapshot(self) -> None:
-        self.snapshot = deepcopy(self._state())
-
-    def _roll_back(self) -> None:
-        self.rollbacks += 1
-        if self.rollbacks > _MAX_ROLLBACKS:
-            raise StyleCliError(
-                f"the training diverged {self.rollbacks} times, last at step {self.step}",
-                hint=f"start again with --overwrite and --lr below {self.config.lr:g}",
-                exit_code=1,
-            )
-        self._load(self.snapshot)
-        self.lr_factor /= 2
-        self.outliers = 0
-        self._leave_out()  # the photos that broke it are not tried again
-        self.report(
-            Notice(
-                f"the loss exploded at step {self.step}: back to the last good weights, "
-                f"learning rate halved to {self.config.lr * self.lr_factor:.2g}"
-            )
-        )
 
     def _tell(self, losses: dict[str, float]) -> None:
         seconds, self.ended = time.monotonic() - self.ended, time.monotonic()
@@ -320,8 +251,8 @@ class _Training:
 
     def finish(self) -> TrainResult:
         """Write the model; the checkpoint is not needed any more."""
-        if self.outliers:  # of the last steps: these weights may be off already
-            self._load(self.snapshot)
+        if self.guard.outliers:  # of the last steps: these weights may be off already
+            self.guard.load(self.guard.snapshot)
             self.report(Notice("the last losses were off: the model is from a few steps before"))
         if self.files.model.exists() and not self.overwrite:
             self.save_state()
@@ -335,8 +266,9 @@ class _Training:
         return result
 
     def _result(self, *, finished: bool) -> TrainResult:
-        names = self.recent[0] if self.recent else {}
-        losses = {name: float(np.mean([one[name] for one in self.recent])) for name in names}
+        recent = self.guard.recent
+        names = recent[0] if recent else {}
+        losses = {name: float(np.mean([one[name] for one in recent])) for name in names}
         return TrainResult(self.files.model, finished, self.step, self.schedule.elapsed(), losses)
 
     def _info(self, result: TrainResult) -> ModelInfo:
@@ -351,10 +283,10 @@ class _Training:
             "content": config.content.name if config.content else "bundled",
             "output": None,
             "content_photos": len(self.photos.paths),
-            "photos_seen": (result.steps - self.left_out) * config.batch_size,
+            "photos_seen": (result.steps - self.guard.left_out) * config.batch_size,
             "steps_done": result.steps,
-            "steps_left_out": self.left_out,
-            "rollbacks": self.rollbacks,
+            "steps_left_out": self.guard.left_out,
+            "rollbacks": self.guard.rollbacks,
             "seconds": round(result.seconds, 1),
             "scales": self.objective.scales,
             "device": str(self.device),
@@ -380,17 +312,14 @@ class _Training:
             **self.start.metadata(),
             "step": self.step,
             "seconds": self.schedule.elapsed(),
-            "lr_factor": self.lr_factor,
-            "rollbacks": self.rollbacks,
-            "outliers": self.outliers,
-            "left_out": self.left_out,
+            **self.guard.counts(),
             "overwrite": self.overwrite,
             "scales": self.objective.scales,
             "style_sha": digest(self.paintings),
             "photos_sha": self.photos.fingerprint(),
-            "recent": list(self.recent),
         }
-        tensors = pack_state("now", self._state()) | pack_state("snapshot", self.snapshot)
+        tensors = pack_state("now", self.guard.state())
+        tensors |= pack_state("snapshot", self.guard.snapshot)
         save_tensors(self.files.checkpoint, tensors, metadata)
 
     def restore(self) -> None:
@@ -398,12 +327,9 @@ class _Training:
         self._check_same()
         tensors = load_tensors(self.files.checkpoint)
         groups = self.optimizer.state_dict()["param_groups"]
-        self._load(unpack_state("now", tensors, groups))
-        self.snapshot = unpack_state("snapshot", tensors, groups)
-        self.step, self.lr_factor = self.saved["step"], self.saved["lr_factor"]
-        self.rollbacks, self.outliers = self.saved["rollbacks"], self.saved["outliers"]
-        self.left_out = self.saved["left_out"]
-        self.recent.extend(self.saved["recent"])
+        states = [unpack_state(name, tensors, groups) for name in ("now", "snapshot")]
+        self.guard.restore(self.saved, *states)
+        self.step = self.saved["step"]
         self.schedule.add_elapsed(self.saved["seconds"])
         self._aside(lambda: self.files.cut_log(self.step))
 
