@@ -49,10 +49,10 @@ retrained/starry-night.safetensors: | $(VENV)/installed
 	$(TRAIN) --minutes 60
 
 retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1500 --norm $*
+	$(TRAIN) --steps 1200 --norm $*
 
 retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1500 --norm $* --arch pyramid
+	$(TRAIN) --steps 1200 --norm $* --arch pyramid
 
 clean:
 	rm -rf $(VENV) out dist
