@@ -128,23 +128,36 @@ class Generator(nn.Module):
             rows = {name: table[styles] for name, table in self.tables()}
             return functional_call(self, rows, (photos,))  # type: ignore[no-any-return]
         height, width = photos.shape[-2:]
-        padded = _pad(photos, self._inner(height), self._inner(width))
-        z = self.layers((padded - _GRAY) * _INPUT_GAIN)[..., :height, :width]
+        z = self.layers(self.to_input(self._padded(photos)))[..., :height, :width]
+        return self.to_rgb_range(z)
+
+    def to_input(self, photos: Tensor) -> Tensor:
+        """RGB in [0, 1] as the first layer sees it."""
+        return (photos - _GRAY) * _INPUT_GAIN
+
+    def to_rgb_range(self, z: Tensor) -> Tensor:
+        """What the last layer gives as RGB around [0, 1], in float32."""
         z = z.float()  # the 8 bits of bfloat16 would show as bands in a sky
         z = _LAST_LAYER_GAIN * z
         return _GRAY + _OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
 
-    def _inner(self, side: int) -> int:
-        return max(self.smallest, -(-side // self.multiple) * self.multiple)
+    def inner_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width of a photo inside, where it is padded at the bottom and right."""
+        inner = [
+            max(self.smallest, -(-s // self.multiple) * self.multiple) for s in (height, width)
+        ]
+        return inner[0], inner[1]
 
+    def can_reflect(self, height: int, width: int) -> bool:
+        """Whether that padding is by reflection; a photo that is too small is repeated."""
+        down, across = self.inner_size(height, width)
+        return down - height < height and across - width < width
 
-def _pad(x: Tensor, height: int, width: int) -> Tensor:
-    """Pad (N, C, H, W) at the bottom and right by reflection, or repetition if it is too small."""
-    down, right = height - x.shape[-2], width - x.shape[-1]
-    if not (down or right):
-        return x
-    can_reflect = down < x.shape[-2] and right < x.shape[-1]
-    return F.pad(x, (0, right, 0, down), mode="reflect" if can_reflect else "replicate")
+    def _padded(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        down, across = self.inner_size(height, width)
+        mode = "reflect" if self.can_reflect(height, width) else "replicate"
+        return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> nn.Sequential:
@@ -161,7 +174,9 @@ def _conv(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) ->
     return nn.Sequential(conv, build_norm(norm, outputs))
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two convolutions, added to what went in."""
+
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.branch = nn.Sequential(
@@ -171,6 +186,7 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
         return x + self.branch(x)  # type: ignore[no-any-return]
 
 
@@ -193,7 +209,7 @@ class ResidualGenerator(Generator):
             *(_conv(3, w, 9, norm), nn.ReLU(inplace=True)),
             *(_conv(w, 2 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
             *(_conv(2 * w, 4 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
-            *(_ResidualBlock(4 * w, norm) for _ in range(5)),
+            *(ResidualBlock(4 * w, norm) for _ in range(5)),
             *(nn.Upsample(scale_factor=2), _conv(4 * w, 2 * w, 3, norm), nn.ReLU(inplace=True)),
             *(nn.Upsample(scale_factor=2), _conv(2 * w, w, 3, norm), nn.ReLU(inplace=True)),
             nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect"),

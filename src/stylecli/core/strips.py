@@ -1,0 +1,321 @@
+"""Images larger than memory, exactly: a generator evaluated a strip of rows at a time.
+
+A norm that sees one strip would give each strip a contrast of its own, and seams. So every norm
+gets the mean and variance of the whole image, gathered in a sweep over the strips, layer by layer.
+Maps between layers lie in temporary files where they have room, and are computed again where not.
+No tile, no seam, no approximation: the result is that of one pass over the whole image.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylecli.core.backends import to_tensor, to_uint8
+from stylecli.core.generators import Generator, PyramidGenerator, ResidualBlock, ResidualGenerator
+from stylecli.core.norms import InstanceNorm
+
+Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+
+_STRIP_BYTES = 64 * 2**20  # of a full-size map of the generator's first layer
+_SCRATCH_BYTES = 8 * 2**30  # a map that is larger is computed again instead of stored
+
+
+class StripRunner:
+    """Runs one generator over images in strips.
+
+    Args:
+        generator: of one style; it is moved to the device and used in eval mode.
+        device: where to compute.
+        dtype: of convolutions and of stored maps.
+        rows: of a strip at full size; None is what takes some hundred megabytes.
+        scratch: folder for temporary files; None is the system's.
+        scratch_bytes: maps larger than this are not stored.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        rows: int | None = None,
+        scratch: Path | None = None,
+        scratch_bytes: int = _SCRATCH_BYTES,
+    ) -> None:
+        self.generator = generator.to(device).eval()
+        self.device, self.dtype, self.rows = device, dtype, rows
+        self.scratch, self.scratch_bytes = scratch, scratch_bytes
+
+    @torch.inference_mode()
+    def __call__(self, rgb: Rgb) -> Rgb:
+        """Stylize one image, (H, W, 3) in 0..255, to the same size.
+
+        Raises:
+            OSError: the temporary files have no room.
+        """
+        height, width = rgb.shape[:2]
+        step = self.rows or max(32, _STRIP_BYTES // (width * (self.generator.spec.width or 1) * 4))
+        source = _Source(self.generator, rgb, self.device)
+        graph = _Graph(self, source.height, step)
+        last = graph.build(source)
+        out = np.empty_like(rgb)
+        for top in range(0, height, step):
+            bottom = min(height, top + step)
+            z = last.rows(top, bottom)[..., :width]
+            out[top:bottom] = to_uint8(self.generator.to_rgb_range(z))[0]
+        return out
+
+
+class _Node:
+    """A map (1, C, H, W) that is never whole in memory."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        self.channels, self.height, self.width = channels, height, width
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Rows top to bottom: (1, C, bottom - top, W)."""
+        raise NotImplementedError
+
+    def sweep(self, step: int) -> Iterator[Tensor]:
+        """All rows, a strip at a time."""
+        for top in range(0, self.height, step):
+            yield self.rows(top, min(self.height, top + step))
+
+
+class _Source(_Node):
+    """The image as the network sees it: padded at the bottom and right, centered."""
+
+    def __init__(self, generator: Generator, rgb: Rgb, device: torch.device) -> None:
+        height, width = rgb.shape[:2]
+        inner = generator.inner_size(height, width)
+        super().__init__(3, *inner)
+        self.generator, self.rgb, self.device = generator, rgb, device
+        self.down, self.across = (
+            _beyond(side, padded, generator.can_reflect(height, width))
+            for side, padded in zip((height, width), inner, strict=True)
+        )
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        strip = self.rgb[self.down[top:bottom]][:, self.across]
+        return self.generator.to_input(to_tensor(strip[None], self.device))
+
+
+def _beyond(side: int, padded: int, reflect: bool) -> npt.NDArray[np.int64]:
+    """Where each row of a padded image comes from."""
+    at = np.arange(padded)
+    mirrored = 2 * (side - 1) - at if reflect else np.full(padded, side - 1)
+    return np.where(at < side, at, mirrored)
+
+
+class _Conv(_Node):
+    def __init__(self, below: _Node, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        stride, kernel = conv.stride[0], conv.kernel_size[0]
+        super().__init__(conv.out_channels, below.height // stride, below.width // stride)
+        self.below, self.stride, self.kernel = below, stride, kernel
+        self.weight = conv.weight.to(dtype)
+        self.bias = None if conv.bias is None else conv.bias.to(dtype)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        pad = self.kernel // 2
+        first, last = top * self.stride - pad, (bottom - 1) * self.stride - pad + self.kernel
+        x = _reflected_rows(self.below, first, last).to(self.weight.dtype)
+        x = F.pad(x, (pad, pad, 0, 0), mode="reflect") if pad else x
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+def _reflected_rows(node: _Node, first: int, last: int) -> Tensor:
+    """Rows first to last, those beyond the edges mirrored."""
+    if first >= 0 and last <= node.height:
+        return node.rows(first, last)
+    wanted = torch.arange(first, last).abs()
+    end = node.height - 1
+    wanted = end - (end - wanted).abs()
+    low, high = int(wanted.min()), int(wanted.max()) + 1
+    x = node.rows(low, high)
+    return x[:, :, (wanted - low).to(x.device)]
+
+
+class _Scaled(_Node):
+    """Normalized, scaled, shifted, by what is known for each channel; then activated."""
+
+    def __init__(
+        self, below: _Node, factor: Tensor, shift: Tensor, activate: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__(below.channels, below.height, below.width)
+        self.below, self.activate = below, activate
+        self.factor, self.shift = factor.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        x = self.below.rows(top, bottom)
+        return self.activate((x.float() * self.factor + self.shift).to(x.dtype))
+
+
+class _Upsampled(_Node):
+    def __init__(self, below: _Node) -> None:
+        super().__init__(below.channels, 2 * below.height, 2 * below.width)
+        self.below = below
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        low = top // 2
+        x = self.below.rows(low, -(-bottom // 2))
+        doubled = F.interpolate(x, scale_factor=2, mode="nearest")
+        return doubled[:, :, top - 2 * low : bottom - 2 * low]
+
+
+class _Pooled(_Node):
+    def __init__(self, below: _Node, scale: int) -> None:
+        super().__init__(below.channels, below.height // scale, below.width // scale)
+        self.below, self.scale = below, scale
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        return F.avg_pool2d(self.below.rows(top * self.scale, bottom * self.scale), self.scale)
+
+
+class _Sum(_Node):
+    def __init__(self, one: _Node, other: _Node) -> None:
+        super().__init__(one.channels, one.height, one.width)
+        self.one, self.other = one, other
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        return self.one.rows(top, bottom) + self.other.rows(top, bottom)
+
+
+class _Joined(_Node):
+    def __init__(self, one: _Node, other: _Node) -> None:
+        super().__init__(one.channels + other.channels, one.height, one.width)
+        self.one, self.other = one, other
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        parts = [self.one.rows(top, bottom), self.other.rows(top, bottom)]
+        dtype = min((part.dtype for part in parts), key=lambda d: d.itemsize)
+        return torch.cat([part.to(dtype) for part in parts], dim=1)
+
+
+class _Stored(_Node):
+    """A map in a temporary file, written in one sweep over what it comes from.
+
+    Read and written, not mapped: mapped pages would count as the program's memory.
+    """
+
+    def __init__(self, below: _Node, folder: Path | None, dtype: torch.dtype) -> None:
+        super().__init__(below.channels, below.height, below.width)
+        self.below: _Node | None = below
+        self.dtype = dtype
+        self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self.row_bytes = self.channels * self.width * dtype.itemsize
+
+    def sweep(self, step: int) -> Iterator[Tensor]:
+        if self.below is None:
+            yield from super().sweep(step)
+            return
+        for strip in self.below.sweep(step):
+            lines = strip.to(self.dtype)[0].transpose(0, 1).contiguous().cpu()  # (rows, C, W)
+            self.file.write(lines.view(torch.uint8).numpy().data)
+            yield strip
+        self.below = None  # and what it holds in memory or in files
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        self.file.seek(top * self.row_bytes)
+        data = bytearray(self.file.read((bottom - top) * self.row_bytes))
+        lines = torch.frombuffer(data, dtype=self.dtype)
+        return lines.view(bottom - top, self.channels, self.width).transpose(0, 1)[None]
+
+
+class _Graph:
+    """A generator as nodes; building it sweeps over the image once for each norm."""
+
+    def __init__(self, runner: StripRunner, full_height: int, step: int) -> None:
+        self.runner, self.full_height, self.step = runner, full_height, step
+
+    def build(self, source: _Node) -> _Node:
+        """The map that the last convolution makes."""
+        generator = self.runner.generator
+        if isinstance(generator, PyramidGenerator):
+            return self._pyramid(generator, source)
+        assert isinstance(generator, ResidualGenerator)
+        return self._chain(generator.body, source)
+
+    def _chain(self, modules: nn.Module, node: _Node) -> _Node:
+        """Modules one after another; an activation belongs to the norm before it."""
+        rest = list(modules.children())
+        while rest:
+            module = rest.pop(0)
+            if isinstance(module, nn.Sequential):  # convolution and norm
+                conv, norm = module
+                takes_next = bool(rest) and isinstance(rest[0], nn.ReLU | nn.LeakyReLU)
+                activate = rest.pop(0) if takes_next else nn.Identity()
+                node = self._normalized(self._conv(node, conv), norm, activate)
+            elif isinstance(module, ResidualBlock):
+                whole = _Sum(node, self._chain(module.branch, node))
+                node = self._filled(whole)
+            elif isinstance(module, nn.Upsample):
+                node = _Upsampled(node)
+            else:
+                node = self._conv(node, module)
+        return node
+
+    def _pyramid(self, generator: PyramidGenerator, source: _Node) -> _Node:
+        beside = [
+            self._chain(branch, _Pooled(source, scale) if scale > 1 else source)
+            for branch, scale in zip(generator.branches, generator.scales, strict=True)
+        ]
+        node, plain = beside[0], nn.Identity()
+        for i, join in enumerate(generator.joins):
+            up = self._normalized(_Upsampled(node), generator.norms_below[i], plain)
+            side = self._normalized(beside[i + 1], generator.norms_beside[i], plain)
+            node = self._chain(join, _Joined(up, side))
+        return self._conv(node, generator.to_rgb)
+
+    def _conv(self, node: _Node, conv: nn.Module) -> _Node:
+        assert isinstance(conv, nn.Conv2d)
+        return _Conv(node, conv, self.runner.dtype)
+
+    def _stored(self, node: _Node) -> _Node:
+        itemsize = self.runner.dtype.itemsize
+        if node.channels * node.height * node.width * itemsize > self.runner.scratch_bytes:
+            return node
+        return _Stored(node, self.runner.scratch, self.runner.dtype)
+
+    def _filled(self, node: _Node) -> _Node:
+        stored = self._stored(node)
+        if stored is not node:
+            for _ in self._sweep(stored):
+                pass
+        return stored
+
+    def _sweep(self, node: _Node) -> Iterator[Tensor]:
+        """Strips of one height of the photo, whatever the map's scale."""
+        return node.sweep(max(1, self.step * node.height // self.full_height))
+
+    def _normalized(self, node: _Node, norm: nn.Module, activate: nn.Module) -> _Node:
+        if isinstance(norm, InstanceNorm):
+            node = self._stored(node)
+            mean, var = _statistics(self._sweep(node))
+        elif isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, var = norm.running_mean, norm.running_var
+        else:
+            one = torch.ones(node.channels, device=self.runner.device)
+            return _Scaled(node, one, 0 * one, activate)
+        factor = norm.weight / (var + norm.eps).sqrt()
+        return _Scaled(node, factor, norm.bias - mean * factor, activate)
+
+
+def _statistics(strips: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel over all strips, joined as Chan et al. 1979 do."""
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for strip in strips:
+        values = strip[0].flatten(1).double()  # (C, n)
+        n, m = values.shape[1], values.mean(1)
+        s = (values - m[:, None]).square().sum(1)
+        delta = m - mean if count else m
+        squares = squares + s + delta.square() * (count * n / (count + n)) if count else s
+        mean = mean + delta * (n / (count + n)) if count else m
+        count += n
+    return mean.float(), (squares / count).float()

@@ -1,0 +1,81 @@
+"""Strips give what one pass over the whole image gives, for every generator and norm."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylecli.core.backends import to_tensor
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.strips import StripRunner, _statistics
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb
+
+CPU = torch.device("cpu")
+
+
+def generator_with_contrast(arch, norm, output="linear"):
+    """Untrained, but with scales that make a picture of much contrast, and shifts that matter."""
+    torch.manual_seed(5)
+    generator = build_generator(GeneratorSpec(arch, norm, 4, output)).eval()
+    for name, parameter in generator.named_parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.3 * torch.randn(parameter.shape)
+        elif name.startswith(("body.12", "body.16", "to_rgb")):
+            parameter.data *= 3
+    for name, buffer in generator.named_buffers():
+        if "running" in name:
+            buffer.data += torch.rand(buffer.shape)
+    return generator
+
+
+def whole(generator, rgb):
+    with torch.inference_mode():
+        return generator(to_tensor(rgb[None], CPU))[0].permute(1, 2, 0).mul(255).numpy()
+
+
+@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("norm", ["in", "bn", "none"])
+@pytest.mark.parametrize("scratch_bytes", [2**30, 30_000, 0])
+def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
+    rgb = read_rgb(bundled_photos()[7], 150)[:, :203]
+    generator = generator_with_contrast(arch, norm)
+    expected = whole(generator, rgb)
+    assert expected.std() > 3
+    runner = StripRunner(generator, CPU, torch.float32, rows=32, scratch_bytes=scratch_bytes)
+    strips = runner(rgb).astype(float)
+    apart = np.abs(strips - expected.round().clip(0, 255))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 0.01  # a value halfway between two may be rounded either way
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    height=st.integers(1, 130),
+    width=st.integers(1, 90),
+    rows=st.integers(1, 70),
+    arch=st.sampled_from(["residual", "pyramid"]),
+)
+def test_any_size_and_strip_height_will_do(height, width, rows, arch):
+    rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+    generator = generator_with_contrast(arch, "in", "tanh")
+    strips = StripRunner(generator, CPU, torch.float32, rows=rows)(rgb)
+    expected = whole(generator, rgb).round().clip(0, 255)
+    assert strips.shape == rgb.shape
+    assert np.abs(strips.astype(float) - expected).max() <= 1
+
+
+def test_statistics_of_strips_are_those_of_the_whole():
+    rows = torch.randn(1, 3, 50, 7).double() * 3 + 100
+    mean, var = _statistics(iter(rows.split(8, dim=2)))
+    torch.testing.assert_close(mean, rows.mean((0, 2, 3)).float())
+    torch.testing.assert_close(var, rows.var((0, 2, 3), correction=0).float())
+
+
+def test_bfloat16_stays_close():
+    rgb = read_rgb(bundled_photos()[14], 128)
+    generator = generator_with_contrast("residual", "in")
+    strips = StripRunner(generator, CPU, torch.bfloat16, rows=40)(rgb).astype(float)
+    expected = whole(generator, rgb).clip(0, 255)
+    assert np.abs(strips - expected).mean() < 2
