@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
@@ -43,13 +44,106 @@ def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
     for name, size in (("a.png", 50), ("b.png", 60)):
         Image.new("RGB", (size, size)).save(tmp_path / name)
 
-    def too_small_a_machine(self, rgb):
-        if rgb.shape[0] == 50:
+    def too_small_a_machine(self, images):
+        if images[0].shape[0] == 50:
             raise RuntimeError("not enough memory: you tried to allocate 9 GB\nmore")
-        return rgb
+        return list(images)
 
-    monkeypatch.setattr(Stylizer, "__call__", too_small_a_machine)
+    monkeypatch.setattr(Stylizer, "_paint", too_small_a_machine)
     results = starry_night.run(plan([tmp_path], tmp_path / "out").jobs)
     assert [bool(result.error) for result in results] == [True, False]
     assert results[0].error.endswith("a.png: not enough memory: you tried to allocate 9 GB")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Seven photos of two sizes, in an order that mixes them; one is no photo."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, size in enumerate(
+        [(64, 48), (64, 48), (48, 64), (64, 48), (48, 64), (48, 64), (48, 64)]
+    ):
+        Image.open(bundled_photos()[i]).resize(size).save(folder / f"{i}.png")
+    (folder / "3.png").write_text("no image")
+    return folder
+
+
+def test_batches_change_no_picture_and_results_come_in_order(starry_night, many, tmp_path):
+    def painted(batch_size):
+        stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", batch_size=batch_size)
+        out = tmp_path / f"out{batch_size}"
+        seen = []
+        results = stylizer.run(plan([many], out).jobs, seen.append)
+        assert results == seen
+        assert [result.job.source.name for result in results] == [f"{i}.png" for i in range(7)]
+        assert [bool(result.error) for result in results] == [i == 3 for i in range(7)]
+        return {path.name: np.asarray(Image.open(path)).astype(int) for path in out.iterdir()}
+
+    alone, together = painted(1), painted(3)
+    assert alone.keys() == together.keys()
+    for name, rgb in alone.items():
+        assert np.abs(rgb - together[name]).max() <= 1
+
+
+def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, monkeypatch):
+    batches = []
+
+    def paint(self, images):
+        batches.append([image.shape[:2] for image in images])
+        return list(images)
+
+    monkeypatch.setattr(Stylizer, "_paint", paint)
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2)
+    stylizer.run(plan([many], tmp_path / "out").jobs)
+    assert batches == [[(48, 64)] * 2, [(64, 48)], [(64, 48)] * 2, [(64, 48)]]
+
+
+def test_an_image_too_large_for_its_memory_goes_in_strips_and_looks_the_same(starry_night):
+    photo = read_rgb(bundled_photos()[7], 200)
+    in_strips = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", max_memory=2**20)(photo)
+    whole = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32")(photo)
+    assert np.abs(in_strips.astype(int) - whole).max() <= 1
+
+
+def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(
+    starry_night, monkeypatch
+):
+    photos = [read_rgb(bundled_photos()[i], 64)[:64, :64] for i in range(5)]
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", batch_size=8)
+    expected = [stylizer(photo).astype(int) for photo in photos]
+    sizes = []
+
+    def too_small(batch):
+        sizes.append(len(batch))
+        raise torch.OutOfMemoryError("simulated")
+
+    monkeypatch.setattr(stylizer, "_backend", too_small)
+    painted = stylizer._paint(photos)
+    assert sizes == [5, 2, 1, 1, 3, 1, 2, 1, 1]
+    for one, other in zip(painted, expected, strict=True):
+        assert np.abs(one - other).max() <= 1
+
+
+def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry_night):
+    photo = read_rgb(bundled_photos()[2], 64)
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="bfloat16")
+    full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32")(photo)
+    layer = stylizer._generator.body[0][0]
+
+    def overflow(module, inputs, output):
+        return output * torch.inf if output.dtype == torch.bfloat16 else output
+
+    layer.register_forward_hook(overflow)
+    assert np.abs(stylizer(photo).astype(int) - full).max() <= 1
+
+
+def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(starry_night, many, tmp_path):
+    seen = []
+    out = tmp_path / "out"
+    results = starry_night.run(plan([many], out).jobs, seen.append, lambda: len(seen) > 0)
+    assert 1 <= len(results) < 7
+    done = [result.job.target for result in results if not result.error]
+    assert sorted(out.iterdir()) == sorted(done)
+    for path in done:
+        Image.open(path).load()

@@ -1,15 +1,31 @@
-"""Images through a generator: decode, stylize, encode; one bad file never stops the others."""
+"""Images through a generator: decode ahead, stylize in batches of one size, encode behind.
 
+The network is the only part that waits for nothing; memory does not grow with the number of
+files; one bad file never stops the others.
+"""
+
+import os
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import torch
 
 from stylecli.core.backends import TorchBackend
 from stylecli.core.checkpoints import load_model
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.devices import free_memory, resolve_device, resolve_precision
+from stylecli.core.strips import StripRunner, plain_bytes
 from stylecli.errors import StyleCliError
-from stylecli.files.images import Rgb, read_picture, write_picture
+from stylecli.files.images import Picture, Rgb, read_picture, write_picture
 from stylecli.files.jobs import Job
+
+_BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
+_AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
+_SHARE_OF_FREE_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -18,13 +34,23 @@ class Result:
 
     Attributes:
         job: which one.
-        seconds: taken.
+        seconds: of the network's time, its share of a batch's.
         error: why it failed; empty if it did not.
     """
 
     job: Job
     seconds: float
     error: str = ""
+
+
+@dataclass
+class _Item:
+    """An image on its way."""
+
+    job: Job
+    picture: Picture | None = None
+    error: str = ""
+    seconds: float = 0.0
 
 
 class Stylizer:
@@ -35,6 +61,9 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
+        batch_size: images of one size at once; None is what suits the device.
+        max_memory: bytes that one pass over an image may take before it goes in strips; None is
+            half of what is free.
 
     Attributes:
         info: what the model file says of itself.
@@ -44,28 +73,35 @@ class Stylizer:
     """
 
     def __init__(
-        self, model: str, style: str | None = None, device: str = "auto", precision: str = "auto"
+        self,
+        model: str,
+        style: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
-        where = resolve_device(device)
-        dtype = resolve_precision(precision, where)
-        generator, self.info = load_model(model, style)
+        self._device = resolve_device(device)
+        self._dtype = resolve_precision(precision, self._device)
+        self._generator, self.info = load_model(model, style)
         self._name = self.info.name if style is None else f"{self.info.name}, {style}"
-        self._backend = TorchBackend(generator, where, dtype)
+        self._backend = TorchBackend(self._generator, self._device, self._dtype)
+        self._batch_size = batch_size or _BATCH[self._device.type]
+        self._max_memory = max_memory
 
     @property
     def description(self) -> str:
         """What it is, where and how it computes: ``starry-night on cpu, bfloat16``."""
-        dtype = str(self._backend.dtype).removeprefix("torch.")
-        return f"{self._name} on {self._backend.device}, {dtype}"
+        dtype = str(self._dtype).removeprefix("torch.")
+        return f"{self._name} on {self._device}, {dtype}"
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """Stylize one image, (H, W, 3) in 0..255, to the same size."""
-        stylized: Rgb = self._backend(rgb[None])[0]
-        return stylized
+        return self._paint([rgb])[0]
 
     def run(
         self,
-        jobs: Iterable[Job],
+        jobs: Sequence[Job],
         report: Callable[[Result], None] = lambda result: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> list[Result]:
@@ -73,25 +109,122 @@ class Stylizer:
 
         Args:
             jobs: from :func:`stylecli.files.jobs.plan`.
-            report: told of each image as it is done.
-            should_stop: asked before each image.
+            report: told of each image when it is written, in the order of the jobs.
+            should_stop: asked before each batch; what is in work is then still written.
         """
         results: list[Result] = []
-        for job in jobs:
-            if should_stop():
-                break
-            results.append(self._stylize_file(job))
-            report(results[-1])
+        writing: deque[Future[_Item]] = deque()
+
+        def settle(most: int) -> None:
+            while len(writing) > most:
+                item = writing.popleft().result()
+                results.append(Result(item.job, item.seconds, item.error))
+                report(results[-1])
+
+        with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
+            for batch in self._batches(pool, jobs, should_stop):
+                self._paint_items(batch)
+                writing.extend(pool.submit(_write, item) for item in batch)
+                settle(_AHEAD)
+            settle(0)
         return results
 
-    def _stylize_file(self, job: Job) -> Result:
+    def _batches(
+        self, pool: ThreadPoolExecutor, jobs: Sequence[Job], should_stop: Callable[[], bool]
+    ) -> Iterator[list[_Item]]:
+        """Images as they are decoded; neighbours of one size together. Never padded to one size:
+
+        a norm would see the padding.
+        """
+        rest = iter(jobs)
+        ahead = deque(pool.submit(_read, job) for job in islice(rest, _AHEAD + self._batch_size))
+        batch: list[_Item] = []
+        while ahead and not should_stop():
+            item = ahead.popleft().result()
+            ahead.extend(pool.submit(_read, job) for job in islice(rest, 1))
+            if batch and (len(batch) == self._batch_size or _size(item) != _size(batch[0])):
+                yield batch
+                batch = []
+            batch.append(item)
+        for future in ahead:
+            future.cancel()
+        if batch and not should_stop():
+            yield batch
+
+    def _paint_items(self, items: list[_Item]) -> None:
+        pictures = [item.picture for item in items if item.picture is not None]
+        if not pictures:
+            return
         began = time.monotonic()
-        error = ""
         try:
-            picture = read_picture(job.source)
-            write_picture(job.target, replace(picture, rgb=self(picture.rgb)))
+            painted = self._paint([picture.rgb for picture in pictures])
+        except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
+            if len(items) > 1:  # one of them may be to blame
+                for item in items:
+                    self._paint_items([item])
+                return
+            items[0].error = f"{items[0].job.source}: {str(failure).partition(chr(10))[0]}"
+            items[0].picture = None
+            return
+        for item, picture, rgb in zip(items, pictures, painted, strict=True):
+            item.picture = replace(picture, rgb=rgb)
+            item.seconds = (time.monotonic() - began) / len(items)
+
+    def _paint(self, images: Sequence[Rgb]) -> list[Rgb]:
+        """Stylize images of one size, in as few passes as memory allows."""
+        height, width = images[0].shape[:2]
+        budget = self._max_memory or int(_SHARE_OF_FREE_MEMORY * free_memory(self._device))
+        one = plain_bytes(self._generator.spec, height, width, self._dtype)
+        fits = budget // one
+        if not fits:
+            return [self._in_strips(rgb) for rgb in images]
+        painted: list[Rgb] = []
+        for first in range(0, len(images), fits):
+            painted += self._in_one_pass(images[first : first + fits])
+        return painted
+
+    def _in_one_pass(self, images: Sequence[Rgb]) -> list[Rgb]:
+        try:
+            return list(self._backend(np.stack(images)))
+        except torch.OutOfMemoryError:  # the estimate was too low, or another program came
+            torch.cuda.empty_cache()
+        if len(images) == 1:
+            return [self._in_strips(images[0])]
+        half = len(images) // 2
+        return self._in_one_pass(images[:half]) + self._in_one_pass(images[half:])
+
+    def _in_strips(self, rgb: Rgb) -> Rgb:
+        try:
+            return StripRunner(self._generator, self._device, self._dtype)(rgb)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        cpu = torch.device("cpu")
+        try:
+            return StripRunner(self._generator, cpu, torch.float32)(rgb)
+        finally:
+            self._generator.to(self._device)
+
+
+def _size(item: _Item) -> tuple[int, ...]:
+    return () if item.picture is None else item.picture.rgb.shape
+
+
+def _read(job: Job) -> _Item:
+    try:
+        return _Item(job, read_picture(job.source))
+    except StyleCliError as failure:
+        return _Item(job, error=failure.message)
+    except MemoryError:
+        return _Item(job, error=f"{job.source}: not enough memory to decode it")
+
+
+def _write(item: _Item) -> _Item:
+    if item.picture is not None:
+        try:
+            write_picture(item.job.target, item.picture)
         except StyleCliError as failure:
-            error = failure.message
-        except (RuntimeError, MemoryError) as failure:  # from torch: out of memory, above all
-            error = f"{job.source}: {str(failure).partition(chr(10))[0]}"
-        return Result(job, time.monotonic() - began, error)
+            item.error = failure.message
+        except MemoryError:
+            item.error = f"{item.job.target}: not enough memory to encode it"
+        item.picture = None
+    return item

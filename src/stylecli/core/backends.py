@@ -46,8 +46,14 @@ class TorchBackend:
         was_training = self.generator.training
         self.generator.eval()
         try:
-            mixed = self.dtype != torch.float32
-            with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-                return to_uint8(self.generator(to_tensor(photos, self.device)))
+            return to_uint8(self._stylized(to_tensor(photos, self.device)))
         finally:
             self.generator.train(was_training)
+
+    def _stylized(self, photos: Tensor) -> Tensor:
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=mixed):
+            stylized: Tensor = self.generator(photos)
+        if mixed and not bool(stylized.isfinite().all()):  # half precision overflowed
+            return self.generator(photos)  # type: ignore[no-any-return]
+        return stylized

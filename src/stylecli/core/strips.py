@@ -17,13 +17,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylecli.core.backends import to_tensor, to_uint8
-from stylecli.core.generators import Generator, PyramidGenerator, ResidualBlock, ResidualGenerator
+from stylecli.core.generators import (
+    Generator,
+    GeneratorSpec,
+    PyramidGenerator,
+    ResidualBlock,
+    ResidualGenerator,
+)
 from stylecli.core.norms import InstanceNorm
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 
 _STRIP_BYTES = 64 * 2**20  # of a full-size map of the generator's first layer
 _SCRATCH_BYTES = 8 * 2**30  # a map that is larger is computed again instead of stored
+
+
+# Bytes that a plain pass takes at its peak, for each pixel, channel of the first layer and byte of
+# a number: measured, and rounded up.
+_PEAK = {"residual": 9, "pyramid": 30}
+
+
+def plain_bytes(spec: GeneratorSpec, height: int, width: int, dtype: torch.dtype) -> int:
+    """About how much memory one pass over a whole image takes, at its peak."""
+    return height * width * (spec.width or 1) * _PEAK[spec.arch] * dtype.itemsize
 
 
 class StripRunner:
