@@ -2,9 +2,11 @@
 
     python benchmarks/gallery.py PHOTOS OUT --styles starry-night,udnie --steps 100
 
-For each style: the objective of its model on 60 photos kept out of training, and on five of them
+For each style: the objective of its model on 60 of the photos, and on five of them
 beside what L-BFGS reaches from the photo after so many steps. Results stay in OUT, a file a style,
-so that a run that was stopped goes on with the styles that are missing.
+so that a run that was stopped goes on with the styles that are missing. The 60 are those that
+`training.py keep-out` leaves out of the folder it makes: only a model trained on that folder has
+not seen them.
 """
 
 import json
@@ -68,7 +70,7 @@ def best_after(photo: torch.Tensor, painting: Path, steps: int) -> dict[int, flo
     def watch(event: Pixels) -> None:
         totals.append(event.losses["total"])
 
-    config = GatysConfig(style=painting, steps=steps + 1)  # a loss is told one step later
+    config = GatysConfig(style=painting, steps=steps)
     optimize(photo, judging_objective(painting), config, watch)
     return {n: min(totals[: n + 1]) for n in AFTER if n <= steps}
 

@@ -7,6 +7,7 @@ runs may be made one at a time, and `table` sets side by side what is there.
     python benchmarks/training.py run STYLE PHOTOS OUT baseline minutes=60 \
         width=32 precision=float32 small_crops=0 lr=0.001
     python benchmarks/training.py run STYLE PHOTOS OUT default minutes=10
+    python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py
     python benchmarks/training.py table OUT --against baseline
 """
 
@@ -74,7 +75,7 @@ class Judge:
 
 def judging_objective(style: Path) -> PerceptualObjective:
     """What all runs are judged by, whatever they were trained with."""
-    config, device = ObjectiveConfig(style=style), torch.device("cpu")
+    config, device = ObjectiveConfig(), torch.device("cpu")
     painting = read_rgb(style, config.style_size)
     objective = build_objective(config, [painting], device, torch.float32)
     balance(objective, ContentPhotos(None, 0), SIZE, device)
@@ -94,12 +95,14 @@ def run(
     training.CHECKPOINT_EVERY = every
     trained_on, held_out = split(photos)
     with tempfile.TemporaryDirectory() as folder:
-        for i, path in enumerate(trained_on):
-            (Path(folder) / f"{i:05}{path.suffix}").symlink_to(path.resolve())
+        link(trained_on, Path(folder))
         given: dict[str, Any] = dict(map(parsed, settings))
         kept = Path(folder) / "kept"
         config = TrainConfig(
-            style=style, content=Path(folder), output=out / f"{name}.safetensors", **given
+            styles=(style,),
+            content=Path(folder),
+            output=out / f"{name}.safetensors",
+            **{"init": "scratch", **given},
         )
         points = train_and_keep(config, kept)
         judge = Judge(style, held_out)
@@ -109,6 +112,19 @@ def run(
         measured = [point for point in points if "total" in point]
         result = {"name": name, "settings": given, "style": style.name, "points": measured}
         (out / f"{name}.json").write_text(json.dumps(result, indent=1))
+
+
+def link(paths: list[Path], folder: Path) -> None:
+    """Make a folder of links to photos."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, path in enumerate(paths):
+        (folder / f"{i:05}{path.suffix}").symlink_to(path.resolve())
+
+
+@app.command()
+def keep_out(photos: Path, folder: Path) -> None:
+    """Make a folder of links to all photos but the 60 that are kept out of training."""
+    link(split(photos)[0], folder)
 
 
 def parsed(setting: str) -> tuple[str, Any]:

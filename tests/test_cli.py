@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,7 +56,9 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "models" / "tiny.safetensors"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["stylize"], ["sheet"], ["gatys"], ["models"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["stylize"], ["compare"], ["sheet"], ["gatys"], ["models"]]
+)
 def test_help_imports_no_torch(tmp_path, command):
     code = (
         "import sys; from stylecli.cli import app\n"
@@ -66,6 +69,7 @@ def test_help_imports_no_torch(tmp_path, command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+    assert ("models/NAME" in done.stdout) == (command == ["train"])
 
 
 def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, painting, photos):
@@ -126,7 +130,7 @@ def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(stylecli, tmp_pa
     brief = ["--steps", 3, "--size", 66, "--style-size", 64]
     done = stylecli("gatys", photo, painting, "slow.png", *brief, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event.get("step") for event in events[:3]] == [1, 2, 3]
+    assert [event.get("step") for event in events[:-1]] == [0, 1, 2, 3]
     assert events[-1] == {"event": "finished", "path": "slow.png", "steps": 3}
     with Image.open(tmp_path / "slow.png") as slow:
         assert slow.size == (66, 47)
@@ -180,6 +184,10 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["train", "PAINTING", "--output", "/proc/models/x.safetensors"], "cannot write"),
         (["train", "PAINTING", "--output", "model.pth"], "does not end in .safetensors"),
         (["train", "PAINTING", "--resume"], "nothing to resume"),
+        (["train", "--resume"], "name the model"),
+        (["train"], "no painting was given"),
+        (["gatys", "photos/one.jpg", "PAINTING", "PAINTING", "--overwrite"], "be overwritten"),
+        (["sheet", "photos/two.png", "photos/two.png", "--overwrite"], "be overwritten"),
         (["train", "PAINTING", "--norm", "inn"], "did you mean in?"),
         (["stylize", "photos", "out", "--model", "tony"], "did you mean tiny?"),
         (["stylize", "photos", "out", "--model", "cut.safetensors"], "cannot be read as a model"),
@@ -246,7 +254,8 @@ def test_ctrl_c_saves_and_resume_ends_like_an_uninterrupted_training(stylecli, t
     assert process.returncode == 130, said
     assert "nothing is lost" in said
     assert not (tmp_path / "halves.safetensors").exists()
-    stylecli("train", painting, "--output", "halves.safetensors", "--resume")
+    (again,) = (line for line in said.splitlines() if line.startswith("go on with: stylecli "))
+    stylecli(*shlex.split(again)[4:])
     halves, straight = (load_file(tmp_path / f"{n}.safetensors") for n in ("halves", "straight"))
     assert halves.keys() == straight.keys()
     assert all(torch.equal(halves[key], straight[key]) for key in straight)

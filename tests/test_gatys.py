@@ -29,7 +29,7 @@ def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, st
     given = replace(config, optimizer=optimizer, start=start)
     picture = stylize_slowly(photo, given, events.append)
     assert picture.shape == photo.shape
-    assert [event.step for event in events] == list(range(1, 13))
+    assert [event.step for event in events] == list(range(13))
     totals = [event.losses["total"] for event in events]
     assert min(totals) < 0.6 * totals[0]
     assert np.array_equal(events[-1].best(), picture)
@@ -38,7 +38,7 @@ def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, st
 def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
     from stylecli import gatys
 
-    totals = iter([9.0, 4.0, 7.0, float("nan"), 8.0])
+    totals = iter([9.0, 4.0, 7.0, float("nan"), 8.0])  # and the last picture is judged apart
     sound = gatys._step
     pictures = []
 
@@ -48,6 +48,7 @@ def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
         return {**terms, "total": next(totals)}
 
     monkeypatch.setattr(gatys, "_step", step)
+    monkeypatch.setattr(gatys, "_judged", lambda *args: {"total": 5.0})
     best = stylize_slowly(photo, replace(config, steps=5))
     assert np.array_equal(best, gatys._as_picture(pictures[1]))
     assert not np.array_equal(best, gatys._as_picture(pictures[4]))
@@ -56,7 +57,7 @@ def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
 def test_it_stops_when_asked_and_keeps_what_there_is(config, photo):
     events = []
     stylize_slowly(photo, config, events.append, lambda: len(events) == 4)
-    assert len(events) == 4
+    assert [event.step for event in events] == [0, 1, 2, 3, 4]
 
 
 def test_a_seed_makes_the_noise(config, photo):
@@ -74,6 +75,7 @@ def test_a_seed_makes_the_noise(config, photo):
         ({"start": "foto"}, "unknown start"),
         ({"content_layer": "relu9_9"}, "no layer"),
         ({"lr": -1.0}, "--lr -1.0"),
+        ({"steps": 0}, "--steps 0"),
     ],
 )
 def test_bad_settings_are_refused(config, photo, changes, message):
@@ -88,5 +90,18 @@ def test_an_optimization_that_never_is_finite_says_so(config, photo, monkeypatch
         return {"total": float("nan")}
 
     monkeypatch.setattr(gatys, "_step", step)
+    monkeypatch.setattr(gatys, "_judged", step)
     with pytest.raises(StyleCliError, match="diverged"):
         stylize_slowly(photo, config)
+
+
+def test_one_step_is_not_thrown_away(config, photo):
+    events = []
+    picture = stylize_slowly(photo, replace(config, steps=1, optimizer="adam"), events.append)
+    assert events[1].losses["total"] < events[0].losses["total"]
+    assert not np.array_equal(picture, photo)
+
+
+def test_a_photo_too_small_for_the_loss_network_is_refused(config, photo):
+    with pytest.raises(StyleCliError, match="9 x 7 px is too small"):
+        stylize_slowly(photo[:7, :9], config)

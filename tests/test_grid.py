@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.core.checkpoints import ModelInfo, save_model
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.engine import Stylizer
 from stylecli.files.grid import Cell, page
+from stylecli.sheet import Choice, render_sheet
 
 
 @settings(max_examples=25, deadline=None)
@@ -23,6 +28,21 @@ def test_every_picture_is_on_the_page_once_unscaled(count, height, width, column
         rows, across = np.nonzero((rgb == (shade, 0, 99)).all(-1))
         assert len(rows) == height * width
         assert (np.ptp(rows) + 1, np.ptp(across) + 1) == (height, width)
+
+
+def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
+    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(2, 1)).eval()
+    for _, table in generator.tables():
+        table.data.copy_(torch.randn(table.shape))
+    path = tmp_path / "two.safetensors"
+    save_model(path, generator, ModelInfo("two", "residual", "in", 4, "linear", styles=["a", "b"]))
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    sheet = render_sheet(photo, [Choice(path, 0, "a"), Choice(path, 1, "b")], "cpu", "float32")
+    alone = [Stylizer(str(path), name, "cpu", "float32")(photo) for name in ("a", "b")]
+    assert np.array_equal(
+        sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
+    )
+    assert not np.array_equal(*alone)
 
 
 def test_reading_order_and_columns():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ from safetensors.torch import load_file
 
 from stylecli import train as training
 from stylecli.config import TrainConfig
+from stylecli.core import checkpoints
 from stylecli.core.checkpoints import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step
 from stylecli.guard import Guard
 from stylecli.train import train
-from stylecli.training_files import TrainFiles, saved_config
+from stylecli.training_files import TrainFiles, saved_config, style_name
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, no
     config = replace(config, arch=arch, norm=norm)
     straight = train(config)
     halves = replace(config, output=tmp_path / "halves.safetensors")
+    halves = replace(halves, preview_every=3)  # to look at a network changes nothing in it
     stopped = train(halves, should_stop=stop_after(10))
     assert (stopped.finished, stopped.steps) == (False, 10)
     assert not halves.output.exists()
@@ -84,13 +87,17 @@ def test_a_network_of_several_styles_resumes_bit_for_bit_too(trio, tmp_path):
 
 
 def test_an_added_style_learns_its_own_rows_and_nothing_else_changes(trio, painting, tmp_path):
-    train(trio)
+    train(replace(trio, license="mine"))
     before = load_file(trio.output)
     output = tmp_path / "four.safetensors"
     more = replace(trio, styles=(), add_style=painting, init=str(trio.output), output=output)
-    train(more, should_stop=stop_after(4))
+    train(more)
+    straight = load_file(output)
+    train(more, should_stop=stop_after(4), overwrite=True)
     train(more, resume=True)
     after = load_file(output)
+    assert all(torch.equal(straight[key], after[key]) for key in after)
+    assert read_info(output).license == "mine"
     assert read_info(output).styles == ["one", "two", "three", "waves-lines"]
     for key, tensor in after.items():
         if tensor.shape == before[key].shape:
@@ -114,6 +121,59 @@ def test_styles_that_cannot_be_trained_are_refused(trio, changes, message):
     with pytest.raises(StyleCliError, match=message):
         train(replace(trio, **changes))
     assert not trio.output.exists()
+
+
+def test_a_style_cannot_be_added_to_a_model_without_instance_norm(trio, tmp_path):
+    train(replace(trio, styles=trio.styles[:1], norm="bn"))
+    more = replace(trio, styles=(), add_style=trio.styles[1], init=str(trio.output))
+    with pytest.raises(StyleCliError, match="only instance norm can hold several"):
+        train(replace(more, output=tmp_path / "more.safetensors"))
+
+
+def test_a_painting_starts_from_the_bundled_model_unless_told_otherwise(config, tmp_path):
+    events = []
+    quick = replace(config, width=None, steps=1, lr=1e-12)
+    train(quick, events.append)
+    assert read_info(config.output).training["init"] == "starry-night"
+    bundled = load_file(checkpoints.bundled_models() / "starry-night.safetensors")
+    ours = load_file(config.output)
+    assert all(torch.allclose(ours[key], bundled[key], atol=1e-6) for key in bundled)
+    other = tmp_path / "other.safetensors"
+    for changes in ({"init": "scratch"}, {"norm": "bn"}, {"arch": "pyramid"}):
+        train(replace(quick, output=other, **changes), overwrite=True)
+        assert read_info(other).training["init"] == "scratch"
+
+
+def test_a_file_that_is_no_log_of_ours_is_not_emptied(config):
+    log = TrainFiles(config.output).log
+    log.write_text('{"name": "mine"}\n')
+    with pytest.raises(StyleCliError, match="is no log of a training"):
+        train(config)
+    assert log.read_text() == '{"name": "mine"}\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("Waves & Lines.png", "waves-lines"),
+        ("Café_terrace.jpg", "cafe-terrace"),
+        ("神奈川.png", "神奈川"),
+        ("Звёздная ночь.jpg", "звездная-ночь"),
+        ("__.png", "style"),
+    ],
+)
+def test_a_style_is_called_by_its_file_in_any_script(file, name):
+    assert style_name(Path(file)) == name
+
+
+def test_a_checkpoint_of_another_version_says_so(config):
+    train(config, should_stop=stop_after(2))
+    files = TrainFiles(config.output)
+    metadata = checkpoints.read_metadata(files.checkpoint)
+    metadata["config"]["brush"] = "wide"
+    checkpoints.save_tensors(files.checkpoint, checkpoints.load_tensors(files.checkpoint), metadata)
+    with pytest.raises(StyleCliError, match="another version of stylecli"):
+        saved_config(files, {})
 
 
 def test_two_paintings_of_one_name_are_refused(trio, tmp_path):
@@ -419,7 +479,8 @@ def test_the_name_comes_from_the_painting(painting):
     ("changes", "says"),
     [
         ({"steps": 5, "minutes": 1.0}, "both --steps and --minutes"),
-        ({"steps": 0}, "--steps 0 is no time"),
+        ({"steps": 0}, "--steps 0 is out of range"),
+        ({"small_crops": 67.0}, "--small-crops is out of range"),
         ({"batch_size": 0}, "--batch-size 0 is out of range"),
         ({"size": 10}, "--size 10 is out of range"),
         ({"style_weight": float("nan")}, "--style-weight nan"),

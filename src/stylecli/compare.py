@@ -77,7 +77,7 @@ class Comparison:
         style: its name.
         photos: their names.
         arms: in the order of the columns.
-        gatys_losses: for each photo, the objective before each step; empty without Gatys.
+        gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
         about: machine, versions, settings.
         pictures: (H, W, 3) in 0..255: the column's name to a picture for each photo.
     """

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from stylecli.errors import StyleCliError
 
 DEFAULT_MODEL = "starry-night"
@@ -18,8 +20,9 @@ def _option(default: Any, help_: str) -> Any:
 
 
 def help_of(config: type, name: str) -> str:
-    """What a field of a config class says of itself."""
-    return str(next(f.metadata["help"] for f in fields(config) if f.name == name))
+    """What a field of a config class says of itself, for a help text."""
+    text = next(f.metadata["help"] for f in fields(config) if f.name == name)
+    return escape(str(text))  # or rich takes [default: …] for a color
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class ObjectiveConfig:
                 option = f"--{name.replace('_', '-')}"
                 hint = f"it is {'more than 0' if name == 'lr' else f'at least {least}'}"
                 raise StyleCliError(f"{option} {given} is out of range", hint=hint)
+        if getattr(self, "small_crops", 0) > 1:
+            raise StyleCliError("--small-crops is out of range", hint="it is a share: 0 to 1")
         if self.seed >= 2**63:
             raise StyleCliError(f"--seed {self.seed} is out of range", hint="it is below 2^63")
 
@@ -65,6 +70,8 @@ _LEAST: dict[str, float] = {
     "style_size": 64,
     "seed": 0,
     "small_crops": 0,
+    "gatys_steps": 1,
+    "steps": 1,
 }
 _LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weight": 0, "lr": 1e-12}
 
@@ -133,6 +140,33 @@ class GatysConfig(ObjectiveConfig):
     start: str = _option("photo", "Start from the photo, or from noise.")
     precision: str = _option("float32", "float32, auto or bfloat16, too rough for L-BFGS.")
     preview_every: int = _option(50, "Steps between writing the best picture so far; 0: never.")
+
+
+@dataclass(frozen=True)
+class StylizeConfig:
+    """How photos are read, painted and written."""
+
+    strength: float = _option(1.0, "0 to 1: how much of the painting, mixed with the photo.")
+    preserve_color: bool = _option(False, "Keep the photo's colors; take light and dark only.")
+    max_size: int | None = _option(None, "Scale larger photos down to this long side, px, first.")
+    format: str | None = _option(None, "Write all as jpg, png, webp … [default: as the photo]")
+    suffix: str = _option("", "Added to each name, before its ending: -painted.")
+    quality: int = _option(95, "Of JPEG and WebP, 1 to 100.")
+    strip_metadata: bool = _option(False, "Leave EXIF out: no place, no date, no camera.")
+    max_pixels: int = _option(200_000_000, "Refuse to open images of more pixels than this.")
+
+    def check(self) -> None:
+        """Raise StyleCliError if a number cannot be meant."""
+        ranges = {"strength": (0, 1), "quality": (1, 100), "max_pixels": (1, 10**12)}
+        ranges |= {"max_size": (16, 10**6)} if self.max_size is not None else {}
+        for name, (least, most) in ranges.items():
+            given = getattr(self, name)
+            if not least <= given <= most:
+                option = f"--{name.replace('_', '-')}"
+                hint = f"it is from {least} to {most}"
+                raise StyleCliError(f"{option} {given} is out of range", hint=hint)
+        if "/" in self.suffix or "\\" in self.suffix:
+            raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
 
 
 @dataclass(frozen=True)

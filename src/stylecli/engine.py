@@ -15,12 +15,21 @@ from itertools import islice
 import numpy as np
 import torch
 
+from stylecli.config import StylizeConfig
 from stylecli.core.backends import TorchBackend
 from stylecli.core.checkpoints import load_model
 from stylecli.core.devices import free_memory, resolve_device, resolve_precision
 from stylecli.core.strips import StripRunner, plain_bytes
 from stylecli.errors import StyleCliError
-from stylecli.files.images import Picture, Rgb, read_picture, write_picture
+from stylecli.files.images import (
+    Picture,
+    Rgb,
+    mixed,
+    read_picture,
+    set_max_pixels,
+    shrunk,
+    write_picture,
+)
 from stylecli.files.jobs import Job
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
@@ -48,7 +57,8 @@ class _Item:
     """An image on its way."""
 
     job: Job
-    picture: Picture | None = None
+    photo: Picture | None = None
+    painted: Rgb | None = None
     error: str = ""
     seconds: float = 0.0
 
@@ -104,6 +114,7 @@ class Stylizer:
         jobs: Sequence[Job],
         report: Callable[[Result], None] = lambda result: None,
         should_stop: Callable[[], bool] = lambda: False,
+        config: StylizeConfig | None = None,
     ) -> list[Result]:
         """Stylize files; what fails is in the results, and the rest goes on.
 
@@ -111,7 +122,14 @@ class Stylizer:
             jobs: from :func:`stylecli.files.jobs.plan`.
             report: told of each image when it is written, in the order of the jobs.
             should_stop: asked before each batch; what is in work is then still written.
+            config: how to read, paint and write.
+
+        Raises:
+            StyleCliError: a bad setting.
         """
+        config = config or StylizeConfig()
+        config.check()
+        set_max_pixels(config.max_pixels)
         results: list[Result] = []
         writing: deque[Future[_Item]] = deque()
 
@@ -122,26 +140,31 @@ class Stylizer:
                 report(results[-1])
 
         with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
-            for batch in self._batches(pool, jobs, should_stop):
+            for batch in self._batches(pool, jobs, config, should_stop):
                 self._paint_items(batch)
-                writing.extend(pool.submit(_write, item) for item in batch)
+                writing.extend(pool.submit(_write, item, config) for item in batch)
                 settle(_AHEAD)
             settle(0)
         return results
 
     def _batches(
-        self, pool: ThreadPoolExecutor, jobs: Sequence[Job], should_stop: Callable[[], bool]
+        self,
+        pool: ThreadPoolExecutor,
+        jobs: Sequence[Job],
+        config: StylizeConfig,
+        should_stop: Callable[[], bool],
     ) -> Iterator[list[_Item]]:
         """Images as they are decoded; neighbours of one size together. Never padded to one size:
 
         a norm would see the padding.
         """
         rest = iter(jobs)
-        ahead = deque(pool.submit(_read, job) for job in islice(rest, _AHEAD + self._batch_size))
+        first = islice(rest, _AHEAD + self._batch_size)
+        ahead = deque(pool.submit(_read, job, config) for job in first)
         batch: list[_Item] = []
         while ahead and not should_stop():
             item = ahead.popleft().result()
-            ahead.extend(pool.submit(_read, job) for job in islice(rest, 1))
+            ahead.extend(pool.submit(_read, job, config) for job in islice(rest, 1))
             if batch and (len(batch) == self._batch_size or _size(item) != _size(batch[0])):
                 yield batch
                 batch = []
@@ -152,7 +175,7 @@ class Stylizer:
             yield batch
 
     def _paint_items(self, items: list[_Item]) -> None:
-        pictures = [item.picture for item in items if item.picture is not None]
+        pictures = [item.photo for item in items if item.photo is not None]
         if not pictures:
             return
         began = time.monotonic()
@@ -164,10 +187,9 @@ class Stylizer:
                     self._paint_items([item])
                 return
             items[0].error = f"{items[0].job.source}: {str(failure).partition(chr(10))[0]}"
-            items[0].picture = None
             return
-        for item, picture, rgb in zip(items, pictures, painted, strict=True):
-            item.picture = replace(picture, rgb=rgb)
+        for item, rgb in zip(items, painted, strict=True):
+            item.painted = rgb
             item.seconds = (time.monotonic() - began) / len(items)
 
     def _paint(self, images: Sequence[Rgb]) -> list[Rgb]:
@@ -206,25 +228,34 @@ class Stylizer:
 
 
 def _size(item: _Item) -> tuple[int, ...]:
-    return () if item.picture is None else item.picture.rgb.shape
+    return () if item.photo is None else item.photo.rgb.shape
 
 
-def _read(job: Job) -> _Item:
+def _read(job: Job, config: StylizeConfig) -> _Item:
     try:
-        return _Item(job, read_picture(job.source))
+        photo = read_picture(job.source)
+        return _Item(job, shrunk(photo, config.max_size) if config.max_size else photo)
     except StyleCliError as failure:
         return _Item(job, error=failure.message)
     except MemoryError:
         return _Item(job, error=f"{job.source}: not enough memory to decode it")
 
 
-def _write(item: _Item) -> _Item:
-    if item.picture is not None:
-        try:
-            write_picture(item.job.target, item.picture)
-        except StyleCliError as failure:
-            item.error = failure.message
-        except MemoryError:
-            item.error = f"{item.job.target}: not enough memory to encode it"
-        item.picture = None
+def _write(item: _Item, config: StylizeConfig) -> _Item:
+    try:
+        if item.photo is not None and item.painted is not None:
+            rgb = mixed(
+                item.photo.rgb,
+                item.painted,
+                config.strength,
+                preserve_color=config.preserve_color,
+            )
+            exif = b"" if config.strip_metadata else item.photo.exif
+            picture = replace(item.photo, rgb=rgb, exif=exif)
+            write_picture(item.job.target, picture, config.quality)
+    except StyleCliError as failure:
+        item.error = failure.message
+    except MemoryError:
+        item.error = f"{item.job.target}: not enough memory to encode it"
+    item.photo = item.painted = None
     return item

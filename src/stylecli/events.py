@@ -60,7 +60,7 @@ class Pixels:
     Attributes:
         step: how many are done.
         progress: 0 to 1.
-        losses: the weighted terms and their total, of the picture before this step.
+        losses: the weighted terms and their total, of the picture after them.
         best: gives the best picture so far, (H, W, 3) in 0..255.
     """
 

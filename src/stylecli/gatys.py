@@ -17,6 +17,7 @@ from stylecli.files.images import Rgb, read_rgb
 from stylecli.objective import balance, build_objective
 
 STARTS = ("photo", "noise")
+_SMALLEST = 32  # px: the loss network halves a photo several times
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
 
 _BALANCE_SIZE = 256  # as in training, so that a style weight means the same here and there
@@ -43,6 +44,9 @@ def stylize_slowly(
         StyleCliError: a bad setting, or the painting cannot be read.
     """
     config.check()
+    if min(photo.shape[:2]) < _SMALLEST:
+        given = f"{photo.shape[1]} x {photo.shape[0]}"
+        raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     painting = read_rgb(config.style, config.style_size)
@@ -65,7 +69,7 @@ def optimize(
         photo: (1, 3, H, W) RGB in [0, 1].
         objective: balanced already.
         config: steps, optimizer, learning rate, start and seed.
-        report: told of every step.
+        report: told of the start, step 0, and of every step: each with the losses after it.
         should_stop: asked after every step.
 
     Returns:
@@ -79,13 +83,17 @@ def optimize(
     optimizer = _optimizer(picture, config)
     content = objective.content_target(photo)
     best, least = picture.detach().clone(), float("inf")
-    for step in range(1, config.steps + 1):
+    for step in range(config.steps + 1):
         tried = picture.detach().clone()
-        terms = _step(optimizer, picture, objective, content)
+        is_last = step == config.steps or (step > 0 and should_stop())
+        if is_last:
+            terms = _judged(objective, tried, content)
+        else:
+            terms = _step(optimizer, picture, objective, content)
         if terms["total"] < least:
             best, least = tried, terms["total"]
         report(Pixels(step, step / config.steps, terms, partial(_as_picture, best)))
-        if should_stop():
+        if is_last:
             break
     if least == float("inf"):
         raise StyleCliError("the optimization diverged at once", hint="try a lower --lr")
@@ -119,6 +127,11 @@ def _optimizer(picture: Tensor, config: GatysConfig) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(
         [picture], lr=rate, max_iter=1, history_size=50, tolerance_change=0, tolerance_grad=0
     )
+
+
+@torch.no_grad()
+def _judged(objective: PerceptualObjective, picture: Tensor, content: Tensor) -> dict[str, float]:
+    return {name: float(term) for name, term in objective(picture, content).items()}
 
 
 def _step(

@@ -91,7 +91,7 @@ def steps_to_reach(totals: list[float], total: float) -> int | None:
     """How many steps an optimization takes to be no worse than ``total``; None: more than it took.
 
     Args:
-        totals: the objective before each step.
+        totals: the objective after 0, 1, 2 … steps.
         total: to be reached.
     """
     return next((step for step, value in enumerate(totals) if value <= total), None)

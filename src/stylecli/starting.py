@@ -35,12 +35,14 @@ class Start:
         styles: their names.
         first_row: of the styles that are trained; those before it were there, and stay.
         origin: where the weights come from: ``scratch``, or a model's name.
+        license: of the model that a style is added to.
     """
 
     generator: Generator
     styles: list[str]
     first_row: int
     origin: str
+    license: str = ""
 
     def trainable(self) -> list[nn.Parameter]:
         """All parameters; or, where a style is added, only its own scales and shifts."""
@@ -66,6 +68,7 @@ class Start:
             "style_names": self.styles,
             "first_row": self.first_row,
             "origin": self.origin,
+            "base_license": self.license,
         }
 
     @classmethod
@@ -74,7 +77,8 @@ class Start:
         styles = saved["style_names"]
         generator = build_generator(GeneratorSpec(**saved["spec"]))
         generator.remix(torch.ones(len(styles), 1))
-        return cls(generator, styles, saved["first_row"], saved["origin"])
+        first_row, origin = saved["first_row"], saved["origin"]
+        return cls(generator, styles, first_row, origin, saved["base_license"])
 
 
 def first_start(
@@ -109,7 +113,7 @@ def first_start(
         return Start(generator.remix(mixes), _distinct(names), 0, info.name)
     kept = torch.eye(generator.styles)
     generator.remix(torch.cat([kept, mixes]))
-    return Start(generator, _distinct(info.styles + names), len(kept), info.name)
+    return Start(generator, _distinct(info.styles + names), len(kept), info.name, info.license)
 
 
 def _trained(config: TrainConfig) -> Path | None:
@@ -121,6 +125,11 @@ def _trained(config: TrainConfig) -> Path | None:
         return bundled if bundled.is_file() and _fits(config, read_info(bundled)) else None
     path = find_model(config.init)
     info = read_info(path)
+    if config.add_style and info.norm != "in":
+        raise StyleCliError(
+            f"{config.init} has norm {info.norm}, and only instance norm can hold several styles",
+            hint="train a model of its own: leave --add-style and --init out",
+        )
     if not (_fits(config, info) or config.add_style):
         raise StyleCliError(
             f"--init {config.init} is {info.arch}, {info.norm}, width {info.width}; "
@@ -138,6 +147,8 @@ def _fits(config: TrainConfig, info: ModelInfo) -> bool:
 @torch.no_grad()
 def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tensor) -> Tensor:
     """For each painting, which style of a trained generator has the least loss: (K, S)."""
+    if generator.styles == 1:
+        return torch.ones(len(objective.scales["style"]), 1)
     content = objective.content_target(photos)
     paintings = range(len(objective.scales["style"]))
     losses = torch.empty(len(paintings), generator.styles)

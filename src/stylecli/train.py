@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from stylecli import __version__
 from stylecli.config import TrainConfig
 from stylecli.core.backends import Batch, TorchBackend, to_tensor
 from stylecli.core.checkpoints import (
+    FORMAT_VERSION,
     ModelInfo,
     load_tensors,
     read_metadata,
@@ -46,14 +46,10 @@ from stylecli.training_files import (
     unpack_state,
 )
 
-if TYPE_CHECKING:
-    pass
-
 CHECKPOINT_EVERY = 60.0  # seconds
 
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
-_OUTLIER = 5  # times the usual loss
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 
 
@@ -90,10 +86,10 @@ def train(
         stopped = training.run(should_stop)
         return training.suspend() if stopped else training.finish()
     except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
+        again = "--overwrite and a lower --batch-size, --size or --style-size"
         raise StyleCliError(
             f"the training broke off: {str(error).partition(chr(10))[0]}",
-            hint="if memory ran out, start again with --overwrite and a lower --batch-size, "
-            "--size or --style-size",
+            hint=f"--resume goes on from {files.checkpoint}; if memory ran out, try {again}",
             exit_code=1,
         ) from error
 
@@ -274,7 +270,10 @@ class _Training:
     def _info(self, result: TrainResult) -> ModelInfo:
         config = self.config
         training = {
-            **as_json(replace(config, width=self.generator.spec.width)),
+            **as_json(config),
+            "arch": None,
+            "norm": None,
+            "width": None,
             "styles": None,
             "add_style": None,
             "paintings": [path.name for path in config.paintings],
@@ -302,13 +301,14 @@ class _Training:
             losses=result.losses,
             styles=self.start.styles,
             thumbnail=thumbnail(*self.paintings),
-            license=config.license,
+            license=config.license or self.start.license,
         )
 
     def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
             "config": as_json(replace(self.config, width=self.generator.spec.width)),
+            "format_version": FORMAT_VERSION,
             **self.start.metadata(),
             "step": self.step,
             "seconds": self.schedule.elapsed(),

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -107,6 +108,18 @@ class TrainFiles:
             for some in stretches
         ]
 
+    def _check_log(self) -> None:
+        try:
+            with self.log.open(encoding="utf-8", errors="replace") as log:
+                first = log.readline()
+        except OSError:
+            return
+        if first and _step_of(first) == math.inf:
+            raise StyleCliError(
+                f"{self.log} exists, and is no log of a training",
+                hint="it would be overwritten: pass another --output, or move it",
+            )
+
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise StyleCliError rather than lose a model or the state of a training."""
         if resume and not self.checkpoint.is_file():
@@ -118,6 +131,7 @@ class TrainFiles:
             overwrite = overwrite or read_metadata(self.checkpoint).get("overwrite", False)
         if overwrite:
             return
+        self._check_log()
         if self.model.exists():
             self.refuse_model()
         if self.checkpoint.exists() and not resume:
@@ -129,7 +143,9 @@ class TrainFiles:
 
 def style_name(painting: Path) -> str:
     """What a style is called: by the painting's file, in lower case, with hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", painting.stem.lower()).strip("-") or "style"
+    plain = unicodedata.normalize("NFKD", painting.stem.lower())
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-") or "style"
 
 
 def _step_of(line: str) -> float:
@@ -153,10 +169,16 @@ def saved_config(
     saved = read_metadata(files.checkpoint).get("config")
     if saved is None:
         raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
-    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
-    styles = tuple(map(Path, saved["styles"]))
-    layers = tuple(saved["style_layers"])
-    config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
+    try:
+        paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
+        styles = tuple(map(Path, saved["styles"]))
+        layers = tuple(saved["style_layers"])
+        config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
+    except (KeyError, TypeError) as error:
+        raise StyleCliError(
+            f"{files.checkpoint} is of another version of stylecli",
+            hint="start again with --overwrite",
+        ) from error
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     return replace(config, **changes)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, given, option
+from stylecli.commands.shared import JSON, QUIET, command, given, option, refuse_input
 from stylecli.config import GatysConfig, help_of
 from stylecli.console import Reporter, stoppable
 from stylecli.errors import StyleCliError
@@ -51,6 +51,7 @@ def gatys(
 
     Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
     """
+    refuse_input(out, photo, style)
     format_for(out)
     if out.exists() and not overwrite:
         raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
@@ -23,17 +24,31 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        except typer.Exit:  # a RuntimeError too
+            raise
         except StyleCliError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
         except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error
+        except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
+            reason = str(error).partition("\n")[0]
+            hint = "if memory ran out, try a smaller --size, or another --device"
+            show_error(StyleCliError(reason or "out of memory", hint=hint))
+            raise typer.Exit(1) from error
         except KeyboardInterrupt:
             show_error(StyleCliError("interrupted"))
             raise typer.Exit(130) from None
 
     return run
+
+
+def refuse_input(target: Path, *inputs: Path) -> None:
+    """Raise StyleCliError if an output would replace one of its own inputs."""
+    for path in inputs:
+        if target.resolve() == path.resolve():
+            raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
 
 
 def option(config: type, name: str, panel: str | None = None, *names: str) -> Any:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from stylecli.commands.shared import QUIET, command, option
+from stylecli.commands.shared import QUIET, command, option, refuse_input
 from stylecli.config import ObjectiveConfig
 from stylecli.console import Reporter
 from stylecli.errors import StyleCliError
@@ -16,7 +17,7 @@ from stylecli.files.images import Picture, format_for, read_picture, shrunk, wri
 @command
 def sheet(
     photo: Annotated[Path, typer.Argument(help="Any image file.")],
-    out: Annotated[Path | None, typer.Argument(help="[default: PHOTO-sheet.png]")] = None,
+    out: Annotated[Path | None, typer.Argument(help=escape("[default: PHOTO-sheet.png]"))] = None,
     size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
     device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
@@ -25,6 +26,7 @@ def sheet(
 ) -> None:
     """Render a photo in every style that there is, on one labelled page."""
     target = out or Path(f"{photo.stem}-sheet.png")
+    refuse_input(target, photo)
     format_for(target)
     if target.exists() and not overwrite:
         raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, option
-from stylecli.config import DEFAULT_MODEL, ObjectiveConfig
+from stylecli.commands.shared import JSON, QUIET, command, given, option
+from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.checkpoints import find_style
 from stylecli.errors import StyleCliError
@@ -19,15 +19,40 @@ if TYPE_CHECKING:
     from stylecli.engine import Result
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_BATCH_SIZE = "Images of one size at once. [default: CPU 1, CUDA 8]"
+_MAX_MEMORY = "GiB; larger images go in strips, exactly. [default: half of what is free]"
+_DEFAULTS = StylizeConfig()
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3."
+
+
+def _option(name: str, *names: str) -> Any:
+    return option(StylizeConfig, name, None, *names)
 
 
 @command
 def stylize(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
     model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
     style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    strength: Annotated[float, _option("strength")] = _DEFAULTS.strength,
+    preserve_color: Annotated[
+        bool, _option("preserve_color", "--preserve-color")
+    ] = _DEFAULTS.preserve_color,
+    max_size: Annotated[int | None, _option("max_size")] = _DEFAULTS.max_size,
+    format: Annotated[str | None, _option("format")] = _DEFAULTS.format,
+    suffix: Annotated[str, _option("suffix")] = _DEFAULTS.suffix,
+    quality: Annotated[int, _option("quality")] = _DEFAULTS.quality,
+    strip_metadata: Annotated[
+        bool, _option("strip_metadata", "--strip-metadata")
+    ] = _DEFAULTS.strip_metadata,
+    max_pixels: Annotated[int, _option("max_pixels")] = _DEFAULTS.max_pixels,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
+    max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
     device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
     precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
     quiet: Annotated[bool, QUIET] = False,
@@ -39,22 +64,37 @@ def stylize(
     """
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
-    todo = plan(paths[:-1], paths[-1], overwrite=overwrite)
+    config = StylizeConfig(**given(context, StylizeConfig))
+    config.check()
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, suffix=suffix, format=format)
     find_style(model, style)  # a wrong name is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         for job in todo.skipped:
             _tell_of(reporter, job, "skipped")
+        if dry_run:
+            _say_plan(reporter, todo)
+            return
         if todo.jobs:
-            results = _run_engine(reporter, todo, should_stop, (model, style, device, precision))
+            most = None if max_memory is None else int(max_memory * 2**30)
+            choice = (model, style, device, precision, batch_size, most)
+            results = _run_engine(reporter, todo, should_stop, config, choice)
     _conclude_stylizing(reporter, todo, results)
+
+
+def _say_plan(reporter: Reporter, todo: Plan) -> None:
+    for job in todo.jobs:
+        _tell_of(reporter, job, "planned")
+        reporter.say(f"{job.source} → {job.target}")
+    reporter.say(f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped")
 
 
 def _run_engine(
     reporter: Reporter,
     todo: Plan,
     should_stop: Callable[[], bool],
-    choice: tuple[str, str | None, str, str],
+    config: StylizeConfig,
+    choice: tuple[str, str | None, str, str, int | None, int | None],
 ) -> "list[Result]":
     from stylecli.engine import Stylizer  # imports torch: seconds
 
@@ -70,7 +110,7 @@ def _run_engine(
         _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
         reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
 
-    return stylizer.run(todo.jobs, report, should_stop)
+    return stylizer.run(todo.jobs, report, should_stop, config)
 
 
 def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:

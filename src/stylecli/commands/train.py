@@ -12,6 +12,7 @@ from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.config import TrainConfig, help_of
 from stylecli.console import Reporter, duration, stoppable
 from stylecli.core.checkpoints import read_info
+from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult
 from stylecli.training_files import TrainFiles, saved_config
 
@@ -68,12 +69,14 @@ def train(
 
     settings = given(context, TrainConfig)
     config = TrainConfig(**settings)
+    if resume and not (config.paintings or config.output):
+        raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
     if resume:
         config = saved_config(TrainFiles.of(config), settings, overwrite=overwrite)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
         result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)
-    _conclude_training(reporter, result, config)
+    _conclude_training(reporter, result)
 
 
 def _report_training(reporter: Reporter, event: Step | Notice) -> None:
@@ -90,15 +93,12 @@ def _report_training(reporter: Reporter, event: Step | Notice) -> None:
     reporter.advance("training", event.progress, note)
 
 
-def _conclude_training(reporter: Reporter, result: TrainResult, config: TrainConfig) -> None:
+def _conclude_training(reporter: Reporter, result: TrainResult) -> None:
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
     done = f"{result.steps} steps in {duration(result.seconds)}"
     if not result.finished:
-        output = ["--output", str(config.output)] if config.output else []
-        paintings = ["--add-style"] if config.add_style else []
-        paintings += map(str, config.paintings)
-        again = shlex.join(["stylecli", "train", *paintings, *output, "--resume"])
+        again = shlex.join(["stylecli", "train", "--output", str(result.path), "--resume"])
         reporter.say(f"stopped after {done}; nothing is lost")
         reporter.say(f"go on with: {again}")
         raise typer.Exit(130)

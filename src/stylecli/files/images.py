@@ -1,6 +1,7 @@
 """One image in, one image out: the only place that opens or writes pictures."""
 
 import base64
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,12 +81,41 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
 
 def shrunk(picture: Picture, long_side: int) -> Picture:
     """A picture scaled down to a long side in px, if it is larger."""
-    image = Image.fromarray(picture.rgb)
-    scale = long_side / max(image.size)
+    height, width = picture.rgb.shape[:2]
+    scale = long_side / max(height, width)
     if scale >= 1:
         return picture
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return Picture(np.asarray(image.resize(size, Image.Resampling.LANCZOS)), exif=picture.exif)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+
+    def scaled(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(array).resize(size, Image.Resampling.LANCZOS))
+
+    alpha = None if picture.alpha is None else scaled(picture.alpha)
+    return Picture(scaled(picture.rgb), alpha, picture.exif)
+
+
+def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
+    """A stylized photo as it is wanted, from the photo and its full stylization.
+
+    Args:
+        photo: (H, W, 3) in 0..255.
+        painted: the same size.
+        strength: 1 is the stylization, 0 the photo.
+        preserve_color: take only its luma; the chroma is the photo's.
+    """
+    if preserve_color:
+        _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
+        luma = Image.fromarray(painted).convert("L")
+        painted = np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
+    if strength == 1:
+        return painted
+    return np.asarray(Image.blend(Image.fromarray(photo), Image.fromarray(painted), strength))
+
+
+def set_max_pixels(most: int) -> None:
+    """Refuse images of more pixels from now on: a small file can unpack to a huge image."""
+    Image.MAX_IMAGE_PIXELS = most // 2  # Pillow warns beyond this, and refuses beyond twice that
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def read_short_side(path: Path) -> int:
@@ -98,10 +128,10 @@ def read_short_side(path: Path) -> int:
         return min(image.size)
 
 
-def write_picture(path: Path, picture: Picture) -> None:
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     """Encode an image, whole or not at all, in the format of its suffix, as sRGB.
 
-    Transparency is kept where the format has it.
+    Transparency is kept where the format has it. ``quality``, 1 to 100, is JPEG's and WebP's.
 
     Raises:
         ImageError: the suffix is unknown or the folder cannot be written.
@@ -112,7 +142,7 @@ def write_picture(path: Path, picture: Picture) -> None:
         image.putalpha(Image.fromarray(picture.alpha))
     options: dict[str, Any] = {"icc_profile": _SRGB.tobytes()}
     if format_ in ("JPEG", "WEBP"):
-        options["quality"] = 95
+        options["quality"] = quality
     if format_ == "JPEG":
         options["subsampling"] = 0
     if picture.exif and format_ in _KEEPS_EXIF:
@@ -154,7 +184,10 @@ def _explained(path: Path) -> Iterator[None]:
         hint = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read"
         raise ImageError(f"{path} is not an image that can be read", hint=hint) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path} has more pixels than is safe to open") from None
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageError(
+            f"{path} has more than {most:,} pixels; --max-pixels raises the limit"
+        ) from None
     except StyleCliError:
         raise
     except Exception as error:  # on bad bytes, Pillow raises many kinds

@@ -33,7 +33,14 @@ class Plan:
     skipped: tuple[Job, ...]
 
 
-def plan(inputs: Sequence[Path], out: Path, *, overwrite: bool = False) -> Plan:
+def plan(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    suffix: str = "",
+    format: str | None = None,
+) -> Plan:
     """Plan a run: mirror each folder under ``out``; one file may go to one named file.
 
     Args:
@@ -41,12 +48,17 @@ def plan(inputs: Sequence[Path], out: Path, *, overwrite: bool = False) -> Plan:
             passed over, and so are hidden ones and what lies in ``out``.
         out: a folder; or a file, if the only input is one and ``out`` has an image suffix.
         overwrite: do again what is already there.
+        suffix: added to each name in a folder, before its ending.
+        format: the ending of each name in a folder; None keeps the photo's own.
 
     Raises:
         StyleCliError: an input is missing or no image, there is nothing to do, two sources have
             one target, or a source would be overwritten.
     """
-    jobs = list(_pair(inputs, out))
+    jobs = [
+        job if job.target == out else Job(job.source, _renamed(job.target, suffix, format))
+        for job in _pair(inputs, out)
+    ]
     if not jobs:
         known = " ".join(sorted(READABLE))
         raise StyleCliError(
@@ -79,6 +91,13 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
             yield from (Job(p, out / p.relative_to(source)) for p in _scan(source, out))
         else:
             yield Job(_checked(source), out / source.name)
+
+
+def _renamed(target: Path, suffix: str, format: str | None) -> Path:
+    ending = target.suffix if format is None else f".{format.lower().lstrip('.')}"
+    renamed = target.with_name(f"{target.stem}{suffix}{ending}")
+    format_for(renamed)
+    return renamed
 
 
 def _scan(folder: Path, out: Path) -> Iterable[Path]:
