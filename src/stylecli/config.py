@@ -136,7 +136,7 @@ class GatysConfig(ObjectiveConfig):
     steps: int = _option(300, "Steps of the optimizer.")
     size: int = _option(512, "Long side of the picture, px: the photo is scaled down to it.")
     optimizer: str = _option("lbfgs", "lbfgs, as in the paper, or adam.")
-    lr: float | None = _option(None, "Learning rate. [default: lbfgs 1, adam 0.02]")
+    lr: float = _option(0.02, "Learning rate of adam.")
     start: str = _option("photo", "Start from the photo, or from noise.")
     precision: str = _option("float32", "float32, auto or bfloat16, too rough for L-BFGS.")
     preview_every: int = _option(50, "Steps between writing the best picture so far; 0: never.")

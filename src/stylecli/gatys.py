@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
@@ -17,8 +21,11 @@ from stylecli.files.images import Rgb, read_rgb
 from stylecli.objective import balance, build_objective
 
 STARTS = ("photo", "noise")
+Flat = npt.NDArray[np.float64]
+
+_LBFGS_SCALE = 1e-6  # of the objective: its numbers are large, and L-BFGS wants them about 1
+_NO_LIMIT = 10**9
 _SMALLEST = 32  # px: the loss network halves a photo several times
-LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
 
 _BALANCE_SIZE = 256  # as in training, so that a style weight means the same here and there
 
@@ -63,7 +70,7 @@ def optimize(
     report: Callable[[Pixels], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Tensor:
-    """Minimize an objective over the pixels of one picture.
+    """Minimize an objective over the pixels of one picture, each within [0, 1].
 
     Args:
         photo: (1, 3, H, W) RGB in [0, 1].
@@ -73,31 +80,102 @@ def optimize(
         should_stop: asked after every step.
 
     Returns:
-        (1, 3, H, W) RGB around [0, 1]: the best picture on the way, not the last. L-BFGS
-        without a line search jumps about at first.
+        (1, 3, H, W) RGB in [0, 1]: the best picture on the way.
 
     Raises:
         StyleCliError: an unknown optimizer or start, or no step that gives a finite loss.
     """
-    picture = _start(photo, config).requires_grad_()
-    optimizer = _optimizer(picture, config)
-    content = objective.content_target(photo)
-    best, least = picture.detach().clone(), float("inf")
-    for step in range(config.steps + 1):
-        tried = picture.detach().clone()
-        is_last = step == config.steps or (step > 0 and should_stop())
-        if is_last:
-            terms = _judged(objective, tried, content)
-        else:
-            terms = _step(optimizer, picture, objective, content)
-        if terms["total"] < least:
-            best, least = tried, terms["total"]
-        report(Pixels(step, step / config.steps, terms, partial(_as_picture, best)))
-        if is_last:
-            break
-    if least == float("inf"):
-        raise StyleCliError("the optimization diverged at once", hint="try a lower --lr")
-    return best
+    if config.optimizer not in OPTIMIZERS:
+        hint = choose_from(config.optimizer, OPTIMIZERS)
+        raise StyleCliError(f"unknown optimizer {config.optimizer!r}", hint=hint)
+    search = _Search(objective, objective.content_target(photo), config, report, should_stop)
+    OPTIMIZERS[config.optimizer](search, _start(photo, config))
+    if search.best is None:
+        raise StyleCliError("the objective is not finite at the start", hint="try other weights")
+    return search.best
+
+
+class _Search:
+    """What both optimizers ask: losses and gradient of a picture; and whether to go on."""
+
+    def __init__(
+        self,
+        objective: PerceptualObjective,
+        content: Tensor,
+        config: GatysConfig,
+        report: Callable[[Pixels], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.objective, self.content, self.config = objective, content, config
+        self.report, self.should_stop = report, should_stop
+        self.step = 0
+        self.best: Tensor | None = None
+        self.least = float("inf")
+
+    def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
+        """The weighted losses of a picture (1, 3, H, W), and the gradient of their total."""
+        tried = picture.detach().clone().requires_grad_()
+        terms = self.objective(tried, self.content)
+        (gradient,) = torch.autograd.grad(terms["total"], tried)
+        return {name: float(term.detach()) for name, term in terms.items()}, gradient
+
+    def goes_on(self, picture: Tensor, losses: dict[str, float]) -> bool:
+        """Take note of a picture that a step led to; tell whether to take another."""
+        if losses["total"] < self.least:
+            self.best, self.least = picture.detach().clone(), losses["total"]
+        best = picture if self.best is None else self.best
+        share = self.step / self.config.steps
+        self.report(Pixels(self.step, share, losses, partial(_as_picture, best)))
+        stopped = self.step > 0 and self.should_stop()
+        self.step += 1
+        return self.step <= self.config.steps and not stopped
+
+
+def _lbfgs(search: _Search, picture: Tensor) -> None:
+    """L-BFGS-B by SciPy: torch's own has no bounds, and a line search that gives up here."""
+    seen: dict[str, Any] = {}
+
+    def evaluate(flat: Flat) -> tuple[float, Flat]:
+        tried = torch.from_numpy(flat).to(picture).view_as(picture)
+        losses, gradient = search.evaluate(tried)
+        seen.update(flat=flat.copy(), picture=tried, losses=losses)
+        scaled = gradient.double().cpu().numpy().ravel() * _LBFGS_SCALE
+        return losses["total"] * _LBFGS_SCALE, scaled
+
+    def after_step(flat: Flat) -> None:
+        if not np.array_equal(flat, seen["flat"]):  # the line search went back to an earlier point
+            evaluate(flat)
+        if not search.goes_on(seen["picture"], seen["losses"]):
+            raise StopIteration
+
+    start = picture.double().cpu().numpy().ravel()
+    evaluate(start)
+    search.goes_on(picture, seen["losses"])
+    options = {"maxiter": search.config.steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}
+    options["maxcor"] = 20
+    bounds = [(0, 1)] * start.size
+    minimize(
+        evaluate,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        callback=after_step,
+        options=options,
+    )
+
+
+def _adam(search: _Search, picture: Tensor) -> None:
+    picture = picture.clone().requires_grad_()
+    optimizer = torch.optim.Adam([picture], lr=search.config.lr)
+    losses, picture.grad = search.evaluate(picture)
+    while search.goes_on(picture, losses):
+        optimizer.step()
+        picture.data.clamp_(0, 1)
+        losses, picture.grad = search.evaluate(picture)
+
+
+OPTIMIZERS: dict[str, Callable[[_Search, Tensor], None]] = {"lbfgs": _lbfgs, "adam": _adam}
 
 
 def _as_picture(image: Tensor) -> Rgb:
@@ -114,41 +192,3 @@ def _start(photo: Tensor, config: GatysConfig) -> Tensor:
         return photo.clone()
     random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
     return torch.rand(photo.shape, generator=random).to(photo.device)
-
-
-def _optimizer(picture: Tensor, config: GatysConfig) -> torch.optim.Optimizer:
-    if config.optimizer not in LEARNING_RATES:
-        hint = choose_from(config.optimizer, LEARNING_RATES)
-        raise StyleCliError(f"unknown optimizer {config.optimizer!r}", hint=hint)
-    rate = config.lr or LEARNING_RATES[config.optimizer]
-    if config.optimizer == "adam":
-        return torch.optim.Adam([picture], lr=rate)
-    # One iteration a call, and no tolerance: when to stop is decided outside.
-    return torch.optim.LBFGS(
-        [picture], lr=rate, max_iter=1, history_size=50, tolerance_change=0, tolerance_grad=0
-    )
-
-
-@torch.no_grad()
-def _judged(objective: PerceptualObjective, picture: Tensor, content: Tensor) -> dict[str, float]:
-    return {name: float(term) for name, term in objective(picture, content).items()}
-
-
-def _step(
-    optimizer: torch.optim.Optimizer,
-    picture: Tensor,
-    objective: PerceptualObjective,
-    content: Tensor,
-) -> dict[str, float]:
-    """One step; the weighted losses of the picture before it."""
-    losses: dict[str, float] = {}
-
-    def evaluate() -> float:
-        optimizer.zero_grad()
-        terms = objective(picture, content)
-        terms["total"].backward()
-        losses.update({name: float(term.detach()) for name, term in terms.items()})
-        return losses["total"]
-
-    optimizer.step(evaluate)
-    return losses

@@ -30,7 +30,7 @@ def gatys(
     steps: Annotated[int, _option("steps", _RUN)] = _DEFAULTS.steps,
     size: Annotated[int, _option("size", _RUN)] = _DEFAULTS.size,
     optimizer: Annotated[str, _option("optimizer", _RUN)] = _DEFAULTS.optimizer,
-    lr: Annotated[float | None, _option("lr", _RUN)] = _DEFAULTS.lr,
+    lr: Annotated[float, _option("lr", _RUN)] = _DEFAULTS.lr,
     start: Annotated[str, _option("start", _RUN)] = _DEFAULTS.start,
     seed: Annotated[int, _option("seed", _RUN)] = _DEFAULTS.seed,
     device: Annotated[str, _option("device", _RUN)] = _DEFAULTS.device,
