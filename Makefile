@@ -9,7 +9,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-PHOTOS ?= src/stylecli/photos
+PHOTOS = $(error pass PHOTOS=FOLDER, photos to train on; not the bundled ones: they are for tests)
 PAINTING := models/paintings/starry-night.jpg
 LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
 TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \

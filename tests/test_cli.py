@@ -261,6 +261,32 @@ def test_ctrl_c_saves_and_resume_ends_like_an_uninterrupted_training(stylecli, t
     assert all(torch.equal(halves[key], straight[key]) for key in straight)
 
 
+def test_ctrl_c_in_a_comparison_keeps_the_first_arm_and_the_same_command_goes_on(
+    stylecli, tmp_path, painting
+):
+    photo = tmp_path / "photo.png"
+    Image.open(bundled_photos()[3]).resize((96, 64)).save(photo)
+    command = ["compare", "photo.png", "--style", painting, "--norm", "none,in", "--steps", 3]
+    command += ["--style-size", 96, "--size", 96, "--device", "cpu", "--json"]
+    process = start(*command, cwd=tmp_path)
+    wait_for_line(process, 6)  # a notice, three steps, a notice, a step
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "go on with: stylecli compare photo.png" in said
+    models = tmp_path / "comparison" / "models"
+    first = (models / "residual-none.safetensors").stat().st_mtime_ns
+    assert not (models / "residual-in.safetensors").exists()
+    done = stylecli(*command)
+    assert "residual-none.safetensors is there already" in done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] in ([2, 3], [3])
+    assert (models / "residual-none.safetensors").stat().st_mtime_ns == first
+    for name in ("grid.png", "report.html", "results.json"):
+        assert (tmp_path / "comparison" / name).is_file()
+    stylecli(*command[:-1], "--seed", 1, code=2)
+
+
 def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_rest(
     stylecli, tmp_path, model
 ):

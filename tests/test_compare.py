@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stylecli.arms import bundled_arms, check_alike
 from stylecli.commands.compare import command_line
 from stylecli.compare import Comparison, compare, spread
+from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb
 from stylecli.report import measures_table, write_outputs
+from stylecli.train import digest
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +35,6 @@ def config(painting, tmp_path_factory) -> CompareConfig:
         style_size=96,
         size=96,
         steps=1,
-        batch_size=2,
         gatys=True,
         gatys_steps=3,
         out=folder / "out",
@@ -43,11 +46,13 @@ def config(painting, tmp_path_factory) -> CompareConfig:
 def comparison(config) -> Comparison:
     """Made in two goes: stopped when the first arm was trained."""
     first = config.out / "models" / "residual-bn.safetensors"
-    assert compare(config, should_stop=first.exists) is None
-    assert first.exists()
-    assert not (config.out / "models" / "residual-in.safetensors").exists()
-    trained = first.stat().st_mtime_ns
-    done = compare(config)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stylecli.train._LOG_EVERY", 1)  # or one step leaves no curve
+        assert compare(config, should_stop=first.exists) is None
+        assert first.exists()
+        assert not (config.out / "models" / "residual-in.safetensors").exists()
+        trained = first.stat().st_mtime_ns
+        done = compare(config)
     assert done is not None
     assert first.stat().st_mtime_ns == trained
     return done
@@ -61,7 +66,8 @@ def test_arms_are_trained_alike_and_batch_norm_is_shown_as_what_it_is(config, co
     ]
     bn, _, instance = (arm.training for arm in comparison.arms)
     different = {key for key in bn if bn[key] != instance.get(key)}
-    assert different <= {"norm", "seconds", "curve"}
+    assert different <= {"seconds", "curve"}
+    assert bn["curve"]
     assert bn["init"] == "scratch"
     assert list(comparison.pictures) == [
         *("photo", "style", "residual-bn", "residual-bn-batch", "residual-in", "gatys")
@@ -80,7 +86,9 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
     stored = json.loads(results.read_text())
     page = html.read_text()
     table = measures_table(comparison)
-    for arm, row in zip(stored["arms"], table.rows, strict=True):
+    assert "data:image/svg+xml" in page
+    assert [row.name for row in table.rows][-1] == "gatys"
+    for arm, row in zip(stored["arms"], table.rows[:-1], strict=True):
         totals = [losses["total"] for losses in arm["losses"]]
         mean, deviation = np.mean(totals), np.std(totals, ddof=1)
         assert row.cells[table.heads.index("total")] == f"{mean:,.0f} ± {deviation:,.0f}"
@@ -94,7 +102,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
 
 
 def test_a_folder_of_another_comparison_or_of_other_things_is_refused(config, comparison, tmp_path):
-    with pytest.raises(StyleCliError, match="holds another comparison, with seed 0"):
+    with pytest.raises(StyleCliError, match="holds another comparison: its seed differ"):
         compare(replace(config, seed=1))
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(StyleCliError, match="is not empty"):
@@ -106,11 +114,65 @@ def test_a_model_of_another_painting_is_refused(config, comparison, tmp_path):
     other = tmp_path / "other.png"
     Image.open(bundled_photos()[2]).save(other)
     again = replace(config, style=str(other), out=tmp_path / "out")
-    assert compare(again, should_stop=lambda: True) is None  # the folder is this comparison's
-    for path in (config.out / "models").glob("*.safetensors"):
-        (again.out / "models" / path.name).write_bytes(path.read_bytes())
+    (again.out / "models").mkdir(parents=True)
+    (again.out / "comparison.json").write_text("{}")
+    copy = again.out / "models" / "residual-in.safetensors"
+    copy.write_bytes((config.out / "models" / copy.name).read_bytes())
+    sha = digest([read_rgb(other, config.style_size)])
+    identity = ComparisonFolder(replace(again, out=tmp_path / "new"), sha, again.photos).identity
+    (again.out / "comparison.json").write_text(json.dumps(identity))
     with pytest.raises(StyleCliError, match="was trained for another painting"):
         compare(again)
+
+
+def test_a_named_style_needs_arms_of_its_painting_that_were_trained_alike(
+    config, comparison, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    for norm in ("bn", "in"):
+        trained = config.out / "models" / f"residual-{norm}.safetensors"
+        (tmp_path / "models" / f"udnie-residual-{norm}.safetensors").write_bytes(
+            trained.read_bytes()
+        )
+    named = replace(config, style="udnie", out=tmp_path / "out")
+    with pytest.raises(StyleCliError, match="was trained for another painting"):
+        compare(named)
+    assert not named.out.exists()
+    arms = bundled_arms(named)
+    longer = replace(arms[2].info, training={**arms[2].info.training, "seed": 5})
+    with pytest.raises(StyleCliError, match=r"was trained with seed 5, and .* with 0"):
+        check_alike(
+            [*arms[:2], replace(arms[2], info=longer)], arms[0].info.training["paintings_sha"]
+        )
+
+
+def test_a_mistyped_first_try_does_not_hold_the_folder(config, tmp_path):
+    new = replace(config, out=tmp_path / "out", gatys=False)
+    with pytest.raises(StyleCliError, match="no content folder"):
+        compare(replace(new, content=tmp_path / "typo"))
+    with pytest.raises(StyleCliError, match="--steps 0 is out of range"):
+        compare(replace(new, steps=0))
+    with pytest.raises(StyleCliError, match="no model udnie-residual-bn"):
+        compare(replace(new, style="udnie"))
+    assert not new.out.exists()
+    assert compare(new, should_stop=lambda: True) is None
+
+
+def test_gatys_is_kept_for_the_next_run(config, comparison, monkeypatch):
+    def never(*args):
+        raise AssertionError("optimized again")
+
+    monkeypatch.setattr("stylecli.compare.optimize", never)
+    again = compare(replace(config, norms=("in",)))
+    assert [arm.name for arm in again.arms] == ["residual-in"]
+    assert again.gatys_losses == comparison.gatys_losses
+    assert all(map(np.array_equal, again.pictures["gatys"], comparison.pictures["gatys"]))
+
+
+def test_arms_are_judged_by_the_objective_of_their_training(comparison, config):
+    trained_with = comparison.arms[0].training["scales"]
+    assert comparison.about["scales"] == trained_with
 
 
 @pytest.mark.parametrize(
@@ -122,6 +184,9 @@ def test_a_model_of_another_painting_is_refused(config, comparison, tmp_path):
         ({"style": "stary-night"}, "neither a file nor a bundled one", "starry-night"),
         ({"photos": ("missing.jpg",)}, "no such file", ""),
         ({"size": 10}, "--size 10", ""),
+        ({"batch_size": 1}, "too small for batch norm", "at least 4"),
+        ({"minutes": 1.0}, "both --steps and --minutes", ""),
+        ({"gatys_steps": 0}, "--gatys-steps 0", ""),
     ],
 )
 def test_bad_choices_are_refused_before_anything_is_written(
@@ -145,13 +210,22 @@ def test_photos_that_cannot_be_read_are_left_out_and_none_is_an_error(config, tm
         compare(replace(config, out=tmp_path / "out", photos=(tmp_path / "empty",)))
     with pytest.raises(StyleCliError, match="would be trained on it"):
         compare(replace(config, out=tmp_path / "out", content=config.photos[0].parent))
+    with pytest.raises(StyleCliError, match="would be trained on it"):
+        bundled = bundled_photos()[0].parent
+        compare(replace(config, out=tmp_path / "out", photos=(), content=bundled))
+    strip = tmp_path / "strip.png"
+    Image.new("RGB", (640, 64)).save(strip)
+    with pytest.raises(StyleCliError, match="is 96 x 10 px at --size 96"):
+        compare(replace(config, out=tmp_path / "out", photos=(strip,)))
+    with pytest.raises(StyleCliError, match="none is left to train on"):
+        compare(replace(config, out=tmp_path / "out", photos=tuple(bundled_photos()), size=64))
 
 
 def test_the_command_line_says_what_was_asked(config):
     words = command_line(replace(config, photos=(), out=CompareConfig().out, style="udnie"))
     assert words == (
         "stylecli compare --style-size 96 --device cpu --style udnie --norm bn,in --gatys "
-        "--gatys-steps 3 --size 96 --steps 1 --batch-size 2"
+        "--gatys-steps 3 --size 96 --steps 1"
     )
 
 

@@ -1,24 +1,34 @@
 """The arms of a comparison: which networks, where their models are, training what is missing."""
 
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylecli.config import CompareConfig, TrainConfig
+from stylecli.comparison_folder import ComparisonFolder
+from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.checkpoints import SUFFIX, ModelInfo, find_model, load_model, read_info
 from stylecli.core.generators import ARCHS, Generator
 from stylecli.core.norms import NORMS, use_batch_statistics
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Report
-from stylecli.files.content import bundled_photos
 from stylecli.train import train
 from stylecli.training_files import TrainFiles, saved_config
 
-_BATCH = "bn-batch"
+BATCH = "bn-batch"
+
+_ALIKE = (
+    *("paintings_sha", "seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"),
+    *("content_photos", "precision", "init", "scales"),
+)
+_OBJECTIVE = tuple(
+    field.name
+    for field in fields(ObjectiveConfig)
+    if field.name not in ("seed", "device", "precision")
+)
 
 
 @dataclass(frozen=True)
@@ -30,26 +40,23 @@ class Arm:
         norm: ``in``, ``none``, ``bn`` (with running statistics) or ``bn-batch`` (the same
             network with the statistics of the batch at hand).
         path: its model file.
+        info: what that says of itself.
     """
 
     arch: str
     norm: str
     path: Path
+    info: ModelInfo
 
     @property
     def name(self) -> str:
         """Such as ``residual-in``."""
         return f"{self.arch}-{self.norm}"
 
-    @property
-    def info(self) -> ModelInfo:
-        """What the model file says of itself."""
-        return read_info(self.path)
-
     def load(self) -> Generator:
         """The network, ready to stylize."""
         generator, _ = load_model(str(self.path))
-        if self.norm == _BATCH:
+        if self.norm == BATCH:
             use_batch_statistics(generator)
         return generator
 
@@ -81,27 +88,24 @@ def bundled_arms(config: CompareConfig) -> list[Arm]:
                 f"no model {name} for --style {config.style}: {error.hint}",
                 hint="pass a painting, --style PAINTING.jpg, to train what is missing",
             ) from error
-        _check_kind(path, arch, norm)
         arms += _as_arms(arch, norm, path)
     return arms
 
 
 def trained_arms(
     config: CompareConfig,
-    painting_sha: str,
-    compared: Sequence[Path],
+    folder: ComparisonFolder,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> list[Arm] | None:
-    """The arms of a painting, from the output folder; what is missing is trained, one by one.
+    """The arms of a painting, from the comparison's folder; what is missing is trained.
 
     All have the same painting, photos, order, batch, objective, seed and budget, and start from
     scratch.
 
     Args:
         config: the comparison.
-        painting_sha: fingerprint of its painting.
-        compared: photos that must not be trained on.
+        folder: its folder, claimed.
         report: told of the trainings.
         should_stop: ends them; asked again, the same comparison goes on.
 
@@ -111,24 +115,42 @@ def trained_arms(
     Raises:
         StyleCliError: a model that is there belongs to another painting.
     """
-    content = config.content or _other_photos(config.out / "content", compared)
+    paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
+    there = [arm for pair, path in paths.items() if path.exists() for arm in _as_arms(*pair, path)]
+    check_alike(there, folder.identity["painting"])
     arms = []
-    for arch, norm in _pairs(config):
-        path = config.out / "models" / f"{arch}-{norm}{SUFFIX}"
-        if not path.exists():
-            asked = _training(config, arch, norm, content, path)
-            if not _trained(asked, report, should_stop):
-                return None
-        else:
+    for (arch, norm), path in paths.items():
+        if path.exists():
             report(Notice(f"{path} is there already"))
-        _check_kind(path, arch, norm)
-        if read_info(path).training.get("paintings_sha") != painting_sha:
-            raise StyleCliError(
-                f"{path} was trained for another painting than {config.style}",
-                hint="pass another folder with --out, or remove that model",
-            )
+        elif not _trained(config, arch, norm, folder.content(), path, report, should_stop):
+            return None
         arms += _as_arms(arch, norm, path)
     return arms
+
+
+def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
+    """Raise StyleCliError unless all arms were trained for a painting, under equal conditions."""
+    for arm in arms:
+        if arm.info.training.get("paintings_sha") != painting_sha:  # or made before there was one
+            raise StyleCliError(
+                f"{arm.path} was trained for another painting",
+                hint="remove or rename that model, or compare another style",
+            )
+        for key in (*_ALIKE, *_OBJECTIVE):
+            one, other = arms[0].info.training.get(key), arm.info.training.get(key)
+            if one != other:
+                raise StyleCliError(
+                    f"{arm.path} was trained with {key} {other}, and {arms[0].path} with {one}",
+                    hint="arms are comparable only if they were trained alike",
+                )
+
+
+def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
+    """What an arm was trained to minimize: the settings, and their scales."""
+    known = arm.info.training
+    settings: dict[str, Any] = {key: known[key] for key in _OBJECTIVE if key in known}
+    settings["style_layers"] = tuple(settings["style_layers"])
+    return ObjectiveConfig(**settings), known["scales"]
 
 
 def _pairs(config: CompareConfig) -> list[tuple[str, str]]:
@@ -137,61 +159,34 @@ def _pairs(config: CompareConfig) -> list[tuple[str, str]]:
 
 def _as_arms(arch: str, norm: str, path: Path) -> list[Arm]:
     """Batch norm is shown as what it is: with running statistics, and with the batch's own."""
-    return [Arm(arch, one, path) for one in ((norm, _BATCH) if norm == "bn" else (norm,))]
-
-
-def _check_kind(path: Path, arch: str, norm: str) -> None:
     info = read_info(path)
     if (info.arch, info.norm) != (arch, norm):
         raise StyleCliError(
             f"{path} is {info.arch} with norm {info.norm}, not {arch} with {norm}",
             hint="remove or rename that model",
         )
+    return [Arm(arch, one, path, info) for one in ((norm, BATCH) if norm == "bn" else (norm,))]
 
 
-def _training(
-    config: CompareConfig, arch: str, norm: str, content: Path, path: Path
-) -> TrainConfig:
-    minutes = None if config.steps else config.minutes or 10.0
-    return TrainConfig(
-        styles=(Path(config.style),),
-        arch=arch,
-        norm=norm,
-        output=path,
-        content=content,
-        init="scratch",
-        steps=config.steps,
-        minutes=minutes,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        device=config.device,
-        style_size=config.style_size,
-        style_weight=config.style_weight,
-        content_weight=config.content_weight,
-        tv_weight=config.tv_weight,
-        content_layer=config.content_layer,
-        style_layers=config.style_layers,
-        loss_net=config.loss_net,
-    )
-
-
-def _trained(config: TrainConfig, report: Report, should_stop: Callable[[], bool]) -> bool:
-    files = TrainFiles.of(config)
+def _trained(
+    config: CompareConfig,
+    arch: str,
+    norm: str,
+    content: Path,
+    path: Path,
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Train an arm, or go on with it; tell whether it is finished."""
+    shared = (*_OBJECTIVE, "seed", "precision", "steps", "minutes", "batch_size")
+    settings = {name: getattr(config, name) for name in shared}
+    here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
+    here["device"] = config.device
+    files = TrainFiles(path)
     resume = files.checkpoint.exists()
-    if resume:
-        config = saved_config(files, {})
-    return train(config, report, should_stop, resume=resume).finished
-
-
-def _other_photos(folder: Path, compared: Sequence[Path]) -> Path:
-    """The bundled photos but those that are compared on, in a folder of their own."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        names = {path.name for path in compared}
-        for path in bundled_photos():
-            if path.name not in names:
-                shutil.copyfile(path, folder / path.name)
-    return folder
+    asked = TrainConfig(**{**settings, **here}, arch=arch, norm=norm, init="scratch")
+    asked = saved_config(files, here) if resume else asked
+    return train(asked, report, should_stop, resume=resume).finished
 
 
 def painter(generator: Generator, companions: Tensor | None) -> Callable[[Tensor], Tensor]:

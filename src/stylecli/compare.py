@@ -1,6 +1,5 @@
 """The paper's experiment: the same photos through every arm, and what can be measured of them."""
 
-import json
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,27 +12,36 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.arms import Arm, bundled_arms, check_names, painter, trained_arms
+from stylecli.arms import (
+    BATCH,
+    Arm,
+    bundled_arms,
+    check_alike,
+    check_names,
+    objective_of,
+    painter,
+    trained_arms,
+)
+from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig, GatysConfig
 from stylecli.core.backends import to_tensor, to_uint8
 from stylecli.core.checkpoints import bundled_models
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
-from stylecli.files.atomic import atomic_path, require_writable
-from stylecli.files.content import ContentPhotos, bundled_photos
+from stylecli.files.atomic import require_writable
+from stylecli.files.content import bundled_photos
 from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
 from stylecli.files.jobs import scan_images
 from stylecli.gatys import optimize
 from stylecli.measures import batch_dependence, contrast_sensitivity, milliseconds, steps_to_reach
-from stylecli.objective import balance, build_objective
+from stylecli.objective import build_objective
 from stylecli.train import digest
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
-_BALANCE_SIZE = 256
+_SMALLEST = 32  # px: the loss network halves a photo several times
 _COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share a batch with
-_FREE = ("out", "gatys", "gatys_steps", "norms", "archs", "device", "precision", "size")
 
 Event = Step | Notice | Progress
 
@@ -77,6 +85,7 @@ class Comparison:
         style: its name.
         photos: their names.
         arms: in the order of the columns.
+        gatys: for each photo, the losses of the slow optimization; empty without it.
         gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
         about: machine, versions, settings.
         pictures: (H, W, 3) in 0..255: the column's name to a picture for each photo.
@@ -85,6 +94,7 @@ class Comparison:
     style: str
     photos: list[str]
     arms: list[ArmResult]
+    gatys: list[dict[str, float]]
     gatys_losses: list[list[float]]
     about: dict[str, Any]
     pictures: dict[str, list[Rgb]] = field(repr=False)
@@ -115,83 +125,109 @@ def compare(
         None if it was stopped: the same comparison goes on where it was.
 
     Raises:
-        StyleCliError: an unknown name, no photo that can be read, a model of another painting,
-            or a folder that holds another comparison.
+        StyleCliError: an unknown name, no photo that can be read, models that were not trained
+            alike, or a folder that holds another comparison.
     """
     config.check()
     check_names(config.archs, config.norms)
-    is_painting = Path(config.style).is_file()
-    painting = read_rgb(_painting(config.style), config.style_size)
-    paths = _photo_paths(config)
-    photos = _read(paths, config.size, report)
+    resolve_precision(config.precision, resolve_device(config.device))
+    painting = _painting(config.style)
+    photos = _read(_photo_paths(config), config.size, report)
+    found = [] if Path(config.style).is_file() else bundled_arms(config)
+    style_size = found[0].info.training["style_size"] if found else config.style_size
+    sha = digest([read_rgb(painting, style_size)])
+    check_alike(found, sha)
+    folder = ComparisonFolder(config, sha, list(photos))
+    if not found:
+        folder.check_content()
     require_writable(config.out)
-    _claim(config, digest([painting]))
-    arms = (
-        trained_arms(config, digest([painting]), list(photos), report, should_stop)
-        if is_painting
-        else bundled_arms(config)
-    )
+    folder.claim()
+    arms = found or trained_arms(config, folder, report, should_stop)
     if arms is None:
         return None
-    return _Measuring(config, painting, photos, arms, report).run(should_stop)
+    check_alike(arms, sha)
+    return _Measuring(config, painting, photos, arms, folder, report).run(should_stop)
+
+
+class _StopError(Exception):
+    """The user asked to stop."""
 
 
 class _Measuring:
-    """Arms and photos at hand, and the objective that judges them."""
+    """Arms and photos at hand, and the objective that judges them: that of their training."""
 
     def __init__(
         self,
         config: CompareConfig,
-        painting: Rgb,
+        painting: Path,
         photos: dict[Path, Rgb],
         arms: list[Arm],
+        folder: ComparisonFolder,
         report: Callable[[Event], None],
     ) -> None:
-        self.config, self.painting, self.arms, self.report = config, painting, arms, report
-        self.names = [path.name for path in photos]
-        self.rgb = list(photos.values())
+        self.config, self.arms, self.folder, self.report = config, arms, folder, report
+        self.paths, self.names, self.rgb = list(photos), _names(list(photos)), list(photos.values())
         self.device = resolve_device(config.device)
-        self.dtype = resolve_precision(config.precision, self.device)
         self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]
-        self.objective = build_objective(config, [painting], self.device, torch.float32)
-        balance(self.objective, ContentPhotos(None, config.seed), _BALANCE_SIZE, self.device)
+        settings, scales = objective_of(arms[0])
+        self.painting = read_rgb(painting, settings.style_size)
+        self.objective = build_objective(settings, [self.painting], self.device, torch.float32)
+        self.objective.scales = scales
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
         self.done = 0
         self.of = len(photos) * (len(arms) + config.gatys)
 
     def run(self, should_stop: Callable[[], bool]) -> Comparison | None:
+        self.should_stop = should_stop
+        try:
+            return self._compared()
+        except _StopError:
+            return None
+
+    def _compared(self) -> Comparison:
         style = center_square(self.painting, min(self.painting.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
-        slow, curves = self._gatys(should_stop)
+        slow, curves = self._gatys() if self.config.gatys else ([], [])
         results = []
         for arm in self.arms:
-            if should_stop():
-                return None
             pictures[arm.name], result = self._measure(arm, curves)
             results.append(result)
         if slow:
             pictures["gatys"] = slow
+        judged = [self._losses(to_tensor(rgb[None], self.device), i) for i, rgb in enumerate(slow)]
         style_name = Path(self.config.style).stem
-        return Comparison(style_name, self.names, results, curves, self._about(), pictures)
+        return Comparison(style_name, self.names, results, judged, curves, self._about(), pictures)
 
-    def _gatys(self, should_stop: Callable[[], bool]) -> tuple[list[Rgb], list[list[float]]]:
-        if not self.config.gatys:
-            return [], []
-        settings = GatysConfig(steps=self.config.gatys_steps, seed=self.config.seed)
+    def _go_on(self, note: str, more: float = 0.0) -> None:
+        """Tell how far it is, and end it if that is wanted."""
+        self.report(Progress((self.done + more) / self.of, note))
+        if self.should_stop():
+            raise _StopError
+
+    def _gatys(self) -> tuple[list[Rgb], list[list[float]]]:
         pictures, curves = [], []
-        for name, photo in zip(self.names, self.photos, strict=True):
-            totals: list[float] = []
-
-            def watch(event: Pixels, totals: list[float] = totals, name: str = name) -> None:
-                totals.append(event.losses["total"])
-                share = (self.done + event.progress) / self.of
-                self.report(Progress(share, f"gatys on {name}, step {event.step}"))
-
-            best = optimize(photo, self.objective, settings, watch, should_stop)
-            pictures.append(to_uint8(best)[0])
-            curves.append(totals)
+        settings = GatysConfig(steps=self.config.gatys_steps, seed=self.config.seed)
+        for i, name in enumerate(self.names):
+            key = f"{self.config.size} {settings} {self.objective.scales}"
+            kept = self.folder.kept_gatys(self.paths[i], key)
+            if kept is None:
+                kept = self._optimized(i, settings)
+                self.folder.keep_gatys(self.paths[i], key, *kept)
+            pictures.append(kept[0])
+            curves.append(kept[1])
             self.done += 1
+            self._go_on(f"gatys on {name}")
         return pictures, curves
+
+    def _optimized(self, photo: int, settings: GatysConfig) -> tuple[Rgb, list[float]]:
+        totals: list[float] = []
+
+        def watch(event: Pixels) -> None:
+            totals.append(event.losses["total"])
+            self._go_on(f"gatys on {self.names[photo]}, step {event.step}", event.progress)
+
+        best = optimize(self.photos[photo], self.objective, settings, watch)
+        return to_uint8(best)[0], totals
 
     def _measure(self, arm: Arm, curves: list[list[float]]) -> tuple[list[Rgb], ArmResult]:
         generator = arm.load().to(self.device)
@@ -199,7 +235,7 @@ class _Measuring:
         for i, photo in enumerate(self.photos):
             batches = [self._companions(photo, chosen) for chosen in _COMPANIONS]
             alone = painter(generator, None)
-            paint = painter(generator, batches[0]) if arm.norm == "bn-batch" else alone
+            paint = painter(generator, batches[0]) if arm.norm == BATCH else alone
             stylized = paint(photo)
             pictures.append(to_uint8(stylized)[0])
             losses.append(self._losses(stylized, i))
@@ -207,7 +243,7 @@ class _Measuring:
             depends.append(batch_dependence(alone, photo, batches))
             steps.append(steps_to_reach(curves[i], losses[-1]["total"]) if curves else None)
             self.done += 1
-            self.report(Progress(self.done / self.of, f"{arm.name} on {self.names[i]}"))
+            self._go_on(f"{arm.name} on {self.names[i]}")
         result = ArmResult(
             name=arm.name,
             arch=arm.arch,
@@ -263,13 +299,13 @@ def _painting(style: str) -> Path:
 
 
 def _photo_paths(config: CompareConfig) -> list[Path]:
-    if not config.photos:
-        return [bundled_photos()[i] for i in _DEFAULT_PHOTOS]
-    paths: list[Path] = []
+    paths = [] if config.photos else [bundled_photos()[i] for i in _DEFAULT_PHOTOS]
     for given in config.photos:
         if not given.exists():
             raise StyleCliError(f"no such file or folder: {given}", hint="check the name")
         paths += scan_images(given) if given.is_dir() else [given]
+    out = config.out.resolve()
+    paths = [path for path in paths if not path.resolve().is_relative_to(out)]
     if not 0 < len(paths) <= _MOST_PHOTOS:
         raise StyleCliError(
             f"{len(paths)} photos were given", hint=f"compare on 1 to {_MOST_PHOTOS} of them"
@@ -288,6 +324,10 @@ def _photo_paths(config: CompareConfig) -> list[Path]:
 def _read(paths: Sequence[Path], size: int, report: Callable[[Event], None]) -> dict[Path, Rgb]:
     read = {path: _read_one(path, size, report) for path in paths}
     photos = {path: rgb for path, rgb in read.items() if rgb is not None}
+    for path, rgb in photos.items():
+        if min(rgb.shape[:2]) < _SMALLEST:
+            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {size}"
+            raise StyleCliError(given, hint=f"its short side has to be {_SMALLEST} px at least")
     if not photos:
         raise StyleCliError(
             f"none of the {len(paths)} photos can be read", hint="JPEG and PNG always can"
@@ -303,28 +343,11 @@ def _read_one(path: Path, size: int, report: Callable[[Event], None]) -> Rgb | N
         return None
 
 
-def _claim(config: CompareConfig, painting_sha: str) -> None:
-    """Make a folder this comparison's own, or check that it is."""
-    mark = config.out / "comparison.json"
-    kept = {k: v for k, v in asdict(config).items() if k not in _FREE}
-    mine = json.loads(json.dumps({**kept, "painting_sha": painting_sha}, default=str))
-    if mark.exists():
-        try:
-            theirs = json.loads(mark.read_text(encoding="utf-8"))
-        except ValueError:
-            theirs = {}
-        changed = [key for key in mine if mine[key] != theirs.get(key)]
-        if changed:
-            what = ", ".join(f"{key} {theirs.get(key)}" for key in changed)
-            raise StyleCliError(
-                f"{config.out} holds another comparison, with {what}",
-                hint="pass another folder with --out",
-            )
-        return
-    if any(config.out.iterdir()):
-        raise StyleCliError(
-            f"{config.out} is not empty, and holds no comparison",
-            hint="pass another folder with --out",
-        )
-    with atomic_path(mark) as temporary:
-        temporary.write_text(json.dumps(mine, indent=1), encoding="utf-8")
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What photos are called: by their files; by their folders too where that is not enough."""
+    plain = [path.name for path in paths]
+    names = [
+        path.name if plain.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for path in paths
+    ]
+    return [name.encode(errors="replace").decode() for name in names]

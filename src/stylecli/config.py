@@ -184,9 +184,24 @@ class CompareConfig(ObjectiveConfig):
     size: int = _option(384, "Long side at which the photos are compared, px.")
     out: Path = _option(Path("comparison"), "The folder to write.")
     steps: int | None = _option(None, "Train each missing arm for this many batches.")
-    minutes: float | None = _option(None, "Train each missing arm for this long. [default: 10]")
+    minutes: float | None = _option(
+        None, "Train each missing arm for this long. [default: CPU 10, Apple GPU 5, CUDA 1]"
+    )
     batch_size: int = _option(4, "Photos in a batch: at least 4, or batch norm is instance norm.")
     content: Path | None = _option(
         None, "Folder of training photos. [default: the bundled ones that are not compared on]"
     )
-    precision: str = _option("float32", "Of the comparison: float32, auto or bfloat16.")
+    precision: str = _option("auto", "Of the training; pictures are compared in float32.")
+
+    def check(self) -> None:
+        """Raise StyleCliError if the settings cannot be meant."""
+        super().check()
+        if self.batch_size < 4:
+            raise StyleCliError(
+                f"--batch-size {self.batch_size} is too small for batch norm",
+                hint="at 1 it is instance norm: pass at least 4",
+            )
+        if self.steps is not None and self.minutes is not None:
+            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise StyleCliError(f"--minutes {self.minutes} is no time to train", hint="pass more")

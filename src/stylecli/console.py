@@ -75,6 +75,7 @@ class Reporter:
         )
         self._task: TaskID | None = None
         self._told = 0.0
+        self._title = ""
 
     def __enter__(self) -> "Reporter":
         self._progress.start()
@@ -95,6 +96,8 @@ class Reporter:
 
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line every tenth."""
+        if title != self._title:
+            self._title, self._told = title, 0.0
         if self._progress.disable:
             if progress - self._told >= 0.1 and not self.as_json:
                 self._told = progress
@@ -102,4 +105,4 @@ class Reporter:
             return
         if self._task is None:
             self._task = self._progress.add_task(title, total=1.0, note=note)
-        self._progress.update(self._task, completed=progress, note=note)
+        self._progress.update(self._task, completed=progress, note=note, description=title)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,11 @@ from stylecli.measures import CONTRASTS
 DEFINITIONS = (
     (
         "content, style, total",
-        "The weighted terms of the training objective, and their sum with total variation, of the "
-        "stylized photo: content is the mean squared difference of VGG features from the photo's, "
-        "mean (F(y) - F(x))²; style that of Gram matrices from the painting's, summed over layers, "
-        "w Σ mean (G(y) - G(s))², with G = F Fᵀ / (C H W).",
+        "The weighted terms of the objective that the arms were trained on, and their sum with "
+        "total variation, of the picture as it would be saved: content is the mean squared "
+        "difference of VGG features from the photo's, mean (F(y) - F(x))²; style that of Gram "
+        "matrices from the painting's, summed over layers, w Σ mean (G(y) - G(s))², with "
+        "G = F Fᵀ / (C H W).",
     ),
     (
         "contrast sensitivity",
@@ -41,9 +43,11 @@ DEFINITIONS = (
         "How many L-BFGS steps on the pixels, from the photo, reach the arm's total on that photo.",
     ),
 )
+_LOSSES = ("content", "style", "total")
 _MADE = (
-    *("norm", "init", "steps_done", "seconds", "content_photos", "batch_size", "size", "lr"),
-    *("seed", "precision", "torch"),
+    *("norm", "init", "paintings", "style_size", "content", "content_photos", "steps_done"),
+    *("seconds", "batch_size", "size", "lr", "seed", "style_weight", "content_weight"),
+    *("tv_weight", "scales", "device", "precision", "torch"),
 )
 
 
@@ -70,7 +74,8 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
     grid, html, results = out / "grid.png", out / "report.html", out / "results.json"
     write_picture(grid, Picture(render_grid(comparison)))
     _write(html, render_page(comparison, command))
-    _write(results, json.dumps({"command": command, **comparison.as_json()}, indent=1))
+    stored = {"command": command, **comparison.as_json()}
+    _write(results, json.dumps(_finite(stored), indent=1, allow_nan=False))
     return [grid, html, results]
 
 
@@ -79,7 +84,10 @@ def render_grid(comparison: Comparison) -> Rgb:
     shapes = [rgb.shape for rgb in comparison.pictures["photo"]]
     side = min(max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
     cells = [
-        Cell(_fit(pictures[i], side) if name == "style" else pictures[i], name)
+        Cell(
+            _fit(pictures[i], side) if name == "style" else pictures[i],
+            comparison.photos[i] if name == "photo" else name,
+        )
         for i in range(len(comparison.photos))
         for name, pictures in comparison.pictures.items()
     ]
@@ -88,18 +96,24 @@ def render_grid(comparison: Comparison) -> Rgb:
 
 def measures_table(comparison: Comparison) -> Table:
     """One row an arm."""
-    heads = ["content", "style", "total"]
+    heads = list(_LOSSES)
     heads += [f"contrast {c:g}: pixels" for c in CONTRASTS]
     heads += [f"contrast {c:g}: features" for c in CONTRASTS]
     heads += ["batch dependence", "ms", "parameters"]
     heads += ["Gatys steps"] if comparison.gatys_losses else []
-    return Table(heads, [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms])
+    rows = [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms]
+    if comparison.gatys:
+        losses = _loss_cells(comparison.gatys)
+        rows.append(Row("gatys", losses + ["–"] * (len(heads) - len(losses))))
+    return Table(heads, rows)
+
+
+def _loss_cells(losses: list[dict[str, float]]) -> list[str]:
+    return [_spread([one[name] for one in losses], ",.0f") for name in _LOSSES]
 
 
 def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
-    cells = [
-        _spread([one[name] for one in arm.losses], ",.0f") for name in ("content", "style", "total")
-    ]
+    cells = _loss_cells(arm.losses)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
         moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
         cells += [_spread(values, format_) for values in moved]
@@ -127,7 +141,11 @@ def _made_table(comparison: Comparison) -> Table:
 def _text(value: object) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
 def render_page(comparison: Comparison, command: str) -> str:
@@ -143,6 +161,7 @@ def render_page(comparison: Comparison, command: str) -> str:
         columns=columns,
         start={"left": arms[0], "right": arms[-1]},
         has_gatys=bool(comparison.gatys_losses),
+        aspects=[rgb.shape[1] / rgb.shape[0] for rgb in comparison.pictures["photo"]],
         pictures={name: [_as_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
         table=measures_table(comparison),
         made=_made_table(comparison),
@@ -190,6 +209,15 @@ def _as_uri(rgb: Rgb) -> str:
 def _fit(rgb: Rgb, side: int) -> Rgb:
     image = Image.fromarray(rgb)
     return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write(path: Path, text: str) -> None:

@@ -66,6 +66,7 @@ def compare(
         report = functools.partial(_report, reporter)
         comparison = run_comparison(config, report, should_stop)
     if comparison is None:
+        reporter.event(event="stopped")
         reporter.say(f"stopped; go on with: {command_line(config)}")
         raise typer.Exit(130)
     written = write_outputs(comparison, config.out, command_line(config))
