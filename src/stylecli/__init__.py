@@ -1,3 +1,14 @@
-"""Fast style transfer with instance normalization."""
+"""Fast style transfer with instance normalization (Ulyanov, Vedaldi, Lempitsky 2017)."""
+
+from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["Stylizer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Stylizer":  # imports torch: seconds, and not for the version's sake
+        from stylecli.engine import Stylizer
+
+        return Stylizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

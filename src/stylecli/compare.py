@@ -134,7 +134,7 @@ def compare(
     painting = _painting(config.style)
     photos = _read(_photo_paths(config), config.size, report)
     found = [] if Path(config.style).is_file() else bundled_arms(config)
-    style_size = found[0].info.training["style_size"] if found else config.style_size
+    style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
     sha = digest([read_rgb(painting, style_size)])
     check_alike(found, sha)
     folder = ComparisonFolder(config, sha, list(photos))
