@@ -187,25 +187,32 @@ def table(
     results = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
     by_name = {result["name"]: result for result in results}
     target = by_name[against]["points"][-1] if against in by_name else None
-    shown = Table("run", "steps", "seconds", "objective", f"as good as {against}", "ratio")
+    heads = ("run", "steps", "seconds", "CPU seconds", "objective")
+    shown = Table(*heads, f"as good as {against}", "ratio", "ratio of CPU seconds")
     for result in results:
         end = result["points"][-1]
-        cells = [f"{end['step']:,}", f"{end['seconds']:,.0f}", f"{end['total']:,.0f}"]
-        reached = when(result["points"], target["total"]) if target else None
-        if reached and target:
-            cells += [f"after {reached:,.0f} s", f"{target['seconds'] / reached:.1f} x"]
+        cells = [f"{end[key]:,.0f}" for key in ("step", "seconds", "cpu", "total")]
+        if target and end["total"] <= target["total"]:
+            reached = {
+                key: when(result["points"], target["total"], key) for key in ("seconds", "cpu")
+            }
+            cells.append(f"after {reached['seconds']:,.0f} s")
+            cells += [f"{target[key] / reached[key]:.1f} x" for key in reached]
         shown.add_row(result["name"], *cells)
     Console().print(shown)
     plot(results, target, out / "time-to-quality.png")
 
 
-def when(points: list[dict[str, Any]], total: float) -> float | None:
-    """Seconds until an objective was reached, between two points along a straight line."""
+def when(points: list[dict[str, Any]], total: float, key: str) -> float:
+    """Seconds until an objective was reached, between two points along a straight line.
+
+    CPU seconds tell more than the clock's where other work ran beside a training.
+    """
     for before, after in pairwise(points):
         if after["total"] <= total:
             share = (before["total"] - total) / (before["total"] - after["total"])
-            return float(before["seconds"] + share * (after["seconds"] - before["seconds"]))
-    return None
+            return float(before[key] + share * (after[key] - before[key]))
+    raise AssertionError("the last point reaches it")
 
 
 def plot(results: list[dict[str, Any]], target: dict[str, Any] | None, path: Path) -> None:
