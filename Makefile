@@ -35,12 +35,12 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV): torch is large, this takes minutes"
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e .
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[cpu]'
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV): torch is large, this takes minutes"
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[cpu,dev]'
 	touch $@ $(VENV)/installed
 
 models: $(patsubst %,retrained/%.safetensors,starry-night $(ARMS))

@@ -28,10 +28,10 @@ from rich.table import Table
 
 from stylecli import train as training
 from stylecli.config import ObjectiveConfig, TrainConfig
-from stylecli.core.backends import to_tensor
 from stylecli.core.checkpoints import load_tensors, read_metadata
 from stylecli.core.generators import Generator, GeneratorSpec, build_generator
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import center_square, read_rgb

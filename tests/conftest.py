@@ -1,11 +1,15 @@
 """Small real inputs that tests share: bundled photos, and a painting made here."""
 
 import os
+import tempfile
 from pathlib import Path
 
 # The networks here are tiny, and threads that wait for each other take longer than the work.
 # Before the first import of torch; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What tests convert stays out of the user's cache.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="stylecli-cache-")
 
 import numpy as np
 import pytest

@@ -170,6 +170,20 @@ def test_one_bad_photo_is_named_and_the_others_are_done(stylecli, tmp_path, phot
     assert written == {"one.jpg", "two.png", "three.JPG"}
 
 
+def test_a_dry_run_writes_nothing_and_options_shape_what_is_written(
+    stylecli, tmp_path, photos, model
+):
+    shaped = ["--suffix", "-x", "--format", "webp", "--max-size", 40, "--strength", 0.5]
+    planned = stylecli("stylize", "photos", "out", "-m", "tiny", *shaped, "--dry-run")
+    assert "photos/one.jpg → out/one-x.webp" in planned.stderr
+    assert not (tmp_path / "out").exists()
+    stylecli("stylize", "photos", "out", "-m", "tiny", *shaped)
+    with Image.open(tmp_path / "out" / "one-x.webp") as image:
+        assert max(image.size) == 40
+    wrong = stylecli("stylize", "photos", "out", "-m", "tiny", "--strength", 2, code=2)
+    assert "--strength 2.0 is out of range" in wrong.stderr
+
+
 def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
     done = stylecli("stylize", "photos", "out", "-m", "tiny", "-q")
     assert (done.stdout, done.stderr) == ("", "")

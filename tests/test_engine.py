@@ -7,6 +7,8 @@ from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core import checkpoints
+from stylecli.core.backends import OutOfMemoryError
+from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -110,15 +112,16 @@ def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(
     starry_night, monkeypatch
 ):
     photos = [read_rgb(bundled_photos()[i], 64)[:64, :64] for i in range(5)]
-    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", batch_size=8)
+    full = {"device": "cpu", "precision": "float32", "backend": "torch"}
+    stylizer = Stylizer(DEFAULT_MODEL, batch_size=8, **full)
     expected = [stylizer(photo).astype(int) for photo in photos]
     sizes = []
 
-    def too_small(batch):
+    def too_small(self, batch):
         sizes.append(len(batch))
-        raise torch.OutOfMemoryError("simulated")
+        raise OutOfMemoryError("simulated")
 
-    monkeypatch.setattr(stylizer, "_backend", too_small)
+    monkeypatch.setattr(TorchBackend, "__call__", too_small)
     painted = stylizer._paint(photos)
     assert sizes == [5, 2, 1, 1, 3, 1, 2, 1, 1]
     for one, other in zip(painted, expected, strict=True):
@@ -127,9 +130,9 @@ def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(
 
 def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry_night):
     photo = read_rgb(bundled_photos()[2], 64)
-    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="bfloat16")
-    full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32")(photo)
-    layer = stylizer._generator.body[0][0]
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="bfloat16", backend="torch")
+    full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", backend="torch")(photo)
+    layer = stylizer._backend.generator.body[0][0]
 
     def overflow(module, inputs, output):
         return output * torch.inf if output.dtype == torch.bfloat16 else output

@@ -12,9 +12,12 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from stylecli.files.images import (
     ImageError,
     Picture,
+    mixed,
     read_picture,
     read_rgb,
     read_short_side,
+    set_max_pixels,
+    shrunk,
     write_picture,
 )
 
@@ -194,3 +197,45 @@ def test_scaling_to_a_short_side(tmp_path_factory, height, width, short_side):
     assert min(rgb.shape[:2]) == short_side
     assert rgb.shape[0] / rgb.shape[1] == pytest.approx(height / width, rel=0.6 / short_side + 1e-6)
     assert read_short_side(path) == min(height, width)
+
+
+def test_strength_and_preserved_color_mix_photo_and_painting():
+    random = np.random.default_rng(0)
+    photo, painted = random.integers(60, 190, (2, 20, 30, 3), np.uint8)
+    assert np.array_equal(mixed(photo, painted, 1, preserve_color=False), painted)
+    assert np.array_equal(mixed(photo, painted, 0, preserve_color=False), photo)
+    half = mixed(photo, painted, 0.5, preserve_color=False).astype(float)
+    assert np.abs(half - (photo.astype(float) + painted) / 2).max() <= 1
+    kept = Image.fromarray(mixed(photo, painted, 1, preserve_color=True)).convert("YCbCr")
+    luma, blue, red = (np.asarray(band).astype(int) for band in kept.split())
+    bands = Image.fromarray(photo).convert("YCbCr").split()
+    before = [np.asarray(band).astype(int) for band in bands]
+    wanted = np.asarray(Image.fromarray(painted).convert("L")).astype(int)
+    rgb = np.asarray(kept.convert("RGB"))
+    inside = ((rgb > 2) & (rgb < 253)).all(-1)  # elsewhere the mixture was clipped
+    assert inside.mean() > 0.5
+    for got, want in ((luma, wanted), (blue, before[1]), (red, before[2])):
+        assert np.abs(got - want)[inside].max() <= 3
+
+
+def test_a_smaller_picture_keeps_its_transparency_and_shape():
+    alpha = np.zeros((40, 90), np.uint8)
+    alpha[:, 45:] = 255
+    small = shrunk(Picture(np.zeros((40, 90, 3), np.uint8), alpha, b"exif"), 30)
+    assert small.rgb.shape == (13, 30, 3)
+    assert small.alpha.shape == (13, 30)
+    assert (small.alpha[6, 2], small.alpha[6, -3], small.exif) == (0, 255, b"exif")
+    assert shrunk(small, 30) is small
+
+
+def test_more_pixels_than_allowed_are_refused_with_the_way_out(tmp_path):
+    Image.new("RGB", (100, 100)).save(tmp_path / "big.png")
+    before = Image.MAX_IMAGE_PIXELS
+    try:
+        set_max_pixels(5000)
+        with pytest.raises(ImageError, match="more than 5,000 pixels; --max-pixels raises"):
+            read_picture(tmp_path / "big.png")
+        set_max_pixels(10_000)
+        assert read_picture(tmp_path / "big.png").rgb.shape == (100, 100, 3)
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

@@ -121,3 +121,18 @@ def test_every_image_has_one_target_of_its_own(tmp_path_factory, tree):
     assert {job.source for job in planned.jobs} == visible
     assert len({job.target for job in planned.jobs}) == len(planned.jobs)
     assert all(job.target.is_relative_to(root / "out") for job in planned.jobs)
+
+
+def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).touch()
+    out = tmp_path / "out"
+    jobs = plan([tmp_path], out, suffix="-painted", format="PNG").jobs
+    assert [job.target for job in jobs] == [out / "a-painted.png", out / "b-painted.png"]
+    (tmp_path / "a.png").touch()
+    with pytest.raises(StyleCliError, match="would both become"):
+        plan([tmp_path], out, format="png")
+    with pytest.raises(StyleCliError, match="unknown suffix"):
+        plan([tmp_path], out, format="doc")
+    named = tmp_path / "x.webp"
+    assert plan([tmp_path / "a.jpg"], named, suffix="-painted").jobs[0].target == named

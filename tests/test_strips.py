@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecli.core.backends import to_tensor
 from stylecli.core.generators import GeneratorSpec, build_generator
 from stylecli.core.strips import StripRunner, _statistics
+from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 

@@ -7,7 +7,7 @@ __all__ = ["Stylizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Stylizer":  # imports torch: seconds, and not for the version's sake
+    if name == "Stylizer":  # not for the version's sake
         from stylecli.engine import Stylizer
 
         return Stylizer

@@ -24,9 +24,9 @@ from stylecli.arms import (
 )
 from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig, GatysConfig
-from stylecli.core.backends import to_tensor, to_uint8
 from stylecli.core.checkpoints import bundled_models
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-import torch
 
 from stylecli.config import StylizeConfig
-from stylecli.core.backends import TorchBackend
-from stylecli.core.checkpoints import load_model
-from stylecli.core.devices import free_memory, resolve_device, resolve_precision
-from stylecli.core.strips import StripRunner, plain_bytes
+from stylecli.core.backends import OutOfMemoryError, open_backend
+from stylecli.core.checkpoints import find_style
+from stylecli.core.geometry import plain_bytes
 from stylecli.errors import StyleCliError
 from stylecli.files.images import (
     Picture,
@@ -71,6 +69,7 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backend`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes that one pass over an image may take before it goes in strips; None is
             half of what is free.
@@ -79,7 +78,7 @@ class Stylizer:
         info: what the model file says of itself.
 
     Raises:
-        StyleCliError: no such model, device or precision.
+        StyleCliError: no such model, device, precision or backend.
     """
 
     def __init__(
@@ -88,22 +87,20 @@ class Stylizer:
         style: str | None = None,
         device: str = "auto",
         precision: str = "auto",
+        backend: str = "auto",
         batch_size: int | None = None,
         max_memory: int | None = None,
     ) -> None:
-        self._device = resolve_device(device)
-        self._dtype = resolve_precision(precision, self._device)
-        self._generator, self.info = load_model(model, style)
+        path, self.info, mix = find_style(model, style)
         self._name = self.info.name if style is None else f"{self.info.name}, {style}"
-        self._backend = TorchBackend(self._generator, self._device, self._dtype)
-        self._batch_size = batch_size or _BATCH[self._device.type]
+        self._backend = open_backend(path, mix, backend=backend, device=device, precision=precision)
+        self._batch_size = batch_size or _BATCH[self._backend.device_type]
         self._max_memory = max_memory
 
     @property
     def description(self) -> str:
-        """What it is, where and how it computes: ``starry-night on cpu, bfloat16``."""
-        dtype = str(self._dtype).removeprefix("torch.")
-        return f"{self._name} on {self._device}, {dtype}"
+        """What it is, where and how it computes: ``starry-night on cpu, torch, float32``."""
+        return f"{self._name} on {self._backend.description}"
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """Stylize one image, (H, W, 3) in 0..255, to the same size."""
@@ -194,12 +191,12 @@ class Stylizer:
 
     def _paint(self, images: Sequence[Rgb]) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
+        budget = self._max_memory or int(_SHARE_OF_FREE_MEMORY * self._backend.free_memory())
         height, width = images[0].shape[:2]
-        budget = self._max_memory or int(_SHARE_OF_FREE_MEMORY * free_memory(self._device))
-        one = plain_bytes(self._generator.spec, height, width, self._dtype)
-        fits = budget // one
+        itemsize = self._backend.itemsize
+        fits = budget // plain_bytes(self.info.arch, self.info.width, height * width, itemsize)
         if not fits:
-            return [self._in_strips(rgb) for rgb in images]
+            return [self._backend.in_strips(rgb) for rgb in images]
         painted: list[Rgb] = []
         for first in range(0, len(images), fits):
             painted += self._in_one_pass(images[first : first + fits])
@@ -208,23 +205,11 @@ class Stylizer:
     def _in_one_pass(self, images: Sequence[Rgb]) -> list[Rgb]:
         try:
             return list(self._backend(np.stack(images)))
-        except torch.OutOfMemoryError:  # the estimate was too low, or another program came
-            torch.cuda.empty_cache()
-        if len(images) == 1:
-            return [self._in_strips(images[0])]
+        except OutOfMemoryError:  # the estimate was too low, or another program came
+            if len(images) == 1:
+                return [self._backend.in_strips(images[0])]
         half = len(images) // 2
         return self._in_one_pass(images[:half]) + self._in_one_pass(images[half:])
-
-    def _in_strips(self, rgb: Rgb) -> Rgb:
-        try:
-            return StripRunner(self._generator, self._device, self._dtype)(rgb)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-        cpu = torch.device("cpu")
-        try:
-            return StripRunner(self._generator, cpu, torch.float32)(rgb)
-        finally:
-            self._generator.to(self._device)
 
 
 def _size(item: _Item) -> tuple[int, ...]:

@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
-from stylecli.core.backends import to_tensor, to_uint8
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Pixels
 from stylecli.files.content import ContentPhotos

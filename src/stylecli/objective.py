@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from stylecli.config import ObjectiveConfig
-from stylecli.core.backends import to_tensor
 from stylecli.core.losses import PerceptualObjective, Weights
+from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import load_loss_network
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import Rgb

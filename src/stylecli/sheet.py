@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from stylecli.core.backends import TorchBackend
 from stylecli.core.checkpoints import list_models, load_generator
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.torch_backend import TorchBackend
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import Rgb
 

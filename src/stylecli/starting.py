@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from stylecli.config import DEFAULT_MODEL, TrainConfig
-from stylecli.core.backends import to_tensor
 from stylecli.core.checkpoints import (
     SUFFIX,
     ModelInfo,
@@ -19,6 +18,7 @@ from stylecli.core.checkpoints import (
 )
 from stylecli.core.generators import Generator, GeneratorSpec, build_generator
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.content import ContentPhotos
 from stylecli.training_files import style_name

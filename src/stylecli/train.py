@@ -12,7 +12,6 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.config import TrainConfig
-from stylecli.core.backends import Batch, TorchBackend, to_tensor
 from stylecli.core.checkpoints import (
     FORMAT_VERSION,
     ModelInfo,
@@ -22,6 +21,8 @@ from stylecli.core.checkpoints import (
     save_tensors,
 )
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.tensors import Batch, to_tensor
+from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult
 from stylecli.files.atomic import require_writable

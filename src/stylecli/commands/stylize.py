@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stylecli.engine import Result
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_BACKEND = "auto (OpenVINO on a CPU where it is installed), openvino or torch."
 _BATCH_SIZE = "Images of one size at once. [default: CPU 1, CUDA 8]"
 _MAX_MEMORY = "GiB; larger images go in strips, exactly. [default: half of what is free]"
 _DEFAULTS = StylizeConfig()
@@ -53,6 +54,7 @@ def stylize(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
+    backend: Annotated[str, typer.Option(help=_BACKEND)] = "auto",
     device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
     precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
     quiet: Annotated[bool, QUIET] = False,
@@ -77,7 +79,7 @@ def stylize(
             return
         if todo.jobs:
             most = None if max_memory is None else int(max_memory * 2**30)
-            choice = (model, style, device, precision, batch_size, most)
+            choice = (model, style, device, precision, backend, batch_size, most)
             results = _run_engine(reporter, todo, should_stop, config, choice)
     _conclude_stylizing(reporter, todo, results)
 
@@ -94,7 +96,7 @@ def _run_engine(
     todo: Plan,
     should_stop: Callable[[], bool],
     config: StylizeConfig,
-    choice: tuple[str, str | None, str, str, int | None, int | None],
+    choice: tuple[str, str | None, str, str, str, int | None, int | None],
 ) -> "list[Result]":
     from stylecli.engine import Stylizer  # imports torch: seconds
 

@@ -1,59 +1,99 @@
-"""A generator behind one call: photos in 0..255 in, stylized photos in 0..255 out."""
+"""What runs a trained generator behind one call: OpenVINO on CPUs where it is there, or torch.
+
+Importing this module imports neither: a second run with OpenVINO never needs torch at all.
+"""
+
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+import psutil
 
-from stylecli.core.generators import Generator
+from stylecli.errors import StyleCliError, choose_from
 
 Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
+Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+
+BACKENDS = ("auto", "openvino", "torch")
 
 
-def to_tensor(photos: Batch, device: torch.device) -> Tensor:
-    """(N, H, W, 3) in 0..255 to (N, 3, H, W) RGB in [0, 1], float32."""
-    tensor = torch.from_numpy(np.array(photos)).to(device, non_blocking=True)  # a copy: not ours
-    return tensor.permute(0, 3, 1, 2).float().div(255).contiguous()
+class OutOfMemoryError(MemoryError):
+    """A pass needed more memory than the device has."""
 
 
-def to_uint8(images: Tensor) -> Batch:
-    """(N, 3, H, W) RGB around [0, 1] to (N, H, W, 3) in 0..255, rounded and clipped."""
-    scaled = images.permute(0, 2, 3, 1).mul(255).round().clamp(0, 255)
-    return scaled.to(torch.uint8).cpu().numpy()
+class Backend(Protocol):
+    """A generator of one style, ready to run.
 
-
-class TorchBackend:
-    """Runs a generator with torch.
-
-    Args:
-        generator: the network; it is moved to the device and used in eval mode.
-        device: where to compute.
-        dtype: of the convolutions.
+    Attributes:
+        description: where and how it computes, for a person.
+        device_type: ``cpu``, ``cuda`` or ``mps``.
+        itemsize: bytes of the numbers that it computes with.
     """
 
-    def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
-        self.generator = generator.to(device)
-        self.device = device
-        self.dtype = dtype
+    description: str
+    device_type: str
+    itemsize: int
 
-    @torch.inference_mode()
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
 
-        The generator is in eval mode for the call and then what it was before, so that a
-        training can look at its own pictures.
+        Raises:
+            OutOfMemoryError: they do not fit.
         """
-        was_training = self.generator.training
-        self.generator.eval()
-        try:
-            return to_uint8(self._stylized(to_tensor(photos, self.device)))
-        finally:
-            self.generator.train(was_training)
 
-    def _stylized(self, photos: Tensor) -> Tensor:
-        mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-            stylized: Tensor = self.generator(photos)
-        if mixed and not bool(stylized.isfinite().all()):  # half precision overflowed
-            return self.generator(photos)  # type: ignore[no-any-return]
-        return stylized
+    def in_strips(self, rgb: Rgb) -> Rgb:
+        """Stylize one image (H, W, 3) of any size, exactly, in little memory."""
+
+    def free_memory(self) -> int:
+        """Bytes that a pass may still take."""
+
+
+def open_backend(
+    path: Path, mix: list[float], *, backend: str, device: str, precision: str
+) -> Backend:
+    """The best backend that fits what was asked for.
+
+    Args:
+        path: a model file.
+        mix: shares of its styles.
+        backend: ``auto``, ``openvino`` or ``torch``.
+        device: see :func:`stylecli.core.devices.resolve_device`.
+        precision: see :func:`stylecli.core.devices.resolve_precision`.
+
+    Raises:
+        StyleCliError: it is not there, or cannot do that.
+    """
+    if backend not in BACKENDS:
+        raise StyleCliError(f"unknown backend {backend!r}", hint=choose_from(backend, BACKENDS))
+    if backend == "openvino" and device not in ("auto", "cpu"):
+        raise StyleCliError(
+            f"--backend openvino runs on the CPU, and not on {device}", hint="leave --device out"
+        )
+    has_openvino = find_spec("openvino") is not None
+    if backend == "openvino" and not has_openvino:
+        raise StyleCliError(
+            "--backend openvino was asked for, and OpenVINO is not installed",
+            hint="pip install 'stylecli[cpu]', or leave --backend out",
+        )
+    on_cpu = device == "cpu" or (device == "auto" and not _may_have_gpu())
+    if backend == "openvino" or (backend == "auto" and has_openvino and on_cpu):
+        from stylecli.core.openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(path, mix, precision)
+    from stylecli.core.torch_backend import load_torch_backend
+
+    return load_torch_backend(path, mix, device, precision)
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch should be asked: it takes seconds to import."""
+    return sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
+
+
+def free_cpu_memory() -> int:
+    """Bytes that a program may still take."""
+    return int(psutil.virtual_memory().available)

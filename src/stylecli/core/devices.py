@@ -1,6 +1,5 @@
 """Which device to compute on, and how precisely."""
 
-import psutil
 import torch
 
 from stylecli.errors import StyleCliError, choose_from
@@ -41,14 +40,6 @@ def _is_there(device: torch.device) -> bool:
     if device.type == "mps":
         return bool(torch.backends.mps.is_available())
     return device.type == "cpu"
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a program may still take there."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    return int(psutil.virtual_memory().available)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

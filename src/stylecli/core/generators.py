@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm, build_norm
 from stylecli.errors import StyleCliError, choose_from
 
@@ -50,14 +51,9 @@ class Generator(nn.Module):
 
     Attributes:
         arch: its name in a :class:`GeneratorSpec`.
-        multiple: inner image sides are multiples of this.
-        smallest: inner image sides are at least this, so that every feature map can be
-            normalized and padded.
     """
 
     arch: str
-    multiple: int
-    smallest: int
 
     def __init__(self, norm: str, width: int, output: str) -> None:
         super().__init__()
@@ -141,22 +137,10 @@ class Generator(nn.Module):
         z = _LAST_LAYER_GAIN * z
         return _GRAY + _OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
 
-    def inner_size(self, height: int, width: int) -> tuple[int, int]:
-        """The height and width of a photo inside, where it is padded at the bottom and right."""
-        inner = [
-            max(self.smallest, -(-s // self.multiple) * self.multiple) for s in (height, width)
-        ]
-        return inner[0], inner[1]
-
-    def can_reflect(self, height: int, width: int) -> bool:
-        """Whether that padding is by reflection; a photo that is too small is repeated."""
-        down, across = self.inner_size(height, width)
-        return down - height < height and across - width < width
-
     def _padded(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        down, across = self.inner_size(height, width)
-        mode = "reflect" if self.can_reflect(height, width) else "replicate"
+        down, across = inner_size(self.arch, height, width)
+        mode = "reflect" if pads_by_reflection(self.arch, height, width) else "replicate"
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 
@@ -199,8 +183,6 @@ class ResidualGenerator(Generator):
     """
 
     arch = "residual"
-    multiple = 4
-    smallest = 8
 
     def __init__(self, norm: str = "in", width: int = 16, output: str = "linear") -> None:
         super().__init__(norm, width, output)
@@ -228,8 +210,6 @@ class PyramidGenerator(Generator):
     """
 
     arch = "pyramid"
-    multiple = 32
-    smallest = 64  # 2 x 2 at the smallest scale: one value alone has no variance
     scales = (32, 16, 8, 4, 2, 1)
 
     def __init__(self, norm: str = "in", width: int = 8, output: str = "linear") -> None:

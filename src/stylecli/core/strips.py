@@ -16,30 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.backends import to_tensor, to_uint8
-from stylecli.core.generators import (
-    Generator,
-    GeneratorSpec,
-    PyramidGenerator,
-    ResidualBlock,
-    ResidualGenerator,
-)
+from stylecli.core.generators import Generator, PyramidGenerator, ResidualBlock, ResidualGenerator
+from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm
+from stylecli.core.tensors import to_tensor, to_uint8
 
 Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 
 _STRIP_BYTES = 64 * 2**20  # of a full-size map of the generator's first layer
 _SCRATCH_BYTES = 8 * 2**30  # a map that is larger is computed again instead of stored
-
-
-# Bytes that a plain pass takes at its peak, for each pixel, channel of the first layer and byte of
-# a number: measured, and rounded up.
-_PEAK = {"residual": 9, "pyramid": 30}
-
-
-def plain_bytes(spec: GeneratorSpec, height: int, width: int, dtype: torch.dtype) -> int:
-    """About how much memory one pass over a whole image takes, at its peak."""
-    return height * width * (spec.width or 1) * _PEAK[spec.arch] * dtype.itemsize
 
 
 class StripRunner:
@@ -109,11 +94,11 @@ class _Source(_Node):
 
     def __init__(self, generator: Generator, rgb: Rgb, device: torch.device) -> None:
         height, width = rgb.shape[:2]
-        inner = generator.inner_size(height, width)
+        inner = inner_size(generator.arch, height, width)
         super().__init__(3, *inner)
         self.generator, self.rgb, self.device = generator, rgb, device
         self.down, self.across = (
-            _beyond(side, padded, generator.can_reflect(height, width))
+            _beyond(side, padded, pads_by_reflection(generator.arch, height, width))
             for side, padded in zip((height, width), inner, strict=True)
         )
 

@@ -1,0 +1,88 @@
+"""Generators run by torch: on CUDA, Apple's MPS, or the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylecli.core.backends import Batch, OutOfMemoryError, Rgb, free_cpu_memory
+from stylecli.core.checkpoints import load_generator
+from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.generators import Generator
+from stylecli.core.strips import StripRunner
+from stylecli.core.tensors import to_tensor, to_uint8
+
+
+class TorchBackend:
+    """Runs a generator with torch; a :class:`stylecli.core.backends.Backend`.
+
+    Args:
+        generator: the network; it is moved to the device and used in eval mode.
+        device: where to compute.
+        dtype: of the convolutions.
+    """
+
+    def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
+        self.generator = generator.to(device)
+        self.device = device
+        self.dtype = dtype
+        self.device_type = device.type
+        self.itemsize = dtype.itemsize
+        self.description = f"{device}, torch, {str(dtype).removeprefix('torch.')}"
+
+    @torch.inference_mode()
+    def __call__(self, photos: Batch) -> Batch:
+        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
+
+        The generator is in eval mode for the call and then what it was before, so that a
+        training can look at its own pictures.
+        """
+        was_training = self.generator.training
+        self.generator.eval()
+        try:
+            return to_uint8(self._stylized(to_tensor(photos, self.device)))
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise OutOfMemoryError(str(error)) from error
+        finally:
+            self.generator.train(was_training)
+
+    def _stylized(self, photos: Tensor) -> Tensor:
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=mixed):
+            stylized: Tensor = self.generator(photos)
+        if mixed and not bool(stylized.isfinite().all()):  # half precision overflowed
+            return self.generator(photos)  # type: ignore[no-any-return]
+        return stylized
+
+    def in_strips(self, rgb: Rgb) -> Rgb:
+        """Stylize one image (H, W, 3) of any size; on the CPU if even a strip does not fit."""
+        try:
+            return StripRunner(self.generator, self.device, self.dtype)(rgb)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        try:
+            return StripRunner(self.generator, torch.device("cpu"), torch.float32)(rgb)
+        finally:
+            self.generator.to(self.device)
+
+    def free_memory(self) -> int:
+        """Bytes that a pass may still take."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return int(free)
+        return free_cpu_memory()
+
+
+def load_torch_backend(path: Path, mix: list[float], device: str, precision: str) -> TorchBackend:
+    """The generator in a model file, with a mixture of its styles.
+
+    Raises:
+        StyleCliError: the file is damaged, or the device or precision is not there.
+    """
+    where = resolve_device(device)
+    generator = load_generator(path)
+    if len(mix) > 1:
+        generator.remix(torch.tensor(np.array([mix], np.float32)))
+    return TorchBackend(generator, where, resolve_precision(precision, where))

@@ -1,0 +1,148 @@
+"""Backends: the same pictures from each, the right one chosen, torch only where it is needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylecli.core import backends
+from stylecli.core.backends import open_backend
+from stylecli.core.checkpoints import ModelInfo, save_model
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.errors import StyleCliError
+from stylecli.files.content import bundled_photos
+
+openvino_backend = pytest.importorskip("stylecli.core.openvino_backend")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.asarray(Image.open(bundled_photos()[7]).resize((101, 67)))
+
+
+def saved(folder, arch="residual", norm="in", styles=("a",)) -> Path:
+    """An untrained model that paints with some contrast."""
+    torch.manual_seed(4)
+    generator = build_generator(GeneratorSpec(arch, norm, 8)).eval()
+    generator.remix(torch.ones(len(styles), 1))
+    for parameter in generator.parameters():
+        parameter.data += (0.1 if norm != "none" else 0.02) * torch.randn(parameter.shape)
+    for name, buffer in generator.named_buffers():
+        if "running" in name:
+            buffer.data += torch.rand(buffer.shape)
+    path = folder / f"{arch}-{norm}-{len(styles)}.safetensors"
+    info = ModelInfo(path.stem, arch, norm, 8, "linear", styles=list(styles))
+    save_model(path, generator, info)
+    return path
+
+
+def painted(path, photo, backend, precision, mix=(1.0,)):
+    run = open_backend(path, list(mix), backend=backend, device="cpu", precision=precision)
+    return run(photo[None])[0].astype(int)
+
+
+@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("norm", ["in", "bn", "none"])
+def test_openvino_paints_what_torch_paints_at_any_size(tmp_path, photo, arch, norm):
+    path = saved(tmp_path, arch, norm)
+    for part in (photo, photo[:40, :9], photo[:5, :6]):
+        expected = painted(path, part, "torch", "float32")
+        assert expected.shape == part.shape
+        apart = np.abs(painted(path, part, "openvino", "float32") - expected)
+        assert apart.max() <= 1
+        assert expected.std() > 0
+
+
+def test_bfloat16_stays_within_what_nobody_sees(tmp_path, photo):
+    path = saved(tmp_path)
+    expected = painted(path, photo, "torch", "float32")
+    assert expected.std() > 10
+    assert np.abs(painted(path, photo, "openvino", "bfloat16") - expected).mean() < 1
+
+
+def test_a_blend_of_styles_is_converted_as_it_is_mixed(tmp_path, photo):
+    path = saved(tmp_path, styles=("a", "b"))
+    mixes = [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]
+    pictures = [painted(path, photo, "openvino", "float32", mix) for mix in mixes]
+    for mix, picture in zip(mixes, pictures, strict=True):
+        assert np.abs(painted(path, photo, "torch", "float32", mix) - picture).max() <= 1
+    assert np.abs(pictures[0] - pictures[1]).mean() > 1
+
+
+def test_what_is_converted_is_kept_and_follows_the_files_content(tmp_path, photo):
+    path = saved(tmp_path)
+    first = openvino_backend.cached(path, [1.0])
+    before = first.stat().st_mtime_ns
+    assert openvino_backend.cached(path, [1.0]) == first
+    assert first.stat().st_mtime_ns == before
+    other = saved(tmp_path, norm="none")
+    path.write_bytes(other.read_bytes())
+    assert openvino_backend.cached(path, [1.0]) != first
+
+
+def test_a_second_run_imports_no_torch(tmp_path, photo):
+    path = saved(tmp_path)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    code = (
+        "import sys; from stylecli.cli import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "stylize", "photo.png", "OUT", "-m", str(path)]
+    command += ["--device", "cpu", "--quiet"]
+    for out, needs_torch in (("one.png", "True"), ("two.png", "False")):
+        arguments = [out if word == "OUT" else word for word in command]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == needs_torch, done.stderr
+    one, two = (np.asarray(Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"backend": "openvin"}, "unknown backend"),
+        ({"backend": "openvino", "device": "cuda"}, "runs on the CPU, and not on cuda"),
+        ({"precision": "float17"}, "unknown precision"),
+        ({"backend": "torch", "precision": "float17"}, "unknown precision"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(tmp_path, choice, message):
+    asked = {"backend": "auto", "device": "cpu", "precision": "auto", **choice}
+    with pytest.raises(StyleCliError, match=message):
+        open_backend(saved(tmp_path), [1.0], **asked)
+
+
+def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch):
+    path = saved(tmp_path)
+
+    def chosen(**changes):
+        asked = {"backend": "auto", "device": "auto", "precision": "float32", **changes}
+        return type(open_backend(path, [1.0], **asked)).__name__
+
+    monkeypatch.setattr(backends, "_may_have_gpu", lambda: False)
+    assert chosen() == "OpenVinoBackend"
+    assert chosen(backend="torch") == "TorchBackend"
+    monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
+    assert chosen() == "TorchBackend"
+    assert chosen(device="cpu") == "OpenVinoBackend"
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert chosen(device="cpu") == "TorchBackend"
+    with pytest.raises(StyleCliError, match="OpenVINO is not installed"):
+        chosen(backend="openvino", device="cpu")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_that_cannot_be_written_is_a_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir(mode=0o500)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(StyleCliError, match="cannot write to the cache folder"):
+        openvino_backend.cached(saved(tmp_path), [1.0])
