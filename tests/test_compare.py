@@ -288,3 +288,26 @@ def test_the_page_works_in_a_browser_with_no_network(comparison, tmp_path, brows
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert troubles == []
     assert all(url.startswith(("file:", "data:")) for url in requests)
+
+
+def test_the_papers_claims_hold_for_the_arms_that_ship(tmp_path):
+    """On two photos that none of them was trained on; docs/paper.md has the figures for more."""
+    photos = (bundled_photos()[14], bundled_photos()[7])
+    found = compare(
+        CompareConfig(
+            photos=photos, archs=("residual", "pyramid"), size=192, out=tmp_path / "o", device="cpu"
+        )
+    )
+    arms = {arm.name: arm for arm in found.arms}
+    assert len(arms) == 6
+    for arch in ("residual", "pyramid"):
+        instance, batch, of_batch = (arms[f"{arch}-{n}"] for n in ("in", "bn", "bn-batch"))
+        for i in range(len(photos)):
+            assert instance.losses[i]["total"] < batch.losses[i]["total"]
+            for contrast in ("0.5", "0.25"):
+                for kind in ("pixels", "features"):
+                    ours, theirs = (a.contrast[i][contrast][kind] for a in (instance, batch))
+                    assert ours < 0.2 * theirs
+        assert max(instance.batch_dependence) < 1e-3
+        assert max(batch.batch_dependence) < 1e-3
+        assert min(of_batch.batch_dependence) > 1
