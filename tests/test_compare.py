@@ -102,7 +102,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
 
 
 def test_a_folder_of_another_comparison_or_of_other_things_is_refused(config, comparison, tmp_path):
-    with pytest.raises(StyleCliError, match="holds another comparison: its seed differ"):
+    with pytest.raises(StyleCliError, match="another comparison; it differs in: seed"):
         compare(replace(config, seed=1))
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(StyleCliError, match="is not empty"):

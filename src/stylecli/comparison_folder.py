@@ -58,7 +58,7 @@ class ComparisonFolder:
             changed = [key for key in self.identity if self.identity[key] != theirs.get(key)]
             if changed:
                 raise StyleCliError(
-                    f"{self.out} holds another comparison: its {', '.join(changed)} differ",
+                    f"{self.out} holds another comparison; it differs in: {', '.join(changed)}",
                     hint="pass another folder with --out",
                 )
         elif any(path != self.mark for path in self.out.iterdir()) and not self.mark.exists():
