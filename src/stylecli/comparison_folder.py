@@ -61,7 +61,7 @@ class ComparisonFolder:
                     f"{self.out} holds another comparison; it differs in: {', '.join(changed)}",
                     hint="pass another folder with --out",
                 )
-        elif any(path != self.mark for path in self.out.iterdir()) and not self.mark.exists():
+        elif not self.mark.exists() and any(self.out.iterdir()):
             raise StyleCliError(
                 f"{self.out} is not empty, and holds no comparison",
                 hint="pass another folder with --out",

@@ -151,9 +151,9 @@ class Stylizer:
         config: StylizeConfig,
         should_stop: Callable[[], bool],
     ) -> Iterator[list[_Item]]:
-        """Images as they are decoded; neighbours of one size together. Never padded to one size:
+        """Images as they are decoded, neighbours of one size together.
 
-        a norm would see the padding.
+        Never padded to one size: a norm would see the padding.
         """
         rest = iter(jobs)
         first = islice(rest, _AHEAD + self._batch_size)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.config import TrainConfig
+from stylecli.core.backends import Batch
 from stylecli.core.checkpoints import (
     FORMAT_VERSION,
     ModelInfo,
@@ -21,7 +22,7 @@ from stylecli.core.checkpoints import (
     save_tensors,
 )
 from stylecli.core.devices import resolve_device, resolve_precision
-from stylecli.core.tensors import Batch, to_tensor
+from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import psutil
 
 from stylecli.errors import StyleCliError, choose_from
+from stylecli.files.images import Rgb
 
 Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 
 BACKENDS = ("auto", "openvino", "torch")
 

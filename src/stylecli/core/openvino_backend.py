@@ -13,10 +13,11 @@ import numpy as np
 import openvino as ov
 import platformdirs
 
-from stylecli.core.backends import Batch, Rgb, free_cpu_memory
+from stylecli.core.backends import Batch, free_cpu_memory
 from stylecli.core.checkpoints import read_info
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.errors import StyleCliError, choose_from
+from stylecli.files.images import Rgb
 
 _CONVERSION = 1  # to be raised when what is converted changes
 _KEPT_SIZES = 4  # each size of photo is compiled for itself: a tenth of a second

@@ -20,8 +20,7 @@ from stylecli.core.generators import Generator, PyramidGenerator, ResidualBlock,
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor, to_uint8
-
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+from stylecli.files.images import Rgb
 
 _STRIP_BYTES = 64 * 2**20  # of a full-size map of the generator's first layer
 _SCRATCH_BYTES = 8 * 2**30  # a map that is larger is computed again instead of stored

@@ -1,11 +1,10 @@
 """Between pictures in 0..255 and tensors in [0, 1]: the one place that converts."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
+from stylecli.core.backends import Batch
 
 
 def to_tensor(photos: Batch, device: torch.device) -> Tensor:

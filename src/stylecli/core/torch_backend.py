@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylecli.core.backends import Batch, OutOfMemoryError, Rgb, free_cpu_memory
+from stylecli.core.backends import Batch, OutOfMemoryError, free_cpu_memory
 from stylecli.core.checkpoints import load_generator
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.generators import Generator
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.files.images import Rgb
 
 
 class TorchBackend:
