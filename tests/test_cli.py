@@ -210,7 +210,7 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos"], "only photos was given"),
-        (["stylize", "empty", "out"], "no images in empty"),
+        (["stylize", "empty", "out"], "no images or videos in empty"),
         (["models", "tony"], "did you mean tiny?"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
         return list(images)
 
     monkeypatch.setattr(Stylizer, "_paint", too_small_a_machine)
-    results = starry_night.run(plan([tmp_path], tmp_path / "out").jobs)
+    results = starry_night.run_jobs(plan([tmp_path], tmp_path / "out").jobs)
     assert [bool(result.error) for result in results] == [True, False]
     assert results[0].error.endswith("a.png: not enough memory: you tried to allocate 9 GB")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.png"]
@@ -76,7 +76,7 @@ def test_batches_change_no_picture_and_results_come_in_order(starry_night, many,
         stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", batch_size=batch_size)
         out = tmp_path / f"out{batch_size}"
         seen = []
-        results = stylizer.run(plan([many], out).jobs, seen.append)
+        results = stylizer.run_jobs(plan([many], out).jobs, seen.append)
         assert results == seen
         assert [result.job.source.name for result in results] == [f"{i}.png" for i in range(7)]
         assert [bool(result.error) for result in results] == [i == 3 for i in range(7)]
@@ -97,7 +97,7 @@ def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, mon
 
     monkeypatch.setattr(Stylizer, "_paint", paint)
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2)
-    stylizer.run(plan([many], tmp_path / "out").jobs)
+    stylizer.run_jobs(plan([many], tmp_path / "out").jobs)
     assert batches == [[(48, 64)] * 2, [(64, 48)], [(64, 48)] * 2, [(64, 48)]]
 
 
@@ -144,7 +144,7 @@ def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry
 def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(starry_night, many, tmp_path):
     seen = []
     out = tmp_path / "out"
-    results = starry_night.run(plan([many], out).jobs, seen.append, lambda: len(seen) > 0)
+    results = starry_night.run_jobs(plan([many], out).jobs, seen.append, lambda: len(seen) > 0)
     assert 1 <= len(results) < 7
     done = [result.job.target for result in results if not result.error]
     assert sorted(out.iterdir()) == sorted(done)

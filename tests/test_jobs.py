@@ -61,8 +61,8 @@ def test_one_file_goes_to_a_file_or_into_a_folder(tmp_path):
         (["in", "other"], "out.jpg", "is a file"),
         (["in"], "notes.txt", "is a file"),
         (["missing"], "out", "no such file or folder"),
-        (["empty"], "out", "no images in"),
-        (["notes.txt"], "out", "not an image by its name"),
+        (["empty"], "out", "no images or videos in"),
+        (["notes.txt"], "out", "not an image or a video by its name"),
     ],
 )
 def test_a_bad_plan_is_refused_before_any_work(tmp_path, inputs, out, says):

@@ -6,6 +6,7 @@ import typer
 
 from stylecli import __version__
 from stylecli.commands.compare import compare
+from stylecli.commands.exchange import export, import_
 from stylecli.commands.gatys import gatys
 from stylecli.commands.models import models
 from stylecli.commands.sheet import sheet
@@ -18,8 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (stylize, train, compare, sheet, gatys, models):
+for command in (stylize, train, compare, sheet, gatys, models, export):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

@@ -104,7 +104,8 @@ class TrainConfig(ObjectiveConfig):
     small_crops: float = _option(
         0.67, "Share of the training that comes first and runs at half the size: it is cheap."
     )
-    lr: float = _option(2e-3, "Peak learning rate of Adam.")
+    optimizer: str = _option("muon", "muon, with Adam for what is no matrix; or adam.")
+    lr: float = _option(2e-3, "Peak learning rate of Adam; Muon's is ten times as large.")
     init: str = _option(
         "auto", "Start from this trained model; auto: a bundled one, if it fits; or scratch."
     )
@@ -150,14 +151,18 @@ class StylizeConfig:
     preserve_color: bool = _option(False, "Keep the photo's colors; take light and dark only.")
     max_size: int | None = _option(None, "Scale larger photos down to this long side, px, first.")
     format: str | None = _option(None, "Write all as jpg, png, webp … [default: as the photo]")
+    steady: float = _option(
+        0.0, "0 to 0.95: of videos and animations, how much stays where nothing moves."
+    )
     suffix: str = _option("", "Added to each name, before its ending: -painted.")
-    quality: int = _option(95, "Of JPEG and WebP, 1 to 100.")
+    quality: int = _option(95, "Of JPEG, WebP, AVIF, HEIC and videos, 1 to 100.")
     strip_metadata: bool = _option(False, "Leave EXIF out: no place, no date, no camera.")
     max_pixels: int = _option(200_000_000, "Refuse to open images of more pixels than this.")
 
     def check(self) -> None:
         """Raise StyleCliError if a number cannot be meant."""
-        ranges = {"strength": (0, 1), "quality": (1, 100), "max_pixels": (1, 10**12)}
+        ranges: dict[str, tuple[float, float]] = {"strength": (0, 1), "steady": (0, 0.95)}
+        ranges |= {"quality": (1, 100), "max_pixels": (1, 10**12)}
         ranges |= {"max_size": (16, 10**6)} if self.max_size is not None else {}
         for name, (least, most) in ranges.items():
             given = getattr(self, name)

@@ -7,32 +7,41 @@ files; one bad file never stops the others.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
+from pathlib import Path
+from typing import overload
 
 import numpy as np
+from PIL import Image
 
 from stylecli.config import StylizeConfig
 from stylecli.core.backends import OutOfMemoryError, open_backend
 from stylecli.core.checkpoints import find_style
 from stylecli.core.geometry import plain_bytes
 from stylecli.errors import StyleCliError
+from stylecli.events import Frames
+from stylecli.files.clips import Clip, open_clip
 from stylecli.files.images import (
     Picture,
     Rgb,
+    as_image,
+    as_picture,
     mixed,
     read_picture,
     set_max_pixels,
     shrunk,
     write_picture,
 )
-from stylecli.files.jobs import Job
+from stylecli.files.jobs import Job, plan
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
 _AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
 _SHARE_OF_FREE_MEMORY = 0.5
+_NOISE = 12.0  # of 255: by as much a pixel changes in a video where nothing moves
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class _Item:
 
     job: Job
     photo: Picture | None = None
+    clip: Clip | None = None
     painted: Rgb | None = None
     error: str = ""
     seconds: float = 0.0
@@ -102,14 +112,60 @@ class Stylizer:
         """What it is, where and how it computes: ``starry-night on cpu, torch, float32``."""
         return f"{self._name} on {self._backend.description}"
 
-    def __call__(self, rgb: Rgb) -> Rgb:
-        """Stylize one image, (H, W, 3) in 0..255, to the same size."""
-        return self._paint([rgb])[0]
+    @overload
+    def __call__(self, image: Rgb) -> Rgb: ...
+    @overload
+    def __call__(self, image: Image.Image) -> Image.Image: ...
+
+    def __call__(self, image: Rgb | Image.Image) -> Rgb | Image.Image:
+        """Stylize one image to the same size.
+
+        Args:
+            image: (H, W, 3) in 0..255; or any of Pillow's, which is turned upright first, and
+                becomes one in sRGB with the same transparency.
+
+        Raises:
+            StyleCliError: an array of another shape or type.
+        """
+        if isinstance(image, Image.Image):
+            picture = as_picture(image)
+            return as_image(replace(picture, rgb=self._paint([picture.rgb])[0]), "PNG")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise StyleCliError(
+                f"an array of {image.dtype}, {image.shape}, is no image",
+                hint="pass uint8 of (height, width, 3), RGB",
+            )
+        return self._paint([image])[0]
 
     def run(
         self,
+        inputs: Path | str | Sequence[Path | str],
+        out: Path | str,
+        config: StylizeConfig | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Result]:
+        """Stylize files and folders, as the command does; what is there already is skipped.
+
+        Args:
+            inputs: images, videos and folders.
+            out: a folder; or a file, for one.
+            config: how to read, paint and write.
+            overwrite: do again what is there.
+
+        Raises:
+            StyleCliError: as for :func:`stylecli.files.jobs.plan`, or a bad setting.
+        """
+        config = config or StylizeConfig()
+        given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+        paths, naming = [Path(path) for path in given], (config.suffix, config.format)
+        planned = plan(paths, Path(out), overwrite=overwrite, suffix=naming[0], format=naming[1])
+        return self.run_jobs(planned.jobs, config=config)
+
+    def run_jobs(
+        self,
         jobs: Sequence[Job],
-        report: Callable[[Result], None] = lambda result: None,
+        report: Callable[[Result | Frames], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
         config: StylizeConfig | None = None,
     ) -> list[Result]:
@@ -117,8 +173,9 @@ class Stylizer:
 
         Args:
             jobs: from :func:`stylecli.files.jobs.plan`.
-            report: told of each image when it is written, in the order of the jobs.
-            should_stop: asked before each batch; what is in work is then still written.
+            report: told of each file when it is written, in the order of the jobs, and of frames.
+            should_stop: asked before each batch; what is in work is then still written, but for
+                a video, which is left out.
             config: how to read, paint and write.
 
         Raises:
@@ -138,7 +195,10 @@ class Stylizer:
 
         with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
             for batch in self._batches(pool, jobs, config, should_stop):
-                self._paint_items(batch)
+                if batch[0].clip is None:
+                    self._paint_items(batch)
+                elif not self._paint_clip(batch[0], batch[0].clip, config, report, should_stop):
+                    break
                 writing.extend(pool.submit(_write, item, config) for item in batch)
                 settle(_AHEAD)
             settle(0)
@@ -159,17 +219,20 @@ class Stylizer:
         first = islice(rest, _AHEAD + self._batch_size)
         ahead = deque(pool.submit(_read, job, config) for job in first)
         batch: list[_Item] = []
-        while ahead and not should_stop():
-            item = ahead.popleft().result()
-            ahead.extend(pool.submit(_read, job, config) for job in islice(rest, 1))
-            if batch and (len(batch) == self._batch_size or _size(item) != _size(batch[0])):
+        try:
+            while ahead and not should_stop():
+                item = ahead.popleft().result()
+                ahead.extend(pool.submit(_read, job, config) for job in islice(rest, 1))
+                full = len(batch) == self._batch_size
+                if batch and (full or _kind(item) != _kind(batch[0])):
+                    yield batch
+                    batch = []
+                batch.append(item)
+            if batch and not should_stop():
                 yield batch
-                batch = []
-            batch.append(item)
-        for future in ahead:
-            future.cancel()
-        if batch and not should_stop():
-            yield batch
+        finally:
+            for future in ahead:
+                future.cancel()
 
     def _paint_items(self, items: list[_Item]) -> None:
         pictures = [item.photo for item in items if item.photo is not None]
@@ -188,6 +251,51 @@ class Stylizer:
         for item, rgb in zip(items, painted, strict=True):
             item.painted = rgb
             item.seconds = (time.monotonic() - began) / len(items)
+
+    def _paint_clip(
+        self,
+        item: _Item,
+        clip: Clip,
+        config: StylizeConfig,
+        report: Callable[[Result | Frames], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Stylize a video or an animation, a few frames in memory at a time.
+
+        Returns:
+            Whether it came to an end, good or bad; False if it was stopped before.
+        """
+        began = time.monotonic()
+
+        def painted() -> Iterator[Picture]:
+            for done, picture in enumerate(self._painted_frames(clip, config), start=1):
+                if should_stop():
+                    raise _StoppedError
+                yield picture
+                report(Frames(item.job.source, done, clip.count))
+
+        try:
+            clip.write(item.job.target, painted(), config.quality)
+        except _StoppedError:
+            return False
+        except StyleCliError as failure:
+            item.error = failure.message
+        except (RuntimeError, MemoryError, OSError) as failure:
+            item.error = f"{item.job.source}: {str(failure).partition(chr(10))[0]}"
+        item.seconds = time.monotonic() - began
+        return True
+
+    def _painted_frames(self, clip: Clip, config: StylizeConfig) -> Iterator[Picture]:
+        before: tuple[Rgb, Rgb] | None = None
+        with closing(_decoded_ahead(clip.frames(), config)) as frames:
+            for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
+                while batch := list(islice(alike, self._batch_size)):
+                    all_painted = self._paint([frame.rgb for frame in batch])
+                    for frame, painted in zip(batch, all_painted, strict=True):
+                        if config.steady and before and before[0].shape == frame.rgb.shape:
+                            painted = _steadied(frame.rgb, painted, *before, config.steady)
+                        before = frame.rgb, painted
+                        yield _finished(frame, painted, config)
 
     def _paint(self, images: Sequence[Rgb]) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
@@ -212,12 +320,19 @@ class Stylizer:
         return self._in_one_pass(images[:half]) + self._in_one_pass(images[half:])
 
 
-def _size(item: _Item) -> tuple[int, ...]:
-    return () if item.photo is None else item.photo.rgb.shape
+class _StoppedError(Exception):
+    """A video was stopped before its end."""
+
+
+def _kind(item: _Item) -> object:
+    """Items of one kind can share a batch: images of one size; a clip with nothing else."""
+    return item.photo.rgb.shape if item.photo is not None else item.clip or item.error
 
 
 def _read(job: Job, config: StylizeConfig) -> _Item:
     try:
+        if clip := open_clip(job.source, job.target):
+            return _Item(job, clip=clip)
         photo = read_picture(job.source)
         return _Item(job, shrunk(photo, config.max_size) if config.max_size else photo)
     except StyleCliError as failure:
@@ -229,14 +344,7 @@ def _read(job: Job, config: StylizeConfig) -> _Item:
 def _write(item: _Item, config: StylizeConfig) -> _Item:
     try:
         if item.photo is not None and item.painted is not None:
-            rgb = mixed(
-                item.photo.rgb,
-                item.painted,
-                config.strength,
-                preserve_color=config.preserve_color,
-            )
-            exif = b"" if config.strip_metadata else item.photo.exif
-            picture = replace(item.photo, rgb=rgb, exif=exif)
+            picture = _finished(item.photo, item.painted, config)
             write_picture(item.job.target, picture, config.quality)
     except StyleCliError as failure:
         item.error = failure.message
@@ -244,3 +352,38 @@ def _write(item: _Item, config: StylizeConfig) -> _Item:
         item.error = f"{item.job.target}: not enough memory to encode it"
     item.photo = item.painted = None
     return item
+
+
+def _finished(photo: Picture, painted: Rgb, config: StylizeConfig) -> Picture:
+    """A stylized photo as it is wanted."""
+    rgb = mixed(photo.rgb, painted, config.strength, preserve_color=config.preserve_color)
+    return replace(photo, rgb=rgb, exif=b"" if config.strip_metadata else photo.exif)
+
+
+def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generator[Picture]:
+    """Frames at their wanted size, decoded in a thread of its own."""
+
+    def decode() -> Picture | None:
+        frame = next(frames, None)
+        return shrunk(frame, config.max_size) if frame and config.max_size else frame
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(decode) for _ in range(_AHEAD))
+        try:
+            while (frame := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(decode))
+                yield frame
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _steadied(photo: Rgb, painted: Rgb, photo_before: Rgb, painted_before: Rgb, most: float) -> Rgb:
+    """A frame that keeps something of the last one, the more the less a pixel has changed.
+
+    A network sees each frame alone: noise that nobody notices in the photo moves its strokes.
+    """
+    moved = np.abs(photo.astype(np.int16) - photo_before).max(axis=2, keepdims=True)
+    kept = most * np.exp(-((moved / _NOISE) ** 2), dtype=np.float32)  # (H, W, 1)
+    mixture = painted + kept * (painted_before.astype(np.float32) - painted)
+    return mixture.round().astype(np.uint8)  # type: ignore[no-any-return]

@@ -74,6 +74,21 @@ Report = Callable[[Step | Notice], None]
 
 
 @dataclass(frozen=True)
+class Frames:
+    """How far a video or an animation is.
+
+    Attributes:
+        source: the file.
+        done: frames that are painted.
+        count: of all, an estimate.
+    """
+
+    source: Path
+    done: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a longer piece of work is: 0 to 1, and at what."""
 

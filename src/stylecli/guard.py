@@ -6,9 +6,9 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from stylecli.core.generators import Generator
+from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.errors import StyleCliError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Guard:
         left_out: how many batches nothing was learned from.
     """
 
-    def __init__(self, generator: Generator, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, generator: Generator, optimizer: GeneratorOptimizer) -> None:
         self.generator, self.optimizer = generator, optimizer
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
         self.lr_factor = 1.0
@@ -48,13 +48,13 @@ class Guard:
 
     def state(self) -> "State":
         """Weights and optimizer, not copied."""
-        return self.generator.state_dict(), self.optimizer.state_dict()
+        return self.generator.state_dict(), self.optimizer.state()
 
     def load(self, state: "State") -> None:
         """Put weights and optimizer into a state."""
-        weights, optimizer = deepcopy(state)  # Adam keeps and changes what it is given
+        weights, moments = deepcopy(state)  # an optimizer keeps and changes what it is given
         self.generator.load_state_dict(weights)
-        self.optimizer.load_state_dict(optimizer)
+        self.optimizer.load(moments)
 
     def accept(self, losses: dict[str, float]) -> None:
         """A step went well."""

@@ -22,6 +22,7 @@ from stylecli.core.checkpoints import (
     save_tensors,
 )
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
@@ -125,7 +126,8 @@ class _Training:
             balance(self.objective, self.photos, config.size, self.device)
             self.start = first_start(config, self.objective, self.photos, self.device)
         self.generator = self.start.generator.to(self.device).train()
-        self.optimizer = torch.optim.Adam(self.start.trainable(), lr=config.lr)
+        trainable = self.start.trainable()
+        self.optimizer = GeneratorOptimizer(trainable, config.optimizer, config.lr)
         self.guard = Guard(self.generator, self.optimizer)
         self.step = 0
         self.seconds_per_step = 0.0
@@ -188,8 +190,7 @@ class _Training:
         if before % _SNAPSHOT_EVERY == 0:
             self.guard.take_snapshot()
         factor = self.guard.lr_factor * learning_rate_factor(self.schedule.progress(before))
-        self.optimizer.param_groups[0]["lr"] = self.config.lr * factor
-        self.optimizer.step()
+        self.optimizer.step(factor)
 
     def _losses(self, photos: Tensor) -> dict[str, Tensor]:
         mixed = self.dtype != torch.float32
@@ -328,8 +329,7 @@ class _Training:
         """Take up the state that :meth:`save_state` wrote."""
         self._check_same()
         tensors = load_tensors(self.files.checkpoint)
-        groups = self.optimizer.state_dict()["param_groups"]
-        states = [unpack_state(name, tensors, groups) for name in ("now", "snapshot")]
+        states = [unpack_state(name, tensors) for name in ("now", "snapshot")]
         self.guard.restore(self.saved, *states)
         self.step = self.saved["step"]
         self.schedule.add_elapsed(self.saved["seconds"])

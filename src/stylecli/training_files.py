@@ -16,7 +16,7 @@ from stylecli.files.atomic import atomic_path
 if TYPE_CHECKING:  # the command line reads this module, and --help must not wait for torch
     from torch import Tensor
 
-    State = tuple[dict[str, Tensor], dict[str, Any]]  # of a generator and of its optimizer
+    State = tuple[dict[str, Tensor], dict[str, Tensor]]  # of a generator and of its optimizer
 
 # A resumed training may change these; anything else would make it another training.
 _FREE_ON_RESUME = frozenset(
@@ -206,23 +206,16 @@ def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
 
 def pack_state(prefix: str, state: "State") -> "dict[str, Tensor]":
     """Weights and optimizer as named tensors."""
-    weights, optimizer = state
+    weights, moments = state
     tensors = {f"{prefix}.weights.{name}": tensor for name, tensor in weights.items()}
-    for index, moments in optimizer["state"].items():
-        tensors |= {f"{prefix}.adam.{index}.{name}": value for name, value in moments.items()}
-    return tensors
+    return tensors | {f"{prefix}.moments.{name}": tensor for name, tensor in moments.items()}
 
 
-def unpack_state(
-    prefix: str, tensors: "dict[str, Tensor]", groups: list[dict[str, Any]]
-) -> "State":
-    """What :func:`pack_state` was given; ``groups`` are the optimizer's parameter groups."""
-    weights: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith(f"{prefix}.weights."):
-            weights[key.removeprefix(f"{prefix}.weights.")] = tensor
-        elif key.startswith(f"{prefix}.adam."):
-            _, _, index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = tensor
-    return weights, {"state": moments, "param_groups": groups}
+def unpack_state(prefix: str, tensors: "dict[str, Tensor]") -> "State":
+    """What :func:`pack_state` was given."""
+
+    def below(name: str) -> "dict[str, Tensor]":
+        start = f"{prefix}.{name}."
+        return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+    return below("weights"), below("moments")

@@ -1,6 +1,5 @@
 """``stylecli stylize``."""
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.checkpoints import find_style
 from stylecli.errors import StyleCliError
+from stylecli.events import Frames
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import Job, Plan, plan
 
@@ -42,6 +42,7 @@ def stylize(
     ] = _DEFAULTS.preserve_color,
     max_size: Annotated[int | None, _option("max_size")] = _DEFAULTS.max_size,
     format: Annotated[str | None, _option("format")] = _DEFAULTS.format,
+    steady: Annotated[float, _option("steady")] = _DEFAULTS.steady,
     suffix: Annotated[str, _option("suffix")] = _DEFAULTS.suffix,
     quality: Annotated[int, _option("quality")] = _DEFAULTS.quality,
     strip_metadata: Annotated[
@@ -49,6 +50,9 @@ def stylize(
     ] = _DEFAULTS.strip_metadata,
     max_pixels: Annotated[int, _option("max_pixels")] = _DEFAULTS.max_pixels,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first bad file.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
@@ -69,6 +73,8 @@ def stylize(
     config = StylizeConfig(**given(context, StylizeConfig))
     config.check()
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, suffix=suffix, format=format)
+    if as_json and any(_to_standard_output(job) for job in todo.jobs):
+        raise StyleCliError("--json and the image would both go to standard output")
     find_style(model, style)  # a wrong name is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
@@ -80,8 +86,9 @@ def stylize(
         if todo.jobs:
             most = None if max_memory is None else int(max_memory * 2**30)
             choice = (model, style, device, precision, backend, batch_size, most)
-            results = _run_engine(reporter, todo, should_stop, config, choice)
-    _conclude_stylizing(reporter, todo, results)
+            results = _run_engine(reporter, todo, should_stop, config, choice, fail_fast)
+        interrupted = should_stop()
+    _conclude_stylizing(reporter, todo, results, interrupted)
 
 
 def _say_plan(reporter: Reporter, todo: Plan) -> None:
@@ -97,29 +104,47 @@ def _run_engine(
     should_stop: Callable[[], bool],
     config: StylizeConfig,
     choice: tuple[str, str | None, str, str, str, int | None, int | None],
+    fail_fast: bool,
 ) -> "list[Result]":
     from stylecli.engine import Stylizer  # imports torch: seconds
 
     stylizer = Stylizer(*choice)
-    require_writable(todo.jobs[0].target.parent)
+    if not _to_standard_output(todo.jobs[0]):
+        require_writable(todo.jobs[0].target.parent)
     reporter.say(f"model {stylizer.description}")
-    numbers = itertools.count(1)
+    done, of, failed = 0, len(todo.jobs), False
 
-    def report(result: "Result") -> None:
-        done, of, name = next(numbers), len(todo.jobs), result.job.source.name
-        status = "failed" if result.error else "done"
+    def report(result: "Result | Frames") -> None:
+        nonlocal done, failed
+        if isinstance(result, Frames):
+            share = min(1.0, result.done / result.count)
+            note = f"{done + 1}/{of}  {result.source.name}, frame {result.done} of {result.count}"
+            reporter.advance("stylizing", (done + share) / of, note)
+            return
+        done += 1
+        failed = failed or bool(result.error)
+        name, status = result.job.source.name, "failed" if result.error else "done"
         seconds = round(result.seconds, 3)
         _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
         reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
 
-    return stylizer.run(todo.jobs, report, should_stop, config)
+    def stop() -> bool:
+        return should_stop() or (fail_fast and failed)
+
+    return stylizer.run_jobs(todo.jobs, report, stop, config)
+
+
+def _to_standard_output(job: Job) -> bool:
+    return job.target.parent == Path() and job.target.stem == "-"
 
 
 def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
     reporter.event(status=status, source=str(job.source), target=str(job.target), **more)
 
 
-def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]") -> None:
+def _conclude_stylizing(
+    reporter: Reporter, todo: Plan, results: "list[Result]", interrupted: bool
+) -> None:
     failed = [result for result in results if result.error]
     for result in failed:
         show_error(StyleCliError(result.error))
@@ -130,4 +155,4 @@ def _conclude_stylizing(reporter: Reporter, todo: Plan, results: "list[Result]")
     counts += [f"{left} left: run the same command to go on"] if left else []
     reporter.say(", ".join(counts))
     if left or failed:
-        raise typer.Exit(130 if left else 1)
+        raise typer.Exit(130 if left and interrupted else 1)

@@ -38,6 +38,7 @@ def train(
     batch_size: Annotated[int, _option("batch_size", _RUN)] = _DEFAULTS.batch_size,
     size: Annotated[int, _option("size", _RUN)] = _DEFAULTS.size,
     small_crops: Annotated[float, _option("small_crops", _RUN)] = _DEFAULTS.small_crops,
+    optimizer: Annotated[str, _option("optimizer", _RUN)] = _DEFAULTS.optimizer,
     lr: Annotated[float, _option("lr", _RUN)] = _DEFAULTS.lr,
     seed: Annotated[int, _option("seed", _RUN)] = _DEFAULTS.seed,
     device: Annotated[str, _option("device", _RUN)] = _DEFAULTS.device,

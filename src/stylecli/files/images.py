@@ -1,10 +1,12 @@
 """One image in, one image out: the only place that opens or writes pictures."""
 
 import base64
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,17 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path
 
-READABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-_WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}
-_WRITABLE |= {".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"}
-_NO_ALPHA = frozenset({"JPEG", "BMP", "GIF"})
+_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
+_FORMATS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"}
+_FORMATS |= {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"}
+READABLE = frozenset(_FORMATS)
+STANDARD_STREAM = Path("-")
+_NO_ALPHA = frozenset({"JPEG", "BMP"})
 _ORIENTATION = 0x0112
 
-_KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP"})  # a TIFF's own tags describe its pixels
+# A TIFF's own tags describe its pixels.
+_KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+_HAS_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _GRAY = 128
 _MAX_ASPECT = 8
@@ -60,9 +66,15 @@ def read_picture(path: Path) -> Picture:
     Raises:
         ImageError: the file cannot be opened, is no image, or is damaged.
     """
-    with _opened(path) as image:
-        rgb, alpha = _split(_upright(image))
-        return Picture(rgb, alpha, _exif(image))
+    with opened(path) as image:
+        image.load()
+        return as_picture(image)
+
+
+def as_picture(image: Image.Image) -> Picture:
+    """What Pillow has decoded, as a person sees it: upright, in sRGB, its transparency apart."""
+    rgb, alpha = _split(_upright(image))
+    return Picture(rgb, alpha, _exif(image))
 
 
 def read_rgb(path: Path, short_side: int) -> Rgb:
@@ -72,7 +84,9 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
         ImageError: as for :func:`read_picture`, or the image is a narrow strip.
     """
     # A JPEG decodes straight to a half, quarter or eighth, much faster.
-    with _opened(path, draft_side=2 * short_side) as image:
+    with opened(path) as image:
+        image.draft("RGB", (2 * short_side, 2 * short_side))
+        image.load()
         if max(image.size) > _MAX_ASPECT * min(image.size):
             raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
         rgb, _ = _split(_upright(image))
@@ -124,37 +138,71 @@ def read_short_side(path: Path) -> int:
     Raises:
         ImageError: as for :func:`read_picture`.
     """
-    with _explained(path), Image.open(path) as image:
+    with opened(path) as image:
         return min(image.size)
 
 
 def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     """Encode an image, whole or not at all, in the format of its suffix, as sRGB.
 
-    Transparency is kept where the format has it. ``quality``, 1 to 100, is JPEG's and WebP's.
+    Transparency is kept where the format has it. ``quality``, 1 to 100, is of formats that lose.
 
     Raises:
         ImageError: the suffix is unknown or the folder cannot be written.
     """
     format_ = format_for(path)
+    exif = {"exif": picture.exif} if picture.exif and format_ in _KEEPS_EXIF else {}
+    save_image(path, as_image(picture, format_), format_, quality, exif)
+
+
+def as_image(picture: Picture, format_: str) -> Image.Image:
+    """A picture for Pillow to encode, with transparency where the format has it."""
     image = Image.fromarray(picture.rgb)
     if picture.alpha is not None and format_ not in _NO_ALPHA:
         image.putalpha(Image.fromarray(picture.alpha))
-    options: dict[str, Any] = {"icc_profile": _SRGB.tobytes()}
-    if format_ in ("JPEG", "WEBP"):
+    return image
+
+
+def save_image(
+    path: Path, image: Image.Image, format_: str, quality: int, more: dict[str, Any]
+) -> None:
+    """Encode an image as sRGB into a file, whole or not at all; or to standard output.
+
+    Args:
+        path: the file; its folder is made.
+        image: RGB or RGBA.
+        format_: Pillow's name of the format.
+        quality: 1 to 100, of formats that lose.
+        more: further options of Pillow's for this format.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    options: dict[str, Any] = {"format": format_, "icc_profile": _SRGB.tobytes(), **more}
+    if format_ in _HAS_QUALITY:
         options["quality"] = quality
     if format_ == "JPEG":
         options["subsampling"] = 0
-    if picture.exif and format_ in _KEEPS_EXIF:
-        options["exif"] = picture.exif
+    if format_ == "HEIF" and not _has_heif():
+        raise ImageError(f"cannot write {path}: it needs pip install 'stylecli[heic]'")
     try:
+        if path.parent == Path() and path.stem == "-":  # -.png, from a plan
+            _save_to_standard_output(image, options)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            image.save(temporary, format=format_, **options)
+            image.save(temporary, **options)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     except Exception as error:  # Pillow's encoders raise many kinds
         raise ImageError(f"cannot write {path}: {error}") from error
+
+
+def _save_to_standard_output(image: Image.Image, options: dict[str, Any]) -> None:
+    whole = BytesIO()  # some encoders seek, and a pipe cannot
+    image.save(whole, **options)
+    sys.stdout.buffer.write(whole.getvalue())
+    sys.stdout.buffer.flush()
 
 
 def format_for(path: Path) -> str:
@@ -163,10 +211,10 @@ def format_for(path: Path) -> str:
     Raises:
         ImageError: nothing is written with that suffix.
     """
-    if path.suffix.lower() not in _WRITABLE:
-        known = ", ".join(sorted(_WRITABLE))
+    if path.suffix.lower() not in _FORMATS:
+        known = ", ".join(sorted(_FORMATS))
         raise ImageError(f"cannot write {path}: unknown suffix", hint=f"use one of {known}")
-    return _WRITABLE[path.suffix.lower()]
+    return _FORMATS[path.suffix.lower()]
 
 
 @contextmanager
@@ -181,8 +229,9 @@ def _explained(path: Path) -> Iterator[None]:
     except PermissionError:
         raise ImageError(f"no permission to read {path}") from None
     except UnidentifiedImageError:
-        hint = "JPEG, PNG, WebP, TIFF, BMP and GIF can be read"
-        raise ImageError(f"{path} is not an image that can be read", hint=hint) from None
+        if path.suffix.lower() in (".heic", ".heif") and not _has_heif():
+            raise ImageError(f"{path} needs: pip install 'stylecli[heic]'") from None
+        raise ImageError(f"{path} is not an image that can be read") from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
@@ -195,12 +244,29 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path, draft_side: int | None = None) -> Iterator[Image.Image]:
-    with _explained(path), Image.open(path) as image:
-        if draft_side:
-            image.draft("RGB", (draft_side, draft_side))
-        image.load()
-        yield image
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, its head read; ``-`` is standard input.
+
+    Raises:
+        ImageError: whatever goes wrong with the file while it is open.
+    """
+    if path.suffix.lower() in (".heic", ".heif"):
+        _has_heif()
+    with _explained(path):
+        source = BytesIO(sys.stdin.buffer.read()) if path == STANDARD_STREAM else path
+        with Image.open(source) as image:
+            yield image
+
+
+@lru_cache(maxsize=1)
+def _has_heif() -> bool:
+    """Whether Pillow's optional plug-in for HEIC is there; if so, make it known to Pillow."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _upright(image: Image.Image) -> Image.Image:

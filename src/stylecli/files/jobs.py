@@ -9,15 +9,21 @@ from pathlib import Path
 from PIL import Image
 
 from stylecli.errors import StyleCliError
-from stylecli.files.images import READABLE, format_for
+from stylecli.files.images import READABLE, STANDARD_STREAM, format_for
+from stylecli.files.video import VIDEOS, is_video
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to stylize: from where, to where."""
+    """One image or video to stylize: from where, to where; ``-`` is a standard stream."""
 
     source: Path
     target: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by its name."""
+        return is_video(self.source)
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,30 @@ def plan(
     """Plan a run: mirror each folder under ``out``; one file may go to one named file.
 
     Args:
-        inputs: files and folders. In a folder, files that are no images by their suffix are
-            passed over, and so are hidden ones and what lies in ``out``.
-        out: a folder; or a file, if the only input is one and ``out`` has an image suffix.
+        inputs: files and folders, or ``-`` alone: an image from standard input. In a folder,
+            files that are no images or videos by their suffix are passed over, and so are hidden
+            ones and what lies in ``out``.
+        out: a folder; or a file, if the only input is one and ``out`` has the suffix of one; or
+            ``-``, standard output, for one image.
         overwrite: do again what is already there.
         suffix: added to each name in a folder, before its ending.
-        format: the ending of each name in a folder; None keeps the photo's own.
+        format: the ending of each image in a folder, or on standard output; None keeps the
+            photo's own.
 
     Raises:
         StyleCliError: an input is missing or no image, there is nothing to do, two sources have
             one target, or a source would be overwritten.
     """
+    if STANDARD_STREAM in (*inputs, out):
+        return Plan((_stream_job(inputs, out, format),), ())
     jobs = [
-        job if job.target == out else Job(job.source, _renamed(job.target, suffix, format))
+        job if job.target == out else Job(job.source, _renamed(job, suffix, format))
         for job in _pair(inputs, out)
     ]
     if not jobs:
-        known = " ".join(sorted(READABLE))
+        known = " ".join(sorted(READABLE | VIDEOS))
         raise StyleCliError(
-            f"no images in {', '.join(map(str, inputs))}", hint=f"images end in: {known}"
+            f"no images or videos in {', '.join(map(str, inputs))}", hint=f"they end in: {known}"
         )
     _refuse_collisions(jobs)
     there = {job for job in jobs if not overwrite and job.target.exists()}
@@ -72,14 +83,39 @@ def plan(
     )
 
 
+def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
+    """One image through standard input or output; there, PNG if nothing else is known."""
+    if len(inputs) > 1 or (inputs[0] != STANDARD_STREAM and not inputs[0].is_file()):
+        raise StyleCliError(
+            f"- stands for one image, and not for {', '.join(map(str, inputs))}",
+            hint="stylecli stylize photo.jpg -, or: stylecli stylize - painted.jpg",
+        )
+    source = inputs[0] if inputs[0] == STANDARD_STREAM else _checked(inputs[0])
+    if is_video(source) or is_video(out):
+        raise StyleCliError("- reads and writes images, not videos", hint="name both files")
+    if out != STANDARD_STREAM:
+        format_for(out)
+        return Job(source, out)
+    ending = f".{format.lower().lstrip('.')}" if format else source.suffix or ".png"
+    format_for(Path(f"x{ending}"))
+    return Job(source, Path(f"-{ending}"))
+
+
 def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
     for source in inputs:
         if not _exists(source):
             raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
     to_file = _looks_like_file(out) and not out.is_dir()
     if to_file and len(inputs) == 1 and inputs[0].is_file():
-        format_for(out)
-        yield Job(_checked(inputs[0]), out)
+        job = Job(_checked(inputs[0]), out)
+        if job.is_video != is_video(out):
+            raise StyleCliError(
+                f"{job.source} cannot become {out}: one is a video, and one is an image",
+                hint="give the output the suffix of the input",
+            )
+        if not job.is_video:
+            format_for(out)
+        yield job
         return
     if to_file or out.is_file():
         raise StyleCliError(
@@ -93,40 +129,46 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
             yield Job(_checked(source), out / source.name)
 
 
-def _renamed(target: Path, suffix: str, format: str | None) -> Path:
-    ending = target.suffix if format is None else f".{format.lower().lstrip('.')}"
-    renamed = target.with_name(f"{target.stem}{suffix}{ending}")
-    format_for(renamed)
+def _renamed(job: Job, suffix: str, format: str | None) -> Path:
+    ending = job.target.suffix
+    if format is not None and not job.is_video:
+        ending = f".{format.lower().lstrip('.')}"
+    renamed = job.target.with_name(f"{job.target.stem}{suffix}{ending}")
+    if not job.is_video:
+        format_for(renamed)
     return renamed
 
 
 def _scan(folder: Path, out: Path) -> Iterable[Path]:
     root, inside = folder.resolve(), out.resolve()
+    found = _scan_for(folder, READABLE | VIDEOS)
     if inside == root or not inside.is_relative_to(root):
-        return scan_images(folder)
-    return (path for path in scan_images(folder) if not path.resolve().is_relative_to(inside))
+        return found
+    return (path for path in found if not path.resolve().is_relative_to(inside))
 
 
 def scan_images(folder: Path) -> Iterator[Path]:
     """The files in a folder, or below, that are images by their suffix; hidden ones are not."""
+    return _scan_for(folder, READABLE)
+
+
+def _scan_for(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if _is_image(path) and not hidden and path.is_file():
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
             yield path
 
 
 def _looks_like_file(out: Path) -> bool:
-    return out.suffix.lower() in Image.registered_extensions()
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE
+    return out.suffix.lower() in READABLE | VIDEOS | Image.registered_extensions().keys()
 
 
 def _checked(path: Path) -> Path:
-    if not _is_image(path):
-        known = " ".join(sorted(READABLE))
-        raise StyleCliError(f"{path} is not an image by its name", hint=f"images end in: {known}")
+    if path.suffix.lower() not in READABLE | VIDEOS:
+        known = " ".join(sorted(READABLE | VIDEOS))
+        raise StyleCliError(
+            f"{path} is not an image or a video by its name", hint=f"they end in: {known}"
+        )
     return path
 
 

@@ -1,0 +1,48 @@
+"""``stylecli export`` and ``stylecli import``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylecli.commands.shared import QUIET, command
+from stylecli.console import Reporter
+
+_STYLE = "One of a model's styles, or a blend: a:0.7,b:0.3."
+_OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
+
+
+@command
+def export(
+    model: Annotated[str, typer.Argument(help="Name or file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    overwrite: Annotated[bool, _OVERWRITE] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Write a model as ONNX, for other runtimes, and check that it paints the same.
+
+    Input photos (N, 3, H, W), RGB in [0, 1]; output painted, the same. H and W are multiples of 4,
+    or of 32 for a pyramid.
+    """
+    from stylecli.exporting import export_onnx  # imports torch: seconds
+
+    worst = export_onnx(model, out, style, overwrite=overwrite)
+    with Reporter(quiet=quiet) as reporter:
+        reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
+
+
+@command
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A state dict.")],
+    name: Annotated[str, typer.Argument(help="The model's name: models/NAME.safetensors.")],
+    license: Annotated[str, typer.Option(help="A line stored in the model.")] = "",
+    overwrite: Annotated[bool, _OVERWRITE] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Turn a checkpoint of PyTorch's fast_neural_style example into a model."""
+    from stylecli.importing import import_checkpoint  # imports torch: seconds
+
+    path = import_checkpoint(file, name, license, overwrite=overwrite)
+    with Reporter(quiet=quiet) as reporter:
+        reporter.say(f"{path}: stylecli stylize IN... OUT --model {name}")

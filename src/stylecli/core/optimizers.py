@@ -1,0 +1,84 @@
+"""What steps along the gradients of a generator: Muon and Adam together, or Adam alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from stylecli.errors import StyleCliError, choose_from
+
+OPTIMIZERS = ("muon", "adam")
+_MUON_TO_ADAM = 10.0  # of the learning rates, by trial: a step of Muon is one of length
+_COLORS = 3
+
+
+class GeneratorOptimizer:
+    """Adam for all parameters; or Muon for those that are matrices, and Adam for the rest.
+
+    Muon (Jordan et al. 2024) turns the momentum of a weight matrix into the nearest matrix whose
+    singular values are all one. A convolution is a matrix of its output channels by all that each
+    of them sees. Those that read or write colors are left to Adam, as are scales and shifts.
+
+    Args:
+        parameters: of the generator, those that are to be trained.
+        name: ``muon`` or ``adam``.
+        lr: Adam's learning rate; Muon's is ten times as large.
+
+    Raises:
+        StyleCliError: an unknown name.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], name: str, lr: float) -> None:
+        if name not in OPTIMIZERS:
+            raise StyleCliError(f"unknown optimizer {name!r}", hint=choose_from(name, OPTIMIZERS))
+        self._matrices = [p for p in parameters if name == "muon" and _is_hidden(p)]
+        ids = {id(p) for p in self._matrices}
+        rest = [p for p in parameters if id(p) not in ids]
+        # torch's Muon takes matrices only: give it other views of the same numbers.
+        self._views = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
+        self._optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr)]
+        if self._views:
+            rate = _MUON_TO_ADAM * lr
+            self._optimizers.append(torch.optim.Muon(self._views, rate, weight_decay=0.0))
+        self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
+        self._parameters = list(parameters)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def step(self, factor: float) -> None:
+        """Take a step along the gradients, of ``factor`` times the learning rate."""
+        for view, parameter in zip(self._views, self._matrices, strict=True):
+            assert parameter.grad is not None
+            view.grad = parameter.grad.flatten(1)
+        for optimizer, rate in zip(self._optimizers, self._rates, strict=True):
+            optimizer.param_groups[0]["lr"] = factor * rate
+            optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        """Moments by name, not copied: ``0.5.exp_avg``, of which optimizer and which parameter."""
+        return {
+            f"{place}.{index}.{name}": value
+            for place, optimizer in enumerate(self._optimizers)
+            for index, moments in optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave; it belongs to the optimizer from now on."""
+        for place, optimizer in enumerate(self._optimizers):
+            moments: dict[int, dict[str, Any]] = {}
+            for key, value in state.items():
+                first, index, name = key.split(".")
+                if int(first) == place:
+                    moments.setdefault(int(index), {})[name] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _is_hidden(parameter: nn.Parameter) -> bool:
+    """Whether it is a convolution between feature maps."""
+    return parameter.ndim == 4 and min(parameter.shape[:2]) > _COLORS

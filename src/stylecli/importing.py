@@ -1,0 +1,124 @@
+"""Generators that others trained: the checkpoints of PyTorch's example of fast style transfer."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylecli import __version__
+from stylecli.core.checkpoints import SUFFIX, ModelInfo, save_model
+from stylecli.core.generators import ResidualGenerator
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_writable
+
+# Their convolution and norm, and ours in the generator's body.
+_LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
+_LAYERS |= {
+    (f"res{i}.conv{j}", f"res{i}.in{j}"): f"{5 + i}.branch.{2 * j - 2}"
+    for i in range(1, 6)
+    for j in (1, 2)
+}
+_LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
+_LAST = ("deconv3", "17")
+
+
+def import_checkpoint(
+    source: Path, name: str, license_: str = "", *, overwrite: bool = False
+) -> Path:
+    """Turn a checkpoint into an ordinary model file, ``models/NAME.safetensors``.
+
+    Its network is Johnson's with instance norm, as ``fast_neural_style`` among the examples of
+    PyTorch trains it: colors in 0..255 both ways. Here, scaling is part of the first and the last
+    convolution; other biases and offsets vanish in the instance norm that follows them.
+
+    Args:
+        source: a ``.pth`` file with a dictionary of tensors.
+        name: of the new model.
+        license_: a line that is stored in it.
+        overwrite: replace a model of that name.
+
+    Raises:
+        StyleCliError: the file is no such checkpoint, or the model exists.
+    """
+    target = Path("models") / f"{name}{SUFFIX}"
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise StyleCliError(f"{name!r} is no name of a model", hint="a plain word, such as: mosaic")
+    if target.exists() and not overwrite:
+        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or choose another name")
+    generator = converted(read_state(source))
+    require_writable(target.parent)
+    spec = generator.spec
+    info = ModelInfo(
+        name, spec.arch, spec.norm, spec.width or 0, spec.output, styles=[name], license=license_
+    )
+    save_model(target, generator, _with_origin(info, source))
+    return target
+
+
+def _with_origin(info: ModelInfo, source: Path) -> ModelInfo:
+    info.training.update({"imported_from": source.name, "stylecli": __version__})
+    return info
+
+
+def read_state(source: Path) -> dict[str, Tensor]:
+    """The tensors in a ``.pth`` file, by name; nothing in it is run.
+
+    Raises:
+        StyleCliError: it cannot be read, or is no dictionary of tensors.
+    """
+    hint = "expected: a state dict, as torch.save writes it"
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise StyleCliError(f"no such file: {source}", hint="check the name") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0][:100]
+        raise StyleCliError(f"{source} cannot be read as weights: {reason}", hint=hint) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise StyleCliError(f"{source} holds no dictionary of tensors", hint=hint)
+    return state
+
+
+def converted(state: dict[str, Tensor]) -> ResidualGenerator:
+    """A generator that paints what the network of a state dict paints.
+
+    Raises:
+        StyleCliError: tensors are missing or of another shape. Statistics on instance norms, of
+            old versions of torch, are passed over.
+    """
+    try:
+        generator = ResidualGenerator("in", state["conv1.conv2d.weight"].shape[0])
+        ours = {}
+        for (conv, norm), place in _LAYERS.items():
+            ours[f"body.{place}.0.weight"] = state[f"{conv}.conv2d.weight"].float().clone()
+            ours[f"body.{place}.1.weight"] = state[f"{norm}.weight"].float().clone()
+            ours[f"body.{place}.1.bias"] = state[f"{norm}.bias"].float().clone()
+        last, place = _LAST
+        ours[f"body.{place}.weight"] = state[f"{last}.conv2d.weight"].float().clone()
+        ours[f"body.{place}.bias"] = state[f"{last}.conv2d.bias"].float().clone()
+        _rescale(generator, ours["body.0.0.weight"], *list(ours.values())[-2:])
+        generator.load_state_dict(ours)
+    except KeyError as error:
+        raise _no_such_checkpoint(f"{error} is missing") from error
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise _no_such_checkpoint(reason) from error
+    return generator.eval()
+
+
+def _rescale(generator: ResidualGenerator, first: Tensor, last: Tensor, bias: Tensor) -> None:
+    """Turn layers that see and give 0..255 into ours, in place; see Generator.to_input."""
+    low, high = (float(generator.to_input(torch.tensor(x))) for x in (0.0, 1.0))
+    first *= 255 / (high - low)
+    black, gain = (float(generator.to_rgb_range(torch.tensor(z))) for z in (0.0, 1.0))
+    gain -= black  # rgb = black + gain * z
+    last /= 255 * gain
+    bias.copy_((bias / 255 - black) / gain)
+
+
+def _no_such_checkpoint(reason: str) -> StyleCliError:
+    return StyleCliError(
+        f"no checkpoint of PyTorch's fast_neural_style example: {reason}",
+        hint="expected: conv1.conv2d.weight, in1.weight, res1.conv1.conv2d.weight and so on",
+    )
