@@ -18,6 +18,15 @@ from PIL import Image
 from stylecli.files.content import bundled_photos
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("requires_cuda"):
+                item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device"))
+
+
 @pytest.fixture(scope="session")
 def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A painting of our own: colored waves, 160 x 128."""

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from stylecli.core import backends
-from stylecli.core.backends import open_backend
+from stylecli.core.backends import open_backends
 from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import GeneratorSpec, build_generator
 from stylecli.errors import StyleCliError
@@ -42,7 +42,7 @@ def saved(folder, arch="residual", norm="in", styles=("a",)) -> Path:
 
 
 def painted(path, photo, backend, precision, mix=(1.0,)):
-    run = open_backend(path, list(mix), backend=backend, device="cpu", precision=precision)
+    (run,) = open_backends(path, list(mix), backend=backend, device="cpu", precision=precision)
     return run(photo[None])[0].astype(int)
 
 
@@ -118,7 +118,7 @@ def test_a_second_run_imports_no_torch(tmp_path, photo):
 def test_what_cannot_be_done_is_refused(tmp_path, choice, message):
     asked = {"backend": "auto", "device": "cpu", "precision": "auto", **choice}
     with pytest.raises(StyleCliError, match=message):
-        open_backend(saved(tmp_path), [1.0], **asked)
+        open_backends(saved(tmp_path), [1.0], **asked)
 
 
 def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch)
 
     def chosen(**changes):
         asked = {"backend": "auto", "device": "auto", "precision": "float32", **changes}
-        return type(open_backend(path, [1.0], **asked)).__name__
+        return type(open_backends(path, [1.0], **asked)[0]).__name__
 
     monkeypatch.setattr(backends, "_may_have_gpu", lambda: False)
     assert chosen() == "OpenVinoBackend"

@@ -10,6 +10,7 @@ from stylecli.core import checkpoints
 from stylecli.core.backends import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer
+from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.files.jobs import plan
@@ -128,11 +129,58 @@ def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(
         assert np.abs(one - other).max() <= 1
 
 
+def test_several_devices_share_the_work_and_keep_the_order(many, tmp_path, monkeypatch):
+    """Two networks on one CPU stand for two GPUs."""
+    cpus = [torch.device("cpu")] * 2
+    monkeypatch.setattr("stylecli.core.devices.all_devices", lambda name: cpus)
+    full = {"device": "cpu", "precision": "float32", "backend": "torch"}
+    stylizer = Stylizer(DEFAULT_MODEL, **full)
+    assert "on 2 x cpu, torch, float32" in stylizer.description
+    used = set()
+    paint = TorchBackend.__call__
+
+    def noted(self, photos):
+        used.add(id(self))
+        return paint(self, photos)
+
+    monkeypatch.setattr(TorchBackend, "__call__", noted)
+    results = stylizer.run(many, tmp_path / "out")
+    assert [result.job.source.name for result in results] == [f"{i}.png" for i in range(7)]
+    assert len(used) == 2
+    monkeypatch.undo()
+    alone = Stylizer(DEFAULT_MODEL, **full)
+    for path in (tmp_path / "out").iterdir():
+        painted = np.asarray(Image.open(path)).astype(int)
+        assert np.abs(painted - alone(np.asarray(Image.open(many / path.name)))).max() <= 1
+
+
+def test_one_image_of_pillows_or_as_an_array(starry_night, tmp_path):
+    photo = Image.open(bundled_photos()[1]).resize((60, 40))
+    painted = starry_night(photo)
+    assert (painted.size, painted.mode) == ((60, 40), "RGB")
+    np.testing.assert_array_equal(np.asarray(painted), starry_night(np.asarray(photo)))
+    photo.putalpha(100)
+    clear = starry_night(photo)
+    assert clear.getchannel("A").getextrema() == (100, 100)
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)):
+        with pytest.raises(StyleCliError, match="is no image"):
+            starry_night(wrong)
+
+
+def test_run_takes_paths_as_the_command_does(starry_night, many, tmp_path):
+    results = starry_night.run(str(many), str(tmp_path / "out"))
+    assert sum(not result.error for result in results) == 6
+    again = starry_night.run([many], tmp_path / "out")
+    assert [result.job.source.name for result in again] == ["3.png"]  # the rest is there
+
+
 def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry_night):
     photo = read_rgb(bundled_photos()[2], 64)
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="bfloat16", backend="torch")
     full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", backend="torch")(photo)
-    layer = stylizer._backend.generator.body[0][0]
+    backend = stylizer._free.get()
+    stylizer._free.put(backend)
+    layer = backend.generator.body[0][0]
 
     def overflow(module, inputs, output):
         return output * torch.inf if output.dtype == torch.bfloat16 else output

@@ -13,17 +13,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import overload
 
 import numpy as np
 from PIL import Image
 
 from stylecli.config import StylizeConfig
-from stylecli.core.backends import OutOfMemoryError, open_backend
+from stylecli.core.backends import Backend, OutOfMemoryError, open_backends
 from stylecli.core.checkpoints import find_style
 from stylecli.core.geometry import plain_bytes
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames
+from stylecli.files.atomic import remove_leftovers
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.images import (
     Picture,
@@ -79,7 +81,7 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backend`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes that one pass over an image may take before it goes in strips; None is
             half of what is free.
@@ -103,14 +105,20 @@ class Stylizer:
     ) -> None:
         path, self.info, mix = find_style(model, style)
         self._name = self.info.name if style is None else f"{self.info.name}, {style}"
-        self._backend = open_backend(path, mix, backend=backend, device=device, precision=precision)
-        self._batch_size = batch_size or _BATCH[self._backend.device_type]
+        backends = open_backends(path, mix, backend=backend, device=device, precision=precision)
+        self._where = backends[0].description
+        self._networks = len(backends)
+        self._free: SimpleQueue[Backend] = SimpleQueue()
+        for one in backends:
+            self._free.put(one)
+        self._batch_size = batch_size or _BATCH[backends[0].device_type]
         self._max_memory = max_memory
 
     @property
     def description(self) -> str:
         """What it is, where and how it computes: ``starry-night on cpu, torch, float32``."""
-        return f"{self._name} on {self._backend.description}"
+        copies = f"{self._networks} x " if self._networks > 1 else ""
+        return f"{self._name} on {copies}{self._where}"
 
     @overload
     def __call__(self, image: Rgb) -> Rgb: ...
@@ -184,24 +192,34 @@ class Stylizer:
         config = config or StylizeConfig()
         config.check()
         set_max_pixels(config.max_pixels)
+        for folder in {job.target.parent for job in jobs}:
+            remove_leftovers(folder)
         results: list[Result] = []
+        painting: deque[Future[list[_Item]]] = deque()
         writing: deque[Future[_Item]] = deque()
 
-        def settle(most: int) -> None:
-            while len(writing) > most:
+        def settle(batches: int, files: int) -> None:
+            """Wait until no more than so many are on their way."""
+            while len(painting) > batches:
+                batch = painting.popleft().result()
+                writing.extend(pool.submit(_write, item, config) for item in batch)
+            while len(writing) > files:
                 item = writing.popleft().result()
                 results.append(Result(item.job, item.seconds, item.error))
                 report(results[-1])
 
-        with ThreadPoolExecutor(max(2, (os.cpu_count() or 2) // 2)) as pool:
+        threads = max(2, (os.cpu_count() or 2) // 2)
+        with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(self._networks) as network:
             for batch in self._batches(pool, jobs, config, should_stop):
                 if batch[0].clip is None:
-                    self._paint_items(batch)
-                elif not self._paint_clip(batch[0], batch[0].clip, config, report, should_stop):
+                    painting.append(network.submit(self._paint_items, batch))
+                    settle(self._networks - 1, _AHEAD)
+                    continue
+                settle(0, _AHEAD)
+                if not self._paint_clip(batch[0], batch[0].clip, config, report, should_stop):
                     break
-                writing.extend(pool.submit(_write, item, config) for item in batch)
-                settle(_AHEAD)
-            settle(0)
+                writing.append(pool.submit(_write, batch[0], config))
+            settle(0, 0)
         return results
 
     def _batches(
@@ -234,10 +252,10 @@ class Stylizer:
             for future in ahead:
                 future.cancel()
 
-    def _paint_items(self, items: list[_Item]) -> None:
+    def _paint_items(self, items: list[_Item]) -> list[_Item]:
         pictures = [item.photo for item in items if item.photo is not None]
         if not pictures:
-            return
+            return items
         began = time.monotonic()
         try:
             painted = self._paint([picture.rgb for picture in pictures])
@@ -245,12 +263,13 @@ class Stylizer:
             if len(items) > 1:  # one of them may be to blame
                 for item in items:
                     self._paint_items([item])
-                return
+                return items
             items[0].error = f"{items[0].job.source}: {str(failure).partition(chr(10))[0]}"
-            return
+            return items
         for item, rgb in zip(items, painted, strict=True):
             item.painted = rgb
             item.seconds = (time.monotonic() - began) / len(items)
+        return items
 
     def _paint_clip(
         self,
@@ -299,25 +318,28 @@ class Stylizer:
 
     def _paint(self, images: Sequence[Rgb]) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
-        budget = self._max_memory or int(_SHARE_OF_FREE_MEMORY * self._backend.free_memory())
-        height, width = images[0].shape[:2]
-        itemsize = self._backend.itemsize
-        fits = budget // plain_bytes(self.info.arch, self.info.width, height * width, itemsize)
-        if not fits:
-            return [self._backend.in_strips(rgb) for rgb in images]
-        painted: list[Rgb] = []
-        for first in range(0, len(images), fits):
-            painted += self._in_one_pass(images[first : first + fits])
-        return painted
-
-    def _in_one_pass(self, images: Sequence[Rgb]) -> list[Rgb]:
+        backend = self._free.get()  # one that no other thread uses
         try:
-            return list(self._backend(np.stack(images)))
-        except OutOfMemoryError:  # the estimate was too low, or another program came
-            if len(images) == 1:
-                return [self._backend.in_strips(images[0])]
-        half = len(images) // 2
-        return self._in_one_pass(images[:half]) + self._in_one_pass(images[half:])
+            budget = self._max_memory or int(_SHARE_OF_FREE_MEMORY * backend.free_memory())
+            pixels = images[0].shape[0] * images[0].shape[1]
+            need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
+            fits = budget // need
+            if not fits:
+                return [backend.in_strips(rgb) for rgb in images]
+            batches = [images[first : first + fits] for first in range(0, len(images), fits)]
+            return [rgb for batch in batches for rgb in _in_one_pass(backend, batch)]
+        finally:
+            self._free.put(backend)
+
+
+def _in_one_pass(backend: Backend, images: Sequence[Rgb]) -> list[Rgb]:
+    try:
+        return list(backend(np.stack(images)))
+    except OutOfMemoryError:  # the estimate was too low, or another program came
+        if len(images) == 1:
+            return [backend.in_strips(images[0])]
+    half = len(images) // 2
+    return _in_one_pass(backend, images[:half]) + _in_one_pass(backend, images[half:])
 
 
 class _StoppedError(Exception):

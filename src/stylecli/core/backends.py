@@ -52,10 +52,10 @@ class Backend(Protocol):
         """Bytes that a pass may still take."""
 
 
-def open_backend(
+def open_backends(
     path: Path, mix: list[float], *, backend: str, device: str, precision: str
-) -> Backend:
-    """The best backend that fits what was asked for.
+) -> list[Backend]:
+    """The best backend that fits what was asked for; one for each GPU, if none is chosen.
 
     Args:
         path: a model file.
@@ -83,10 +83,11 @@ def open_backend(
     if backend == "openvino" or (backend == "auto" and has_openvino and on_cpu):
         from stylecli.core.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(path, mix, precision)
+        return [OpenVinoBackend(path, mix, precision)]
+    from stylecli.core.devices import all_devices
     from stylecli.core.torch_backend import load_torch_backend
 
-    return load_torch_backend(path, mix, device, precision)
+    return [load_torch_backend(path, mix, one, precision) for one in all_devices(device)]
 
 
 def _may_have_gpu() -> bool:

@@ -28,6 +28,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def all_devices(name: str) -> list[torch.device]:
+    """All that a name stands for: ``cuda``, and ``auto`` where it becomes that, is every GPU.
+
+    Raises:
+        StyleCliError: as for :func:`resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda" and ":" not in name:
+        return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    return [device]
+
+
 def _best() -> str:
     if torch.cuda.is_available():
         return "cuda"

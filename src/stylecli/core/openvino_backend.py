@@ -77,9 +77,12 @@ class OpenVinoBackend:
 
     def in_strips(self, rgb: Rgb) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
+        import torch
+
         from stylecli.core.torch_backend import load_torch_backend
 
-        return load_torch_backend(self._path, self._mix, "cpu", self._precision).in_strips(rgb)
+        cpu = torch.device("cpu")
+        return load_torch_backend(self._path, self._mix, cpu, self._precision).in_strips(rgb)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

@@ -52,9 +52,20 @@ class StripRunner:
         self.device, self.dtype, self.rows = device, dtype, rows
         self.scratch, self.scratch_bytes = scratch, scratch_bytes
 
-    @torch.inference_mode()
     def __call__(self, rgb: Rgb) -> Rgb:
         """Stylize one image, (H, W, 3) in 0..255, to the same size.
+
+        Raises:
+            OSError: the temporary files have no room.
+        """
+        out = np.empty_like(rgb)
+        for top, strip in self.strips(rgb):
+            out[top : top + strip.shape[2]] = to_uint8(strip)[0]
+        return out
+
+    @torch.inference_mode()
+    def strips(self, rgb: Rgb) -> Iterator[tuple[int, Tensor]]:
+        """The same as floats, strip by strip: its first row, and (1, 3, rows, W) RGB.
 
         Raises:
             OSError: the temporary files have no room.
@@ -64,12 +75,9 @@ class StripRunner:
         source = _Source(self.generator, rgb, self.device)
         graph = _Graph(self, source.height, step)
         last = graph.build(source)
-        out = np.empty_like(rgb)
         for top in range(0, height, step):
-            bottom = min(height, top + step)
-            z = last.rows(top, bottom)[..., :width]
-            out[top:bottom] = to_uint8(self.generator.to_rgb_range(z))[0]
-        return out
+            z = last.rows(top, min(height, top + step))[..., :width]
+            yield top, self.generator.to_rgb_range(z)
 
 
 class _Node:

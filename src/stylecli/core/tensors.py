@@ -9,7 +9,10 @@ from stylecli.core.backends import Batch
 
 def to_tensor(photos: Batch, device: torch.device) -> Tensor:
     """(N, H, W, 3) in 0..255 to (N, 3, H, W) RGB in [0, 1], float32."""
-    tensor = torch.from_numpy(np.array(photos)).to(device, non_blocking=True)  # a copy: not ours
+    tensor = torch.from_numpy(np.array(photos))  # a copy: not ours
+    if device.type == "cuda":  # from pinned memory, a copy to the GPU does not wait
+        tensor = tensor.pin_memory()
+    tensor = tensor.to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div(255).contiguous()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylecli.core.backends import Batch, OutOfMemoryError, free_cpu_memory
 from stylecli.core.checkpoints import load_generator
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.devices import resolve_precision
 from stylecli.core.generators import Generator
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor, to_uint8
@@ -25,7 +25,9 @@ class TorchBackend:
     """
 
     def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
-        self.generator = generator.to(device)
+        # What CUDA's convolutions like best.
+        layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        self.generator = generator.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.device = device
         self.dtype = dtype
         self.device_type = device.type
@@ -76,13 +78,14 @@ class TorchBackend:
         return free_cpu_memory()
 
 
-def load_torch_backend(path: Path, mix: list[float], device: str, precision: str) -> TorchBackend:
+def load_torch_backend(
+    path: Path, mix: list[float], where: torch.device, precision: str
+) -> TorchBackend:
     """The generator in a model file, with a mixture of its styles.
 
     Raises:
-        StyleCliError: the file is damaged, or the device or precision is not there.
+        StyleCliError: the file is damaged, or the precision is not there.
     """
-    where = resolve_device(device)
     generator = load_generator(path)
     if len(mix) > 1:
         generator.remix(torch.tensor(np.array([mix], np.float32)))

