@@ -14,6 +14,8 @@ PAINTING := models/paintings/starry-night.jpg
 LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
 TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 	--license "$(LICENSE)" --output $@
+# The arms are older than Muon and batches of two.
+AS_THEN := --optimizer adam --batch-size 4
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
 .PHONY: demo test lint clean models
@@ -49,10 +51,10 @@ retrained/starry-night.safetensors: | $(VENV)/installed
 	$(TRAIN) --minutes 60
 
 retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1200 --norm $*
+	$(TRAIN) --steps 1200 --norm $* $(AS_THEN)
 
 retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1200 --norm $* --arch pyramid
+	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN)
 
 clean:
 	rm -rf $(VENV) out dist

@@ -22,7 +22,7 @@ BATCH = "bn-batch"
 
 _ALIKE = (
     *("paintings_sha", "seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"),
-    *("content_photos", "precision", "init", "scales"),
+    *("content_photos", "precision", "init", "scales", "optimizer"),
 )
 _OBJECTIVE = tuple(
     field.name

@@ -99,7 +99,9 @@ class TrainConfig(ObjectiveConfig):
     minutes: float | None = _option(
         None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 1]"
     )
-    batch_size: int = _option(4, "Photos in a batch. Batch norm needs 4: at 1 it is instance norm.")
+    batch_size: int | None = _option(
+        None, "Photos in a batch. [default: 2; with batch norm, which at 1 is instance norm, 4]"
+    )
     size: int = _option(256, "Side of the training crops, px.")
     small_crops: float = _option(
         0.67, "Share of the training that comes first and runs at half the size: it is cheap."
@@ -111,6 +113,11 @@ class TrainConfig(ObjectiveConfig):
     )
     preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
     license: str = _option("", "A line stored in the model: who may do what with it.")
+
+    @property
+    def batch(self) -> int:
+        """Photos in a batch."""
+        return self.batch_size or (4 if self.norm == "bn" else 2)
 
     @property
     def paintings(self) -> tuple[Path, ...]:

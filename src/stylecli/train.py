@@ -145,7 +145,7 @@ class _Training:
     def begin(self) -> None:
         """Prepare a training from its start."""
         # Large crops come last: if they do not fit into memory, it shows now.
-        sample = self.photos.batch(0, self.config.batch_size, self.config.size)
+        sample = self.photos.batch(0, self.config.batch, self.config.size)
         self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
         self.guard.take_snapshot()
         self.save_state()
@@ -155,7 +155,7 @@ class _Training:
         """Train until the end, or until asked to stop; then return True."""
         saved_at = self.ended = time.monotonic()
         with closing(
-            self.photos.batches(self.step, self.config.batch_size, self.schedule.crop_size)
+            self.photos.batches(self.step, self.config.batch, self.schedule.crop_size)
         ) as all_:
             for photos in all_:
                 if self.guard.recent and self.schedule.progress(self.step) >= 1:
@@ -215,7 +215,7 @@ class _Training:
         progress = self.schedule.progress(self.step)
         smooth = 0.9 if self.seconds_per_step else 0.0
         self.seconds_per_step = smooth * self.seconds_per_step + (1 - smooth) * seconds
-        rate = self.config.batch_size / self.seconds_per_step
+        rate = self.config.batch / self.seconds_per_step
         left = self.schedule.seconds_left(self.step, self.seconds_per_step)
         self.report(Step(self.step, progress, losses, rate, left))
         if self.step % _LOG_EVERY == 0:
@@ -273,7 +273,7 @@ class _Training:
     def _info(self, result: TrainResult) -> ModelInfo:
         config = self.config
         training = {
-            **as_json(config),
+            **as_json(self._settled()),
             "arch": None,
             "norm": None,
             "width": None,
@@ -285,7 +285,7 @@ class _Training:
             "content": config.content.name if config.content else "bundled",
             "output": None,
             "content_photos": len(self.photos.paths),
-            "photos_seen": (result.steps - self.guard.left_out) * config.batch_size,
+            "photos_seen": (result.steps - self.guard.left_out) * config.batch,
             "steps_done": result.steps,
             "steps_left_out": self.guard.left_out,
             "rollbacks": self.guard.rollbacks,
@@ -307,10 +307,15 @@ class _Training:
             license=config.license or self.start.license,
         )
 
+    def _settled(self) -> TrainConfig:
+        """The settings with numbers in place of what is chosen by others."""
+        config, width = self.config, self.generator.spec.width
+        return replace(config, width=width, batch_size=config.batch)
+
     def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
-            "config": as_json(replace(self.config, width=self.generator.spec.width)),
+            "config": as_json(self._settled()),
             "format_version": FORMAT_VERSION,
             **self.start.metadata(),
             "step": self.step,

@@ -35,7 +35,7 @@ def train(
     content: Annotated[Path | None, _option("content", _RUN)] = _DEFAULTS.content,
     minutes: Annotated[float | None, _option("minutes", _RUN)] = _DEFAULTS.minutes,
     steps: Annotated[int | None, _option("steps", _RUN)] = _DEFAULTS.steps,
-    batch_size: Annotated[int, _option("batch_size", _RUN)] = _DEFAULTS.batch_size,
+    batch_size: Annotated[int | None, _option("batch_size", _RUN)] = _DEFAULTS.batch_size,
     size: Annotated[int, _option("size", _RUN)] = _DEFAULTS.size,
     small_crops: Annotated[float, _option("small_crops", _RUN)] = _DEFAULTS.small_crops,
     optimizer: Annotated[str, _option("optimizer", _RUN)] = _DEFAULTS.optimizer,
