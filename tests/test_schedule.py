@@ -3,7 +3,7 @@
 import pytest
 
 from stylecli.config import TrainConfig
-from stylecli.schedule import Schedule, learning_rate_factor
+from stylecli.schedule import Schedule, learning_rate_factor, photos_a_step
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
     assert rates[0] < 0.2
     assert rates[-1] < 0.02
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "photos"),
+    [({}, "cpu", 2), ({}, "cuda", 8), ({"norm": "bn"}, "cpu", 4), ({"norm": "bn"}, "cuda", 8)]
+    + [({"batch_size": 3}, "cuda", 3), ({"norm": "bn", "batch_size": 1}, "cpu", 1)],
+)
+def test_batches_suit_device_and_norm(settings, device, photos):
+    assert photos_a_step(TrainConfig(**settings), device) == photos

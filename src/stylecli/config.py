@@ -100,7 +100,7 @@ class TrainConfig(ObjectiveConfig):
         None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 1]"
     )
     batch_size: int | None = _option(
-        None, "Photos in a batch. [default: 2; with batch norm, which at 1 is instance norm, 4]"
+        None, "Photos in a batch. [default: CPU 2, Apple GPU 4, CUDA 8; batch norm 4 or more]"
     )
     size: int = _option(256, "Side of the training crops, px.")
     small_crops: float = _option(
@@ -113,11 +113,6 @@ class TrainConfig(ObjectiveConfig):
     )
     preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
     license: str = _option("", "A line stored in the model: who may do what with it.")
-
-    @property
-    def batch(self) -> int:
-        """Photos in a batch."""
-        return self.batch_size or (4 if self.norm == "bn" else 2)
 
     @property
     def paintings(self) -> tuple[Path, ...]:

@@ -46,7 +46,7 @@ DEFINITIONS = (
 _LOSSES = ("content", "style", "total")
 _MADE = (
     *("norm", "init", "paintings", "style_size", "content", "content_photos", "steps_done"),
-    *("seconds", "batch_size", "size", "lr", "seed", "style_weight", "content_weight"),
+    *("seconds", "batch_size", "size", "optimizer", "lr", "seed", "style_weight", "content_weight"),
     *("tv_weight", "scales", "device", "precision", "torch"),
 )
 

@@ -39,7 +39,7 @@ from stylecli.files.images import (
 )
 from stylecli.guard import Guard
 from stylecli.objective import balance, build_objective
-from stylecli.schedule import Schedule, learning_rate_factor
+from stylecli.schedule import Schedule, learning_rate_factor, photos_a_step
 from stylecli.starting import Start, first_start
 from stylecli.training_files import (
     TrainFiles,
@@ -116,6 +116,7 @@ class _Training:
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.schedule = Schedule(config, self.device.type)
+        self.batch_size = photos_a_step(config, self.device.type)
         self.paintings = [read_rgb(path, config.style_size) for path in config.paintings]
         self.photos = ContentPhotos(config.content, config.seed)
         self.objective = build_objective(config, self.paintings, self.device, self.dtype)
@@ -145,7 +146,7 @@ class _Training:
     def begin(self) -> None:
         """Prepare a training from its start."""
         # Large crops come last: if they do not fit into memory, it shows now.
-        sample = self.photos.batch(0, self.config.batch, self.config.size)
+        sample = self.photos.batch(0, self.batch_size, self.config.size)
         self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
         self.guard.take_snapshot()
         self.save_state()
@@ -155,7 +156,7 @@ class _Training:
         """Train until the end, or until asked to stop; then return True."""
         saved_at = self.ended = time.monotonic()
         with closing(
-            self.photos.batches(self.step, self.config.batch, self.schedule.crop_size)
+            self.photos.batches(self.step, self.batch_size, self.schedule.crop_size)
         ) as all_:
             for photos in all_:
                 if self.guard.recent and self.schedule.progress(self.step) >= 1:
@@ -215,7 +216,7 @@ class _Training:
         progress = self.schedule.progress(self.step)
         smooth = 0.9 if self.seconds_per_step else 0.0
         self.seconds_per_step = smooth * self.seconds_per_step + (1 - smooth) * seconds
-        rate = self.config.batch / self.seconds_per_step
+        rate = self.batch_size / self.seconds_per_step
         left = self.schedule.seconds_left(self.step, self.seconds_per_step)
         self.report(Step(self.step, progress, losses, rate, left))
         if self.step % _LOG_EVERY == 0:
@@ -285,7 +286,7 @@ class _Training:
             "content": config.content.name if config.content else "bundled",
             "output": None,
             "content_photos": len(self.photos.paths),
-            "photos_seen": (result.steps - self.guard.left_out) * config.batch,
+            "photos_seen": (result.steps - self.guard.left_out) * self.batch_size,
             "steps_done": result.steps,
             "steps_left_out": self.guard.left_out,
             "rollbacks": self.guard.rollbacks,
@@ -310,7 +311,7 @@ class _Training:
     def _settled(self) -> TrainConfig:
         """The settings with numbers in place of what is chosen by others."""
         config, width = self.config, self.generator.spec.width
-        return replace(config, width=width, batch_size=config.batch)
+        return replace(config, width=width, batch_size=self.batch_size)
 
     def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
