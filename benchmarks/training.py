@@ -55,7 +55,7 @@ def split(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 class Judge:
-    """The default objective for a painting, in float32, on the photos kept out of training."""
+    """Johnson's objective for a painting, in float32, on the photos kept out of training."""
 
     def __init__(self, style: Path, held_out: list[Path]) -> None:
         self.objective = judging_objective(style)
@@ -74,8 +74,8 @@ class Judge:
 
 
 def judging_objective(style: Path) -> PerceptualObjective:
-    """What all runs are judged by, whatever they were trained with."""
-    config, device = ObjectiveConfig(), torch.device("cpu")
+    """What all runs are judged by, whatever they were trained with: as Johnson's, all in all."""
+    config, device = ObjectiveConfig(loss_padding="zeros"), torch.device("cpu")
     painting = read_rgb(style, config.style_size)
     objective = build_objective(config, [painting], device, torch.float32)
     balance(objective, ContentPhotos(None, 0), SIZE, device)

@@ -60,6 +60,22 @@ def test_bfloat16_weights_give_nearly_the_same_features():
     assert float((exact - rough).norm() / exact.norm()) < 0.02
 
 
+def test_with_replicated_edges_a_plain_image_has_plain_features():
+    image = torch.full((1, 3, 64, 64), 0.8)
+    layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    network = load_loss_network()
+    zeros = network(image, layers)
+    replicate = network.prepare(torch.device("cpu"), torch.float32, "replicate")(image, layers)
+    for name in layers:
+        middle = zeros[name].shape[-1] // 2
+        flat = replicate[name][..., middle, middle, None, None].expand_as(replicate[name])
+        torch.testing.assert_close(replicate[name], flat)
+        assert not torch.allclose(zeros[name], zeros[name][..., middle, middle, None, None])
+    inside = slice(12, -12)  # beyond the reach of the edges
+    one, other = (features["relu2_2"][..., inside, inside] for features in (zeros, replicate))
+    torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_file_in_torchvisions_layout_with_its_own_normalization(tmp_path, suffix):
     torch.manual_seed(0)

@@ -40,8 +40,14 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
 
 @pytest.mark.parametrize(
     ("settings", "device", "photos"),
-    [({}, "cpu", 2), ({}, "cuda", 8), ({"norm": "bn"}, "cpu", 4), ({"norm": "bn"}, "cuda", 8)]
-    + [({"batch_size": 3}, "cuda", 3), ({"norm": "bn", "batch_size": 1}, "cpu", 1)],
+    [
+        ({}, "cpu", 2),
+        ({}, "cuda", 8),
+        ({"norm": "bn"}, "cpu", 4),
+        ({"norm": "bn"}, "cuda", 8),
+        ({"batch_size": 3}, "cuda", 3),
+        ({"norm": "bn", "batch_size": 1}, "cpu", 1),
+    ],
 )
 def test_batches_suit_device_and_norm(settings, device, photos):
     assert photos_a_step(TrainConfig(**settings), device) == photos

@@ -148,7 +148,8 @@ def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
 def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
     """What an arm was trained to minimize: the settings, and their scales."""
     known = arm.info.training
-    settings: dict[str, Any] = {key: known[key] for key in _OBJECTIVE if key in known}
+    settings: dict[str, Any] = {"loss_padding": "zeros"}  # of those older than the setting
+    settings |= {key: known[key] for key in _OBJECTIVE if key in known}
     settings["style_layers"] = tuple(settings["style_layers"])
     return ObjectiveConfig(**settings), known["scales"]
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, choose_from
 
 DEFAULT_MODEL = "starry-night"
+LOSS_PADDINGS = ("replicate", "zeros")
 
 
 def _option(default: Any, help_: str) -> Any:
@@ -42,6 +43,11 @@ class ObjectiveConfig:
     style_layers: tuple[str, ...] = _option(
         ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "Layers for the style loss, by commas."
     )
+    loss_padding: str = _option(
+        "replicate",
+        "What the loss network sees beyond an image: replicate, its edge; or zeros, as Johnson's, "
+        "for which a network fades to gray at its edges.",
+    )
     loss_net: str = _option(
         "vgg16",
         "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (downloaded), or a file.",
@@ -58,6 +64,9 @@ class ObjectiveConfig:
                 option = f"--{name.replace('_', '-')}"
                 hint = f"it is {'more than 0' if name == 'lr' else f'at least {least}'}"
                 raise StyleCliError(f"{option} {given} is out of range", hint=hint)
+        if self.loss_padding not in LOSS_PADDINGS:
+            hint = choose_from(self.loss_padding, LOSS_PADDINGS)
+            raise StyleCliError(f"unknown --loss-padding {self.loss_padding!r}", hint=hint)
         if getattr(self, "small_crops", 0) > 1:
             raise StyleCliError("--small-crops is out of range", hint="it is a share: 0 to 1")
         if self.seed >= 2**63:

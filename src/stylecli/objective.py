@@ -28,7 +28,7 @@ def build_objective(
     Raises:
         StyleCliError: there is no such loss network or layer.
     """
-    network = load_loss_network(config.loss_net).prepare(device, dtype)
+    network = load_loss_network(config.loss_net).prepare(device, dtype, config.loss_padding)
     return PerceptualObjective(
         network,
         [to_tensor(painting[None], device) for painting in paintings],

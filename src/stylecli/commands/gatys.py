@@ -42,6 +42,7 @@ def gatys(
     tv_weight: Annotated[float, _option("tv_weight", _LOSS)] = _DEFAULTS.tv_weight,
     content_layer: Annotated[str, _option("content_layer", _LOSS)] = _DEFAULTS.content_layer,
     style_layers: Annotated[str, _option("style_layers", _LOSS)] = ",".join(_DEFAULTS.style_layers),
+    loss_padding: Annotated[str, _option("loss_padding", _LOSS)] = _DEFAULTS.loss_padding,
     loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.")] = False,
     quiet: Annotated[bool, QUIET] = False,

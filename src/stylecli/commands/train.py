@@ -56,6 +56,7 @@ def train(
     tv_weight: Annotated[float, _option("tv_weight", _LOSS)] = _DEFAULTS.tv_weight,
     content_layer: Annotated[str, _option("content_layer", _LOSS)] = _DEFAULTS.content_layer,
     style_layers: Annotated[str, _option("style_layers", _LOSS)] = ",".join(_DEFAULTS.style_layers),
+    loss_padding: Annotated[str, _option("loss_padding", _LOSS)] = _DEFAULTS.loss_padding,
     loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,

@@ -54,6 +54,7 @@ class LossNetwork(nn.Module):
         super().__init__()
         numbers = sorted(match.groups() for match in map(_CONV.fullmatch, weights) if match)
         self.layer_names = tuple(f"relu{block}_{layer}" for block, layer in numbers)
+        self.padding = "zeros"
         self.mean: Tensor
         self.std: Tensor
         self.weight0: Tensor
@@ -64,8 +65,19 @@ class LossNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
 
-    def prepare(self, device: torch.device, dtype: torch.dtype) -> "LossNetwork":
-        """Convert once what never changes: the weights, to where and how they are used."""
+    def prepare(
+        self, device: torch.device, dtype: torch.dtype, padding: str = "zeros"
+    ) -> "LossNetwork":
+        """Convert once what never changes: the weights, to where and how they are used.
+
+        Args:
+            device: where to compute.
+            dtype: of the convolutions.
+            padding: of their inputs: ``zeros``, as VGG was trained; or ``replicate``. Zeros are
+                the mean color, and an image that continues in it costs less: what is optimized
+                against them gets a gray border.
+        """
+        self.padding = padding
         for name, buffer in self.named_buffers():
             if name in ("mean", "std"):  # 0..255 has more steps than bfloat16 can hold
                 setattr(self, name, buffer.to(device))
@@ -98,7 +110,9 @@ class LossNetwork(nn.Module):
             if self._opens_block[i]:
                 x = F.max_pool2d(x, 2)
             weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
-            x = F.relu_(F.conv2d(x, weight, bias, padding=1))
+            if self.padding != "zeros":
+                x = F.pad(x, (1, 1, 1, 1), self.padding)
+            x = F.relu_(F.conv2d(x, weight, bias, padding=int(self.padding == "zeros")))
             if name in names:
                 features[name] = x
         return features
