@@ -69,11 +69,12 @@ def test_with_replicated_edges_a_plain_image_has_plain_features():
     for name in layers:
         middle = zeros[name].shape[-1] // 2
         flat = replicate[name][..., middle, middle, None, None].expand_as(replicate[name])
-        torch.testing.assert_close(replicate[name], flat)
-        assert not torch.allclose(zeros[name], zeros[name][..., middle, middle, None, None])
+        torch.testing.assert_close(replicate[name], flat, rtol=1e-3, atol=1e-2)
+        plain = zeros[name][..., middle, middle, None, None]
+        assert (zeros[name] - plain).abs().max() > 0.1 * plain.max()
     inside = slice(12, -12)  # beyond the reach of the edges
     one, other = (features["relu2_2"][..., inside, inside] for features in (zeros, replicate))
-    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
