@@ -1,5 +1,6 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
+# make bench  the engine's speed and memory on this machine: close other programs first
 # make models train every shipped model again, into retrained/: make models PHOTOS=folder
 # Both make .venv and install into it first. Another Python: make test PYTHON=python3.12
 # torch from another index, for a CPU or a CUDA build: make demo PIP_ARGS="--extra-index-url URL"
@@ -18,13 +19,16 @@ TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 AS_THEN := --optimizer adam --batch-size 4
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
-.PHONY: demo test lint clean models
+.PHONY: demo test lint bench clean models
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
 
 test: lint
 	$(BIN)/pytest
+
+bench: $(VENV)/installed
+	for what in throughput latency memory files; do $(BIN)/python benchmarks/engine.py $$what; done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
