@@ -2,7 +2,7 @@
 
     python benchmarks/gallery.py PHOTOS OUT --styles starry-night,udnie --steps 100
 
-For each style: the objective of its model on 60 of the photos, and on five of them
+For each style: the objective of its model on 60 of the photos, and on five of them (or `--few`)
 beside what L-BFGS reaches from the photo after so many steps. Results stay in OUT, a file a style,
 so that a run that was stopped goes on with the styles that are missing. The 60 are those that
 `training.py keep-out` leaves out of the folder it makes: only a model trained on that folder has
@@ -25,14 +25,14 @@ from stylecli.events import Pixels
 from stylecli.gatys import optimize
 
 AFTER = (25, 50, 100, 300)
-FEW = 5
 
 
 def main(
     photos: Path,
     out: Path,
     styles: Annotated[str, typer.Option(help="Names, by commas; all that have a painting.")] = "",
-    steps: Annotated[int, typer.Option(help="Of L-BFGS on each of the five photos.")] = 300,
+    steps: Annotated[int, typer.Option(help="Of L-BFGS on each of the few photos.")] = 300,
+    few: Annotated[int, typer.Option(help="Photos for L-BFGS.")] = 5,
 ) -> None:
     """Measure styles that are not measured yet, then print all."""
     out.mkdir(parents=True, exist_ok=True)
@@ -41,19 +41,19 @@ def main(
     for painting in paintings:
         result = out / f"{painting.stem}.json"
         if painting.stem in wanted and not result.exists():
-            measured = measure(painting, photos, steps)
+            measured = measure(painting, photos, steps, few)
             result.write_text(json.dumps(measured, indent=1))
     show([json.loads(path.read_text()) for path in sorted(out.glob("*.json"))])
 
 
-def measure(painting: Path, photos: Path, steps: int) -> dict[str, Any]:
+def measure(painting: Path, photos: Path, steps: int, count: int) -> dict[str, Any]:
     """The objective of a style's model, and of the optimization after some steps."""
     _, held_out = split(photos)
-    few = held_out[:: len(held_out) // FEW][:FEW]
+    few = held_out[:: len(held_out) // count][:count]
     generator, _ = load_model(painting.stem)
     judge = Judge(painting, few)
-    slow = [best_after(judge.photos[i : i + 1], painting, steps) for i in range(FEW)]
-    after = {n: sum(one[n] for one in slow) / FEW for n in AFTER if n <= steps}
+    slow = [best_after(judge.photos[i : i + 1], painting, steps) for i in range(count)]
+    after = {n: sum(one[n] for one in slow) / count for n in AFTER if n <= steps}
     return {
         "style": painting.stem,
         "held_out": Judge(painting, held_out)(generator),
@@ -85,7 +85,7 @@ def untouched(judge: Judge) -> float:
 def show(results: list[dict[str, Any]]) -> None:
     """All results, in thousands."""
     columns = [f"Gatys {n}" for n in AFTER]
-    table = Table("style", "60 held out", "five", *columns, "five / Gatys 100", "untouched")
+    table = Table("style", "60 held out", "few", *columns, "few / Gatys 100", "untouched")
     for one in results:
         gatys = [one["gatys"].get(str(n)) for n in AFTER]
         ratio = f"{one['few'] / gatys[2]:.2f}" if gatys[2] else "–"

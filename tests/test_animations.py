@@ -72,6 +72,18 @@ def test_transparency_is_kept(stylizer, tmp_path, name):
             assert (alpha[10:] == 255).all()
 
 
+def test_an_animation_on_its_side_is_turned_and_keeps_its_exif(stylizer, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A camera"
+    source = save(tmp_path / "x.webp", frames(), duration=TIMES, exif=exif)
+    (result,) = stylizer.run(source, tmp_path / "out", StylizeConfig(strength=0))
+    assert not result.error
+    with Image.open(tmp_path / "out/x.webp") as image:
+        assert (image.size, image.n_frames) == ((48, 64), 3)
+        assert image.getexif()[0x010F] == "A camera"
+        assert image.getexif().get(0x0112, 1) == 1
+
+
 def test_the_pages_of_a_tiff_are_kept(stylizer, tmp_path):
     pages = [frames(1)[0], frames(1)[0].resize((40, 30))]
     save(tmp_path / "x.tif", pages)

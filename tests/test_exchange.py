@@ -106,6 +106,8 @@ class Harmful:
         ([1, 2], "holds no dictionary of tensors"),
         ({"conv1.weight": torch.zeros(2)}, "'conv1.conv2d.weight' is missing"),
         ({**example_state(), "res3.in1.bias": torch.zeros(7)}, "size mismatch"),
+        ({**example_state(), "res6.in1.bias": torch.zeros(16)}, "res6.in1.bias is not of it"),
+        (b"\x80\x02.", "cannot be read as weights"),
     ],
 )
 def test_what_is_no_such_checkpoint_is_refused(tmp_path, monkeypatch, capsys, content, says):
@@ -124,10 +126,13 @@ def test_what_is_no_such_checkpoint_is_refused(tmp_path, monkeypatch, capsys, co
 def test_a_name_that_leaves_the_folder_and_a_model_that_is_there_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(example_state(), "x.pth")
-    with pytest.raises(StyleCliError, match="no name of a model"):
-        import_checkpoint(tmp_path / "x.pth", "../x")
+    for name in ("../x", "x.safetensors", "", "X"):
+        with pytest.raises(StyleCliError, match="no name of a model"):
+            import_checkpoint(tmp_path / "x.pth", name)
+    with pytest.raises(StyleCliError, match="a model starry-night-residual-in is there"):
+        import_checkpoint(tmp_path / "x.pth", "starry-night-residual-in")
     import_checkpoint(tmp_path / "x.pth", "x")
-    with pytest.raises(StyleCliError, match=r"x.safetensors exists"):
+    with pytest.raises(StyleCliError, match="a model x is there"):
         import_checkpoint(tmp_path / "x.pth", "x")
     import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)
 

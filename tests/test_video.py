@@ -1,14 +1,19 @@
 """Videos: what is not the picture stays as it was."""
 
+import re
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from clips import count_and_seconds, frames_of, make_clip, sound_of
+from clips import count_and_seconds, ffmpeg, frames_of, make_clip, sound_of
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
-from stylecli.files.images import ImageError
+from stylecli.files.images import ImageError, Picture
 from stylecli.files.jobs import plan
 from stylecli.files.video import Video, exact_rate
 
@@ -105,49 +110,97 @@ def test_what_is_no_video_is_named_and_the_rest_is_done(stylizer, tmp_path):
     whole = make_clip(folder / "b.mp4", frames=5).read_bytes()
     (folder / "a.mp4").write_text("no video")
     (folder / "c.mp4").write_bytes(whole[: len(whole) // 3])
+    film = make_clip(folder / "d.mkv", frames=200).read_bytes()
+    (folder / "d.mkv").write_bytes(film[: len(film) // 3])
     results = stylizer.run(folder, tmp_path / "out", AS_IT_IS)
-    assert [bool(result.error) for result in results] == [True, False, True]
+    assert [bool(result.error) for result in results] == [True, False, True, True]
     assert "a.mp4 is not a video that can be read" in results[0].error
+    assert re.search(r"d.mkv is damaged: \d+ of about 200 frames", results[3].error)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.mp4"]
 
 
 def test_sound_that_a_container_cannot_hold_is_a_clear_error(stylizer, tmp_path):
     source = make_clip(tmp_path / "x.mp4", frames=5)
     (result,) = stylizer.run(source, tmp_path / "x.webm", AS_IT_IS)
-    assert "could not put 64 x 48 pictures and the aac sound of" in result.error
+    assert "x.webm: " in result.error
+    assert "Only VP8 or VP9" in result.error
     assert not (tmp_path / "x.webm").exists()
 
 
 def test_the_head_of_a_video(tmp_path):
     video = Video.open(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30))
-    assert (video.rate, video.count, video.sound) == (Fraction(30000, 1001), 30, "aac")
+    assert (video.rate, video.count, video.pixel_shape) == (Fraction(30000, 1001), 30, "1:1")
     with pytest.raises(ImageError, match="no such file"):
         Video.open(tmp_path / "y.mp4")
 
 
-def test_steady_keeps_what_does_not_move(stylizer, tmp_path, monkeypatch):
+def test_steady_keeps_what_does_not_move(stylizer, monkeypatch):
     """A photo that stands still under a little noise; the painting of it then flickers less."""
     random = np.random.default_rng(0)
-    still = random.integers(0, 255, (48, 64, 3)).astype(int)
+    still = random.integers(0, 255, (48, 64, 3))
     noisy = [(still + random.integers(-3, 4, still.shape)).clip(0, 255) for _ in range(6)]
-    monkeypatch.setattr(
-        Stylizer,
-        "_paint",
-        lambda self, images: [(3 * im.astype(int)).clip(0, 255).astype(np.uint8) for im in images],
-    )
-    import stylecli.engine as engine
-    from stylecli.files.images import Picture
 
     class Still:
-        count = 6
-
         def frames(self):
             return (Picture(frame.astype(np.uint8)) for frame in noisy)
+
+    def louder(self, images):
+        return [(3 * image.astype(int)).clip(0, 255).astype(np.uint8) for image in images]
 
     def flicker(steady):
         painted = stylizer._painted_frames(Still(), StylizeConfig(steady=steady))
         frames = np.stack([picture.rgb.astype(int) for picture in painted])
         return np.abs(np.diff(frames, axis=0)).mean()
 
-    assert engine is not None
+    monkeypatch.setattr(Stylizer, "_paint", louder)
     assert flicker(0.9) < 0.4 * flicker(0.0)
+
+
+def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
+    (tmp_path / "in").mkdir()
+    make_clip(tmp_path / "in" / "x.mkv", frames=100)
+    command = f"ulimit -f 20; exec {sys.executable} -m stylecli stylize in out --strength 0"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: cannot write out/x.mkv" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("strip", "kept"), [(False, True), (True, False)])
+@pytest.mark.parametrize("sound", [False, True])
+def test_metadata_is_kept_or_stripped(stylizer, tmp_path, strip, kept, sound):
+    plain = make_clip(tmp_path / "plain.mp4", frames=3, sound=sound)
+    source = tmp_path / "x.mp4"
+    ffmpeg("-i", plain, "-c", "copy", "-metadata", "title=Secret", source)
+    stylizer.run(source, tmp_path / "out", StylizeConfig(strip_metadata=strip))
+    assert ("Secret" in ffmpeg("-i", tmp_path / "out" / "x.mp4")) == kept
+
+
+def test_pixels_that_are_not_square_stay_so(stylizer, tmp_path):
+    plain = make_clip(tmp_path / "plain.mp4", frames=3)
+    source = tmp_path / "x.mp4"
+    ffmpeg("-i", plain, "-vf", "setsar=16/11", source)
+    stylizer.run(source, tmp_path / "out", AS_IT_IS)
+    assert "SAR 16:11" in ffmpeg("-i", tmp_path / "out" / "x.mp4")
+
+
+def test_a_turned_video_is_painted_upright(stylizer, tmp_path):
+    plain = make_clip(tmp_path / "plain.mp4", frames=3)
+    ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "x.mp4")
+    stylizer.run(tmp_path / "x.mp4", tmp_path / "out", AS_IT_IS)
+    upright = frames_of(tmp_path / "out/x.mp4", 48, 64)
+    expected = np.rot90(frames_of(plain, 64, 48), axes=(1, 2))
+    assert np.abs(upright.astype(int) - expected).mean() < 12
+
+
+def test_a_name_with_a_colon_and_photos_told_before_a_video_begins(stylizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "x:y.mp4", frames=3)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 30)).save(name)
+    seen = []
+    jobs = plan([Path("a.png"), Path("b.png"), Path("x:y.mp4")], Path("o:ut")).jobs
+    stylizer.run_jobs(jobs, seen.append)
+    assert [getattr(event, "error", None) for event in seen] == ["", "", None, None, None, ""]

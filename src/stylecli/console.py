@@ -1,6 +1,7 @@
 """What a person sees on stderr while a command runs, and what a machine reads on stdout."""
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,14 +28,15 @@ def show_error(error: StyleCliError) -> None:
 def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """A function that tells whether Ctrl-C (or SIGTERM) was pressed: time to stop in good order.
 
-    Pressed twice, it interrupts at once.
+    Pressed twice, it ends the process at once; what was being written is left out.
     """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
+        if asked:  # not by an exception, which would wait for every thread's work to end
+            console.print("stopped at once")
+            os._exit(130)
         asked = True
         if not quiet:
             console.print("stopping … (once more to stop at once)")

@@ -166,8 +166,13 @@ class Stylizer:
         """
         config = config or StylizeConfig()
         given = [inputs] if isinstance(inputs, (str, Path)) else inputs
-        paths, naming = [Path(path) for path in given], (config.suffix, config.format)
-        planned = plan(paths, Path(out), overwrite=overwrite, suffix=naming[0], format=naming[1])
+        planned = plan(
+            [Path(path) for path in given],
+            Path(out),
+            overwrite=overwrite,
+            suffix=config.suffix,
+            format=config.format,
+        )
         return self.run_jobs(planned.jobs, config=config)
 
     def run_jobs(
@@ -215,7 +220,7 @@ class Stylizer:
                     painting.append(network.submit(self._paint_items, batch))
                     settle(self._networks - 1, _AHEAD)
                     continue
-                settle(0, _AHEAD)
+                settle(0, 0)
                 if not self._paint_clip(batch[0], batch[0].clip, config, report, should_stop):
                     break
                 writing.append(pool.submit(_write, batch[0], config))
@@ -279,7 +284,7 @@ class Stylizer:
         report: Callable[[Result | Frames], None],
         should_stop: Callable[[], bool],
     ) -> bool:
-        """Stylize a video or an animation, a few frames in memory at a time.
+        """Stylize a video or an animation, a few frames on their way at a time.
 
         Returns:
             Whether it came to an end, good or bad; False if it was stopped before.
@@ -294,7 +299,8 @@ class Stylizer:
                 report(Frames(item.job.source, done, clip.count))
 
         try:
-            clip.write(item.job.target, painted(), config.quality)
+            keep = not config.strip_metadata
+            clip.write(item.job.target, painted(), config.quality, metadata=keep)
         except _StoppedError:
             return False
         except StyleCliError as failure:
@@ -367,7 +373,7 @@ def _write(item: _Item, config: StylizeConfig) -> _Item:
     try:
         if item.photo is not None and item.painted is not None:
             picture = _finished(item.photo, item.painted, config)
-            write_picture(item.job.target, picture, config.quality)
+            write_picture(item.job.target, picture, config.quality, item.job.ending)
     except StyleCliError as failure:
         item.error = failure.message
     except MemoryError:

@@ -1,16 +1,18 @@
 """Generators that others trained: the checkpoints of PyTorch's example of fast style transfer."""
 
-import pickle
+import re
+import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.core.checkpoints import SUFFIX, ModelInfo, save_model
+from stylecli.core.checkpoints import SUFFIX, ModelInfo, list_models, save_model
 from stylecli.core.generators import ResidualGenerator
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
+from stylecli.training_files import style_name
 
 # Their convolution and norm, and ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
@@ -21,6 +23,8 @@ _LAYERS |= {
 }
 _LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
 _LAST = ("deconv3", "17")
+# Of instance norms, by old versions of torch; and the last layer, which has no norm.
+_PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
 
 
 def import_checkpoint(
@@ -42,10 +46,11 @@ def import_checkpoint(
         StyleCliError: the file is no such checkpoint, or the model exists.
     """
     target = Path("models") / f"{name}{SUFFIX}"
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise StyleCliError(f"{name!r} is no name of a model", hint="a plain word, such as: mosaic")
-    if target.exists() and not overwrite:
-        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or choose another name")
+    if name != style_name(Path(f"{name}.pth")):
+        hint = f"lower case, with hyphens: {style_name(Path(name))}"
+        raise StyleCliError(f"{name!r} is no name of a model", hint=hint)
+    if name in {path.stem for path, _ in list_models()} and not overwrite:
+        raise StyleCliError(f"a model {name} is there", hint="--overwrite, or another name")
     generator = converted(read_state(source))
     require_writable(target.parent)
     spec = generator.spec
@@ -69,10 +74,12 @@ def read_state(source: Path) -> dict[str, Tensor]:
     """
     hint = "expected: a state dict, as torch.save writes it"
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StyleCliError(f"no such file: {source}", hint="check the name") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # on bad bytes, torch raises many kinds
         reason = str(error).strip().partition("\n")[0][:100]
         raise StyleCliError(f"{source} cannot be read as weights: {reason}", hint=hint) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -87,6 +94,10 @@ def converted(state: dict[str, Tensor]) -> ResidualGenerator:
         StyleCliError: tensors are missing or of another shape. Statistics on instance norms, of
             old versions of torch, are passed over.
     """
+    known = {f"{name}.{kind}" for pair in _LAYERS for name in pair for kind in ("weight", "bias")}
+    unknown = [key for key in state if not _PASSED_OVER.search(key) and _plain(key) not in known]
+    if unknown:
+        raise _no_such_checkpoint(f"{unknown[0]} is not of it")
     try:
         generator = ResidualGenerator("in", state["conv1.conv2d.weight"].shape[0])
         ours = {}
@@ -105,6 +116,10 @@ def converted(state: dict[str, Tensor]) -> ResidualGenerator:
         reason = str(error).strip().splitlines()[-1].strip()
         raise _no_such_checkpoint(reason) from error
     return generator.eval()
+
+
+def _plain(key: str) -> str:
+    return key.replace(".conv2d.", ".")
 
 
 def _rescale(generator: ResidualGenerator, first: Tensor, last: Tensor, bias: Tensor) -> None:

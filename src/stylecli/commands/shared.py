@@ -1,6 +1,8 @@
 """What all commands share: options, and how errors become exit codes."""
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -29,12 +31,15 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except StyleCliError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:  # of `stylecli … | head`, which has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error
         except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
             reason = str(error).partition("\n")[0]
-            hint = "if memory ran out, try a smaller --size, or another --device"
+            hint = "if memory ran out, try smaller images, or another --device"
             show_error(StyleCliError(reason or "out of memory", hint=hint))
             raise typer.Exit(1) from error
         except KeyboardInterrupt:

@@ -73,7 +73,7 @@ def stylize(
     config = StylizeConfig(**given(context, StylizeConfig))
     config.check()
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, suffix=suffix, format=format)
-    if as_json and any(_to_standard_output(job) for job in todo.jobs):
+    if as_json and todo.jobs and todo.jobs[0].ending:
         raise StyleCliError("--json and the image would both go to standard output")
     find_style(model, style)  # a wrong name is an error even if there is nothing to do
     results: list[Result] = []
@@ -109,7 +109,7 @@ def _run_engine(
     from stylecli.engine import Stylizer  # imports torch: seconds
 
     stylizer = Stylizer(*choice)
-    if not _to_standard_output(todo.jobs[0]):
+    if not todo.jobs[0].ending:
         require_writable(todo.jobs[0].target.parent)
     reporter.say(f"model {stylizer.description}")
     done, of, failed = 0, len(todo.jobs), False
@@ -132,10 +132,6 @@ def _run_engine(
         return should_stop() or (fail_fast and failed)
 
     return stylizer.run_jobs(todo.jobs, report, stop, config)
-
-
-def _to_standard_output(job: Job) -> bool:
-    return job.target.parent == Path() and job.target.stem == "-"
 
 
 def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:

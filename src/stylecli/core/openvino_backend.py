@@ -13,7 +13,7 @@ import numpy as np
 import openvino as ov
 import platformdirs
 
-from stylecli.core.backends import Batch, free_cpu_memory
+from stylecli.core.backends import Backend, Batch, free_cpu_memory
 from stylecli.core.checkpoints import read_info
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.errors import StyleCliError, choose_from
@@ -49,6 +49,7 @@ class OpenVinoBackend:
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._network = cached(path, mix)
+        self._torch: Backend | None = None  # for strips
         self._compiled: OrderedDict[tuple[int, ...], ov.CompiledModel] = OrderedDict()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         short = precision == "bfloat16" or (precision == "auto" and "BF16" in capabilities)
@@ -77,12 +78,14 @@ class OpenVinoBackend:
 
     def in_strips(self, rgb: Rgb) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
-        import torch
+        if self._torch is None:
+            import torch
 
-        from stylecli.core.torch_backend import load_torch_backend
+            from stylecli.core.torch_backend import load_torch_backend
 
-        cpu = torch.device("cpu")
-        return load_torch_backend(self._path, self._mix, cpu, self._precision).in_strips(rgb)
+            cpu = torch.device("cpu")
+            self._torch = load_torch_backend(self._path, self._mix, cpu, self._precision)
+        return self._torch.in_strips(rgb)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import ImageSequence
 
 from stylecli.files.images import (
+    KEEPS_EXIF,
     Picture,
     as_image,
     as_picture,
@@ -63,32 +64,43 @@ class Animation:
             return cls(path, getattr(image, "n_frames", 1), image.info.get("loop"))
 
     def frames(self) -> Iterator[Picture]:
-        """All frames as a viewer composes them, one at a time.
+        """All frames as a viewer composes them, upright, one at a time.
 
         Raises:
             ImageError: the file is damaged.
         """
         self.times.clear()
         with opened(self.path) as image:
+            exif = image.info.get("exif")  # of the file; the decoder tells the first frame only
             for frame in ImageSequence.Iterator(image):
                 frame.load()
                 self.times.append(frame.info.get("duration") or _FASTEST)
+                if exif:
+                    frame.info["exif"] = exif
                 yield as_picture(frame)
 
-    def write(self, target: Path, pictures: Iterator[Picture], quality: int) -> None:
+    def write(
+        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
+    ) -> None:
         """Encode frames with the times and the loops of this file, whole or not at all.
+
+        All of them are in memory for that: what Pillow needs to find what has not changed.
 
         Args:
             target: the file; its suffix tells the format.
             pictures: one for each of :meth:`frames`.
             quality: 1 to 100, of WebP.
+            metadata: keep EXIF, where the format has it.
 
         Raises:
             ImageError: it cannot be written.
         """
         format_ = format_for(target)
-        first, *rest = [as_image(picture, format_) for picture in pictures]
+        all_ = list(pictures)
+        first, *rest = [as_image(picture, format_) for picture in all_]
         options: dict[str, Any] = {"save_all": True, "append_images": rest}
+        if metadata and all_[0].exif and format_ in KEEPS_EXIF:
+            options["exif"] = all_[0].exif
         if format_ in _TIMED:
             options["duration"] = [round(time) for time in self.times]
             if self.loop is not None:

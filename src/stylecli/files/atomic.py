@@ -7,7 +7,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -42,7 +42,8 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}-*"):
         left = _TEMPORARY.match(path.name)
         if left and not psutil.pid_exists(int(left[1])):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # of another user's: it is only in the way
+                path.unlink()
 
 
 def require_writable(folder: Path) -> None:

@@ -27,7 +27,7 @@ _NO_ALPHA = frozenset({"JPEG", "BMP"})
 _ORIENTATION = 0x0112
 
 # A TIFF's own tags describe its pixels.
-_KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 _HAS_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _GRAY = 128
@@ -142,16 +142,22 @@ def read_short_side(path: Path) -> int:
         return min(image.size)
 
 
-def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
+def write_picture(path: Path, picture: Picture, quality: int = 95, ending: str = "") -> None:
     """Encode an image, whole or not at all, in the format of its suffix, as sRGB.
 
-    Transparency is kept where the format has it. ``quality``, 1 to 100, is of formats that lose.
+    Transparency is kept where the format has it.
+
+    Args:
+        path: the file; ``-`` is standard output.
+        picture: what to write.
+        quality: 1 to 100, of formats that lose.
+        ending: the suffix, where ``path`` is ``-``.
 
     Raises:
         ImageError: the suffix is unknown or the folder cannot be written.
     """
-    format_ = format_for(path)
-    exif = {"exif": picture.exif} if picture.exif and format_ in _KEEPS_EXIF else {}
+    format_ = format_for(Path(f"x{ending}") if ending else path)
+    exif = {"exif": picture.exif} if picture.exif and format_ in KEEPS_EXIF else {}
     save_image(path, as_image(picture, format_), format_, quality, exif)
 
 
@@ -186,7 +192,7 @@ def save_image(
     if format_ == "HEIF" and not _has_heif():
         raise ImageError(f"cannot write {path}: it needs pip install 'stylecli[heic]'")
     try:
-        if path.parent == Path() and path.stem == "-":  # -.png, from a plan
+        if path == STANDARD_STREAM:
             _save_to_standard_output(image, options)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,7 +284,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _exif(image: Image.Image) -> bytes:
     """What is to be saved again, without the orientation; nothing if it is damaged."""
-    if image.format not in _KEEPS_EXIF:
+    if image.format not in KEEPS_EXIF:
         return b""
     try:
         exif = image.getexif()

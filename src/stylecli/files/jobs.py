@@ -19,6 +19,7 @@ class Job:
 
     source: Path
     target: Path
+    ending: str = ""  # .png: of an image to standard output
 
     @property
     def is_video(self) -> bool:
@@ -65,18 +66,16 @@ def plan(
             one target, or a source would be overwritten.
     """
     if STANDARD_STREAM in (*inputs, out):
-        return Plan((_stream_job(inputs, out, format),), ())
-    jobs = [
-        job if job.target == out else Job(job.source, _renamed(job, suffix, format))
-        for job in _pair(inputs, out)
-    ]
+        jobs = [_stream_job(inputs, out, format)]
+    else:
+        jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out)]
     if not jobs:
         known = " ".join(sorted(READABLE | VIDEOS))
         raise StyleCliError(
             f"no images or videos in {', '.join(map(str, inputs))}", hint=f"they end in: {known}"
         )
     _refuse_collisions(jobs)
-    there = {job for job in jobs if not overwrite and job.target.exists()}
+    there = {job for job in jobs if not (overwrite or job.ending) and job.target.exists()}
     return Plan(
         tuple(job for job in jobs if job not in there),
         tuple(job for job in jobs if job in there),
@@ -98,7 +97,7 @@ def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
         return Job(source, out)
     ending = f".{format.lower().lstrip('.')}" if format else source.suffix or ".png"
     format_for(Path(f"x{ending}"))
-    return Job(source, Path(f"-{ending}"))
+    return Job(source, out, ending)
 
 
 def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
@@ -127,6 +126,15 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
             yield from (Job(p, out / p.relative_to(source)) for p in _scan(source, out))
         else:
             yield Job(_checked(source), out / source.name)
+
+
+def _named(job: Job, out: Path, suffix: str, format: str | None) -> Job:
+    if job.target == out and (suffix or format):
+        raise StyleCliError(
+            f"{out} is a name already, and --suffix and --format make names",
+            hint="leave them out, or give a folder as the last argument",
+        )
+    return job if job.target == out else Job(job.source, _renamed(job, suffix, format))
 
 
 def _renamed(job: Job, suffix: str, format: str | None) -> Path:
@@ -189,7 +197,7 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
     taken: dict[str, Path] = {}
     for job in jobs:
         target = _key(job.target)
-        if target == _key(job.source):
+        if target == _key(job.source) and not job.ending:
             raise StyleCliError(
                 f"{job.source} would be overwritten by its own stylization",
                 hint="give another output folder",
@@ -201,7 +209,7 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
             )
         taken[target] = job.source
     for job in jobs:
-        if _key(job.source) in taken:
+        if _key(job.source) in taken and not job.ending:
             raise StyleCliError(
                 f"{job.source} is an input, and another input would become it",
                 hint="give another output folder",

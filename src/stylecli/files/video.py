@@ -1,12 +1,16 @@
 """Videos: frames in, frames out, with ffmpeg; rate, length, size and sound stay what they were."""
 
+import logging
+import re
+import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -17,6 +21,8 @@ from stylecli.files.images import ImageError, Picture
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _NTSC = 1001  # 24000/1001 and its kin, which ffmpeg prints as 23.98
 _BEST_CRF, _WORST_CRF = 16, 51
+
+logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every turned video
 
 
 def is_video(path: Path) -> bool:
@@ -43,13 +49,13 @@ class Video:
         path: the file.
         rate: frames a second, constant: where a file's varies, frames are repeated or left out.
         count: of frames, by rate and length: an estimate.
-        sound: name of the first sound track's codec; empty if it is silent.
+        pixel_shape: width to height of a pixel, ``1:1`` nearly always.
     """
 
     path: Path
     rate: Fraction
     count: int
-    sound: str
+    pixel_shape: str
 
     @classmethod
     def open(cls, path: Path) -> "Video":
@@ -61,26 +67,35 @@ class Video:
         head, frames = _started(path, [])
         frames.close()
         rate = exact_rate(head["fps"])
-        count = max(1, round(head["duration"] * rate))
-        return cls(path, rate, count, head.get("audio_codec") or "")
+        shape = re.search(r"Video:.*\[?SAR (\d+):(\d+)", _said(["-i", _name(path)]))
+        wide, high = shape.groups() if shape else ("1", "1")
+        if head["size"] != head["source_size"]:  # it is shown turned
+            wide, high = high, wide
+        return cls(path, rate, max(1, round(head["duration"] * rate)), f"{wide}:{high}")
 
     def frames(self) -> Iterator[Picture]:
         """All frames, upright, one at a time.
 
         Raises:
-            ImageError: the file is damaged.
+            ImageError: the file is damaged, or ends early.
         """
         head, frames = _started(self.path, ["-r", str(self.rate)])
         width, height = head["size"]
+        came = 0
         with closing(frames):
             try:
                 for data in frames:
-                    rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                    yield Picture(rgb)
+                    yield Picture(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+                    came += 1
             except (OSError, RuntimeError) as error:
-                raise ImageError(f"{self.path} is damaged: {_first_line(error)}") from error
+                reason = str(error).strip().partition("\n")[0]
+                raise ImageError(f"{self.path} is damaged: {reason}") from error
+        if came < 0.9 * self.count - self.rate:
+            raise ImageError(f"{self.path} is damaged: {came} of about {self.count} frames")
 
-    def write(self, target: Path, pictures: Iterator[Picture], quality: int) -> None:
+    def write(
+        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
+    ) -> None:
         """Encode frames as a video with this one's rate and sound, whole or not at all.
 
         Odd sides are kept by H.264's 4:4:4 form, which fewer players know: its usual form has
@@ -90,6 +105,7 @@ class Video:
             target: the file; its suffix tells the container.
             pictures: one for each frame, of one size.
             quality: 1 to 100, as of a JPEG.
+            metadata: keep title, place, date and so on.
 
         Raises:
             ImageError: it cannot be written, or there are no frames.
@@ -100,66 +116,94 @@ class Video:
         height, width = first.rgb.shape[:2]
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target) as temporary:
-                with closing(self._encoder(temporary, width, height, quality)) as encoder:
-                    encoder.send(None)
-                    written = 0
-                    for picture in chain([first], pictures):
-                        encoder.send(np.ascontiguousarray(picture.rgb))
-                        written += 1
-                self._check(temporary, (width, height), written)
-        except (OSError, RuntimeError) as error:
-            sound = f" and the {self.sound} sound of {self.path}" if self.sound else ""
-            raise ImageError(
-                f"cannot write {target}: ffmpeg could not put {width} x {height} pictures{sound} "
-                f"into {target.suffix}"
-            ) from error
+        except OSError as error:
+            raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
+        with atomic_path(target) as temporary:
+            options = self._options(temporary, width, height, quality, metadata)
+            written = _encode(target, options, chain([first], pictures))
+            there = re.findall(r"frame= *(\d+)", _said(_count(temporary)))
+            if not there or int(there[-1]) != written:
+                raise ImageError(f"cannot write {target}: ffmpeg wrote {there} of {written} frames")
 
-    def _encoder(self, path: Path, width: int, height: int, quality: int) -> Any:
-        even = width % 2 == height % 2 == 0
+    def _options(
+        self, path: Path, width: int, height: int, quality: int, metadata: bool
+    ) -> list[str]:
+        """What ffmpeg is told, to encode raw frames from its standard input."""
         vp9 = path.suffix.lower() == ".webm"
+        even = width % 2 == height % 2 == 0
         crf = round(_BEST_CRF + (100 - quality) * (_WORST_CRF - _BEST_CRF) / 99)
         # Untagged, players guess the matrix by the size, and the colors shift.
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-        options = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags}", "-crf", str(crf)]
-        options += ["-b:v", "0", "-row-mt", "1"] if vp9 else ["-preset", "medium"]
+        shape = f"setsar={self.pixel_shape.replace(':', '/')}"
+        options = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        options += ["-r", str(self.rate), "-i", "-", "-i", _name(self.path)]
+        options += ["-map", "0:v", "-map", "1:a?", "-c:a", "copy"]
+        kept = "1" if metadata else "-1"
+        options += ["-map_metadata", kept, *([] if metadata else ["-map_metadata:s", "-1"])]
+        options += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags},{shape}"]
+        options += ["-pix_fmt", "yuv420p" if even or vp9 else "yuv444p", "-crf", str(crf)]
+        options += ["-c:v", "libvpx-vp9", "-b:v", "0", "-row-mt", "1"] if vp9 else []
+        options += [] if vp9 else ["-c:v", "libx264"]
         if path.suffix.lower() == ".avi":  # which cannot tell the order of B-frames
             options += ["-bf", "0"]
         if path.suffix.lower() in (".mp4", ".m4v", ".mov"):
             options += ["-movflags", "+faststart"]
-        if self.sound:
-            options += ["-map_metadata", "1"]
-        return imageio_ffmpeg.write_frames(
-            str(path),
-            (width, height),
-            pix_fmt_out="yuv420p" if even or vp9 else "yuv444p",
-            fps=float(self.rate),
-            quality=None,
-            codec="libvpx-vp9" if vp9 else "libx264",
-            macro_block_size=1,  # or odd frames would be scaled
-            ffmpeg_log_level="quiet",
-            input_params=["-r", str(self.rate)],  # the library rounds fps
-            output_params=options,
-            audio_path=str(self.path) if self.sound else None,
-            audio_codec="copy" if self.sound else None,
-        )
+        return [*options, _name(path)]
 
-    def _check(self, written: Path, size: tuple[int, int], frames: int) -> None:
-        """Raise RuntimeError unless a file is what it should be: ffmpeg fails silently."""
+
+def _encode(target: Path, options: list[str], pictures: Iterator[Picture]) -> int:
+    """Send frames to ffmpeg and return how many.
+
+    Not with the library's writer: it hides ffmpeg's exit code, and a full disk.
+    """
+    with tempfile.TemporaryFile() as said:
+        # In a session of its own, Ctrl-C does not reach it: the engine decides when to stop.
+        process = subprocess.Popen(
+            [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        assert process.stdin
+        sent = 0
         try:
-            head, rest = _started(written, [])
-        except ImageError as error:
-            raise RuntimeError(error.message) from error
-        rest.close()
-        if tuple(head["size"]) != size or head["duration"] < 0.9 * frames / self.rate - 1:
-            raise RuntimeError(f"{head['size']}, {head['duration']} s")
+            for picture in pictures:
+                if not _send(process.stdin, picture):
+                    break
+                sent += 1
+            _close(process.stdin)
+            failed = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if failed:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            reason = lines[0] if lines else f"ffmpeg ended with {failed}"
+            raise ImageError(f"cannot write {target}: {reason}")
+    return sent
+
+
+def _send(pipe: IO[bytes], picture: Picture) -> bool:
+    """Tell whether ffmpeg is still there to take a frame."""
+    try:
+        pipe.write(np.ascontiguousarray(picture.rgb).data)
+    except OSError:
+        return False
+    return True
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with suppress(OSError):  # it has ended already: its exit code tells
+        pipe.close()
 
 
 def _started(path: Path, options: list[str]) -> tuple[dict[str, Any], Any]:
     """What ffmpeg says of a video, and its frames as bytes."""
     if not path.is_file():
         raise ImageError(f"no such file: {path}")
-    frames = imageio_ffmpeg.read_frames(str(path), output_params=["-map", "0:v:0", *options])
+    frames = imageio_ffmpeg.read_frames(_name(path), output_params=["-map", "0:v:0", *options])
     try:
         head = next(frames)
     except (OSError, RuntimeError, StopIteration, IndexError, ValueError) as error:
@@ -170,5 +214,17 @@ def _started(path: Path, options: list[str]) -> tuple[dict[str, Any], Any]:
     return head, frames
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _count(path: Path) -> list[str]:
+    return ["-i", _name(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+
+
+def _said(options: list[str]) -> str:
+    """What ffmpeg says when it is run."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", *options]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    return done.stderr.decode(errors="replace")
+
+
+def _name(path: Path) -> str:
+    """A path as ffmpeg takes it: before a colon, it would see a protocol."""
+    return str(path.absolute())
