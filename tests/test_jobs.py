@@ -135,4 +135,5 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
     with pytest.raises(StyleCliError, match="unknown suffix"):
         plan([tmp_path], out, format="doc")
     named = tmp_path / "x.webp"
-    assert plan([tmp_path / "a.jpg"], named, suffix="-painted").jobs[0].target == named
+    with pytest.raises(StyleCliError, match="is a name already"):
+        plan([tmp_path / "a.jpg"], named, suffix="-painted")

@@ -71,12 +71,9 @@ class Animation:
         """
         self.times.clear()
         with opened(self.path) as image:
-            exif = image.info.get("exif")  # of the file; the decoder tells the first frame only
             for frame in ImageSequence.Iterator(image):
                 frame.load()
                 self.times.append(frame.info.get("duration") or _FASTEST)
-                if exif:
-                    frame.info["exif"] = exif
                 yield as_picture(frame)
 
     def write(

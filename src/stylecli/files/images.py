@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -287,7 +288,7 @@ def _exif(image: Image.Image) -> bytes:
     if image.format not in KEEPS_EXIF:
         return b""
     try:
-        exif = image.getexif()
+        exif = deepcopy(image.getexif())  # the next frame of an animation has it too
         exif.pop(_ORIENTATION, None)
         content = exif.tobytes() if exif else b""
     except Exception:
