@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -323,6 +324,33 @@ def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_res
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         p.name for p in folder.iterdir()
     )
+
+
+def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, model):
+    Image.new("RGB", (6000, 4000)).save(tmp_path / "large.png")
+    command = ["stylize", "large.png", "out", "-m", "tiny", "--max-memory", 0.01]
+    process = start(*command, cwd=tmp_path)
+    assert process.stderr is not None
+    assert "model tiny" in process.stderr.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert "once more to stop at once" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, model, photos):
+    process = start("stylize", "photos", "out", "-m", "tiny", "--json", cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 1
+    assert "error" not in said
+    assert "Traceback" not in said
 
 
 def test_version(stylecli):
