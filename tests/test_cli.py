@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylecli.cli import app
-from stylecli.core.checkpoints import ModelInfo, save_model
+from stylecli.core.checkpoints import ModelInfo, bundled_models, save_model
 from stylecli.core.generators import GeneratorSpec, build_generator
 from stylecli.files.content import bundled_photos
 from stylecli.sheet import all_styles
@@ -118,7 +118,9 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     assert "one-sheet.png: one.jpg in" in done.stderr
     with Image.open(tmp_path / "one-sheet.png") as page:
         assert min(page.size) > 64
-    assert [choice.label for choice in all_styles()] == ["starry-night", "tiny"]
+    paintings = [path.stem for path in (bundled_models() / "paintings").glob("*.jpg")]
+    assert len(paintings) == 8
+    assert [choice.label for choice in all_styles()] == sorted([*paintings, "tiny"])
     again = stylecli("sheet", "photos/one.jpg", code=2)
     assert "one-sheet.png exists" in again.stderr
     stylecli("sheet", "photos/one.jpg", "page.txt", code=2)

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core import checkpoints
 from stylecli.core.backends import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer
@@ -18,9 +17,7 @@ from stylecli.files.jobs import plan
 
 @pytest.fixture(scope="module")
 def starry_night() -> Stylizer:
-    return Stylizer(
-        str(checkpoints.bundled_models() / f"{DEFAULT_MODEL}.safetensors"), device="cpu"
-    )
+    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 def test_the_bundled_model_paints_strokes_in_the_paintings_colors(starry_night):

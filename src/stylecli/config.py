@@ -13,6 +13,7 @@ from rich.markup import escape
 from stylecli.errors import StyleCliError, choose_from
 
 DEFAULT_MODEL = "starry-night"
+GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
 LOSS_PADDINGS = ("replicate", "zeros")
 
 

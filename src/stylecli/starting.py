@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stylecli.config import DEFAULT_MODEL, TrainConfig
+from stylecli.config import GALLERY, TrainConfig
 from stylecli.core.checkpoints import (
     SUFFIX,
     ModelInfo,
@@ -121,7 +121,7 @@ def _trained(config: TrainConfig) -> Path | None:
     if config.init == "scratch":
         return None
     if config.init == "auto":
-        bundled = bundled_models() / f"{DEFAULT_MODEL}{SUFFIX}"
+        bundled = bundled_models() / f"{GALLERY}{SUFFIX}"
         return bundled if bundled.is_file() and _fits(config, read_info(bundled)) else None
     path = find_model(config.init)
     info = read_info(path)
