@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 import warnings
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from stylecli.files.images import Rgb
 
 _CONVERSION = 1  # to be raised when what is converted changes
 _KEPT_SIZES = 4  # each size of photo is compiled for itself: a tenth of a second
+_KEPT_COMPILED = 32  # files of a few megabytes
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -49,6 +51,9 @@ class OpenVinoBackend:
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._network = cached(path, mix)
+        compiled = self._network.parent / "compiled"
+        self._options["CACHE_DIR"] = str(compiled)
+        _keep_newest(compiled)
         self._torch: Backend | None = None  # for strips
         self._compiled: OrderedDict[tuple[int, ...], ov.CompiledModel] = OrderedDict()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -90,6 +95,14 @@ class OpenVinoBackend:
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
         return free_cpu_memory()
+
+
+def _keep_newest(folder: Path) -> None:
+    """Leave only the networks compiled last: each size of photo adds one."""
+    blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime, reverse=True)
+    for blob in blobs[_KEPT_COMPILED:]:
+        with suppress(OSError):  # another process has it open, or was first
+            blob.unlink()
 
 
 def cached(path: Path, mix: list[float]) -> Path:
