@@ -1,6 +1,9 @@
 """The command line. No command imports torch before it computes: ``--help`` answers at once."""
 
-from typing import Annotated
+import os
+import sys
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,9 +27,17 @@ for command in (stylize, train, compare, sheet, gatys, models, export):
 app.command("import")(import_)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The ``stylecli`` command."""
-    app()
+    try:
+        app()
+        code: int | str | None = 0
+    except SystemExit as ended:
+        code = ended.code
+    with suppress(OSError):  # a reader that has seen enough
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))  # no tearing down: 0.1 s
 
 
 def _show_version(wanted: bool) -> None:
