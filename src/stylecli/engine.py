@@ -373,6 +373,7 @@ def _write(item: _Item, config: StylizeConfig) -> _Item:
     try:
         if item.photo is not None and item.painted is not None:
             picture = _finished(item.photo, item.painted, config)
+            item.photo = item.painted = None  # the encoder needs room too
             write_picture(item.job.target, picture, config.quality, item.job.ending)
     except StyleCliError as failure:
         item.error = failure.message
