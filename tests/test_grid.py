@@ -31,6 +31,7 @@ def test_every_picture_is_on_the_page_once_unscaled(count, height, width, column
 
 
 def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
+    torch.manual_seed(0)
     generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(2, 1)).eval()
     for _, table in generator.tables():
         table.data.copy_(torch.randn(table.shape))
@@ -38,7 +39,7 @@ def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
     save_model(path, generator, ModelInfo("two", "residual", "in", 4, "linear", styles=["a", "b"]))
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     sheet = render_sheet(photo, [Choice(path, 0, "a"), Choice(path, 1, "b")], "cpu", "float32")
-    alone = [Stylizer(str(path), name, "cpu", "float32")(photo) for name in ("a", "b")]
+    alone = [Stylizer(str(path), name, "cpu", "float32", "torch")(photo) for name in ("a", "b")]
     assert np.array_equal(
         sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
     )

@@ -200,10 +200,11 @@ def test_a_new_painting_starts_from_the_style_that_suits_it_best(trio, tmp_path)
 
 def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
     events = []
-    result = train(replace(config, steps=60, lr=0.01), events.append)
+    result = train(replace(config, steps=60), events.append)
     steps = [event for event in events if isinstance(event, Step)]
     assert [event.step for event in steps] == list(range(1, 61))
-    assert steps[-1].losses["style"] < 0.5 * steps[0].losses["style"]
+    last = sum(event.losses["style"] for event in steps[-10:]) / 10
+    assert last < 0.6 * steps[0].losses["style"]
     logged = [json.loads(line) for line in TrainFiles(config.output).log.read_text().splitlines()]
     assert [line["step"] for line in logged] == [10, 20, 30, 40, 50, 60]
     assert logged[-1]["style"] == steps[-1].losses["style"]
