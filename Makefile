@@ -61,7 +61,7 @@ retrained/base.safetensors: | $(VENV)/installed
 		--minutes 42 --loss-padding zeros --output $@
 
 retrained/gallery.safetensors: retrained/base.safetensors
-	$(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< --minutes 24 \
+	$(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< --minutes 21 \
 		--license $(GALLERY) --output $@
 
 retrained/starry-night-residual-%.safetensors: | $(VENV)/installed

@@ -5,7 +5,8 @@ checkpoints after it ended, so that measuring costs it nothing. Results stay in 
 runs may be made one at a time, and `table` sets side by side what is there.
 
     python benchmarks/training.py run STYLE PHOTOS OUT baseline minutes=60 \
-        width=32 precision=float32 small_crops=0 lr=0.001
+        width=32 precision=float32 small_crops=0 lr=0.001 optimizer=adam batch_size=4 \
+        loss_padding=zeros
     python benchmarks/training.py run STYLE PHOTOS OUT default minutes=10
     python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py
     python benchmarks/training.py table OUT --against baseline

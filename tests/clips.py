@@ -29,14 +29,7 @@ def make_clip(
     said = ffmpeg(
         *source,
         *("-t", float(seconds), "-vf", f"scale={width}:{height},setsar=1", "-pix_fmt", pixels),
-        *(
-            "-frames:v",
-            frames,
-            "-c:v",
-            "libx264",
-            *(["-bf", 0] if path.suffix == ".avi" else []),
-            path,
-        ),
+        *("-frames:v", frames, "-c:v", "libx264", path),
     )
     assert path.is_file(), said
     return path

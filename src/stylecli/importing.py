@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -53,17 +54,15 @@ def import_checkpoint(
         raise StyleCliError(f"a model {name} is there", hint="--overwrite, or another name")
     generator = converted(read_state(source))
     require_writable(target.parent)
-    spec = generator.spec
     info = ModelInfo(
-        name, spec.arch, spec.norm, spec.width or 0, spec.output, styles=[name], license=license_
+        name=name,
+        **asdict(generator.spec),
+        training={"imported_from": source.name, "stylecli": __version__},
+        styles=[name],
+        license=license_,
     )
-    save_model(target, generator, _with_origin(info, source))
+    save_model(target, generator, info)
     return target
-
-
-def _with_origin(info: ModelInfo, source: Path) -> ModelInfo:
-    info.training.update({"imported_from": source.name, "stylecli": __version__})
-    return info
 
 
 def read_state(source: Path) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from stylecli.files.images import (
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG"})
 _FORMATS = _TIMED | {"TIFF"}
+_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".tif", ".tiff"})
 _FASTEST = 20  # ms: browsers and viewers slow a GIF without times down to about this
 
 
@@ -32,9 +33,6 @@ def is_animation(path: Path, target: Path) -> bool:
         return False
     with opened(path) as image:
         return image.format in _FORMATS and getattr(image, "n_frames", 1) > 1
-
-
-_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
