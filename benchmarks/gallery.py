@@ -1,23 +1,24 @@
 """Every shipped style against the slow optimization, on the same photos and objective.
 
-    python benchmarks/gallery.py PHOTOS OUT --styles starry-night,udnie --steps 100
+    python benchmarks/gallery.py slow PHOTOS OUT --steps 300    # hours; goes on if run again
+    python benchmarks/gallery.py table PHOTOS OUT
 
-For each style: the objective of its model on 60 of the photos, and on five of them (or `--few`)
-beside what L-BFGS reaches from the photo after so many steps. Results stay in OUT, a file a style,
-so that a run that was stopped goes on with the styles that are missing. The 60 are those that
-`training.py keep-out` leaves out of the folder it makes: only a model trained on that folder has
-not seen them.
+`slow` optimizes five of the photos from themselves, by L-BFGS, for each style, and notes how far it
+came after so many steps; `table` sets the objective of each style's model beside it, on the same
+five photos and on all 60 that `training.py keep-out` leaves out of the folder it makes: only a
+model trained on that folder has not seen them.
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import mean
+from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from training import Judge, judging_objective, split
+from training import SIZE, Judge, split
 
 from stylecli.config import GatysConfig
 from stylecli.core.checkpoints import bundled_models, load_model
@@ -25,54 +26,86 @@ from stylecli.events import Pixels
 from stylecli.gatys import optimize
 
 AFTER = (25, 50, 100, 300)
+FEW = 5
+
+After = dict[str, float]  # the least objective after that many steps; names, as JSON has them
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-def main(
+def paintings() -> list[Path]:
+    """Those of the gallery."""
+    return sorted((bundled_models() / "paintings").glob("*.jpg"))
+
+
+def chosen(held_out: list[Path]) -> list[Path]:
+    """The few photos of the slow optimization."""
+    return held_out[:: len(held_out) // FEW][:FEW]
+
+
+def read_slow(out: Path) -> dict[str, dict[str, After]]:
+    """What `slow` found so far: style, photo, and the objective after some steps."""
+    path = out / "gatys.json"
+    found: dict[str, dict[str, After]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+@app.command()
+def slow(
     photos: Path,
     out: Path,
-    styles: Annotated[str, typer.Option(help="Names, by commas; all that have a painting.")] = "",
-    steps: Annotated[int, typer.Option(help="Of L-BFGS on each of the few photos.")] = 300,
-    few: Annotated[int, typer.Option(help="Photos for L-BFGS.")] = 5,
+    steps: Annotated[int, typer.Option(help="Of L-BFGS on each photo.")] = 300,
+    few: Annotated[int, typer.Option(help="Only so many of the five photos.")] = FEW,
 ) -> None:
-    """Measure styles that are not measured yet, then print all."""
+    """Optimize the photos for each style; what is in OUT/gatys.json is not repeated."""
     out.mkdir(parents=True, exist_ok=True)
-    paintings = sorted((bundled_models() / "paintings").glob("*.jpg"))
-    wanted = set(styles.split(",")) if styles else {path.stem for path in paintings}
-    for painting in paintings:
-        result = out / f"{painting.stem}.json"
-        if painting.stem in wanted and not result.exists():
-            measured = measure(painting, photos, steps, few)
-            result.write_text(json.dumps(measured, indent=1))
-    show([json.loads(path.read_text()) for path in sorted(out.glob("*.json"))])
+    wanted = {str(n) for n in AFTER if n <= steps}
+    for photo in chosen(split(photos)[1])[:few]:
+        for painting in paintings():
+            found = read_slow(out)
+            of_style = found.setdefault(painting.stem, {})
+            if wanted <= of_style.get(photo.name, {}).keys():
+                continue
+            of_style[photo.name] = best_after(photo, painting, steps)
+            print(painting.stem, photo.name, of_style[photo.name], flush=True)
+            (out / "gatys.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measure(painting: Path, photos: Path, steps: int, count: int) -> dict[str, Any]:
-    """The objective of a style's model, and of the optimization after some steps."""
-    _, held_out = split(photos)
-    few = held_out[:: len(held_out) // count][:count]
-    generator, _ = load_model(painting.stem)
-    judge = Judge(painting, few)
-    slow = [best_after(judge.photos[i : i + 1], painting, steps) for i in range(count)]
-    after = {n: sum(one[n] for one in slow) / count for n in AFTER if n <= steps}
-    return {
-        "style": painting.stem,
-        "held_out": Judge(painting, held_out)(generator),
-        "few": judge(generator)["total"],
-        "untouched": untouched(judge),
-        "gatys": after,
-    }
-
-
-def best_after(photo: torch.Tensor, painting: Path, steps: int) -> dict[int, float]:
+def best_after(photo: Path, painting: Path, steps: int) -> After:
     """The least objective within so many steps of L-BFGS from the photo."""
+    judge = Judge(painting, [photo])
     totals: list[float] = []
 
     def watch(event: Pixels) -> None:
         totals.append(event.losses["total"])
 
-    config = GatysConfig(style=painting, steps=steps)
-    optimize(photo, judging_objective(painting), config, watch)
-    return {n: min(totals[: n + 1]) for n in AFTER if n <= steps}
+    optimize(judge.photos, judge.objective, GatysConfig(style=painting, steps=steps), watch)
+    return {str(n): min(totals[: n + 1]) for n in AFTER if n <= steps}
+
+
+@app.command()
+def table(photos: Path, out: Path) -> None:
+    """Judge each style's model, and print it beside the slow optimization; in thousands."""
+    _, held_out = split(photos)
+    heads = ("untouched", f"{len(held_out)} held out", "the few", *(f"Gatys {n}" for n in AFTER))
+    shown = Table("style", *heads, "the few / Gatys 100", title=f"photos of {SIZE} px")
+    for painting in paintings():
+        found = read_slow(out).get(painting.stem, {})
+        generator, _ = load_model(painting.stem)
+        judge = Judge(painting, [path for path in held_out if path.name in found])
+        ours = judge(generator)["total"]
+        after = [mean_of(found, str(n)) for n in AFTER]
+        numbers = [untouched(judge), Judge(painting, held_out)(generator)["total"], ours, *after]
+        cells = [f"{number / 1000:,.0f}" if number else "–" for number in numbers]
+        shown.add_row(painting.stem, *cells, f"{ours / after[2]:.2f}" if after[2] else "–")
+    Console(width=120).print(shown)
+
+
+def mean_of(found: dict[str, After], steps: str) -> float | None:
+    """Of all the photos; None if one of them was not optimized for so long."""
+    if all(steps in after for after in found.values()):
+        return mean(after[steps] for after in found.values())
+    return None
 
 
 @torch.no_grad()
@@ -82,18 +115,5 @@ def untouched(judge: Judge) -> float:
     return float(judge.objective(judge.photos, content)["total"])
 
 
-def show(results: list[dict[str, Any]]) -> None:
-    """All results, in thousands."""
-    columns = [f"Gatys {n}" for n in AFTER]
-    table = Table("style", "60 held out", "few", *columns, "few / Gatys 100", "untouched")
-    for one in results:
-        gatys = [one["gatys"].get(str(n)) for n in AFTER]
-        ratio = f"{one['few'] / gatys[2]:.2f}" if gatys[2] else "–"
-        cells = [one["held_out"]["total"], one["few"], *gatys]
-        shown = [f"{value / 1000:,.0f}" if value else "–" for value in cells]
-        table.add_row(one["style"], *shown, ratio, f"{one['untouched'] / 1000:,.0f}")
-    Console(width=120).print(table)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    app()
