@@ -15,8 +15,8 @@ PAINTING := models/paintings/starry-night.jpg
 LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
 TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 	--license "$(LICENSE)" --output $@
-# The arms are older than Muon and batches of two.
-AS_THEN := --optimizer adam --batch-size 4
+# The arms are older than Muon, batches of two and replicated edges.
+AS_THEN := --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
 .PHONY: demo test lint bench clean models

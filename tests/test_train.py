@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from stylecli import schedule
 from stylecli import train as training
 from stylecli.config import TrainConfig
 from stylecli.core import checkpoints
@@ -150,6 +153,8 @@ def test_a_file_that_is_no_log_of_ours_is_not_emptied(config):
     log.write_text('{"name": "mine"}\n')
     with pytest.raises(StyleCliError, match="is no log of a training"):
         train(config)
+    with pytest.raises(StyleCliError, match="is no log of a training"):
+        train(config, overwrite=True)  # of a model, that is
     assert log.read_text() == '{"name": "mine"}\n'
 
 
@@ -167,11 +172,20 @@ def test_a_style_is_called_by_its_file_in_any_script(file, name):
     assert style_name(Path(file)) == name
 
 
-def test_a_checkpoint_of_another_version_says_so(config):
+def test_a_large_scan_is_a_painting_too(config, tmp_path):
+    scan = tmp_path / "scan.png"
+    Image.new("1", (15_000, 13_000)).save(scan)
+    train(replace(config, styles=(scan,), steps=1))
+    assert config.output.is_file()
+
+
+@pytest.mark.parametrize("change", [{"brush": "wide"}, {"loss_padding": None}])
+def test_a_checkpoint_of_another_version_says_so(config, change):
     train(config, should_stop=stop_after(2))
     files = TrainFiles(config.output)
     metadata = checkpoints.read_metadata(files.checkpoint)
-    metadata["config"]["brush"] = "wide"
+    metadata["config"] = {k: v for k, v in metadata["config"].items() if k not in change}
+    metadata["config"] |= {k: v for k, v in change.items() if v}
     checkpoints.save_tensors(files.checkpoint, checkpoints.load_tensors(files.checkpoint), metadata)
     with pytest.raises(StyleCliError, match="another version of stylecli"):
         saved_config(files, {})
@@ -196,6 +210,18 @@ def test_a_new_painting_starts_from_the_style_that_suits_it_best(trio, tmp_path)
     torch.testing.assert_close(one["body.0.1.weight"], rows["body.0.1.weight"][1])
     with pytest.raises(StyleCliError, match="is residual, in, width 4"):
         train(replace(again, width=5, output=tmp_path / "no.safetensors"))
+    as_it_is = replace(again, width=None, lr=1e-12, output=tmp_path / "w.safetensors")
+    train(as_it_is)
+    assert read_info(as_it_is.output).width == 4
+
+
+def test_a_training_starts_from_the_style_that_was_named(config, tmp_path):
+    named = replace(config, width=None, init="udnie", steps=1, lr=1e-12)
+    train(named)
+    gallery = checkpoints.bundled_models() / "gallery.safetensors"
+    row = read_info(gallery).styles.index("udnie")
+    rows, one = load_file(gallery), load_file(named.output)
+    torch.testing.assert_close(one["body.0.1.weight"], rows["body.0.1.weight"][row])
 
 
 def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
@@ -334,19 +360,28 @@ def test_a_batch_that_is_left_out_does_not_enter_running_statistics(config, monk
 
     monkeypatch.setattr(training.ContentPhotos, "batch", batch)
     break_losses(monkeypatch, lambda step: step == 11, factor=100.0)
-    kept = []
+    seen = []  # of each buffer, whether it is as before the photos, and whether as with them
     refuse = Guard.refuse
 
     def spy(self, total):
+        with_them = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
         said = refuse(self, total)
-        before, after = self.snapshot[0], dict(self.generator.named_buffers())
-        kept.extend(torch.equal(before[name], buffer) for name, buffer in after.items())
+        for name, buffer in self.generator.named_buffers():
+            seen.append((torch.equal(buffer, before[name]), torch.equal(buffer, with_them[name])))
         return said
 
+    learn = training._Training._learn
+    before = {}
+
+    def note(self):
+        learn(self)
+        before.update({name: b.clone() for name, b in self.generator.named_buffers()})
+
     monkeypatch.setattr(Guard, "refuse", spy)
+    monkeypatch.setattr(training._Training, "_learn", note)
     train(replace(config, norm="bn", steps=13))
-    assert kept
-    assert all(kept)
+    assert seen
+    assert set(seen) == {(True, False)}
 
 
 def test_losses_that_are_off_at_the_very_end_do_not_reach_the_model(config, monkeypatch):
@@ -459,6 +494,53 @@ def test_half_a_line_in_the_log_does_not_stop_a_resume(config):
     assert [json.loads(x)["step"] for x in files.log.read_text().splitlines()] == [10, 20]
 
 
+def test_a_time_budget_is_that_of_the_device_it_began_on(config, monkeypatch):
+    untimed = replace(config, steps=None)
+    train(untimed, should_stop=stop_after(2))
+    monkeypatch.setitem(schedule.DEFAULT_MINUTES, "cpu", 0.001)  # as if another were faster
+    saved = saved_config(TrainFiles(config.output), {})
+    assert saved == replace(untimed, minutes=10.0)
+
+
+def test_a_training_that_runs_is_not_begun_a_second_time(config):
+    train(config, should_stop=stop_after(2))
+    files = TrainFiles(config.output)
+    metadata = checkpoints.read_metadata(files.checkpoint)
+    other = {**metadata["process"], "pid": 1, "started": psutil.Process(1).create_time()}
+    tensors = checkpoints.load_tensors(files.checkpoint)
+    checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
+    for wish in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(StyleCliError, match="is being trained by process 1"):
+            train(config, **wish)
+    other["started"] -= 1  # that process is long gone, and its number was given to another
+    checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
+    assert train(config, resume=True).finished
+
+
+def test_what_may_surprise_is_said(config):
+    events = []
+    train(replace(config, norm="bn", batch_size=1, style_size=500, steps=1), events.append)
+    texts = " ".join(event.text for event in events if isinstance(event, Notice))
+    assert "enlarged to 500" in texts
+    assert "batch norm is instance norm" in texts
+
+
+def test_a_gradient_that_is_not_finite_rolls_back_too(config, monkeypatch):
+    sound = training._Training._losses
+
+    def losses(self, photos):
+        terms = sound(self, photos)
+        if self.guard.recent and self.step == 5:
+            terms["total"].register_hook(lambda gradient: gradient * torch.nan)
+        return terms
+
+    monkeypatch.setattr(training._Training, "_losses", losses)
+    events = []
+    train(config, events.append)
+    assert sum("loss exploded" in e.text for e in events if isinstance(e, Notice)) == 1
+    assert all(tensor.isfinite().all() for tensor in load_file(config.output).values())
+
+
 def test_too_little_time_still_trains_one_step(config):
     assert train(replace(config, steps=None, minutes=1e-6)).steps == 1
 
@@ -468,8 +550,9 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
         raise RuntimeError("not enough memory: you tried to allocate 99 GB\nmore")
 
     monkeypatch.setattr(training._Training, "_losses", out_of_memory)
-    with pytest.raises(StyleCliError, match=r"allocate 99 GB$"):
+    with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
         train(config)
+    assert "--resume" not in caught.value.hint  # nothing was saved yet
 
 
 def test_the_name_comes_from_the_painting(painting):
@@ -481,6 +564,8 @@ def test_the_name_comes_from_the_painting(painting):
     ("changes", "says"),
     [
         ({"steps": 5, "minutes": 1.0}, "both --steps and --minutes"),
+        ({"steps": None, "minutes": float("inf")}, "--minutes inf is out of range"),
+        ({"steps": None, "minutes": 0.0}, "--minutes 0.0 is out of range"),
         ({"steps": 0}, "--steps 0 is out of range"),
         ({"small_crops": 67.0}, "--small-crops is out of range"),
         ({"batch_size": 0}, "--batch-size 0 is out of range"),
@@ -498,6 +583,7 @@ def test_the_name_comes_from_the_painting(painting):
     ],
 )
 def test_a_bad_setting_is_an_error_before_anything_is_written(config, tmp_path, changes, says):
+    new = tmp_path / "new" / "m.safetensors"
     with pytest.raises(StyleCliError, match=says):
-        train(replace(config, **changes))
-    assert not list(tmp_path.glob("*.safetensors"))
+        train(replace(config, output=new, **changes))
+    assert not new.parent.exists()

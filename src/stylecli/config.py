@@ -53,7 +53,9 @@ class ObjectiveConfig:
         "vgg16",
         "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (downloaded), or a file.",
     )
-    seed: int = _option(0, "Seed of everything random: the same seed, the same result.")
+    seed: int = _option(
+        0, "Seed of everything random; with --steps, the same seed is the same result."
+    )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
     precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
 
@@ -63,17 +65,20 @@ class ObjectiveConfig:
             given = getattr(self, name, None)
             if given is not None and not (math.isfinite(given) and given >= least):
                 option = f"--{name.replace('_', '-')}"
-                hint = f"it is {'more than 0' if name == 'lr' else f'at least {least}'}"
+                hint = f"it is {f'at least {least}' if least != _MORE_THAN_0 else 'more than 0'}"
                 raise StyleCliError(f"{option} {given} is out of range", hint=hint)
         if self.loss_padding not in LOSS_PADDINGS:
             hint = choose_from(self.loss_padding, LOSS_PADDINGS)
             raise StyleCliError(f"unknown --loss-padding {self.loss_padding!r}", hint=hint)
         if getattr(self, "small_crops", 0) > 1:
             raise StyleCliError("--small-crops is out of range", hint="it is a share: 0 to 1")
+        if getattr(self, "steps", None) and getattr(self, "minutes", None):
+            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
         if self.seed >= 2**63:
             raise StyleCliError(f"--seed {self.seed} is out of range", hint="it is below 2^63")
 
 
+_MORE_THAN_0 = 1e-12
 _LEAST: dict[str, float] = {
     "batch_size": 1,
     "size": 64,
@@ -83,7 +88,8 @@ _LEAST: dict[str, float] = {
     "gatys_steps": 1,
     "steps": 1,
 }
-_LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weight": 0, "lr": 1e-12}
+_LEAST |= {"preview_every": 0, "style_weight": 0, "content_weight": 0, "tv_weight": 0}
+_LEAST |= {"lr": _MORE_THAN_0, "minutes": _MORE_THAN_0}
 
 
 @dataclass(frozen=True)
@@ -218,7 +224,3 @@ class CompareConfig(ObjectiveConfig):
                 f"--batch-size {self.batch_size} is too small for batch norm",
                 hint="at 1 it is instance norm: pass at least 4",
             )
-        if self.steps is not None and self.minutes is not None:
-            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise StyleCliError(f"--minutes {self.minutes} is no time to train", hint="pass more")

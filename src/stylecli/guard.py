@@ -45,6 +45,7 @@ class Guard:
     def take_snapshot(self) -> None:
         """Declare the present state good."""
         self.snapshot = deepcopy(self.state())
+        self._note_buffers()
 
     def state(self) -> "State":
         """Weights and optimizer, not copied."""
@@ -55,11 +56,13 @@ class Guard:
         weights, moments = deepcopy(state)  # an optimizer keeps and changes what it is given
         self.generator.load_state_dict(weights)
         self.optimizer.load(moments)
+        self._note_buffers()
 
     def accept(self, losses: dict[str, float]) -> None:
         """A step went well."""
         self.outliers = 0
         self.recent.append(losses)
+        self._note_buffers()
 
     def is_outlier(self, total: float) -> bool:
         """Whether a loss is not finite, or far beyond what is usual by now."""
@@ -84,14 +87,13 @@ class Guard:
         if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
             return self.roll_back()
         self.left_out += 1
-        self._load_buffers()
+        for name, buffer in self.generator.named_buffers():
+            buffer.copy_(self._buffers[name])
         return f"these photos are left out: a loss of {total:,.0f}"
 
-    def _load_buffers(self) -> None:
-        """Batch norm has counted the odd photos into its running statistics: take them out."""
-        weights, _ = self.snapshot
-        for name, buffer in self.generator.named_buffers():
-            buffer.copy_(weights[name])
+    def _note_buffers(self) -> None:
+        """Batch norm counts odd photos into its running statistics before anyone sees the loss."""
+        self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
 
     def roll_back(self) -> str:
         """Return to the last good state, and go on with half the learning rate.

@@ -4,7 +4,6 @@ import math
 import time
 
 from stylecli.config import TrainConfig
-from stylecli.errors import StyleCliError
 
 # Without --steps or --minutes.
 DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
@@ -22,19 +21,9 @@ class Schedule:
     Args:
         config: tells steps or minutes.
         device_type: ``cpu``, ``cuda`` or ``mps``: how long, if the config tells neither.
-
-    Raises:
-        StyleCliError: both are told, or one that is not positive.
     """
 
     def __init__(self, config: TrainConfig, device_type: str) -> None:
-        if config.steps is not None and config.minutes is not None:
-            raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
-        for name, budget in (("steps", config.steps), ("minutes", config.minutes)):
-            if budget is not None and not (math.isfinite(budget) and budget > 0):
-                raise StyleCliError(
-                    f"--{name} {budget} is no time to train", hint="pass more than 0"
-                )
         self.size = config.size
         self.small_crops = config.small_crops
         self.steps = config.steps

@@ -108,7 +108,11 @@ def first_start(
         return Start(new, _distinct(names), 0, "scratch")
     generator, info = load_generator(path), read_info(path)
     sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
-    mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
+    if config.init in info.styles:
+        one = torch.eye(generator.styles)[info.styles.index(config.init)]
+        mixes = one.expand(len(names), -1)
+    else:
+        mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
     if config.add_style is None:
         return Start(generator.remix(mixes), _distinct(names), 0, info.name)
     kept = torch.eye(generator.styles)
@@ -133,15 +137,15 @@ def _trained(config: TrainConfig) -> Path | None:
     if not (_fits(config, info) or config.add_style):
         raise StyleCliError(
             f"--init {config.init} is {info.arch}, {info.norm}, width {info.width}; "
-            f"asked for: {config.arch}, {config.norm}, width {config.width}",
-            hint="pass the same --arch, --norm and --width, or leave --init out",
+            f"asked for: {config.arch}, {config.norm}, width {config.width or info.width}",
+            hint=f"pass --arch {info.arch} --norm {info.norm} --width {info.width}",
         )
     return path
 
 
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:
-    asked = build_generator(GeneratorSpec(config.arch, config.norm, config.width)).spec
-    return (asked.arch, asked.norm, asked.width) == (info.arch, info.norm, info.width)
+    asked = (config.arch, config.norm, config.width or info.width)
+    return asked == (info.arch, info.norm, info.width)
 
 
 @torch.no_grad()

@@ -25,15 +25,17 @@ from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
+from stylecli.core.vgg import DOWNLOADS
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult
-from stylecli.files.atomic import require_writable
+from stylecli.files.atomic import remove_leftovers, require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import (
     Picture,
     Rgb,
     center_square,
     read_rgb,
+    read_short_side,
     thumbnail,
     write_picture,
 )
@@ -46,6 +48,7 @@ from stylecli.training_files import (
     as_json,
     pack_state,
     refuse_changes,
+    this_process,
     unpack_state,
 )
 
@@ -76,25 +79,28 @@ def train(
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
+    config.check()
     files = TrainFiles.of(config)
     files.check(resume=resume, overwrite=overwrite)
-    require_writable(files.model.parent)
+    resumable = resume
     try:
         training = _Training(config, files, report, resume=resume, overwrite=overwrite)
+        require_writable(files.model.parent)
+        remove_leftovers(files.model.parent)
         report(Notice(training.describe()))
         if resume:
             training.restore()
         else:
             training.begin()
+        resumable = True
         stopped = training.run(should_stop)
         return training.suspend() if stopped else training.finish()
     except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
-        again = "--overwrite and a lower --batch-size, --size or --style-size"
-        raise StyleCliError(
-            f"the training broke off: {str(error).partition(chr(10))[0]}",
-            hint=f"--resume goes on from {files.checkpoint}; if memory ran out, try {again}",
-            exit_code=1,
-        ) from error
+        hint = "if memory ran out, try a lower --batch-size, --size or --style-size"
+        if resumable:
+            hint = f"--resume goes on from {files.checkpoint}; {hint}, with --overwrite"
+        what = str(error).partition("\n")[0]
+        raise StyleCliError(f"the training broke off: {what}", hint=hint, exit_code=1) from error
 
 
 class _Training:
@@ -109,17 +115,17 @@ class _Training:
         resume: bool,
         overwrite: bool,
     ) -> None:
-        config.check()
         self.config, self.files, self.report = config, files, report
         self.saved = read_metadata(files.checkpoint) if resume else {}
         self.overwrite = overwrite or self.saved.get("overwrite", False)
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
-        self.schedule = Schedule(config, self.device.type)
         self.batch_size = photos_a_step(config, self.device.type)
         self.paintings = [read_rgb(path, config.style_size) for path in config.paintings]
         self.photos = ContentPhotos(config.content, config.seed)
+        self._warn()
         self.objective = build_objective(config, self.paintings, self.device, self.dtype)
+        self.schedule = Schedule(config, self.device.type)  # its clock starts: no download counts
         if resume:
             self.objective.scales = self.saved["scales"]
             self.start = Start.restored(self.saved)
@@ -133,6 +139,19 @@ class _Training:
         self.step = 0
         self.seconds_per_step = 0.0
         self.told: set[str] = set()
+
+    def _warn(self) -> None:
+        """Tell what may surprise."""
+        config = self.config
+        for path in config.paintings:
+            if (side := read_short_side(path)) < config.style_size:
+                text = f"{path} has a short side of {side} px, enlarged to {config.style_size}"
+                self.report(Notice(f"{text}: a larger file, or --style-size {side}, is sharper"))
+        if config.norm == "bn" and self.batch_size == 1:
+            self.report(Notice("in batches of one, batch norm is instance norm while it trains"))
+        if config.loss_net in DOWNLOADS:
+            text = f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
+            self.report(Notice(text))
 
     def describe(self) -> str:
         """A line on what is about to happen."""
@@ -309,14 +328,16 @@ class _Training:
         )
 
     def _settled(self) -> TrainConfig:
-        """The settings with numbers in place of what is chosen by others."""
-        config, width = self.config, self.generator.spec.width
-        return replace(config, width=width, batch_size=self.batch_size)
+        """The settings with numbers in place of what was chosen by device or model."""
+        minutes = None if self.config.steps else self.schedule.seconds / 60
+        width, batch_size = self.generator.spec.width, self.batch_size
+        return replace(self.config, width=width, batch_size=batch_size, minutes=minutes)
 
     def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
             "config": as_json(self._settled()),
+            "process": this_process(),
             "format_version": FORMAT_VERSION,
             **self.start.metadata(),
             "step": self.step,

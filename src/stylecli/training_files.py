@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import platform
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
 
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
@@ -120,6 +125,17 @@ class TrainFiles:
                 hint="it would be overwritten: pass another --output, or move it",
             )
 
+    def _refuse_running(self, process: dict[str, Any]) -> None:
+        """Raise StyleCliError if that process still trains: two would undo each other's work."""
+        if process in ({}, this_process()) or process["host"] != platform.node():
+            return
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(process["pid"]).create_time() == process["started"]:
+                raise StyleCliError(
+                    f"{self.model} is being trained by process {process['pid']}",
+                    hint="wait until it has ended, or pass another --output",
+                )
+
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise StyleCliError rather than lose a model or the state of a training."""
         if resume and not self.checkpoint.is_file():
@@ -127,11 +143,11 @@ class TrainFiles:
                 f"nothing to resume: no {self.checkpoint}",
                 hint="that training is finished, or was never begun: leave --resume out",
             )
-        if resume:
-            overwrite = overwrite or read_metadata(self.checkpoint).get("overwrite", False)
-        if overwrite:
-            return
         self._check_log()
+        saved = read_metadata(self.checkpoint) if self.checkpoint.is_file() else {}
+        self._refuse_running(saved.get("process", {}))
+        if overwrite or (resume and saved.get("overwrite", False)):
+            return
         if self.model.exists():
             self.refuse_model()
         if self.checkpoint.exists() and not resume:
@@ -139,6 +155,12 @@ class TrainFiles:
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
             )
+
+
+def this_process() -> dict[str, Any]:
+    """Which process writes a checkpoint: a number alone is given to another one some day."""
+    started = psutil.Process().create_time()
+    return {"host": platform.node(), "pid": os.getpid(), "started": started}
 
 
 def style_name(painting: Path) -> str:
@@ -169,16 +191,15 @@ def saved_config(
     saved = read_metadata(files.checkpoint).get("config")
     if saved is None:
         raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
-    try:
-        paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
-        styles = tuple(map(Path, saved["styles"]))
-        layers = tuple(saved["style_layers"])
-        config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
-    except (KeyError, TypeError) as error:
+    if saved.keys() != {one.name for one in fields(TrainConfig)}:
         raise StyleCliError(
             f"{files.checkpoint} is of another version of stylecli",
             hint="start again with --overwrite",
-        ) from error
+        )
+    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
+    styles = tuple(map(Path, saved["styles"]))
+    layers = tuple(saved["style_layers"])
+    config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     return replace(config, **changes)

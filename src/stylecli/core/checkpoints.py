@@ -36,7 +36,7 @@ class ModelInfo:
         training: the training config and what came of it: steps, seconds, photos.
         losses: name to mean over the last steps of training.
         styles: the names of the styles it holds, in the order of their rows.
-        thumbnail: the paintings as a small JPEG, base64.
+        thumbnail: the paintings of its last training as a small JPEG, base64.
         license: who may do what with it.
         format_version: of the file; a newer one than this program knows is refused.
     """
@@ -73,7 +73,7 @@ def list_models() -> Iterator[tuple[Path, ModelInfo]]:
     """Every model that a name finds, once; files that are no model are passed over."""
     seen = set()
     for folder in model_folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
             if path.stem in seen:
                 continue
             try:

@@ -126,9 +126,9 @@ class PerceptualObjective(nn.Module):
         self.weights = weights or Weights()
         self.scales = {"style": [1.0] * len(paintings), "tv": [1.0]}
         with torch.no_grad():
-            features = [network(painting, style_layers) for painting in paintings]
+            grams = [self._grams(network(painting, style_layers)) for painting in paintings]
         self.target_grams = {  # each (S, C, C)
-            name: torch.cat([gram_matrix(one[name]) for one in features]) for name in style_layers
+            name: torch.cat([one[name] for one in grams]) for name in style_layers
         }
 
     @torch.no_grad()
@@ -148,13 +148,16 @@ class PerceptualObjective(nn.Module):
         Args:
             photos: (N, 3, H, W) RGB in [0, 1]; more photos, steadier balance.
         """
-        features = self.network(photos, (self.content_layer, *self.style_layers))
-        energy = features[self.content_layer].float().square().mean()
+        energies, style_losses = [], []
+        for photo in photos:  # at once they would take more memory than a training
+            features = self.network(photo[None], (self.content_layer, *self.style_layers))
+            energies.append(features[self.content_layer].float().square().mean())
+            paintings = range(len(self.scales["style"]))
+            style_losses.append(torch.cat([self._style_losses(features, [i]) for i in paintings]))
+        energy = torch.stack(energies).mean()
+        ratios = energy / torch.stack(style_losses).mean(0)  # (S,)
         self.scales = {
-            "style": [
-                _STYLE_TO_CONTENT * float(energy / self._style_losses(features, [i]).mean())
-                for i in range(len(self.scales["style"]))
-            ],
+            "style": (_STYLE_TO_CONTENT * ratios).tolist(),
             "tv": [float(energy) / _USUAL_ENERGY],
         }
 
@@ -182,7 +185,10 @@ class PerceptualObjective(nn.Module):
     def _style_losses(self, features: Mapping[str, Tensor], styles: Sequence[int]) -> Tensor:
         """Of each image (N,), before any weight."""
         losses = [
-            (gram_matrix(features[name]) - targets[list(styles)]).square().mean((1, 2))
-            for name, targets in self.target_grams.items()
+            (gram - self.target_grams[name][list(styles)]).square().mean((1, 2))
+            for name, gram in self._grams(features).items()
         ]
         return torch.stack(losses).sum(0)
+
+    def _grams(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: gram_matrix(features[name]) for name in self.style_layers}

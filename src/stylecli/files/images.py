@@ -133,6 +133,9 @@ def set_max_pixels(most: int) -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
+set_max_pixels(200_000_000)
+
+
 def read_short_side(path: Path) -> int:
     """The short side in px, from the header alone.
 
@@ -242,7 +245,7 @@ def _explained(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f"{path} has more than {most:,} pixels; --max-pixels raises the limit"
+            f"{path} has more than {most:,} pixels: scale it down, or stylize with --max-pixels"
         ) from None
     except StyleCliError:
         raise
