@@ -89,23 +89,22 @@ def table(photos: Path, out: Path) -> None:
     _, held_out = split(photos)
     heads = ("untouched", f"{len(held_out)} held out", "the few", *(f"Gatys {n}" for n in AFTER))
     shown = Table("style", *heads, "the few / Gatys 100", title=f"photos of {SIZE} px")
-    for painting in paintings():
-        found = read_slow(out).get(painting.stem, {})
-        generator, _ = load_model(painting.stem)
-        judge = Judge(painting, [path for path in held_out if path.name in found])
+    for painting, found in sorted(read_slow(out).items()):
+        path = bundled_models() / "paintings" / f"{painting}.jpg"
+        generator, _ = load_model(painting)
+        judge = Judge(path, [photo for photo in held_out if photo.name in found])
         ours = judge(generator)["total"]
         after = [mean_of(found, str(n)) for n in AFTER]
-        numbers = [untouched(judge), Judge(painting, held_out)(generator)["total"], ours, *after]
+        numbers = [untouched(judge), Judge(path, held_out)(generator)["total"], ours, *after]
         cells = [f"{number / 1000:,.0f}" if number else "–" for number in numbers]
-        shown.add_row(painting.stem, *cells, f"{ours / after[2]:.2f}" if after[2] else "–")
+        shown.add_row(painting, *cells, f"{ours / after[2]:.2f}" if after[2] else "–")
     Console(width=120).print(shown)
 
 
 def mean_of(found: dict[str, After], steps: str) -> float | None:
     """Of all the photos; None if one of them was not optimized for so long."""
-    if all(steps in after for after in found.values()):
-        return mean(after[steps] for after in found.values())
-    return None
+    after = [one.get(steps) for one in found.values()]
+    return None if None in after else mean(number for number in after if number is not None)
 
 
 @torch.no_grad()

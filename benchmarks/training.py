@@ -1,13 +1,14 @@
 r"""Time to quality: the objective on photos kept out of training, against seconds of training.
 
 Each run trains with settings of its own, in a process of its own, and is measured at its own
-checkpoints after it ended, so that measuring costs it nothing. Results stay in the output folder:
-runs may be made one at a time, and `table` sets side by side what is there.
+checkpoints after it ended, so that measuring costs it nothing. It starts from scratch unless
+`init=` says otherwise: the bundled gallery knows the bundled paintings. Results stay in the output
+folder: runs may be made one at a time, and `table` sets side by side what is there.
 
     python benchmarks/training.py run STYLE PHOTOS OUT baseline minutes=60 \
         width=32 precision=float32 small_crops=0 lr=0.001 optimizer=adam batch_size=4 \
         loss_padding=zeros
-    python benchmarks/training.py run STYLE PHOTOS OUT default minutes=10
+    python benchmarks/training.py run STYLE PHOTOS OUT from-scratch minutes=10
     python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py
     python benchmarks/training.py table OUT --against baseline
 """
