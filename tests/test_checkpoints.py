@@ -57,7 +57,17 @@ def test_a_name_is_looked_for_here_then_at_the_users_then_bundled(folders):
     assert find_model("a") == user / "a.safetensors"
     saved(here / "a.safetensors")
     assert find_model("a") == here / "a.safetensors"
-    assert [path.parent.name for path, _ in list_models()] == ["here"]
+    assert [path.parent.name for path, _ in list_models()] == ["here", "user", "bundled"]
+
+
+def test_a_model_of_ones_own_hides_no_style_of_a_bundled_one_of_its_name(folders):
+    saved(folders[0] / "trio.safetensors")
+    saved_trio(folders[2] / "trio.safetensors")
+    saved(folders[2] / "zz.safetensors", styles=["b"])
+    assert find_model("trio") == folders[0] / "trio.safetensors"
+    assert find_model("b") == folders[2] / "trio.safetensors"
+    with pytest.raises(StyleCliError, match="--style c is another"):
+        load_model("b", "c")
 
 
 def test_a_missing_name_suggests_the_nearest(folders):

@@ -123,6 +123,22 @@ def test_every_image_has_one_target_of_its_own(tmp_path_factory, tree):
     assert all(job.target.is_relative_to(root / "out") for job in planned.jobs)
 
 
+def test_a_run_with_a_suffix_beside_the_photos_can_be_repeated(tmp_path):
+    for name in ("a.jpg", "b.jpg", "a-painted.jpg"):
+        (tmp_path / name).touch()
+    again = plan([tmp_path], tmp_path, suffix="-painted")
+    assert [job.source.name for job in again.jobs] == ["b.jpg"]
+    assert [job.source.name for job in again.skipped] == ["a.jpg"]
+
+
+def test_a_mistyped_ending_makes_no_folder(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(StyleCliError, match="ending of no image"):
+        plan([tmp_path / "a.jpg"], tmp_path / "b.jpgg")
+    (tmp_path / "v1.2").mkdir()
+    assert plan([tmp_path / "a.jpg"], tmp_path / "v1.2").jobs[0].target.name == "a.jpg"
+
+
 def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
     for name in ("a.jpg", "b.png"):
         (tmp_path / name).touch()

@@ -278,6 +278,8 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
         train(replace(config, styles=(training.bundled_photos()[0],)), resume=True)
     longer = saved_config(TrainFiles(config.output), {"steps": 4})
     assert longer == replace(config, steps=4)
+    with pytest.raises(StyleCliError, match="less than the 2 that are done"):
+        train(replace(config, steps=1), resume=True)
     assert train(longer, resume=True).steps == 4
 
 

@@ -104,7 +104,8 @@ class Stylizer:
         max_memory: int | None = None,
     ) -> None:
         path, self.info, mix = find_style(model, style)
-        self._name = self.info.name if style is None else f"{self.info.name}, {style}"
+        chosen = style or (model if len(mix) > 1 else None)
+        self._name = f"{self.info.name}, {chosen}" if chosen else self.info.name
         backends = open_backends(path, mix, backend=backend, device=device, precision=precision)
         self._where = backends[0].description
         self._networks = len(backends)
@@ -116,7 +117,7 @@ class Stylizer:
 
     @property
     def description(self) -> str:
-        """What it is, where and how it computes: ``starry-night on cpu, torch, float32``."""
+        """What, where and how it computes: ``gallery, udnie on cpu, torch, float32``."""
         copies = f"{self._networks} x " if self._networks > 1 else ""
         return f"{self._name} on {copies}{self._where}"
 

@@ -78,9 +78,13 @@ def read_state(source: Path) -> dict[str, Tensor]:
             state = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StyleCliError(f"no such file: {source}", hint="check the name") from None
-    except Exception as error:  # on bad bytes, torch raises many kinds
-        reason = str(error).strip().partition("\n")[0][:100]
-        raise StyleCliError(f"{source} cannot be read as weights: {reason}", hint=hint) from error
+    except IsADirectoryError:
+        raise StyleCliError(f"{source} is a folder, not a checkpoint", hint=hint) from None
+    except Exception as error:  # on bad bytes, torch raises many kinds, with advice for programmers
+        raise StyleCliError(
+            f"{source} cannot be read as weights: it is damaged, none, or a whole pickled module",
+            hint=hint,
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise StyleCliError(f"{source} holds no dictionary of tensors", hint=hint)
     return state

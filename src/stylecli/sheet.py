@@ -27,7 +27,7 @@ def all_styles() -> list[Choice]:
     choices: dict[str, Choice] = {}
     for path, info in list_models():
         for row, name in enumerate(info.styles):
-            if name not in choices or path.stem == name:
+            if name not in choices or path.stem == name != choices[name].path.stem:
                 choices[name] = Choice(path, row, name)
     return [choices[name] for name in sorted(choices)]
 

@@ -281,7 +281,9 @@ class _Training:
         self.files.checkpoint.unlink(missing_ok=True)
         self._aside(self.write_preview)
         if self.photos.bad:
-            self.report(Notice(f"{len(self.photos.bad)} content photos could not be read"))
+            names = ", ".join(path.name for path in sorted(self.photos.bad)[:5])
+            text = f"{len(self.photos.bad)} content photos could not be read: {names}"
+            self.report(Notice(text + (" …" if len(self.photos.bad) > 5 else "")))
         return result
 
     def _result(self, *, finished: bool) -> TrainResult:
@@ -370,6 +372,11 @@ class _Training:
                 hint="pass the same, or start again with --overwrite",
             )
         refuse_changes(self.config, self.saved["config"])
+        if self.config.steps and self.config.steps < self.saved["step"]:
+            raise StyleCliError(
+                f"--steps {self.config.steps} is less than the {self.saved['step']} that are done",
+                hint="pass more, or leave --steps out",
+            )
         if self.saved["photos_sha"] != self.photos.fingerprint():
             self.report(Notice("the content photos are not those that this training began with"))
 

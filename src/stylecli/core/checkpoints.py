@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,18 +71,13 @@ def model_folders() -> list[Path]:
 
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
-    """Every model that a name finds, once; files that are no model are passed over."""
-    seen = set()
-    for folder in model_folders():
+    """Every model, the user's own before the bundled; files that are no model are passed over."""
+    bundled, *others = reversed(model_folders())
+    own = [folder for folder in reversed(others) if folder.resolve() != bundled.resolve()]
+    for folder in [*own, bundled]:
         for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
-            if path.stem in seen:
-                continue
-            try:
-                info = read_info(path)
-            except StyleCliError:
-                continue
-            seen.add(path.stem)
-            yield path, info
+            with suppress(StyleCliError):
+                yield path, read_info(path)
 
 
 def find_model(name: str) -> Path:
@@ -223,8 +219,13 @@ def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, li
     """
     path = find_model(name)
     info = read_info(path)
-    if style is None and name in info.styles:
+    if name in info.styles and style is None:
         style = name
+    elif name in info.styles and name not in (path.stem, style):
+        raise StyleCliError(
+            f"{name} is one style of the model {info.name}, and --style {style} is another",
+            hint=f"pass --model {info.name} --style {style}",
+        )
     return path, info, parse_mix(style, info.styles)
 
 

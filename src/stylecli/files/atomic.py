@@ -56,6 +56,10 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except (FileExistsError, NotADirectoryError):
+        raise StyleCliError(
+            f"{folder} is no folder, or lies in a file", hint="give another output"
+        ) from None
     except OSError as error:
         raise StyleCliError(
             f"cannot write to the folder {folder}: {error.strerror or error}",

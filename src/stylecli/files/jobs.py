@@ -73,6 +73,9 @@ def plan(
         raise StyleCliError(
             f"no images or videos in {', '.join(map(str, inputs))}", hint=f"they end in: {known}"
         )
+    if suffix:  # beside the photos lies what an earlier run made of them
+        made = {_key(job.target) for job in jobs}
+        jobs = [job for job in jobs if _key(job.source) not in made]
     _refuse_collisions(jobs)
     there = {job for job in jobs if not (overwrite or job.ending) and job.target.exists()}
     return Plan(
@@ -115,6 +118,12 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
             format_for(out)
         yield job
         return
+    if out.suffix and len(inputs) == 1 and inputs[0].is_file() and not out.exists():
+        known = " ".join(sorted(READABLE | VIDEOS))
+        raise StyleCliError(
+            f"{out} has an ending of no image or video",
+            hint=f"they end in: {known}; if a folder is meant, make it first",
+        )
     if to_file or out.is_file():
         raise StyleCliError(
             f"the output {out} is a file, and the input is not one image",
