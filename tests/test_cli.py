@@ -210,7 +210,7 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["stylize", "photos", "out", "--model", "cut.safetensors"], "cannot be read as a model"),
         (["stylize", "photos", "out", "--model", "text.safetensors"], "cannot be read as a model"),
         (["stylize", "photos", "text.jpg"], "is a file"),
-        (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "text.jpg/out is no folder"),
+        (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "is no folder, or lies in a file"),
         (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos"], "only photos was given"),
         (["stylize", "empty", "out"], "no images or videos in empty"),

@@ -264,7 +264,7 @@ def test_a_folder_of_good_and_bad_files(stylize, tmp_path):
         "text.jpg": "is not an image",
         "empty.png": "is not an image",
         "cut.jpg": "is damaged",
-        "bomb.png": "more than 200,000,000 pixels; --max-pixels",
+        "bomb.png": "more than 200,000,000 pixels: scale it down",
         "secret.jpg": "no permission",
     }
     if os.access(folder / "secret.jpg", os.R_OK):  # of root, nothing is kept secret
