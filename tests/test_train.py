@@ -20,7 +20,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step
 from stylecli.guard import Guard
 from stylecli.train import train
-from stylecli.training_files import TrainFiles, saved_config, style_name
+from stylecli.training_files import TrainFiles, saved_config, style_name, this_process
 
 
 @pytest.fixture
@@ -508,7 +508,8 @@ def test_a_training_that_runs_is_not_begun_a_second_time(config):
     train(config, should_stop=stop_after(2))
     files = TrainFiles(config.output)
     metadata = checkpoints.read_metadata(files.checkpoint)
-    other = {**metadata["process"], "pid": 1, "started": psutil.Process(1).create_time()}
+    assert metadata["process"] == {}  # it was stopped
+    other = {**this_process(), "pid": 1, "started": psutil.Process(1).create_time()}
     tensors = checkpoints.load_tensors(files.checkpoint)
     checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
     for wish in ({}, {"resume": True}, {"overwrite": True}):
@@ -517,6 +518,15 @@ def test_a_training_that_runs_is_not_begun_a_second_time(config):
     other["started"] -= 1  # that process is long gone, and its number was given to another
     checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
     assert train(config, resume=True).finished
+
+
+def test_a_damaged_checkpoint_can_be_overwritten(config):
+    TrainFiles(config.output).checkpoint.write_bytes(b"half")
+    with pytest.raises(StyleCliError, match="interrupted training"):
+        train(config)
+    with pytest.raises(StyleCliError, match="cannot be read"):
+        train(config, resume=True)
+    assert train(replace(config, steps=1), overwrite=True).finished
 
 
 def test_what_may_surprise_is_said(config):

@@ -265,7 +265,7 @@ class _Training:
 
     def suspend(self) -> TrainResult:
         """Save the state, for a resume."""
-        self.save_state()
+        self.save_state(running=False)
         return self._result(finished=False)
 
     def finish(self) -> TrainResult:
@@ -274,7 +274,7 @@ class _Training:
             self.guard.load(self.guard.snapshot)
             self.report(Notice("the last losses were off: the model is from a few steps before"))
         if self.files.model.exists() and not self.overwrite:
-            self.save_state()
+            self.save_state(running=False)
             self.files.refuse_model()
         result = self._result(finished=True)
         save_model(self.files.model, self.generator, self._info(result))
@@ -335,11 +335,11 @@ class _Training:
         width, batch_size = self.generator.spec.width, self.batch_size
         return replace(self.config, width=width, batch_size=batch_size, minutes=minutes)
 
-    def save_state(self) -> None:
+    def save_state(self, *, running: bool = True) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
             "config": as_json(self._settled()),
-            "process": this_process(),
+            "process": this_process() if running else {},
             "format_version": FORMAT_VERSION,
             **self.start.metadata(),
             "step": self.step,

@@ -129,7 +129,7 @@ class TrainFiles:
         """Raise StyleCliError if that process still trains: two would undo each other's work."""
         if process in ({}, this_process()) or process["host"] != platform.node():
             return
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             if psutil.Process(process["pid"]).create_time() == process["started"]:
                 raise StyleCliError(
                     f"{self.model} is being trained by process {process['pid']}",
@@ -144,7 +144,12 @@ class TrainFiles:
                 hint="that training is finished, or was never begun: leave --resume out",
             )
         self._check_log()
-        saved = read_metadata(self.checkpoint) if self.checkpoint.is_file() else {}
+        try:
+            saved = read_metadata(self.checkpoint) if self.checkpoint.is_file() else {}
+        except StyleCliError:  # damaged: to begin again is still possible
+            if resume:
+                raise
+            saved = {}
         self._refuse_running(saved.get("process", {}))
         if overwrite or (resume and saved.get("overwrite", False)):
             return
