@@ -215,11 +215,12 @@ def test_a_new_painting_starts_from_the_style_that_suits_it_best(trio, tmp_path)
     assert read_info(as_it_is.output).width == 4
 
 
-def test_a_training_starts_from_the_style_that_was_named(config, tmp_path):
-    named = replace(config, width=None, init="udnie", steps=1, lr=1e-12)
+@pytest.mark.parametrize("style", ["udnie", "cezanne"])  # the painting is nearest to one at most
+def test_a_training_starts_from_the_style_that_was_named(config, style):
+    named = replace(config, width=None, init=style, steps=1, lr=1e-12)
     train(named)
     gallery = checkpoints.bundled_models() / "gallery.safetensors"
-    row = read_info(gallery).styles.index("udnie")
+    row = read_info(gallery).styles.index(style)
     rows, one = load_file(gallery), load_file(named.output)
     torch.testing.assert_close(one["body.0.1.weight"], rows["body.0.1.weight"][row])
 

@@ -107,11 +107,11 @@ def first_start(
         new.remix(torch.ones(len(names), 1))
         return Start(new, _distinct(names), 0, "scratch")
     generator, info = load_generator(path), read_info(path)
-    sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
     if config.init in info.styles:
         one = torch.eye(generator.styles)[info.styles.index(config.init)]
         mixes = one.expand(len(names), -1)
     else:
+        sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
         mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
     if config.add_style is None:
         return Start(generator.remix(mixes), _distinct(names), 0, info.name)

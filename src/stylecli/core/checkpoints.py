@@ -72,9 +72,8 @@ def model_folders() -> list[Path]:
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
     """Every model, the user's own before the bundled; files that are no model are passed over."""
-    bundled, *others = reversed(model_folders())
-    own = [folder for folder in reversed(others) if folder.resolve() != bundled.resolve()]
-    for folder in [*own, bundled]:
+    *own, bundled = model_folders()
+    for folder in [*(one for one in own if one.resolve() != bundled.resolve()), bundled]:
         for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
             with suppress(StyleCliError):
                 yield path, read_info(path)
