@@ -73,6 +73,24 @@ def test_help_imports_no_torch(tmp_path, command):
     assert ("models/NAME" in done.stdout) == (command == ["train"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?", "stylecli --help"),
+        (["stylize", "--sytle", "a"], "No such option: --sytle", "stylecli stylize --help"),
+        (["train", "a.jpg", "--steps", "few"], "Invalid value for '--steps'", "train --help"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_one_line_and_a_hint(arguments, message, hint):
+    command = [sys.executable, "-m", "stylecli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    error, tip = done.stderr.splitlines()
+    assert error.startswith(f"error: {message}")
+    assert tip.startswith("hint: ")
+    assert tip.endswith(hint)
+
+
 def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, painting, photos):
     trained = stylecli("train", painting, "--steps", 3, *QUICK)
     assert "models/waves-lines.safetensors" in trained.stderr

@@ -56,6 +56,8 @@ def _print_model(path: Path, info: ModelInfo) -> None:
 
 
 def _as_text(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_as_text(part)}" for key, part in value.items())
     if isinstance(value, list):
         return ", ".join(map(_as_text, value))
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
