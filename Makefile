@@ -2,7 +2,7 @@
 # make test   lint, types, import layers, tests
 # make bench  the engine's speed and memory on this machine: close other programs first
 # make models train every shipped model again, into retrained/: make models PHOTOS=folder
-# Both make .venv and install into it first. Another Python: make test PYTHON=python3.12
+# Each makes .venv and installs into it first, if it is not there. Another Python: make test PYTHON=python3.12
 # torch from another index, for a CPU or a CUDA build: make demo PIP_ARGS="--extra-index-url URL"
 
 PYTHON ?= python3

@@ -9,6 +9,7 @@ folder: runs may be made one at a time, and `table` sets side by side what is th
         width=32 precision=float32 small_crops=0 lr=0.001 optimizer=adam batch_size=4 \
         loss_padding=zeros
     python benchmarks/training.py run STYLE PHOTOS OUT from-scratch minutes=10
+    python benchmarks/training.py run STYLE PHOTOS OUT bundled-photos minutes=10 content=null
     python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py
     python benchmarks/training.py table OUT --against baseline
 """
@@ -43,7 +44,7 @@ from stylecli.training_files import TrainFiles
 
 HELD_OUT = 60
 SIZE = 256
-POINTS = 16  # measured of each run
+POINTS = 8  # measured of each run
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -63,13 +64,14 @@ class Judge:
         self.objective = judging_objective(style)
         squares = [center_square(read_rgb(path, SIZE), SIZE) for path in held_out]
         self.photos = to_tensor(np.stack(squares), torch.device("cpu"))  # (N, 3, 256, 256)
+        self.contents = [self.objective.content_target(few) for few in self.photos.split(4)]
 
     @torch.no_grad()
     def __call__(self, generator: Generator) -> dict[str, float]:
         """Means over the photos, each term weighted."""
         sums: dict[str, float] = {}
-        for photos in self.photos.split(4):
-            terms = self.objective(generator(photos), self.objective.content_target(photos))
+        for photos, content in zip(self.photos.split(4), self.contents, strict=True):
+            terms = self.objective(generator(photos), content)
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(term) * len(photos)
         return {name: total / len(self.photos) for name, total in sums.items()}
@@ -100,12 +102,9 @@ def run(
         link(trained_on, Path(folder))
         given: dict[str, Any] = dict(map(parsed, settings))
         kept = Path(folder) / "kept"
-        config = TrainConfig(
-            styles=(style,),
-            content=Path(folder),
-            output=out / f"{name}.safetensors",
-            **{"init": "scratch", **given},
-        )
+        usual = {"content": Path(folder), "init": "scratch"}
+        output = out / f"{name}.safetensors"
+        config = TrainConfig(styles=(style,), output=output, **{**usual, **given})
         points = train_and_keep(config, kept)
         judge = Judge(style, held_out)
         for point in thinned(points):

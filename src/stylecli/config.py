@@ -39,10 +39,11 @@ class ObjectiveConfig:
     style_size: int = _option(384, "Short side of the painting, px: larger makes larger strokes.")
     style_weight: float = _option(1.0, "More painting; 1 is balanced for each painting.")
     content_weight: float = _option(1.0, "More photo.")
-    tv_weight: float = _option(0.2, "Total variation: smoother, the larger.")
+    tv_weight: float = _option(0.2, "Weight of total variation: larger is smoother.")
     content_layer: str = _option("relu3_3", "Layer of the loss network for the content loss.")
     style_layers: tuple[str, ...] = _option(
-        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), "Layers for the style loss, by commas."
+        ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+        "Layers for the style loss, with commas between.",
     )
     loss_padding: str = _option(
         "replicate",
@@ -57,7 +58,9 @@ class ObjectiveConfig:
         0, "Seed of everything random; with --steps, the same seed is the same result."
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
-    precision: str = _option("auto", "auto (bfloat16 where there is hardware for it), float32 …")
+    precision: str = _option(
+        "auto", "auto (bfloat16 where there is hardware for it), float32 or bfloat16."
+    )
 
     def check(self) -> None:
         """Raise StyleCliError if a number cannot be meant."""
@@ -172,7 +175,7 @@ class StylizeConfig:
     steady: float = _option(
         0.0, "0 to 0.95: of videos and animations, how much stays where nothing moves."
     )
-    suffix: str = _option("", "Added to each name, before its ending: -painted.")
+    suffix: str = _option("", "Added to each name, before its ending; for example -painted.")
     quality: int = _option(95, "Of JPEG, WebP, AVIF, HEIC and videos, 1 to 100.")
     strip_metadata: bool = _option(False, "Leave EXIF out: no place, no date, no camera.")
     max_pixels: int = _option(200_000_000, "Refuse to open images of more pixels than this.")
@@ -199,7 +202,9 @@ class CompareConfig(ObjectiveConfig):
     photos: tuple[Path, ...] = _option(
         (), "Photos and folders to compare on. [default: four that are bundled]"
     )
-    style: str = _option(DEFAULT_MODEL, "A bundled style's name, or a painting to train arms for.")
+    style: str = _option(
+        DEFAULT_MODEL, "starry-night, whose arms are bundled; or a painting, to train arms for."
+    )
     norms: tuple[str, ...] = _option(("bn", "in"), "Norms to compare, by commas: bn, in, none.")
     archs: tuple[str, ...] = _option(("residual",), "Generators, by commas: residual, pyramid.")
     gatys: bool = _option(False, "Also optimize each photo the slow way, for reference.")
@@ -210,7 +215,9 @@ class CompareConfig(ObjectiveConfig):
     minutes: float | None = _option(
         None, "Train each missing arm for this long. [default: CPU 10, Apple GPU 5, CUDA 1]"
     )
-    batch_size: int = _option(4, "Photos in a batch: at least 4, or batch norm is instance norm.")
+    batch_size: int = _option(
+        4, "Photos in a batch, at least 4: of 1, batch norm is instance norm."
+    )
     content: Path | None = _option(
         None, "Folder of training photos. [default: the bundled ones that are not compared on]"
     )

@@ -55,7 +55,7 @@ def compare(
 ) -> None:
     """Set norms and architectures side by side: a grid, a page, the numbers.
 
-    With a bundled style it runs at once; with a painting it trains what is missing, every arm
+    For starry-night it runs at once; with a painting it trains what is missing, every arm
     alike. Ctrl-C keeps what is done, and the same command goes on.
     """
     config = CompareConfig(**given(context, CompareConfig))

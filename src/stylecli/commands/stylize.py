@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
 _BACKEND = "auto (OpenVINO on a CPU where it is installed), openvino or torch."
-_BATCH_SIZE = "Images of one size at once. [default: CPU 1, CUDA 8]"
-_MAX_MEMORY = "GiB; larger images go in strips, exactly. [default: half of what is free]"
+_BATCH_SIZE = escape("Images of one size at once. [default: CPU 1, CUDA 8]")
+_MAX_MEMORY = escape("GiB; larger images go in strips, exactly. [default: half of what is free]")
 _DEFAULTS = StylizeConfig()
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3."
 

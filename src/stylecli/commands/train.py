@@ -63,7 +63,7 @@ def train(
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Train a generator for a painting, or for several: a model file that paints any photo so.
+    """Train a generator for a painting, or for several: a model that paints photos in that style.
 
     Ctrl-C saves the state; the same command with --resume goes on.
     """
