@@ -23,6 +23,7 @@ from training import SIZE, Judge, split
 from stylecli.config import GatysConfig
 from stylecli.core.checkpoints import bundled_models, load_model
 from stylecli.events import Pixels
+from stylecli.files.atomic import atomic_path
 from stylecli.gatys import optimize
 
 AFTER = (25, 50, 100, 300)
@@ -62,13 +63,14 @@ def slow(
     wanted = {str(n) for n in AFTER if n <= steps}
     for photo in chosen(split(photos)[1])[:few]:
         for painting in paintings():
-            found = read_slow(out)
-            of_style = found.setdefault(painting.stem, {})
-            if wanted <= of_style.get(photo.name, {}).keys():
+            if wanted <= read_slow(out).get(painting.stem, {}).get(photo.name, {}).keys():
                 continue
-            of_style[photo.name] = best_after(photo, painting, steps)
-            print(painting.stem, photo.name, of_style[photo.name], flush=True)
-            (out / "gatys.json").write_text(json.dumps(found, indent=1) + "\n")
+            after = best_after(photo, painting, steps)
+            print(painting.stem, photo.name, after, flush=True)
+            found = read_slow(out)  # again: another process may work on the same folder
+            found.setdefault(painting.stem, {})[photo.name] = after
+            with atomic_path(out / "gatys.json") as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def best_after(photo: Path, painting: Path, steps: int) -> After:

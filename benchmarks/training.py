@@ -209,6 +209,8 @@ def when(points: list[dict[str, Any]], total: float, key: str) -> float:
 
     CPU seconds tell more than the clock's where other work ran beside a training.
     """
+    if points[0]["total"] <= total:
+        return float(points[0][key])
     for before, after in pairwise(points):
         if after["total"] <= total:
             share = (before["total"] - total) / (before["total"] - after["total"])

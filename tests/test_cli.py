@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,15 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     paintings = [path.stem for path in (bundled_models() / "paintings").glob("*.jpg")]
     assert len(paintings) == 8
     assert [choice.label for choice in all_styles()] == sorted([*paintings, "tiny"])
+    info = ModelInfo(name="", arch="residual", norm="in", width=4, output="linear")
+    for name in ("soft", "strong"):
+        sky = replace(info, name=name, styles=["sky"])
+        save_model(model.with_stem(name), build_generator(GeneratorSpec(width=4)), sky)
+    mine = replace(info, name="udnie", styles=["udnie"])
+    save_model(model.with_stem("udnie"), build_generator(GeneratorSpec(width=4)), mine)
+    found = {choice.label: choice.path for choice in all_styles()}
+    assert list(found) == sorted([*paintings, "sky (soft)", "sky (strong)", "tiny"])
+    assert found["udnie"].resolve() == model.with_stem("udnie")  # the user's own comes first
     again = stylecli("sheet", "photos/one.jpg", code=2)
     assert "one-sheet.png exists" in again.stderr
     stylecli("sheet", "photos/one.jpg", "page.txt", code=2)
@@ -371,6 +380,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, model, photos):
     assert process.wait(timeout=60) == 1
     assert "error" not in said
     assert "Traceback" not in said
+
+
+def test_ctrl_c_before_the_program_is_there_is_no_traceback():
+    code = (
+        "import builtins\n"
+        "sound = builtins.__import__\n"
+        "def interrupted(name, *rest, **named):\n"
+        "    if name == 'stylecli.cli': raise KeyboardInterrupt\n"
+        "    return sound(name, *rest, **named)\n"
+        "builtins.__import__ = interrupted\n"
+        "from stylecli.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_version(stylecli):

@@ -1,5 +1,6 @@
 """Training photos: a repeatable series, whatever else lies in the folder."""
 
+import os
 from itertools import islice
 
 import numpy as np
@@ -32,6 +33,22 @@ def test_every_photo_is_seen_once_before_any_is_seen_again(tmp_path):
     for epoch in range(3):
         shades = sorted(series.batch(epoch, 8, 64)[:, 0, 0, 0].tolist())
         assert shades == [level * 30 for level in range(8)]
+
+
+def test_previews_of_trainings_are_no_photos(photos):
+    before = ContentPhotos(photos, 0).paths
+    (photos / "models").mkdir()
+    Image.new("RGB", (70, 70)).save(photos / "models" / "mine.preview.png")
+    assert ContentPhotos(photos, 0).paths == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, names are always Unicode")
+def test_a_name_that_is_no_unicode_is_a_name(photos):
+    plain = ContentPhotos(photos, 0).fingerprint()
+    name = os.fsencode(photos) + b"/caf\xe9.jpg"
+    with open(name, "wb") as file:  # noqa: PTH123
+        file.write((photos / "one.jpg").read_bytes())
+    assert ContentPhotos(photos, 0).fingerprint() != plain
 
 
 def test_bad_files_are_replaced_and_counted(photos):

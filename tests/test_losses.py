@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stylecli.config import ObjectiveConfig
 from stylecli.core.losses import PerceptualObjective, Weights, gram_matrix, total_variation
 from stylecli.core.vgg import load_loss_network
 
@@ -12,6 +13,14 @@ from stylecli.core.vgg import load_loss_network
 @pytest.fixture(scope="module")
 def network():
     return load_loss_network()
+
+
+def usual(network, *paintings):
+    """The objective as the program has it by default."""
+    default = ObjectiveConfig()
+    weights = Weights(default.content_weight, default.style_weight, default.tv_weight)
+    layers = (default.content_layer, default.style_layers)
+    return PerceptualObjective(network, paintings, *layers, weights)
 
 
 def test_gram_matrix_is_the_sum_over_pixels_divided_by_all_elements():
@@ -69,6 +78,9 @@ def test_terms_are_what_the_paper_says_and_add_up(network):
     style = sum(((gram(ours[k]) - gram(painted[k])) ** 2).mean() for k in style_layers)
     assert float(terms["content"]) == pytest.approx(2 * content, rel=1e-3)
     assert float(terms["style"]) == pytest.approx(3 * 7 * style, rel=1e-3)
+    pixels = 255 * stylized.double().numpy()
+    squares = [(np.diff(pixels, axis=axis) ** 2).sum() for axis in (2, 3)]
+    assert float(terms["tv"]) == pytest.approx(0.5 * 2 * sum(squares) / pixels.size, rel=1e-3)
     assert float(terms["total"]) == pytest.approx(
         sum(float(terms[k]) for k in ("content", "style", "tv")), rel=1e-6
     )
@@ -76,7 +88,7 @@ def test_terms_are_what_the_paper_says_and_add_up(network):
 
 def test_the_photo_itself_has_no_content_loss_and_the_painting_no_style_loss(network):
     painting = torch.rand(1, 3, 64, 64)
-    objective = PerceptualObjective(network, [painting])
+    objective = usual(network, painting)
     terms = objective(painting, objective.content_target(painting))
     assert float(terms["content"]) == 0
     assert float(terms["style"]) == pytest.approx(0, abs=1e-3)
@@ -88,11 +100,14 @@ def test_balance_puts_a_faint_and_a_bold_painting_into_the_same_ratio(network):
     photos = torch.rand(4, 3, 64, 64)
     ratios = []
     for painting in (bold, 0.2 * bold + 0.4):
-        objective = PerceptualObjective(network, [painting])
+        objective = usual(network, painting)
         objective.balance(photos)
         features = network(photos, ("relu3_3",))["relu3_3"]
-        style = float(objective(photos, objective.content_target(photos))["style"])
-        ratios.append(style / float(features.square().mean()))
+        terms = objective(photos, objective.content_target(photos))
+        energy = float(features.square().mean())
+        ratios.append(float(terms["style"]) / energy)
+        weighted = 0.2 * float(total_variation(photos)) * energy / 2e5
+        assert float(terms["tv"]) == pytest.approx(weighted, rel=1e-3)  # it follows the network
     assert ratios[0] == pytest.approx(ratios[1], rel=1e-3)
 
 
@@ -100,9 +115,9 @@ def test_several_paintings_give_each_image_the_loss_that_its_own_would_alone(net
     torch.manual_seed(0)
     paintings = [torch.rand(1, 3, 48, 64), 0.3 * torch.rand(1, 3, 40, 40)]
     photos, stylized = torch.rand(3, 3, 40, 40), torch.rand(3, 3, 40, 40)
-    both = PerceptualObjective(network, paintings)
+    both = usual(network, *paintings)
     both.balance(photos)
-    alone = [PerceptualObjective(network, [painting]) for painting in paintings]
+    alone = [usual(network, painting) for painting in paintings]
     for objective in alone:
         objective.balance(photos)
     assert both.scales["style"] == pytest.approx([one.scales["style"][0] for one in alone])

@@ -5,10 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from stylecli.config import ObjectiveConfig
 from stylecli.core.generators import GeneratorSpec, build_generator
-from stylecli.core.losses import PerceptualObjective
 from stylecli.core.norms import use_batch_statistics
-from stylecli.core.vgg import load_loss_network
 from stylecli.files.content import bundled_photos
 from stylecli.measures import (
     batch_dependence,
@@ -18,6 +17,7 @@ from stylecli.measures import (
     steps_to_reach,
     with_contrast,
 )
+from stylecli.objective import build_objective
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ def photo():
 
 @pytest.fixture(scope="module")
 def objective():
-    return PerceptualObjective(load_loss_network(), [torch.rand(1, 3, 48, 48)])
+    painting = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    return build_objective(ObjectiveConfig(), [painting], torch.device("cpu"), torch.float32)
 
 
 def test_contrast_is_scaled_around_the_mean_of_each_color(photo):

@@ -75,6 +75,75 @@ def trio(config, tmp_path) -> TrainConfig:
     return replace(config, styles=tuple(paintings), output=output, steps=12)
 
 
+def test_a_killed_training_goes_on_from_its_last_checkpoint_and_runs_once(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
+    files, kept = TrainFiles(config.output), tmp_path / "as-killed.safetensors"
+    marked = []
+
+    def watch(event):
+        if isinstance(event, Step):
+            marked.append(checkpoints.read_metadata(files.checkpoint)["process"])
+            if event.step == 8:  # of the state after seven
+                kept.write_bytes(files.checkpoint.read_bytes())
+
+    straight = train(config, watch)
+    weights = load_file(config.output)
+    config.output.unlink()
+    kept.rename(files.checkpoint)
+    metadata = {**checkpoints.read_metadata(files.checkpoint), "process": {}}
+    tensors = checkpoints.load_tensors(files.checkpoint)
+    checkpoints.save_tensors(files.checkpoint, tensors, metadata)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1e9)  # a resume is marked at its start
+    assert train(config, watch, resume=True).losses == straight.losses
+    again = load_file(config.output)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+    assert len(marked) == 20 + 13
+    assert all(process == this_process() for process in marked)
+
+
+def test_settings_reach_what_they_are_about(config, monkeypatch):
+    seen = {"sizes": [], "factors": [], "previews": 0}
+    batch, step = training.ContentPhotos.batch, training.GeneratorOptimizer.step
+    preview, init = training._Training.write_preview, training.GeneratorOptimizer.__init__
+
+    def spy_batch(self, number, batch_size, size):
+        seen["sizes"].append((number, size))
+        return batch(self, number, batch_size, size)
+
+    def spy_step(self, factor):
+        seen["factors"].append(factor)
+        step(self, factor)
+
+    def spy_init(self, parameters, name, lr):
+        seen["optimizer"] = (name, lr)
+        init(self, parameters, name, lr)
+
+    def spy_preview(self):
+        seen["previews"] += 1
+        seen["weights"] = self.objective.weights
+        seen["padding"] = self.objective.network.padding
+        preview(self)
+
+    monkeypatch.setattr(training.ContentPhotos, "batch", spy_batch)
+    monkeypatch.setattr(training.GeneratorOptimizer, "step", spy_step)
+    monkeypatch.setattr(training.GeneratorOptimizer, "__init__", spy_init)
+    monkeypatch.setattr(training._Training, "write_preview", spy_preview)
+    break_losses(monkeypatch, lambda step: step == 10)
+    weights = {"content_weight": 2.0, "style_weight": 3.0, "tv_weight": 0.5}
+    how = {"optimizer": "adam", "lr": 1e-3, "small_crops": 0.5, "loss_padding": "zeros"}
+    train(replace(config, **weights, **how, size=96, preview_every=8))
+    assert {size for number, size in seen["sizes"] if 0 < number < 10} == {48}
+    assert {size for number, size in seen["sizes"] if 10 <= number < 20} == {96}
+    assert seen["optimizer"] == ("adam", 1e-3)
+    assert (seen["weights"].content, seen["weights"].style, seen["weights"].tv) == (2, 3, 0.5)
+    assert seen["padding"] == "zeros"
+    assert seen["previews"] == 3  # after steps 8 and 16, and at the end
+    usual = [schedule.learning_rate_factor(done / 20) for done in range(20)]
+    assert seen["factors"] == usual[:10] + [factor / 2 for factor in usual[11:]]
+
+
 def test_a_network_of_several_styles_resumes_bit_for_bit_too(trio, tmp_path):
     straight = train(trio)
     halves = replace(trio, output=tmp_path / "halves.safetensors")
@@ -275,6 +344,8 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     train(config, should_stop=stop_after(2))
     with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.002"):
         train(replace(config, batch_size=3, lr=1.0), resume=True)
+    with pytest.raises(StyleCliError, match="began with style_size 64"):
+        train(replace(config, style_size=80), resume=True)
     with pytest.raises(StyleCliError, match="is not the painting"):
         train(replace(config, styles=(training.bundled_photos()[0],)), resume=True)
     longer = saved_config(TrainFiles(config.output), {"steps": 4})
@@ -404,6 +475,16 @@ def test_losses_that_are_off_at_the_very_end_do_not_reach_the_model(config, monk
     assert max(float(tensor.abs().max()) for tensor in load_file(config.output).values()) < 10
 
 
+def test_what_overwrite_drops_is_said(config):
+    events = []
+    train(config, should_stop=stop_after(3))
+    train(replace(config, steps=1), events.append, overwrite=True)
+    train(replace(config, steps=1), events.append, overwrite=True)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert [text for text in notices if "dropped" in text] == [notices[1]]
+    assert "3 steps" in notices[1]
+
+
 def test_a_model_that_appears_meanwhile_is_kept_and_the_training_too(config):
     train(config, should_stop=stop_after(5))
     config.output.write_bytes(b"another's")
@@ -420,8 +501,9 @@ def test_a_model_that_appears_at_the_last_moment_is_kept_and_the_training_too(co
     def appear(event):
         config.output.write_bytes(b"another's")
 
-    with pytest.raises(StyleCliError, match="exists"):
+    with pytest.raises(StyleCliError, match="exists") as caught:
         train(config, appear)
+    assert "--resume --overwrite" in caught.value.hint  # --overwrite alone would begin again
     assert config.output.read_bytes() == b"another's"
     assert train(config, resume=True, overwrite=True).steps == 20
 
@@ -566,6 +648,16 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
     with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
         train(config)
     assert "--resume" not in caught.value.hint  # nothing was saved yet
+    monkeypatch.undo()
+    sound = training._Training._losses
+
+    def later(self, photos):
+        return out_of_memory(self, photos) if self.step == 3 else sound(self, photos)
+
+    monkeypatch.setattr(training._Training, "_losses", later)
+    with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
+        train(config)
+    assert "--resume goes on from" in caught.value.hint
 
 
 def test_the_name_comes_from_the_painting(painting):

@@ -103,7 +103,7 @@ class TrainConfig(ObjectiveConfig):
         (), "The painting: any image file; or several, for one network of many styles."
     )
     add_style: Path | None = _option(
-        None, "Add this painting to the model --init, whose other styles stay as they are."
+        None, "Add this painting to the model --init, whose kind and other styles stay as they are."
     )
     output: Path | None = _option(None, "The model file. [default: models/NAME.safetensors]")
     content: Path | None = _option(

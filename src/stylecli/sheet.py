@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stylecli.core.checkpoints import list_models, load_generator
+from stylecli.core.checkpoints import bundled_models, list_models, load_generator
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.files.grid import Cell, page
@@ -15,7 +15,7 @@ from stylecli.files.images import Rgb
 
 @dataclass(frozen=True)
 class Choice:
-    """A style that there is: which model file, and which row of it."""
+    """A style that there is: which model file, which row of it, and what to call it."""
 
     path: Path
     row: int
@@ -23,13 +23,18 @@ class Choice:
 
 
 def all_styles() -> list[Choice]:
-    """Every style that is bundled or found, by name; of several models of a style, its own."""
-    choices: dict[str, Choice] = {}
+    """Every style of the user's own models, and every other one that is bundled, by name."""
+    found: dict[str, list[tuple[Path, int]]] = {}
+    bundled = bundled_models().resolve()
     for path, info in list_models():
         for row, name in enumerate(info.styles):
-            if name not in choices or path.stem == name != choices[name].path.stem:
-                choices[name] = Choice(path, row, name)
-    return [choices[name] for name in sorted(choices)]
+            if name not in found or path.parent.resolve() != bundled:
+                found.setdefault(name, []).append((path, row))
+    return [
+        Choice(path, row, name if len(places) == 1 else f"{name} ({path.stem})")
+        for name, places in sorted(found.items())
+        for path, row in places
+    ]
 
 
 def render_sheet(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from stylecli.core.checkpoints import (
     FORMAT_VERSION,
     ModelInfo,
     load_tensors,
-    read_metadata,
     save_model,
     save_tensors,
 )
@@ -57,6 +57,7 @@ CHECKPOINT_EVERY = 60.0  # seconds
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
+_TOLD_ELSEWHERE = ("arch", "norm", "width", "styles", "add_style", "output")
 
 
 def train(
@@ -81,16 +82,21 @@ def train(
     """
     config.check()
     files = TrainFiles.of(config)
-    files.check(resume=resume, overwrite=overwrite)
+    saved = files.check(resume=resume, overwrite=overwrite)
+    if resume:
+        refuse_changes(config, saved["config"])
     resumable = resume
     try:
-        training = _Training(config, files, report, resume=resume, overwrite=overwrite)
+        before = saved if resume else {}
+        training = _Training(config, files, report, before, overwrite=overwrite)
         require_writable(files.model.parent)
         remove_leftovers(files.model.parent)
         report(Notice(training.describe()))
         if resume:
             training.restore()
         else:
+            if saved.get("step"):
+                report(Notice(f"an unfinished training of {saved['step']} steps is dropped"))
             training.begin()
         resumable = True
         stopped = training.run(should_stop)
@@ -104,20 +110,27 @@ def train(
 
 
 class _Training:
-    """A training under way: the network, its optimizer, and how far they are."""
+    """A training under way: the network, its optimizer, and how far they are.
+
+    Args:
+        config: the settings.
+        files: where it writes.
+        report: told of every step.
+        saved: what the checkpoint says that it goes on from; {} if it begins.
+        overwrite: replace a model that is there.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         files: TrainFiles,
         report: Report,
+        saved: dict[str, Any],
         *,
-        resume: bool,
         overwrite: bool,
     ) -> None:
-        self.config, self.files, self.report = config, files, report
-        self.saved = read_metadata(files.checkpoint) if resume else {}
-        self.overwrite = overwrite or self.saved.get("overwrite", False)
+        self.config, self.files, self.report, self.saved = config, files, report, saved
+        self.overwrite = overwrite or saved.get("overwrite", False)
         self.device = resolve_device(config.device)
         self.dtype = resolve_precision(config.precision, self.device)
         self.batch_size = photos_a_step(config, self.device.type)
@@ -126,9 +139,9 @@ class _Training:
         self._warn()
         self.objective = build_objective(config, self.paintings, self.device, self.dtype)
         self.schedule = Schedule(config, self.device.type)  # its clock starts: no download counts
-        if resume:
-            self.objective.scales = self.saved["scales"]
-            self.start = Start.restored(self.saved)
+        if saved:
+            self.objective.scales = saved["scales"]
+            self.start = Start.restored(saved)
         else:
             balance(self.objective, self.photos, config.size, self.device)
             self.start = first_start(config, self.objective, self.photos, self.device)
@@ -167,7 +180,6 @@ class _Training:
         # Large crops come last: if they do not fit into memory, it shows now.
         sample = self.photos.batch(0, self.batch_size, self.config.size)
         self._losses(to_tensor(sample, self.device))["total"].backward()  # type: ignore[no-untyped-call]
-        self.guard.take_snapshot()
         self.save_state()
         self._aside(lambda: self.files.log.write_text(""))
 
@@ -275,7 +287,10 @@ class _Training:
             self.report(Notice("the last losses were off: the model is from a few steps before"))
         if self.files.model.exists() and not self.overwrite:
             self.save_state(running=False)
-            self.files.refuse_model()
+            hint = (
+                "the training is kept: pass --resume --overwrite, or move that model and --resume"
+            )
+            raise StyleCliError(f"{self.files.model} exists", hint=hint)
         result = self._result(finished=True)
         save_model(self.files.model, self.generator, self._info(result))
         self.files.checkpoint.unlink(missing_ok=True)
@@ -294,18 +309,17 @@ class _Training:
 
     def _info(self, result: TrainResult) -> ModelInfo:
         config = self.config
+        told = {
+            key: value
+            for key, value in as_json(self._settled()).items()
+            if key not in _TOLD_ELSEWHERE
+        }
         training = {
-            **as_json(self._settled()),
-            "arch": None,
-            "norm": None,
-            "width": None,
-            "styles": None,
-            "add_style": None,
+            **told,
             "paintings": [path.name for path in config.paintings],
             "paintings_sha": digest(self.paintings),
             "init": self.start.origin,
             "content": config.content.name if config.content else "bundled",
-            "output": None,
             "content_photos": len(self.photos.paths),
             "photos_seen": (result.steps - self.guard.left_out) * self.batch_size,
             "steps_done": result.steps,
@@ -362,6 +376,7 @@ class _Training:
         self.guard.restore(self.saved, *states)
         self.step = self.saved["step"]
         self.schedule.add_elapsed(self.saved["seconds"])
+        self.save_state()  # so that others see that it runs
         self._aside(lambda: self.files.cut_log(self.step))
 
     def _check_same(self) -> None:
@@ -371,7 +386,6 @@ class _Training:
                 f"{given} is not the painting that this training began with",
                 hint="pass the same, or start again with --overwrite",
             )
-        refuse_changes(self.config, self.saved["config"])
         if self.config.steps and self.config.steps < self.saved["step"]:
             raise StyleCliError(
                 f"--steps {self.config.steps} is less than the {self.saved['step']} that are done",

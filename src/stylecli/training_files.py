@@ -9,7 +9,7 @@ import unicodedata
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -17,6 +17,7 @@ from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path
+from stylecli.files.content import PREVIEW
 
 if TYPE_CHECKING:  # the command line reads this module, and --help must not wait for torch
     from torch import Tensor
@@ -26,17 +27,9 @@ if TYPE_CHECKING:  # the command line reads this module, and --help must not wai
 # A resumed training may change these; anything else would make it another training.
 _FREE_ON_RESUME = frozenset(
     {
-        "styles",
-        "add_style",
-        "output",
-        "content",
-        "steps",
-        "minutes",
-        "device",
-        "precision",
-        "preview_every",
+        *("styles", "add_style", "output", "content", "init", "license"),
+        *("steps", "minutes", "device", "precision", "preview_every"),
     }
-    | {"license", "init"}
 )
 
 
@@ -77,14 +70,7 @@ class TrainFiles:
     @property
     def preview(self) -> Path:
         """Photos as the training now paints them."""
-        return self.model.with_suffix(".preview.png")
-
-    def refuse_model(self) -> NoReturn:
-        """Raise StyleCliError: a model is there that nobody asked to replace."""
-        raise StyleCliError(
-            f"{self.model} exists",
-            hint="pass --overwrite to replace it, or --output to keep both",
-        )
+        return self.model.with_suffix(PREVIEW)
 
     def cut_log(self, step: int) -> None:
         """Drop what a killed training logged after its last checkpoint, at ``step``."""
@@ -136,8 +122,12 @@ class TrainFiles:
                     hint="wait until it has ended, or pass another --output",
                 )
 
-    def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise StyleCliError rather than lose a model or the state of a training."""
+    def check(self, *, resume: bool, overwrite: bool) -> dict[str, Any]:
+        """What the checkpoint that is there says; {} if there is none that can be read.
+
+        Raises:
+            StyleCliError: a model or the state of a training would be lost.
+        """
         if resume and not self.checkpoint.is_file():
             raise StyleCliError(
                 f"nothing to resume: no {self.checkpoint}",
@@ -152,14 +142,18 @@ class TrainFiles:
             saved = {}
         self._refuse_running(saved.get("process", {}))
         if overwrite or (resume and saved.get("overwrite", False)):
-            return
+            return saved
         if self.model.exists():
-            self.refuse_model()
+            raise StyleCliError(
+                f"{self.model} exists",
+                hint="pass --overwrite to replace it, or --output to keep both",
+            )
         if self.checkpoint.exists() and not resume:
             raise StyleCliError(
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
             )
+        return saved
 
 
 def this_process() -> dict[str, Any]:
@@ -192,8 +186,7 @@ def saved_config(
     Raises:
         StyleCliError: there is no checkpoint, or it is damaged.
     """
-    files.check(resume=True, overwrite=overwrite)
-    saved = read_metadata(files.checkpoint).get("config")
+    saved = files.check(resume=True, overwrite=overwrite).get("config")
     if saved is None:
         raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
     if saved.keys() != {one.name for one in fields(TrainConfig)}:

@@ -24,7 +24,7 @@ _BACKEND = "auto (OpenVINO on a CPU where it is installed), openvino or torch."
 _BATCH_SIZE = escape("Images of one size at once. [default: CPU 1, CUDA 8]")
 _MAX_MEMORY = escape("GiB; larger images go in strips, exactly. [default: half of what is free]")
 _DEFAULTS = StylizeConfig()
-_STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3."
+_STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
 
 
 def _option(name: str, *names: str) -> Any:

@@ -17,6 +17,7 @@ from stylecli.events import Notice, Step, TrainResult
 from stylecli.training_files import TrainFiles, saved_config
 
 _DEFAULTS = TrainConfig()
+_OVERWRITE = "Replace a model, and drop an unfinished training of it."
 _NETWORK, _LOSS, _RUN = "Network", "Objective", "Run"
 
 
@@ -59,7 +60,7 @@ def train(
     loss_padding: Annotated[str, _option("loss_padding", _LOSS)] = _DEFAULTS.loss_padding,
     loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:

@@ -64,7 +64,7 @@ class Generator(nn.Module):
         self.spec = GeneratorSpec(self.arch, norm, width, output)
 
     def layers(self, x: Tensor) -> Tensor:
-        """The network proper, on sides that are multiples of ``multiple``."""
+        """The network proper, on sides as :func:`inner_size` gives them."""
         raise NotImplementedError
 
     @property

@@ -80,9 +80,9 @@ class Weights:
         tv: factor of the total variation.
     """
 
-    content: float = 1.0
-    style: float = 1.0
-    tv: float = 0.2
+    content: float
+    style: float
+    tv: float
 
 
 class PerceptualObjective(nn.Module):
@@ -114,16 +114,16 @@ class PerceptualObjective(nn.Module):
         self,
         network: LossNetwork,
         paintings: Sequence[Tensor],
-        content_layer: str = "relu3_3",
-        style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
-        weights: Weights | None = None,
+        content_layer: str,
+        style_layers: tuple[str, ...],
+        weights: Weights,
     ) -> None:
         super().__init__()
         network.check_layers((content_layer, *style_layers))
         self.network = network
         self.content_layer = content_layer
         self.style_layers = style_layers
-        self.weights = weights or Weights()
+        self.weights = weights
         self.scales = {"style": [1.0] * len(paintings), "tv": [1.0]}
         with torch.no_grad():
             grams = [self._grams(network(painting, style_layers)) for painting in paintings]

@@ -16,6 +16,7 @@ from stylecli.errors import StyleCliError
 from stylecli.files.images import ImageError, Rgb, read_rgb, read_short_side, scaled_crop
 from stylecli.files.jobs import scan_images
 
+PREVIEW = ".preview.png"  # so ends a picture of how a training gets on: it is no photo
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
 
@@ -51,7 +52,7 @@ class ContentPhotos:
 
     def fingerprint(self) -> str:
         """Changes when photos are added, removed or renamed."""
-        return sha256("\n".join(path.name for path in self.paths).encode()).hexdigest()
+        return sha256(b"\n".join(os.fsencode(path.name) for path in self.paths)).hexdigest()
 
     def batch(self, number: int, batch_size: int, size: int) -> npt.NDArray[np.uint8]:
         """Batch ``number`` of the series: (N, size, size, 3) in 0..255.
@@ -130,7 +131,7 @@ def _scan(folder: Path) -> list[Path]:
         raise StyleCliError(
             f"no content folder {folder}", hint="--content takes a folder of photos"
         )
-    paths = list(scan_images(folder))
+    paths = [path for path in scan_images(folder) if not path.name.endswith(PREVIEW)]
     if not paths:
         raise StyleCliError(
             f"no photos in {folder}: expected files such as .jpg or .png, in it or below",
