@@ -20,8 +20,19 @@ from stylecli.files.images import read_rgb
 from stylecli.report import measures_table, write_outputs
 from stylecli.train import digest
 
+# One process makes the comparison that most of these look at.
+pytestmark = pytest.mark.xdist_group("compare")
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_balance():
+    """A painting's weight from two photos in place of sixteen: seconds for every arm."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stylecli.objective._BALANCE_PHOTOS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
 def config(painting, tmp_path_factory) -> CompareConfig:
     """A comparison of a painting on two small photos, in a folder of its own."""
     folder = tmp_path_factory.mktemp("compared")
@@ -42,7 +53,7 @@ def config(painting, tmp_path_factory) -> CompareConfig:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def comparison(config) -> Comparison:
     """Made in two goes: stopped when the first arm was trained."""
     first = config.out / "models" / "residual-bn.safetensors"

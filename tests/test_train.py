@@ -687,7 +687,10 @@ def test_the_name_comes_from_the_painting(painting):
         ({"loss_net": "resnet"}, "unknown loss network"),
     ],
 )
-def test_a_bad_setting_is_an_error_before_anything_is_written(config, tmp_path, changes, says):
+def test_a_bad_setting_is_an_error_before_anything_is_written_or_computed(
+    config, tmp_path, monkeypatch, changes, says
+):
+    monkeypatch.setattr(training, "balance", None)  # it takes seconds
     new = tmp_path / "new" / "m.safetensors"
     with pytest.raises(StyleCliError, match=says):
         train(replace(config, output=new, **changes))

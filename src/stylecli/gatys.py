@@ -51,6 +51,7 @@ def stylize_slowly(
         StyleCliError: a bad setting, or the painting cannot be read.
     """
     config.check()
+    _check_choices(config)
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
@@ -85,9 +86,7 @@ def optimize(
     Raises:
         StyleCliError: an unknown optimizer or start, or no step that gives a finite loss.
     """
-    if config.optimizer not in OPTIMIZERS:
-        hint = choose_from(config.optimizer, OPTIMIZERS)
-        raise StyleCliError(f"unknown optimizer {config.optimizer!r}", hint=hint)
+    _check_choices(config)
     search = _Search(objective, objective.content_target(photo), config, report, should_stop)
     OPTIMIZERS[config.optimizer](search, _start(photo, config))
     if search.best is None:
@@ -183,11 +182,14 @@ def _as_picture(image: Tensor) -> Rgb:
     return rgb
 
 
+def _check_choices(config: GatysConfig) -> None:
+    for what, known in (("optimizer", OPTIMIZERS), ("start", STARTS)):
+        given = getattr(config, what)
+        if given not in known:
+            raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
+
+
 def _start(photo: Tensor, config: GatysConfig) -> Tensor:
-    if config.start not in STARTS:
-        raise StyleCliError(
-            f"unknown start {config.start!r}", hint=choose_from(config.start, STARTS)
-        )
     if config.start == "photo":
         return photo.clone()
     random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere

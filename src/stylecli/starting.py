@@ -81,6 +81,27 @@ class Start:
         return cls(generator, styles, first_row, origin, saved["base_license"])
 
 
+def check_start(config: TrainConfig) -> None:
+    """Before anything is computed: refuse what a training cannot start from.
+
+    Raises:
+        StyleCliError: no such model, one of another kind, a network that cannot be built, or two
+            paintings of one name.
+    """
+    names = [style_name(path) for path in config.paintings]
+    path = _trained(config)
+    if path is None:
+        _new(config, len(names))
+    elif config.add_style:
+        names = read_info(path).styles + names
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise StyleCliError(
+            f"two styles are named {', '.join(sorted(twice))}",
+            hint="rename one of the paintings: a style is called by its file",
+        )
+
+
 def first_start(
     config: TrainConfig,
     objective: PerceptualObjective,
@@ -90,22 +111,16 @@ def first_start(
     """Where a training starts from, by its settings.
 
     Args:
-        config: names a trained model, ``auto`` or ``scratch``.
+        config: names a trained model, ``auto`` or ``scratch``; :func:`check_start` accepted it.
         objective: for its paintings, balanced: of a model with several styles, each painting
             starts from the style that suits it best.
         photos: for that trial.
         device: for that trial.
-
-    Raises:
-        StyleCliError: no such model, one of another kind, or two paintings of one name.
     """
     names = [style_name(path) for path in config.paintings]
     path = _trained(config)
     if path is None:
-        torch.manual_seed(config.seed)
-        new = build_generator(GeneratorSpec(config.arch, config.norm, config.width))
-        new.remix(torch.ones(len(names), 1))
-        return Start(new, _distinct(names), 0, "scratch")
+        return Start(_new(config, len(names)), names, 0, "scratch")
     generator, info = load_generator(path), read_info(path)
     if config.init in info.styles:
         one = torch.eye(generator.styles)[info.styles.index(config.init)]
@@ -114,10 +129,16 @@ def first_start(
         sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
         mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
     if config.add_style is None:
-        return Start(generator.remix(mixes), _distinct(names), 0, info.name)
+        return Start(generator.remix(mixes), names, 0, info.name)
     kept = torch.eye(generator.styles)
     generator.remix(torch.cat([kept, mixes]))
-    return Start(generator, _distinct(info.styles + names), len(kept), info.name, info.license)
+    return Start(generator, info.styles + names, len(kept), info.name, info.license)
+
+
+def _new(config: TrainConfig, styles: int) -> Generator:
+    torch.manual_seed(config.seed)
+    spec = GeneratorSpec(config.arch, config.norm, config.width)
+    return build_generator(spec).remix(torch.ones(styles, 1))
 
 
 def _trained(config: TrainConfig) -> Path | None:
@@ -162,13 +183,3 @@ def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tenso
         for k in paintings:
             losses[k, s] = objective(stylized, content, [k])["total"]
     return rows[losses.argmin(1)]
-
-
-def _distinct(names: list[str]) -> list[str]:
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise StyleCliError(
-            f"two styles are named {', '.join(sorted(twice))}",
-            hint="rename one of the paintings: a style is called by its file",
-        )
-    return names

@@ -42,7 +42,7 @@ from stylecli.files.images import (
 from stylecli.guard import Guard
 from stylecli.objective import balance, build_objective
 from stylecli.schedule import Schedule, learning_rate_factor, photos_a_step
-from stylecli.starting import Start, first_start
+from stylecli.starting import Start, check_start, first_start
 from stylecli.training_files import (
     TrainFiles,
     as_json,
@@ -89,8 +89,6 @@ def train(
     try:
         before = saved if resume else {}
         training = _Training(config, files, report, before, overwrite=overwrite)
-        require_writable(files.model.parent)
-        remove_leftovers(files.model.parent)
         report(Notice(training.describe()))
         if resume:
             training.restore()
@@ -138,6 +136,10 @@ class _Training:
         self.photos = ContentPhotos(config.content, config.seed)
         self._warn()
         self.objective = build_objective(config, self.paintings, self.device, self.dtype)
+        if not saved:
+            check_start(config)
+        require_writable(files.model.parent)
+        remove_leftovers(files.model.parent)
         self.schedule = Schedule(config, self.device.type)  # its clock starts: no download counts
         if saved:
             self.objective.scales = saved["scales"]
