@@ -200,7 +200,7 @@ def table(
             cells.append(f"after {reached['seconds']:,.0f} s")
             cells += [f"{target[key] / reached[key]:.1f} x" for key in reached]
         shown.add_row(result["name"], *cells)
-    Console().print(shown)
+    Console(width=120).print(shown)
     plot(results, target, out / "time-to-quality.png")
 
 
