@@ -44,7 +44,7 @@ from stylecli.training_files import TrainFiles
 
 HELD_OUT = 60
 SIZE = 256
-POINTS = 8  # measured of each run
+POINTS = 16  # measured of each run
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
