@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from stylecli.core.convolutions import Upsample, padded
 from stylecli.core.generators import GeneratorSpec, build_generator
 from stylecli.core.norms import build_norm
 from stylecli.errors import StyleCliError
@@ -45,11 +47,35 @@ def test_batch_norm_uses_the_batch_in_training_and_running_statistics_at_test_ti
     torch.testing.assert_close(layer.eval()(x), running, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+@pytest.mark.parametrize("margin", [1, 4])
+def test_padding_and_its_gradient_are_those_of_torch(mode, margin):
+    x = torch.randn(2, 3, 9, 11, dtype=torch.float64, requires_grad=True)
+    expected = F.pad(x, (margin,) * 4, mode=mode)
+    ours = padded(x, margin, mode)
+    assert torch.equal(ours, expected)
+    weights = torch.randn_like(ours)
+    (gradient,) = torch.autograd.grad((ours * weights).sum(), x)
+    torch.testing.assert_close(gradient, *torch.autograd.grad((expected * weights).sum(), x))
+
+
+def test_under_autocast_padding_and_upsampling_keep_their_number_format():
+    x = torch.randn(1, 4, 8, 8).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert padded(x, 1, "reflect").dtype == torch.bfloat16
+        for mode in ("nearest", "bilinear"):
+            doubled = Upsample(mode)(x)
+            assert doubled.dtype == torch.bfloat16
+            expected = F.interpolate(x.detach().float(), scale_factor=2, mode=mode)
+            torch.testing.assert_close(doubled.float(), expected, atol=0.03, rtol=0.01)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("noise", ["none", "gaussian"])
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 67), (31, 130), (5, 9), (1, 1)])
-def test_output_has_exactly_the_size_of_the_input(arch, norm, height, width):
-    generator = build_generator(GeneratorSpec(arch, norm, 4)).eval()
+def test_output_has_exactly_the_size_of_the_input(arch, norm, noise, height, width):
+    generator = build_generator(GeneratorSpec(arch, norm, 4, noise=noise)).eval()
     with torch.no_grad():
         assert generator(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
 
@@ -151,6 +177,9 @@ def test_tanh_output_is_bounded_and_linear_is_not():
         (GeneratorSpec(arch="residuals"), "did you mean residual?"),
         (GeneratorSpec(norm="bm"), "did you mean bn?"),
         (GeneratorSpec(output="tan"), "did you mean tanh?"),
+        (GeneratorSpec(noise="gausian"), "did you mean gaussian?"),
+        (GeneratorSpec(upsampling="nearst"), "did you mean nearest?"),
+        (GeneratorSpec(activation="rely"), "did you mean relu?"),
         (GeneratorSpec(width=0), ""),
     ],
 )

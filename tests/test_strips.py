@@ -15,10 +15,10 @@ from stylecli.files.images import read_rgb
 CPU = torch.device("cpu")
 
 
-def generator_with_contrast(arch, norm, output="linear"):
+def generator_with_contrast(arch, norm, output="linear", **more):
     """Untrained, but with scales that make a picture of much contrast, and shifts that matter."""
     torch.manual_seed(5)
-    generator = build_generator(GeneratorSpec(arch, norm, 4, output)).eval()
+    generator = build_generator(GeneratorSpec(arch, norm, 4, output, **more)).eval()
     for name, parameter in generator.named_parameters():
         if parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape)
@@ -50,16 +50,19 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     assert (apart > 0).mean() < 0.01  # a value halfway between two may be rounded either way
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(
+    noise=st.sampled_from(["none", "gaussian"]),
+    upsampling=st.sampled_from(["nearest", "bilinear"]),
     height=st.integers(1, 130),
     width=st.integers(1, 90),
     rows=st.integers(1, 70),
     arch=st.sampled_from(["residual", "pyramid"]),
 )
-def test_any_size_and_strip_height_will_do(height, width, rows, arch):
+def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, upsampling):
     rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
-    generator = generator_with_contrast(arch, "in", "tanh")
+    kind = {"noise": noise, "upsampling": upsampling}
+    generator = generator_with_contrast(arch, "in", "tanh", **kind).use_seed(3)
     strips = StripRunner(generator, CPU, torch.float32, rows=rows)(rgb)
     expected = whole(generator, rgb).round().clip(0, 255)
     assert strips.shape == rgb.shape

@@ -185,7 +185,8 @@ def _trained(
     here["device"] = config.device
     files = TrainFiles(path)
     resume = files.checkpoint.exists()
-    asked = TrainConfig(**{**settings, **here}, arch=arch, norm=norm, init="scratch")
+    papers = {"noise": "none", "upsampling": "nearest", "activation": "relu", "init": "scratch"}
+    asked = TrainConfig(**{**settings, **here, **papers}, arch=arch, norm=norm)
     asked = saved_config(files, here) if resume else asked
     return train(asked, report, should_stop, resume=resume).finished
 

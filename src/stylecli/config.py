@@ -111,6 +111,14 @@ class TrainConfig(ObjectiveConfig):
     )
     arch: str = _option("residual", "Generator: residual (Johnson 2016) or pyramid (Ulyanov 2016).")
     norm: str = _option("in", "Norm: in (instance), bn (batch) or none.")
+    noise: str = _option(
+        "gaussian",
+        "gaussian: fixed noise inside, for irregular strokes in flat areas; none: as the papers.",
+    )
+    upsampling: str = _option(
+        "bilinear", "Of the residual generator: bilinear, or nearest, as the papers."
+    )
+    activation: str = _option("relu", "relu, or leaky_relu.")
     width: int | None = _option(
         None, "Channels of the first layer; 32 is Johnson's. [default: residual 16, pyramid 8]"
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.core.checkpoints import SUFFIX, ModelInfo, list_models, save_model
-from stylecli.core.generators import ResidualGenerator
+from stylecli.core.generators import GeneratorSpec, ResidualGenerator
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.training_files import style_name
@@ -102,7 +102,7 @@ def converted(state: dict[str, Tensor]) -> ResidualGenerator:
     if unknown:
         raise _no_such_checkpoint(f"{unknown[0]} is not of it")
     try:
-        generator = ResidualGenerator("in", state["conv1.conv2d.weight"].shape[0])
+        generator = ResidualGenerator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
         ours = {}
         for (conv, norm), place in _LAYERS.items():
             ours[f"body.{place}.0.weight"] = state[f"{conv}.conv2d.weight"].float().clone()

@@ -24,6 +24,7 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training_files import style_name
 
 _TRIAL_PHOTOS = 4
+_KIND = ("arch", "norm", "noise", "upsampling", "activation")  # and width, which has a default
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def first_start(
 
 def _new(config: TrainConfig, styles: int) -> Generator:
     torch.manual_seed(config.seed)
-    spec = GeneratorSpec(config.arch, config.norm, config.width)
-    return build_generator(spec).remix(torch.ones(styles, 1))
+    kind = {name: getattr(config, name) for name in _KIND}
+    return build_generator(GeneratorSpec(**kind, width=config.width)).remix(torch.ones(styles, 1))
 
 
 def _trained(config: TrainConfig) -> Path | None:
@@ -156,17 +157,20 @@ def _trained(config: TrainConfig) -> Path | None:
             hint="train a model of its own: leave --add-style and --init out",
         )
     if not (_fits(config, info) or config.add_style):
+        names = (*_KIND, "width")
+        asked = ", ".join(f"{name} {getattr(config, name) or info.width}" for name in names)
+        has = [(name, getattr(info, name)) for name in names]
         raise StyleCliError(
-            f"--init {config.init} is {info.arch}, {info.norm}, width {info.width}; "
-            f"asked for: {config.arch}, {config.norm}, width {config.width or info.width}",
-            hint=f"pass --arch {info.arch} --norm {info.norm} --width {info.width}",
+            f"--init {config.init} has {', '.join(f'{name} {value}' for name, value in has)}; "
+            f"asked for: {asked}",
+            hint=f"pass {' '.join(f'--{name} {value}' for name, value in has)}",
         )
     return path
 
 
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:
-    asked = (config.arch, config.norm, config.width or info.width)
-    return asked == (info.arch, info.norm, info.width)
+    same = all(getattr(config, name) == getattr(info, name) for name in _KIND)
+    return same and config.width in (None, info.width)
 
 
 @torch.no_grad()

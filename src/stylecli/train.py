@@ -57,7 +57,10 @@ CHECKPOINT_EVERY = 60.0  # seconds
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
-_TOLD_ELSEWHERE = ("arch", "norm", "width", "styles", "add_style", "output")
+_TOLD_ELSEWHERE = (
+    *("arch", "norm", "width", "noise", "upsampling", "activation"),
+    *("styles", "add_style", "output"),
+)
 
 
 def train(
@@ -232,10 +235,14 @@ class _Training:
         styles = [(first + i) % len(self.paintings) for i in range(len(photos))]
         rows = torch.tensor(styles, device=self.device) + self.start.first_row
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-            stylized = self.generator(photos, rows)
+            stylized = self.generator(photos, rows, self._seeds(first, len(photos)))
         content = self.objective.content_target(photos)
         terms: dict[str, Tensor] = self.objective(stylized, content, styles)
         return terms
+
+    def _seeds(self, first: int, images: int) -> Tensor:
+        """Other noise for every image that is ever trained on, the same after a resume."""
+        return torch.arange(first, first + images, device=self.device) % 2**31
 
     def _backward(self, total: Tensor) -> bool:
         """Compute gradients; tell whether they are finite."""

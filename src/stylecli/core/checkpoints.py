@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs non
 
     from stylecli.core.generators import Generator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had neither noise nor upsampling nor activation
 _KEY = "stylecli"
 SUFFIX = ".safetensors"
 
@@ -34,6 +34,9 @@ class ModelInfo:
         norm: its norm.
         width: its width.
         output: its output convention.
+        noise: its noise.
+        upsampling: how it doubles sides.
+        activation: its activation.
         training: the training config and what came of it: steps, seconds, photos.
         losses: name to mean over the last steps of training.
         styles: the names of the styles it holds, in the order of their rows.
@@ -47,6 +50,9 @@ class ModelInfo:
     norm: str
     width: int
     output: str
+    noise: str = "none"
+    upsampling: str = "nearest"
+    activation: str = "relu"
     training: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     styles: list[str] = field(default_factory=list)
@@ -55,7 +61,8 @@ class ModelInfo:
     format_version: int = FORMAT_VERSION
 
 
-_KINDS = {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
+_KINDS: dict[str, type] = {"noise": str, "upsampling": str, "activation": str}
+_KINDS |= {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
 _KINDS |= {"training": dict, "losses": dict, "styles": list}
 
 
@@ -146,6 +153,8 @@ def read_info(path: Path) -> ModelInfo:
     for name, kind in _KINDS.items():
         if not isinstance(getattr(info, name), kind):
             raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
+    if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
+        info = replace(info, activation="leaky_relu")  # it went without saying
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
 
 
@@ -274,7 +283,9 @@ def load_generator(path: Path) -> "Generator":
     from stylecli.core.generators import GeneratorSpec, build_generator
 
     info = read_info(path)
-    generator = build_generator(GeneratorSpec(info.arch, info.norm, info.width, info.output))
+    names = [field.name for field in fields(GeneratorSpec)]
+    spec = GeneratorSpec(**{name: getattr(info, name) for name in names})
+    generator = build_generator(spec)
     generator.remix(torch.ones(len(info.styles), 1))
     try:
         generator.load_state_dict(load_tensors(path))

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stylecli.core.convolutions import ReflectConv2d, Upsample
 from stylecli.core.geometry import inner_size, pads_by_reflection
-from stylecli.core.norms import InstanceNorm, build_norm
+from stylecli.core.noise import noise_plane
+from stylecli.core.norms import NORMS, InstanceNorm, build_norm
 from stylecli.errors import StyleCliError, choose_from
 
 # The network sees photos centered on gray at about unit variance, and answers in units of
@@ -21,8 +24,12 @@ _OUTPUT_RANGE = 150 / 255
 # A step of Adam moves a thousand weights of the last layer at once: undamped, the whole picture
 # jumps, and training is slow at best and diverges at worst.
 _LAST_LAYER_GAIN = 0.17
+_NOISE_STRENGTH = 0.2  # at the start, times a normal number for each channel: by trial
 
 OUTPUTS = ("linear", "tanh")
+NOISES = ("none", "gaussian")
+UPSAMPLINGS = ("nearest", "bilinear")
+ACTIVATIONS = ("relu", "leaky_relu")
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,69 @@ class GeneratorSpec:
         width: channels of the first layer; None is the architecture's own (16 and 8).
         output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
             gradient: bright flat clouds turn to white blobs that training cannot remove.
+        noise: ``none``, as in the papers; or ``gaussian``: a plane of fixed noise after some
+            layers, times a learned strength for each channel (Karras et al. 2019). Without it a
+            flat area can only be filled with a pattern that repeats at the network's own stride.
+        upsampling: of the residual generator: ``nearest``, or ``bilinear``, which leaves no
+            pattern of its own.
+        activation: ``relu``, or ``leaky_relu`` with a slope of 0.01.
     """
 
     arch: str = "residual"
     norm: str = "in"
     width: int | None = None
     output: str = "linear"
+    noise: str = "none"
+    upsampling: str = "nearest"
+    activation: str = "relu"
+
+    def check(self) -> None:
+        """Raise StyleCliError if it names what there is not, or a bad width."""
+        for what, given, known in (
+            ("architecture", self.arch, ARCHS),
+            ("norm", self.norm, NORMS),
+            ("output", self.output, OUTPUTS),
+            ("noise", self.noise, NOISES),
+            ("upsampling", self.upsampling, UPSAMPLINGS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            if given not in known:
+                raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
+        if self.width is not None and not 1 <= self.width <= 512:
+            hint = "the default is good"
+            raise StyleCliError(f"width {self.width} is not from 1 to 512", hint=hint)
+
+
+class Noise(nn.Module):
+    """Adds a plane of fixed noise, times a learned strength for each channel.
+
+    The strengths are (C,); or, while several styles are trained, (N, C), a row for each image. So
+    are the seeds: (1,) for all images, or (N,).
+
+    Args:
+        channels: of the feature maps.
+        layer: a number that no other noise of the network has.
+    """
+
+    def __init__(self, channels: int, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.strength = nn.Parameter(_NOISE_STRENGTH * torch.randn(channels))
+        self.seed: Tensor
+        self.register_buffer("seed", torch.zeros(1, dtype=torch.int64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        return self.add_to_rows(x, 0)
+
+    def add_to_rows(self, x: Tensor, top: int) -> Tensor:
+        """The same for some rows of a map, (N, C, rows, W), of which ``top`` is the first."""
+        height, width = x.shape[2:]
+        rows = torch.arange(top, top + height, device=x.device)[:, None]  # (rows, 1)
+        columns = torch.arange(width, device=x.device)
+        plane = noise_plane(rows, columns, self.layer, self.seed.view(-1, 1, 1, 1))
+        strength = self.strength.view(-1, x.shape[1], 1, 1)
+        return torch.addcmul(x, strength.to(x.dtype), plane.to(x.dtype))  # (N, C, rows, W)
 
 
 class Generator(nn.Module):
@@ -49,19 +113,25 @@ class Generator(nn.Module):
     A generator of several styles has, in every instance norm, a row of scales and shifts for each
     of them; all else is shared (Dumoulin et al. 2017). Mixing rows makes another generator.
 
+    Args:
+        spec: which network; a width of None is the architecture's own.
+
     Attributes:
         arch: its name in a :class:`GeneratorSpec`.
+        default_width: channels of its first layer.
+
+    Raises:
+        StyleCliError: the spec names what there is not.
     """
 
     arch: str
+    default_width: int
 
-    def __init__(self, norm: str, width: int, output: str) -> None:
+    def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise StyleCliError(f"unknown output {output!r}", hint=choose_from(output, OUTPUTS))
-        if not 1 <= width <= 512:
-            raise StyleCliError(f"width {width} is not from 1 to 512", hint="the default is good")
-        self.spec = GeneratorSpec(self.arch, norm, width, output)
+        spec.check()
+        self.width = spec.width or self.default_width
+        self.spec = replace(spec, arch=self.arch, width=self.width)
 
     def layers(self, x: Tensor) -> Tensor:
         """The network proper, on sides as :func:`inner_size` gives them."""
@@ -74,11 +144,18 @@ class Generator(nn.Module):
         return len(tables[0]) if tables and tables[0].ndim == 2 else 1
 
     def tables(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Name, scales or shifts of every instance norm: (C,), or (S, C) for S styles."""
+        """Name and numbers of all that each style has of its own: (C,), or (S, C) for S styles.
+
+        These are the scales and shifts of instance norms, and the strengths of noise.
+        """
+        if self.spec.norm != "in":
+            return
         for name, module in self.named_modules():
             if isinstance(module, InstanceNorm):
                 yield f"{name}.weight", module.weight
                 yield f"{name}.bias", module.bias
+            elif isinstance(module, Noise):
+                yield f"{name}.strength", module.strength
 
     def remix(self, mixes: Tensor) -> "Generator":
         """Replace its S styles by K mixtures of them, in place.
@@ -110,19 +187,37 @@ class Generator(nn.Module):
         """A copy that paints one style: a mixture (S,) of those it holds."""
         return deepcopy(self).remix(mix[None])
 
-    def forward(self, photos: Tensor, styles: Tensor | None = None) -> Tensor:
+    def use_seed(self, seed: int) -> "Generator":
+        """Take another seed of the noise, 0 to 2^31 - 1, in place; models are saved without."""
+        for _, module in self._noises():
+            module.seed.fill_(seed)
+        return self
+
+    def _noises(self) -> Iterator[tuple[str, Noise]]:
+        for name, module in self.named_modules():
+            if isinstance(module, Noise):
+                yield name, module
+
+    def forward(
+        self, photos: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
+    ) -> Tensor:
         """Stylize photos.
 
         Args:
             photos: (N, 3, H, W) RGB in [0, 1], any H and W.
             styles: (N,) which style for which photo, if it holds several.
+            seeds: (N,) int64, of each photo's noise; None is the one of :meth:`use_seed`.
 
         Returns:
             (N, 3, H, W) RGB around [0, 1]; values outside are to be clipped when saved.
         """
+        own: dict[str, Tensor] = {}
         if styles is not None and self.styles > 1:
-            rows = {name: table[styles] for name, table in self.tables()}
-            return functional_call(self, rows, (photos,))  # type: ignore[no-any-return]
+            own |= {name: table[styles] for name, table in self.tables()}
+        if seeds is not None:
+            own |= {f"{name}.seed": seeds for name, _ in self._noises()}
+        if own:
+            return functional_call(self, own, (photos,))  # type: ignore[no-any-return]
         height, width = photos.shape[-2:]
         z = self.layers(self.to_input(self._padded(photos)))[..., :height, :width]
         return self.to_rgb_range(z)
@@ -146,32 +241,29 @@ class Generator(nn.Module):
 
 def _conv(inputs: int, outputs: int, kernel: int, norm: str, stride: int = 1) -> nn.Sequential:
     """Convolution and norm. A norm subtracts any bias again, so only ``none`` has one."""
-    conv = nn.Conv2d(
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding=kernel // 2,
-        padding_mode="reflect",
-        bias=norm == "none",
-    )
+    conv = ReflectConv2d(inputs, outputs, kernel, stride, bias=norm == "none")
     return nn.Sequential(conv, build_norm(norm, outputs))
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions, added to what went in."""
+def _activation(name: str) -> nn.Module:
+    return nn.ReLU(inplace=True) if name == "relu" else nn.LeakyReLU(0.01, inplace=True)
 
-    def __init__(self, channels: int, norm: str) -> None:
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, added to what went in; then noise, if any."""
+
+    def __init__(self, channels: int, spec: GeneratorSpec, noise: nn.Module) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            _conv(channels, channels, 3, norm),
-            nn.ReLU(inplace=True),
-            _conv(channels, channels, 3, norm),
+            _conv(channels, channels, 3, spec.norm),
+            _activation(spec.activation),
+            _conv(channels, channels, 3, spec.norm),
         )
+        self.noise = noise
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        return x + self.branch(x)  # type: ignore[no-any-return]
+        return self.noise(x + self.branch(x))  # type: ignore[no-any-return]
 
 
 class ResidualGenerator(Generator):
@@ -179,22 +271,33 @@ class ResidualGenerator(Generator):
 
     Departs from the paper as its authors' released code and later practice do: reflection
     padding everywhere, and nearest upsampling + convolution in place of transposed convolution
-    (no checkerboard).
+    (no checkerboard). Noise, if any, follows every layer but the last two, at 1/1, 1/2 and 1/4.
     """
 
     arch = "residual"
+    default_width = 16
 
-    def __init__(self, norm: str = "in", width: int = 16, output: str = "linear") -> None:
-        super().__init__(norm, width, output)
-        w = width
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__(spec)
+        w, norm, layers = self.width, spec.norm, count()
+
+        def noise(channels: int) -> nn.Module:
+            return Noise(channels, next(layers)) if spec.noise != "none" else nn.Identity()
+
+        def activated(channels: int) -> nn.Module:
+            activation = _activation(spec.activation)
+            return (
+                activation if spec.noise == "none" else nn.Sequential(activation, noise(channels))
+            )
+
         self.body = nn.Sequential(
-            *(_conv(3, w, 9, norm), nn.ReLU(inplace=True)),
-            *(_conv(w, 2 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
-            *(_conv(2 * w, 4 * w, 3, norm, stride=2), nn.ReLU(inplace=True)),
-            *(ResidualBlock(4 * w, norm) for _ in range(5)),
-            *(nn.Upsample(scale_factor=2), _conv(4 * w, 2 * w, 3, norm), nn.ReLU(inplace=True)),
-            *(nn.Upsample(scale_factor=2), _conv(2 * w, w, 3, norm), nn.ReLU(inplace=True)),
-            nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect"),
+            *(_conv(3, w, 9, norm), activated(w)),
+            *(_conv(w, 2 * w, 3, norm, stride=2), activated(2 * w)),
+            *(_conv(2 * w, 4 * w, 3, norm, stride=2), activated(4 * w)),
+            *(ResidualBlock(4 * w, spec, noise(4 * w)) for _ in range(5)),
+            *(Upsample(spec.upsampling), _conv(4 * w, 2 * w, 3, norm), activated(2 * w)),
+            *(Upsample(spec.upsampling), _conv(2 * w, w, 3, norm), _activation(spec.activation)),
+            ReflectConv2d(w, 3, 9),
         )
 
     def layers(self, x: Tensor) -> Tensor:
@@ -203,23 +306,31 @@ class ResidualGenerator(Generator):
 
 
 class PyramidGenerator(Generator):
-    """Ulyanov et al. 2016 ("Texture Networks"), without its noise inputs.
+    """Ulyanov et al. 2016 ("Texture Networks").
 
     Six scales of the photo, 1/32 to 1, each through its own three convolutions, joined from
-    the smallest up. Their 2017 code, with instance norm, uses no noise either.
+    the smallest up. Their 2017 code, with instance norm, uses no noise, and that is the default
+    here; with it, each scale gets a plane, added where their 2016 code concatenates three.
     """
 
     arch = "pyramid"
+    default_width = 8
     scales = (32, 16, 8, 4, 2, 1)
 
-    def __init__(self, norm: str = "in", width: int = 8, output: str = "linear") -> None:
-        super().__init__(norm, width, output)
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__(spec)
+        width, norm, layers = self.width, spec.norm, count()
+
+        def branch() -> nn.Sequential:
+            convs = _three_convs(3, width, spec)
+            return convs.append(Noise(width, next(layers))) if spec.noise != "none" else convs
+
         joined = [width * (i + 1) for i in range(len(self.scales))]
-        self.branches = nn.ModuleList(_three_convs(3, width, norm) for _ in self.scales)
+        self.branches = nn.ModuleList(branch() for _ in self.scales)
         # Both sides of a join are normalized first, or the larger would drown the other.
         self.norms_below = nn.ModuleList(build_norm(norm, c) for c in joined[:-1])
         self.norms_beside = nn.ModuleList(build_norm(norm, width) for _ in joined[:-1])
-        self.joins = nn.ModuleList(_three_convs(c, c, norm) for c in joined[1:])
+        self.joins = nn.ModuleList(_three_convs(c, c, spec) for c in joined[1:])
         self.to_rgb = nn.Conv2d(joined[-1], 3, 1)
 
     def layers(self, x: Tensor) -> Tensor:
@@ -235,32 +346,23 @@ class PyramidGenerator(Generator):
         return self.to_rgb(y)  # type: ignore[no-any-return]
 
 
-def _three_convs(inputs: int, outputs: int, norm: str) -> nn.Sequential:
-    def activation() -> nn.Module:
-        return nn.ReLU(inplace=True) if norm == "in" else nn.LeakyReLU(0.01, inplace=True)
-
+def _three_convs(inputs: int, outputs: int, spec: GeneratorSpec) -> nn.Sequential:
     return nn.Sequential(
-        *(_conv(inputs, outputs, 3, norm), activation()),
-        *(_conv(outputs, outputs, 3, norm), activation()),
-        *(_conv(outputs, outputs, 1, norm), activation()),
+        *(_conv(inputs, outputs, 3, spec.norm), _activation(spec.activation)),
+        *(_conv(outputs, outputs, 3, spec.norm), _activation(spec.activation)),
+        *(_conv(outputs, outputs, 1, spec.norm), _activation(spec.activation)),
     )
 
 
-ARCHS: dict[str, type[ResidualGenerator] | type[PyramidGenerator]] = {
-    "residual": ResidualGenerator,
-    "pyramid": PyramidGenerator,
-}
+ARCHS: dict[str, type[Generator]] = {one.arch: one for one in (ResidualGenerator, PyramidGenerator)}
 
 
 def build_generator(spec: GeneratorSpec) -> Generator:
     """The network that a spec describes, freshly initialized from torch's random state.
 
     Raises:
-        StyleCliError: the spec names an unknown architecture, norm or output, or a bad width.
+        StyleCliError: the spec names an unknown architecture, norm, output, noise, upsampling or
+            activation, or a bad width.
     """
-    if spec.arch not in ARCHS:
-        raise StyleCliError(
-            f"unknown architecture {spec.arch!r}", hint=choose_from(spec.arch, ARCHS)
-        )
-    width = {} if spec.width is None else {"width": spec.width}
-    return ARCHS[spec.arch](spec.norm, output=spec.output, **width)
+    spec.check()
+    return ARCHS[spec.arch](spec)

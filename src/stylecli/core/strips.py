@@ -16,7 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.generators import Generator, PyramidGenerator, ResidualBlock, ResidualGenerator
+from stylecli.core.convolutions import Upsample
+from stylecli.core.generators import (
+    Generator,
+    Noise,
+    PyramidGenerator,
+    ResidualBlock,
+    ResidualGenerator,
+)
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor, to_uint8
@@ -165,15 +172,25 @@ class _Scaled(_Node):
 
 
 class _Upsampled(_Node):
-    def __init__(self, below: _Node) -> None:
+    def __init__(self, below: _Node, mode: str = "nearest") -> None:
         super().__init__(below.channels, 2 * below.height, 2 * below.width)
-        self.below = below
+        self.below, self.mode = below, mode
 
     def rows(self, top: int, bottom: int) -> Tensor:
-        low = top // 2
-        x = self.below.rows(low, -(-bottom // 2))
-        doubled = F.interpolate(x, scale_factor=2, mode="nearest")
+        beside = int(self.mode == "bilinear")  # a row on each side, where there is one
+        low = max(0, top // 2 - beside)
+        x = self.below.rows(low, min(self.below.height, -(-bottom // 2) + beside))
+        doubled = F.interpolate(x, scale_factor=2, mode=self.mode)
         return doubled[:, :, top - 2 * low : bottom - 2 * low]
+
+
+class _Noised(_Node):
+    def __init__(self, below: _Node, noise: Noise) -> None:
+        super().__init__(below.channels, below.height, below.width)
+        self.below, self.noise = below, noise
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        return self.noise.add_to_rows(self.below.rows(top, bottom), top)
 
 
 class _Pooled(_Node):
@@ -251,7 +268,7 @@ class _Graph:
 
     def _chain(self, modules: nn.Module, node: _Node) -> _Node:
         """Modules one after another; an activation belongs to the norm before it."""
-        rest = list(modules.children())
+        rest = list(_flat(modules))
         while rest:
             module = rest.pop(0)
             if isinstance(module, nn.Sequential):  # convolution and norm
@@ -260,10 +277,14 @@ class _Graph:
                 activate = rest.pop(0) if takes_next else nn.Identity()
                 node = self._normalized(self._conv(node, conv), norm, activate)
             elif isinstance(module, ResidualBlock):
-                whole = _Sum(node, self._chain(module.branch, node))
+                whole: _Node = _Sum(node, self._chain(module.branch, node))
+                if isinstance(module.noise, Noise):
+                    whole = _Noised(whole, module.noise)
                 node = self._filled(whole)
-            elif isinstance(module, nn.Upsample):
-                node = _Upsampled(node)
+            elif isinstance(module, Noise):
+                node = _Noised(node, module)
+            elif isinstance(module, Upsample):
+                node = _Upsampled(node, module.mode)
             else:
                 node = self._conv(node, module)
         return node
@@ -313,6 +334,13 @@ class _Graph:
             return _Scaled(node, one, 0 * one, activate)
         factor = norm.weight / (var + norm.eps).sqrt()
         return _Scaled(node, factor, norm.bias - mean * factor, activate)
+
+
+def _flat(modules: nn.Module) -> Iterator[nn.Module]:
+    """Modules in their order; an activation and the noise after it as two."""
+    for module in modules.children():
+        with_noise = isinstance(module, nn.Sequential) and isinstance(module[-1], Noise)
+        yield from module.children() if with_noise else [module]
 
 
 def _statistics(strips: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylecli.core.checkpoints import bundled_models
+from stylecli.core.convolutions import padded
 from stylecli.errors import StyleCliError, choose_from
 
 _CONV = re.compile(r"conv(\d)_(\d)\.weight")
@@ -111,7 +112,7 @@ class LossNetwork(nn.Module):
                 x = F.max_pool2d(x, 2)
             weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
             if self.padding != "zeros":
-                x = F.pad(x, (1, 1, 1, 1), self.padding)
+                x = padded(x, 1, self.padding)
             x = F.relu_(F.conv2d(x, weight, bias, padding=int(self.padding == "zeros")))
             if name in names:
                 features[name] = x
