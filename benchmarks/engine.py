@@ -33,8 +33,9 @@ from rich.table import Table
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import open_backends
 from stylecli.core.checkpoints import find_style
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
 from stylecli.core.norms import NORMS
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor
 from stylecli.engine import Stylizer

@@ -32,8 +32,9 @@ from rich.table import Table
 from stylecli import train as training
 from stylecli.config import ObjectiveConfig, TrainConfig
 from stylecli.core.checkpoints import load_tensors, read_metadata
-from stylecli.core.generators import Generator, GeneratorSpec, build_generator
+from stylecli.core.generators import Generator, build_generator
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos

@@ -17,7 +17,8 @@ from stylecli.core.checkpoints import (
     save_model,
     save_tensors,
 )
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
+from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.core.checkpoints import ModelInfo, save_model
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
+from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
 from stylecli.files.grid import Cell, page
 from stylecli.sheet import Choice, render_sheet

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from stylecli.config import ObjectiveConfig
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
 from stylecli.core.norms import use_batch_statistics
+from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
 from stylecli.measures import (
     batch_dependence,

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
 from stylecli.core.noise import noise_plane
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb

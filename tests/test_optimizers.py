@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
 from stylecli.core.optimizers import GeneratorOptimizer
+from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecli.core.generators import GeneratorSpec, build_generator
+from stylecli.core.generators import build_generator
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner, _statistics
 from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos

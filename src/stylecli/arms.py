@@ -10,9 +10,11 @@ from torch import Tensor
 
 from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.checkpoints import SUFFIX, ModelInfo, find_model, load_model, read_info
-from stylecli.core.generators import ARCHS, Generator
-from stylecli.core.norms import NORMS, use_batch_statistics
+from stylecli.core.generators import Generator
+from stylecli.core.norms import use_batch_statistics
+from stylecli.core.spec import NORMS
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Report
 from stylecli.train import train
@@ -63,7 +65,7 @@ class Arm:
 
 def check_names(archs: Sequence[str], norms: Sequence[str]) -> None:
     """Raise StyleCliError for a name that there is not, or that was given twice."""
-    for kind, given, known in (("architecture", archs, ARCHS), ("norm", norms, NORMS)):
+    for kind, given, known in (("architecture", archs, ARCHITECTURES), ("norm", norms, NORMS)):
         for name in given:
             if name not in known:
                 raise StyleCliError(f"unknown {kind} {name!r}", hint=choose_from(name, known))

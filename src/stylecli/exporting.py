@@ -77,7 +77,7 @@ def _export(generator: Generator, path: Path) -> None:
         raise StyleCliError(
             "export needs ONNX, and it is not installed", hint="pip install 'stylecli[onnx]'"
         ) from error
-    multiple, _ = inner_size(generator.arch, 1, 1)
+    multiple, _ = inner_size(generator.spec.arch, 1, 1)
     photos = torch.rand(2, 3, 2 * multiple, 3 * multiple)
     # fmt: off
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.core.checkpoints import SUFFIX, ModelInfo, list_models, save_model
-from stylecli.core.generators import GeneratorSpec, ResidualGenerator
+from stylecli.core.generators import Generator, build_generator
+from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.training_files import style_name
@@ -90,7 +91,7 @@ def read_state(source: Path) -> dict[str, Tensor]:
     return state
 
 
-def converted(state: dict[str, Tensor]) -> ResidualGenerator:
+def converted(state: dict[str, Tensor]) -> Generator:
     """A generator that paints what the network of a state dict paints.
 
     Raises:
@@ -102,7 +103,7 @@ def converted(state: dict[str, Tensor]) -> ResidualGenerator:
     if unknown:
         raise _no_such_checkpoint(f"{unknown[0]} is not of it")
     try:
-        generator = ResidualGenerator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
+        generator = build_generator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
         ours = {}
         for (conv, norm), place in _LAYERS.items():
             ours[f"body.{place}.0.weight"] = state[f"{conv}.conv2d.weight"].float().clone()
@@ -125,7 +126,7 @@ def _plain(key: str) -> str:
     return key.replace(".conv2d.", ".")
 
 
-def _rescale(generator: ResidualGenerator, first: Tensor, last: Tensor, bias: Tensor) -> None:
+def _rescale(generator: Generator, first: Tensor, last: Tensor, bias: Tensor) -> None:
     """Turn layers that see and give 0..255 into ours, in place; see Generator.to_input."""
     low, high = (float(generator.to_input(torch.tensor(x))) for x in (0.0, 1.0))
     first *= 255 / (high - low)

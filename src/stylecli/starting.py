@@ -16,8 +16,9 @@ from stylecli.core.checkpoints import (
     load_generator,
     read_info,
 )
-from stylecli.core.generators import Generator, GeneratorSpec, build_generator
+from stylecli.core.generators import Generator, build_generator
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.content import ContentPhotos

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from safetensors import SafetensorError, safe_open
 
+from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from stylecli.core.generators import Generator
@@ -59,6 +62,12 @@ class ModelInfo:
     thumbnail: str = ""
     license: str = ""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """What its generator is."""
+        names = [one.name for one in fields(GeneratorSpec)]
+        return GeneratorSpec(**{name: getattr(self, name) for name in names})
 
 
 _KINDS: dict[str, type] = {"noise": str, "upsampling": str, "activation": str}
@@ -193,6 +202,19 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
         raise _damaged(path, error) from error
 
 
+def load_arrays(path: Path) -> "dict[str, NDArray[np.float32]]":
+    """The tensors of a model file as NumPy's arrays, without torch.
+
+    Raises:
+        StyleCliError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
 def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
     """Write a model file.
 
@@ -280,12 +302,10 @@ def load_generator(path: Path) -> "Generator":
     """
     import torch
 
-    from stylecli.core.generators import GeneratorSpec, build_generator
+    from stylecli.core.generators import build_generator
 
     info = read_info(path)
-    names = [field.name for field in fields(GeneratorSpec)]
-    spec = GeneratorSpec(**{name: getattr(info, name) for name in names})
-    generator = build_generator(spec)
+    generator = build_generator(info.spec)
     generator.remix(torch.ones(len(info.styles), 1))
     try:
         generator.load_state_dict(load_tensors(path))

@@ -24,23 +24,12 @@ class ReflectConv2d(nn.Conv2d):
         return super().forward(padded(x, self.kernel_size[0] // 2, "reflect"))
 
 
-class Upsample(nn.Module):
-    """Twice the size.
-
-    Args:
-        mode: ``nearest`` or ``bilinear``.
-    """
-
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 2 H, 2 W)."""
-        if not torch.is_autocast_enabled(x.device.type):
-            return F.interpolate(x, scale_factor=2, mode=self.mode)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.interpolate(x, scale_factor=2, mode=self.mode)
+def upsample(x: Tensor, mode: str) -> Tensor:
+    """Twice the size, ``nearest`` or ``bilinear``: (N, C, H, W) to (N, C, 2 H, 2 W)."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return F.interpolate(x, scale_factor=2, mode=mode)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2, mode=mode)
 
 
 def padded(x: Tensor, margin: int, mode: str) -> Tensor:

@@ -1,16 +1,11 @@
 """Sizes inside the generators, without torch: what they pad to, and how much memory they take."""
 
-# Inner sides are multiples of the first, and at least the second, so that every feature map can
-# be normalized and padded. Pyramid: 2 x 2 at its smallest scale, as one value has no variance.
-_SIDES = {"residual": (4, 8), "pyramid": (32, 64)}
-# Bytes that a plain pass takes at its peak, for each pixel, channel of the first layer and byte of
-# a number: measured with torch, whose bfloat16 saves less than half, and rounded up.
-_PEAK = {"residual": 12, "pyramid": 65}
+from stylecli.core.architectures import ARCHITECTURES
 
 
 def inner_size(arch: str, height: int, width: int) -> tuple[int, int]:
     """The height and width of a photo inside, where it is padded at the bottom and right."""
-    multiple, least = _SIDES[arch]
+    multiple, least = ARCHITECTURES[arch].multiple, ARCHITECTURES[arch].least
     inner = [max(least, -(-side // multiple) * multiple) for side in (height, width)]
     return inner[0], inner[1]
 
@@ -30,4 +25,4 @@ def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
         pixels: of the image.
         itemsize: bytes of a number.
     """
-    return pixels * width * _PEAK[arch] * itemsize
+    return pixels * width * ARCHITECTURES[arch].peak * itemsize

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylecli.core.spec import EPSILON, NORMS
 from stylecli.errors import StyleCliError, choose_from
 
 
@@ -19,7 +20,7 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-5, affine=True, track_running_stats=False)
+        super().__init__(channels, eps=EPSILON, affine=True, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
@@ -32,14 +33,14 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def _batch_norm(channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels, eps=1e-5)
+    return nn.BatchNorm2d(channels, eps=EPSILON)
 
 
 def _no_norm(channels: int) -> nn.Module:
     return nn.Identity()
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+_LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "in": InstanceNorm,
     "bn": _batch_norm,
     "none": _no_norm,
@@ -57,7 +58,7 @@ def build_norm(name: str, channels: int) -> nn.Module:
     """
     if name not in NORMS:
         raise StyleCliError(f"unknown norm {name!r}", hint=choose_from(name, NORMS))
-    return NORMS[name](channels)
+    return _LAYERS[name](channels)
 
 
 def use_batch_statistics(network: nn.Module) -> nn.Module:

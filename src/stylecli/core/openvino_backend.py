@@ -1,28 +1,38 @@
-"""Generators run by OpenVINO: several times as fast on a CPU, and up in half a second.
+"""Generators run by OpenVINO: several times as fast as torch on a CPU, and up in half a second.
 
-A generator is converted once, with torch, and kept in the user's cache folder.
+The network is built from the weights in the model file: nothing is converted, nothing is kept on
+the disk, and torch is not needed.
 """
 
-import hashlib
-import tempfile
-import warnings
+import sys
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
-import platformdirs
+import numpy.typing as npt
 
 from stylecli.core.backends import Backend, Batch, free_cpu_memory
-from stylecli.core.checkpoints import read_info
+from stylecli.core.checkpoints import load_arrays, read_info
 from stylecli.core.geometry import inner_size, pads_by_reflection
+from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.images import Rgb
 
-_CONVERSION = 1  # to be raised when what is converted changes
+# OpenVINO imports its converter, if it can, and that what reports each use to its makers. Neither
+# is needed here, and both take time.
+_CONVERTER = "openvino.tools.ovc"
+if "openvino" not in sys.modules and _CONVERTER not in sys.modules:
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # Python's way to say: not there
+    try:
+        import openvino as ov
+    finally:
+        del sys.modules[_CONVERTER]
+else:
+    import openvino as ov
+
+from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
+
 _KEPT_SIZES = 4  # each size of photo is compiled for itself: a tenth of a second
-_KEPT_COMPILED = 32  # files of a few megabytes
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -33,6 +43,7 @@ class OpenVinoBackend:
         path: the model file.
         mix: shares of its styles.
         precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
+        seed: of the noise, if the model has any.
 
     Raises:
         StyleCliError: an unknown precision, or a damaged file.
@@ -40,22 +51,19 @@ class OpenVinoBackend:
 
     device_type = "cpu"
 
-    def __init__(self, path: Path, mix: list[float], precision: str) -> None:
+    def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
-        self._path, self._mix, self._precision = path, mix, precision
-        self._arch = read_info(path).arch
+        self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
+        self._spec = read_info(path).spec
+        self._weights = mixed_weights(path, mix)
         self._core = ov.Core()
         self._options = {"PERFORMANCE_HINT": "LATENCY"}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
-        self._network = cached(path, mix)
-        compiled = self._network.parent / "compiled"
-        self._options["CACHE_DIR"] = str(compiled)
-        _keep_newest(compiled)
         self._torch: Backend | None = None  # for strips
-        self._compiled: OrderedDict[tuple[int, ...], ov.CompiledModel] = OrderedDict()
+        self._compiled: OrderedDict[tuple[int, ...], _Sized] = OrderedDict()
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         short = precision == "bfloat16" or (precision == "auto" and "BF16" in capabilities)
         self.itemsize = 2 if short else 4
@@ -64,18 +72,17 @@ class OpenVinoBackend:
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255."""
         height, width = photos.shape[1:3]
-        down, across = inner_size(self._arch, height, width)
-        mode = "reflect" if pads_by_reflection(self._arch, height, width) else "edge"
+        down, across = inner_size(self._spec.arch, height, width)
+        mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
-        painted: Batch = self._for(padded.shape)(np.ascontiguousarray(padded))[0]
-        return painted[:, :height, :width]
+        return self._for(padded.shape)(np.ascontiguousarray(padded))[:, :height, :width]
 
-    def _for(self, shape: tuple[int, ...]) -> ov.CompiledModel:
+    def _for(self, shape: tuple[int, ...]) -> "_Sized":
         if shape not in self._compiled:
-            network = self._core.read_model(self._network)
-            network.reshape(list(shape))
-            self._compiled[shape] = self._core.compile_model(network, "CPU", self._options)
+            network, noises = build_graph(self._weights, self._spec)
+            sized = _Sized(self._core, self._options, network, noises, shape, self._seed)
+            self._compiled[shape] = sized
         self._compiled.move_to_end(shape)
         while len(self._compiled) > _KEPT_SIZES:
             self._compiled.popitem(last=False)
@@ -97,73 +104,45 @@ class OpenVinoBackend:
         return free_cpu_memory()
 
 
-def _keep_newest(folder: Path) -> None:
-    """Leave only the networks compiled last: each size of photo adds one."""
-    blobs = sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_mtime, reverse=True)
-    for blob in blobs[_KEPT_COMPILED:]:
-        with suppress(OSError):  # another process has it open, or was first
-            blob.unlink()
+class _Sized:
+    """A network compiled for one size of photos, and the noise that it takes."""
+
+    def __init__(
+        self,
+        core: ov.Core,
+        options: dict[str, str],
+        network: ov.Model,
+        noises: list[tuple[int, int]],
+        shape: tuple[int, ...],
+        seed: int,
+    ) -> None:
+        sides = [(shape[1] // scale, shape[2] // scale) for _, scale in noises]
+        network.reshape({0: list(shape)} | {i: [1, 1, *s] for i, s in enumerate(sides, start=1)})
+        self.request = core.compile_model(network, "CPU", options).create_infer_request()
+        self.planes = [
+            _plane(height, width, layer, seed)
+            for (layer, _), (height, width) in zip(noises, sides, strict=True)
+        ]
+
+    def __call__(self, photos: Batch) -> Batch:
+        painted: Batch = self.request.infer([photos, *self.planes], share_inputs=True)[0]
+        return painted.copy()  # the request uses its memory again
 
 
-def cached(path: Path, mix: list[float]) -> Path:
-    """The converted network of a model file, from the user's cache; converted if it is not there.
+def _plane(height: int, width: int, layer: int, seed: int) -> npt.NDArray[np.float32]:
+    plane = noise_plane(np.arange(height)[:, None], np.arange(width), layer, seed)  # (H, W)
+    return plane.astype(np.float32)[None, None]  # type: ignore[no-any-return]
+
+
+def mixed_weights(path: Path, mix: list[float]) -> Weights:
+    """The weights in a model file; what each of its styles has of its own, mixed by shares.
 
     Raises:
-        StyleCliError: the model file is damaged, or the cache folder cannot be written.
+        StyleCliError: the file is damaged.
     """
-    told = f"{_CONVERSION} {ov.__version__} {mix}".encode()
-    name = hashlib.sha256(path.read_bytes() + told).hexdigest()[:32]
-    folder = platformdirs.user_cache_path("stylecli") / "openvino" / name
-    if not (folder / "network.xml").is_file():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-                convert(path, mix, Path(partial) / name / "network.xml")
-                _move(Path(partial) / name, folder)
-        except OSError as error:
-            raise StyleCliError(
-                f"cannot write to the cache folder {folder.parent}: {error.strerror or error}",
-                hint="pass --backend torch, or set XDG_CACHE_HOME to a folder that can be written",
-            ) from error
-    return folder / "network.xml"
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError:
-        if not (target / "network.xml").is_file():  # or another process was first
-            raise
-
-
-def convert(path: Path, mix: list[float], target: Path) -> None:
-    """Convert a model file to OpenVINO's format: (N, H, W, 3) in 0..255 to the same.
-
-    Height and width are free, but multiples of what the generator pads to.
-    """
-    import torch
-
-    from stylecli.core.checkpoints import load_generator
-    from stylecli.core.generators import Generator
-    from stylecli.core.tensors import to_uint8_tensor
-
-    class WithBytes(torch.nn.Module):
-        """A generator from bytes to bytes."""
-
-        def __init__(self, generator: Generator) -> None:
-            super().__init__()
-            self.generator = generator
-
-        def forward(self, photos: torch.Tensor) -> torch.Tensor:
-            x = self.generator.to_input(photos.permute(0, 3, 1, 2).float() / 255)
-            return to_uint8_tensor(self.generator.to_rgb_range(self.generator.layers(x)))
-
-    generator = load_generator(path)
-    if len(mix) > 1:
-        generator.remix(torch.tensor([mix]))
-    example = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of torch's tracer
-        network = ov.convert_model(WithBytes(generator).eval(), example_input=example)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    ov.save_model(network, target, compress_to_fp16=False)
+    shares = np.array(mix, np.float32)
+    own = ("weight", "bias", "strength")
+    return {
+        name: shares @ array if array.ndim == 2 and name.endswith(own) else array
+        for name, array in load_arrays(path).items()
+    }

@@ -16,14 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import Upsample
-from stylecli.core.generators import (
-    Generator,
-    Noise,
-    PyramidGenerator,
-    ResidualBlock,
-    ResidualGenerator,
-)
+from stylecli.core.convolutions import upsample
+from stylecli.core.generators import Generator, Noise, activated
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor, to_uint8
@@ -78,10 +72,10 @@ class StripRunner:
             OSError: the temporary files have no room.
         """
         height, width = rgb.shape[:2]
-        step = self.rows or max(32, _STRIP_BYTES // (width * (self.generator.spec.width or 1) * 4))
+        step = self.rows or max(32, _STRIP_BYTES // (width * self.generator.width * 4))
         source = _Source(self.generator, rgb, self.device)
-        graph = _Graph(self, source.height, step)
-        last = graph.build(source)
+        layers = _StripLayers(self, source.height, step)
+        last = self.generator.architecture.build(layers, source, self.generator.spec)
         for top in range(0, height, step):
             z = last.rows(top, min(height, top + step))[..., :width]
             yield top, self.generator.to_rgb_range(z)
@@ -108,11 +102,11 @@ class _Source(_Node):
 
     def __init__(self, generator: Generator, rgb: Rgb, device: torch.device) -> None:
         height, width = rgb.shape[:2]
-        inner = inner_size(generator.arch, height, width)
+        inner = inner_size(generator.spec.arch, height, width)
         super().__init__(3, *inner)
         self.generator, self.rgb, self.device = generator, rgb, device
         self.down, self.across = (
-            _beyond(side, padded, pads_by_reflection(generator.arch, height, width))
+            _beyond(side, padded, pads_by_reflection(generator.spec.arch, height, width))
             for side, padded in zip((height, width), inner, strict=True)
         )
 
@@ -157,18 +151,27 @@ def _reflected_rows(node: _Node, first: int, last: int) -> Tensor:
 
 
 class _Scaled(_Node):
-    """Normalized, scaled, shifted, by what is known for each channel; then activated."""
+    """Normalized, scaled, shifted, by what is known for each channel."""
 
-    def __init__(
-        self, below: _Node, factor: Tensor, shift: Tensor, activate: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, below: _Node, factor: Tensor, shift: Tensor) -> None:
         super().__init__(below.channels, below.height, below.width)
-        self.below, self.activate = below, activate
+        self.below = below
         self.factor, self.shift = factor.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
     def rows(self, top: int, bottom: int) -> Tensor:
         x = self.below.rows(top, bottom)
-        return self.activate((x.float() * self.factor + self.shift).to(x.dtype))
+        return (x.float() * self.factor + self.shift).to(x.dtype)
+
+
+class _Mapped(_Node):
+    """Each row changed by itself: ``change(rows, top)``; what it gets is new and may be reused."""
+
+    def __init__(self, below: _Node, change: Callable[[Tensor, int], Tensor]) -> None:
+        super().__init__(below.channels, below.height, below.width)
+        self.below, self.change = below, change
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        return self.change(self.below.rows(top, bottom), top)
 
 
 class _Upsampled(_Node):
@@ -180,17 +183,8 @@ class _Upsampled(_Node):
         beside = int(self.mode == "bilinear")  # a row on each side, where there is one
         low = max(0, top // 2 - beside)
         x = self.below.rows(low, min(self.below.height, -(-bottom // 2) + beside))
-        doubled = F.interpolate(x, scale_factor=2, mode=self.mode)
+        doubled = upsample(x, self.mode)
         return doubled[:, :, top - 2 * low : bottom - 2 * low]
-
-
-class _Noised(_Node):
-    def __init__(self, below: _Node, noise: Noise) -> None:
-        super().__init__(below.channels, below.height, below.width)
-        self.below, self.noise = below, noise
-
-    def rows(self, top: int, bottom: int) -> Tensor:
-        return self.noise.add_to_rows(self.below.rows(top, bottom), top)
 
 
 class _Pooled(_Node):
@@ -252,58 +246,57 @@ class _Stored(_Node):
         return lines.view(bottom - top, self.channels, self.width).transpose(0, 1)[None]
 
 
-class _Graph:
-    """A generator as nodes; building it sweeps over the image once for each norm."""
+class _StripLayers:
+    """Layers as nodes; each norm sweeps once over all that it normalizes."""
 
     def __init__(self, runner: StripRunner, full_height: int, step: int) -> None:
         self.runner, self.full_height, self.step = runner, full_height, step
+        self.layer, self.spec = runner.generator.get_submodule, runner.generator.spec
 
-    def build(self, source: _Node) -> _Node:
-        """The map that the last convolution makes."""
-        generator = self.runner.generator
-        if isinstance(generator, PyramidGenerator):
-            return self._pyramid(generator, source)
-        assert isinstance(generator, ResidualGenerator)
-        return self._chain(generator.body, source)
-
-    def _chain(self, modules: nn.Module, node: _Node) -> _Node:
-        """Modules one after another; an activation belongs to the norm before it."""
-        rest = list(_flat(modules))
-        while rest:
-            module = rest.pop(0)
-            if isinstance(module, nn.Sequential):  # convolution and norm
-                conv, norm = module
-                takes_next = bool(rest) and isinstance(rest[0], nn.ReLU | nn.LeakyReLU)
-                activate = rest.pop(0) if takes_next else nn.Identity()
-                node = self._normalized(self._conv(node, conv), norm, activate)
-            elif isinstance(module, ResidualBlock):
-                whole: _Node = _Sum(node, self._chain(module.branch, node))
-                if isinstance(module.noise, Noise):
-                    whole = _Noised(whole, module.noise)
-                node = self._filled(whole)
-            elif isinstance(module, Noise):
-                node = _Noised(node, module)
-            elif isinstance(module, Upsample):
-                node = _Upsampled(node, module.mode)
-            else:
-                node = self._conv(node, module)
-        return node
-
-    def _pyramid(self, generator: PyramidGenerator, source: _Node) -> _Node:
-        beside = [
-            self._chain(branch, _Pooled(source, scale) if scale > 1 else source)
-            for branch, scale in zip(generator.branches, generator.scales, strict=True)
-        ]
-        node, plain = beside[0], nn.Identity()
-        for i, join in enumerate(generator.joins):
-            up = self._normalized(_Upsampled(node), generator.norms_below[i], plain)
-            side = self._normalized(beside[i + 1], generator.norms_beside[i], plain)
-            node = self._chain(join, _Joined(up, side))
-        return self._conv(node, generator.to_rgb)
-
-    def _conv(self, node: _Node, conv: nn.Module) -> _Node:
+    def conv(self, x: _Node, name: str, channels: int, kernel: int, stride: int = 1) -> _Node:
+        conv = self.layer(name)
         assert isinstance(conv, nn.Conv2d)
-        return _Conv(node, conv, self.runner.dtype)
+        return _Conv(x, conv, self.runner.dtype)
+
+    def to_rgb(self, x: _Node, name: str, kernel: int) -> _Node:
+        return self.conv(x, name, 3, kernel)
+
+    def norm(self, x: _Node, name: str) -> _Node:
+        norm = self.layer(name)
+        if isinstance(norm, InstanceNorm):
+            x = self._stored(x)
+            mean, var = _statistics(self._sweep(x))
+        elif isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, var = norm.running_mean, norm.running_var
+        else:
+            return x
+        factor = norm.weight / (var + norm.eps).sqrt()
+        return _Scaled(x, factor, norm.bias - mean * factor)
+
+    def noise(self, x: _Node, name: str, layer: int) -> _Node:
+        noise = self.layer(name) if self.spec.noise != "none" else None
+        return _Mapped(x, noise.add_to_rows) if isinstance(noise, Noise) else x
+
+    def activation(self, x: _Node) -> _Node:
+        return _Mapped(x, lambda rows, top: activated(rows, self.spec))
+
+    def upsample(self, x: _Node, mode: str) -> _Node:
+        return _Upsampled(x, mode)
+
+    def pool(self, x: _Node, scale: int) -> _Node:
+        return _Pooled(x, scale)
+
+    def add(self, x: _Node, y: _Node) -> _Node:
+        whole = _Sum(x, y)
+        stored = self._stored(whole)
+        if stored is not whole:
+            for _ in self._sweep(stored):
+                pass
+        return stored
+
+    def concatenate(self, x: _Node, y: _Node) -> _Node:
+        return _Joined(x, y)
 
     def _stored(self, node: _Node) -> _Node:
         itemsize = self.runner.dtype.itemsize
@@ -311,36 +304,9 @@ class _Graph:
             return node
         return _Stored(node, self.runner.scratch, self.runner.dtype)
 
-    def _filled(self, node: _Node) -> _Node:
-        stored = self._stored(node)
-        if stored is not node:
-            for _ in self._sweep(stored):
-                pass
-        return stored
-
     def _sweep(self, node: _Node) -> Iterator[Tensor]:
         """Strips of one height of the photo, whatever the map's scale."""
         return node.sweep(max(1, self.step * node.height // self.full_height))
-
-    def _normalized(self, node: _Node, norm: nn.Module, activate: nn.Module) -> _Node:
-        if isinstance(norm, InstanceNorm):
-            node = self._stored(node)
-            mean, var = _statistics(self._sweep(node))
-        elif isinstance(norm, nn.BatchNorm2d):
-            assert norm.running_mean is not None and norm.running_var is not None
-            mean, var = norm.running_mean, norm.running_var
-        else:
-            one = torch.ones(node.channels, device=self.runner.device)
-            return _Scaled(node, one, 0 * one, activate)
-        factor = norm.weight / (var + norm.eps).sqrt()
-        return _Scaled(node, factor, norm.bias - mean * factor, activate)
-
-
-def _flat(modules: nn.Module) -> Iterator[nn.Module]:
-    """Modules in their order; an activation and the noise after it as two."""
-    for module in modules.children():
-        with_noise = isinstance(module, nn.Sequential) and isinstance(module[-1], Noise)
-        yield from module.children() if with_noise else [module]
 
 
 def _statistics(strips: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,66 @@
+"""What describes a generator, without torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stylecli.errors import StyleCliError, choose_from
+
+NORMS = ("in", "bn", "none")
+OUTPUTS = ("linear", "tanh")
+NOISES = ("none", "gaussian")
+UPSAMPLINGS = ("nearest", "bilinear")
+ACTIVATIONS = ("relu", "leaky_relu")
+
+# The network sees photos centered on gray at about unit variance, and answers in units of
+# Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
+GRAY = 0.5
+INPUT_GAIN = 4.0
+OUTPUT_RANGE = 150 / 255
+# A step of Adam moves a thousand weights of the last layer at once: undamped, the whole picture
+# jumps, and training is slow at best and diverges at worst.
+LAST_LAYER_GAIN = 0.17
+LEAK = 0.01  # slope of a leaky ReLU below zero
+EPSILON = 1e-5  # under the root of every norm
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """All that is needed to build a generator.
+
+    Attributes:
+        arch: ``residual`` (Johnson et al. 2016) or ``pyramid`` (Ulyanov et al. 2016).
+        norm: ``in`` (instance norm), ``bn`` (batch norm) or ``none``.
+        width: channels of the first layer; None is the architecture's own (16 and 8).
+        output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
+            gradient: bright flat clouds turn to white blobs that training cannot remove.
+        noise: ``none``, as in the papers; or ``gaussian``: a plane of fixed noise after some
+            layers, times a learned strength for each channel (Karras et al. 2019). Without it a
+            flat area can only be filled with a pattern that repeats at the network's own stride.
+        upsampling: of the residual generator: ``nearest``, or ``bilinear``, which leaves no
+            pattern of its own.
+        activation: ``relu``, or ``leaky_relu`` with a slope of 0.01.
+    """
+
+    arch: str = "residual"
+    norm: str = "in"
+    width: int | None = None
+    output: str = "linear"
+    noise: str = "none"
+    upsampling: str = "nearest"
+    activation: str = "relu"
+
+    def check(self, architectures: Iterable[str]) -> None:
+        """Raise StyleCliError if it names what there is not, or has a bad width."""
+        for what, given, known in (
+            ("architecture", self.arch, architectures),
+            ("norm", self.norm, NORMS),
+            ("output", self.output, OUTPUTS),
+            ("noise", self.noise, NOISES),
+            ("upsampling", self.upsampling, UPSAMPLINGS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            if given not in known:
+                raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
+        if self.width is not None and not 1 <= self.width <= 512:
+            hint = "the default is good"
+            raise StyleCliError(f"width {self.width} is not from 1 to 512", hint=hint)
