@@ -4,30 +4,36 @@
     python benchmarks/gallery.py table PHOTOS OUT
 
 `slow` optimizes five of the photos from themselves, by L-BFGS, for each style, and notes how far it
-came after so many steps; `table` sets the objective of each style's model beside it, on the same
-five photos and on all 60 that `training.py keep-out` leaves out of the folder it makes: only a
-model trained on that folder has not seen them.
+came after so many steps, and how regular its picture is then (`regularity.py`); `table` sets each
+style's model beside it, on the same five photos and on all 60 that `training.py keep-out` leaves
+out of the folder it makes: only a model trained on that folder has not seen them.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Annotated
 
 import torch
 import typer
+from regularity import regularity
 from rich.console import Console
 from rich.table import Table
 from training import SIZE, Judge, split
 
 from stylecli.config import GatysConfig
 from stylecli.core.checkpoints import bundled_models, load_model
+from stylecli.core.generators import Generator
+from stylecli.core.tensors import to_uint8
 from stylecli.events import Pixels
 from stylecli.files.atomic import atomic_path
+from stylecli.files.images import Rgb
 from stylecli.gatys import optimize
 
 AFTER = (25, 50, 100, 300)
 FEW = 5
+REGULARITY = "regularity after 100"
 
 After = dict[str, float]  # the least objective after that many steps; names, as JSON has them
 
@@ -60,7 +66,7 @@ def slow(
 ) -> None:
     """Optimize the photos for each style; what is in OUT/gatys.json is not repeated."""
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {str(n) for n in AFTER if n <= steps}
+    wanted = {str(n) for n in AFTER if n <= steps} | ({REGULARITY} if steps >= 100 else set())
     for photo in chosen(split(photos)[1])[:few]:
         for painting in paintings():
             if wanted <= read_slow(out).get(painting.stem, {}).get(photo.name, {}).keys():
@@ -74,15 +80,18 @@ def slow(
 
 
 def best_after(photo: Path, painting: Path, steps: int) -> After:
-    """The least objective within so many steps of L-BFGS from the photo."""
+    """The least objective within so many steps of L-BFGS from the photo, and the regularity."""
     judge = Judge(painting, [photo])
     totals: list[float] = []
+    found: After = {}
 
     def watch(event: Pixels) -> None:
         totals.append(event.losses["total"])
+        if event.step == 100:
+            found[REGULARITY] = regularity(event.best())
 
     optimize(judge.photos, judge.objective, GatysConfig(style=painting, steps=steps), watch)
-    return {str(n): min(totals[: n + 1]) for n in AFTER if n <= steps}
+    return found | {str(n): min(totals[: n + 1]) for n in AFTER if n <= steps}
 
 
 @app.command()
@@ -90,7 +99,8 @@ def table(photos: Path, out: Path) -> None:
     """Judge each style's model, and print it beside the slow optimization; in thousands."""
     _, held_out = split(photos)
     heads = ("untouched", f"{len(held_out)} held out", "the few", *(f"Gatys {n}" for n in AFTER))
-    shown = Table("style", *heads, "the few / Gatys 100", title=f"photos of {SIZE} px")
+    heads = (*heads, "the few / Gatys 100", "regularity", "of Gatys 100")
+    shown = Table("style", *heads, title=f"photos of {SIZE} px; objectives in thousands")
     for painting, found in sorted(read_slow(out).items()):
         path = bundled_models() / "paintings" / f"{painting}.jpg"
         generator, _ = load_model(painting)
@@ -99,8 +109,18 @@ def table(photos: Path, out: Path) -> None:
         after = [mean_of(found, str(n)) for n in AFTER]
         numbers = [untouched(judge), Judge(path, held_out)(generator)["total"], ours, *after]
         cells = [f"{number / 1000:,.0f}" if number else "–" for number in numbers]
-        shown.add_row(painting, *cells, f"{ours / after[2]:.2f}" if after[2] else "–")
-    Console(width=120).print(shown)
+        cells.append(f"{ours / after[2]:.2f}" if after[2] else "–")
+        cells.append(f"{mean(map(regularity, painted(judge, generator))):.2f}")
+        slow_one = mean_of(found, REGULARITY)
+        shown.add_row(painting, *cells, f"{slow_one:.2f}" if slow_one else "–")
+    Console(width=140).print(shown)
+
+
+@torch.no_grad()
+def painted(judge: Judge, generator: Generator) -> Iterator[Rgb]:
+    """The photos of a judge, stylized."""
+    for photo in judge.photos.split(1):
+        yield to_uint8(generator(photo))[0]
 
 
 def mean_of(found: dict[str, After], steps: str) -> float | None:
