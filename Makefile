@@ -1,6 +1,8 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
 # make bench  the engine's speed and memory on this machine: close other programs first
+# make fuzz   damaged files of every kind through the real command: make fuzz MINUTES=10 SEED=0
+# make torture  kills, full disks, closed streams, missing folders
 # make models train every shipped model again, into retrained/: make models PHOTOS=folder
 # Each makes .venv and installs into it first, if it is not there. Another Python: make test PYTHON=python3.12
 # torch from another index, for a CPU or a CUDA build: make demo PIP_ARGS="--extra-index-url URL"
@@ -19,7 +21,7 @@ TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 AS_THEN := --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
-.PHONY: demo test lint bench clean models
+.PHONY: demo test lint bench clean models fuzz torture
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
@@ -29,6 +31,14 @@ test: lint
 
 bench: $(VENV)/installed
 	for what in throughput latency memory files; do $(BIN)/python benchmarks/engine.py $$what; done
+
+MINUTES ?= 10
+SEED ?= 0
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python tests/hostile/fuzz.py $(MINUTES) $(SEED)
+
+torture: $(VENV)/installed-dev
+	$(BIN)/python tests/hostile/torture.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -75,4 +85,4 @@ retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
 	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN)
 
 clean:
-	rm -rf $(VENV) out dist
+	rm -rf $(VENV) out dist fuzz-failures
