@@ -3,6 +3,7 @@
 # make bench  the engine's speed and memory on this machine: close other programs first
 # make fuzz   damaged files of every kind through the real command: make fuzz MINUTES=10 SEED=0
 # make torture  kills, full disks, closed streams, missing folders
+# make gpu    all that is to be measured on a GPU, unattended, into gpu/: make gpu PHOTOS=folder
 # make models train every shipped model again, into retrained/: make models PHOTOS=folder
 # Each makes .venv and installs into it first, if it is not there. Another Python: make test PYTHON=python3.12
 # torch from another index, for a CPU or a CUDA build: make demo PIP_ARGS="--extra-index-url URL"
@@ -21,7 +22,7 @@ TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 AS_THEN := --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
-.PHONY: demo test lint bench clean models fuzz torture
+.PHONY: demo test lint bench clean models fuzz torture gpu
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
@@ -39,6 +40,9 @@ fuzz: $(VENV)/installed-dev
 
 torture: $(VENV)/installed-dev
 	$(BIN)/python tests/hostile/torture.py
+
+gpu: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/gpu.py gpu $(PHOTOS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -85,4 +89,4 @@ retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
 	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN)
 
 clean:
-	rm -rf $(VENV) out dist fuzz-failures
+	rm -rf $(VENV) out dist fuzz-failures gpu

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from stylecli import train as training
 from stylecli.config import ObjectiveConfig, TrainConfig
-from stylecli.core.checkpoints import load_tensors, read_metadata
+from stylecli.core.checkpoints import load_generator, load_tensors, read_metadata
 from stylecli.core.generators import Generator, build_generator
 from stylecli.core.losses import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
@@ -173,11 +173,12 @@ def thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def generator_of(file: Path) -> Generator:
     """The network in a checkpoint or a model file, in eval mode."""
     metadata, tensors = read_metadata(file), load_tensors(file)
-    spec = metadata.get("spec") or {k: metadata[k] for k in ("arch", "norm", "width", "output")}
-    generator = build_generator(GeneratorSpec(**spec))
+    if "spec" not in metadata:
+        return load_generator(file)
+    generator = build_generator(GeneratorSpec(**metadata["spec"]))
     prefix = "now.weights."
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    generator.load_state_dict(weights or tensors)
+    generator.load_state_dict(weights)
     return generator.eval()
 
 
