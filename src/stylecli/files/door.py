@@ -1,9 +1,12 @@
 """The door through which files come in: only regular ones, so that nothing waits for ever."""
 
+import re
 import stat
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is a drive
 
 
 def require_regular(path: Path) -> Path:
@@ -12,8 +15,9 @@ def require_regular(path: Path) -> Path:
     A named pipe would be waited for until someone writes to it, a device may never end.
 
     Raises:
-        StyleCliError: it is missing, a folder, a pipe, a socket or a device.
+        StyleCliError: it is missing, a folder, a pipe, a socket or a device, or an address.
     """
+    refuse_address(path)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
@@ -24,6 +28,34 @@ def require_regular(path: Path) -> Path:
             f"{path} is {_kind(mode)}, not a file", hint="only regular files are read"
         )
     return path
+
+
+def refuse_address(path: Path) -> None:
+    """Refuse ``https://…`` and its kin, which would be a folder of that name.
+
+    Raises:
+        StyleCliError: it is one, and there is no folder of that name.
+    """
+    first = Path(path.parts[0]) if path.parts else path
+    if _SCHEME.fullmatch(first.name) and not first.exists():
+        raise StyleCliError(
+            f"{first}//{path.relative_to(first)} is an address, and only files are read and written",
+            hint="curl ADDRESS | stylecli stylize - painted.jpg",
+        )
+
+
+def current_folder() -> Path:
+    """The folder that relative names start from.
+
+    Raises:
+        StyleCliError: it has been removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise StyleCliError(
+            "the folder you are in is gone", hint="cd to one that is there, or: cd ."
+        ) from error
 
 
 def _kind(mode: int) -> str:
