@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import current_folder, refuse_address, require_regular
+from stylecli.files.door import require_local, require_regular
 
 
 def test_a_file_and_a_link_to_one_are_let_in(tmp_path):
@@ -38,20 +38,22 @@ def test_all_else_is_refused_in_one_line(tmp_path, name, says):
 @pytest.mark.parametrize("address", ["https://host/a.jpg", "s3://bucket/a.jpg", "http://host"])
 def test_an_address_is_named_as_one(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
-    for check in (require_regular, refuse_address):
+    for check in (require_regular, require_local):
         with pytest.raises(StyleCliError, match=f"^{address} is an address") as caught:
             check(Path(address))
         assert "curl" in caught.value.hint
     for fine in ("C:/x.jpg", "o:ut/x.jpg", "x:y.mp4", "photos/https:/x", "/https:/x", ".", ""):
-        refuse_address(Path(fine))
+        require_local(Path(fine))
     (tmp_path / "notes:").mkdir()
-    refuse_address(Path("notes:/a.jpg"))
+    require_local(Path("notes:/a.jpg"))
 
 
 def test_a_current_folder_that_is_gone_is_a_clear_line(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    assert current_folder() == Path.cwd()
+    require_local(Path("x.jpg"))
     (tmp_path / "gone").rmdir()
-    with pytest.raises(StyleCliError, match="the folder you are in is gone"):
-        current_folder()
+    for path in (Path("x.jpg"), Path()):
+        with pytest.raises(StyleCliError, match="the folder you are in has been removed"):
+            require_local(path)
+    assert require_local(tmp_path / "x.jpg") == tmp_path / "x.jpg"

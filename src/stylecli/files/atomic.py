@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import refuse_address
+from stylecli.files.door import require_local
 
 if sys.platform != "win32":
     import fcntl
@@ -99,7 +99,7 @@ def require_writable(folder: Path) -> None:
     Raises:
         StyleCliError: it cannot be made or written.
     """
-    refuse_address(folder)
+    require_local(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -17,7 +17,7 @@ def require_regular(path: Path) -> Path:
     Raises:
         StyleCliError: it is missing, a folder, a pipe, a socket or a device, or an address.
     """
-    refuse_address(path)
+    require_local(path)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
@@ -30,31 +30,30 @@ def require_regular(path: Path) -> Path:
     return path
 
 
-def refuse_address(path: Path) -> None:
-    """Refuse ``https://…`` and its kin, which would be a folder of that name.
+def require_local(path: Path) -> Path:
+    """The path itself, if it can be a file or folder of this machine.
 
     Raises:
-        StyleCliError: it is one, and there is no folder of that name.
+        StyleCliError: it is an address such as ``https://…``, which would become a folder of that
+            name; or it starts from the folder that one is in, and that has been removed.
     """
+    if not path.is_absolute():
+        _require_current_folder()
     first = Path(path.parts[0]) if path.parts else path
     if _SCHEME.fullmatch(first.name) and not first.exists():
         raise StyleCliError(
-            f"{first}//{path.relative_to(first)} is an address, and only files are read and written",
+            f"{first}//{path.relative_to(first)} is an address, and only files can be used",
             hint="curl ADDRESS | stylecli stylize - painted.jpg",
         )
+    return path
 
 
-def current_folder() -> Path:
-    """The folder that relative names start from.
-
-    Raises:
-        StyleCliError: it has been removed.
-    """
+def _require_current_folder() -> None:
     try:
-        return Path.cwd()
+        Path.cwd()
     except OSError as error:
         raise StyleCliError(
-            "the folder you are in is gone", hint="cd to one that is there, or: cd ."
+            "the folder you are in has been removed", hint="cd to one that is there, or: cd ."
         ) from error
 
 
