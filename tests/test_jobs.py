@@ -198,3 +198,13 @@ def test_a_current_folder_that_is_gone_is_one_clear_line(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: the folder you are in has been removed\n")
+
+
+@pytest.mark.parametrize("words", [["", "out"], ["a.jpg", ""]])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
+    """Such as ``stylize "$PHOTOS" out`` where that variable is not set."""
+    touch(tmp_path / "a.jpg")
+    command = [sys.executable, "-m", "stylecli", "stylize", "--dry-run", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "an empty name is no file and no folder" in done.stderr

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from stylecli.commands.shared import JSON, QUIET, command, given, option
+from stylecli.commands.shared import JSON, QUIET, command, given, named_path, option
 from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.checkpoints import find_style
@@ -34,7 +34,9 @@ def _option(name: str, *names: str) -> Any:
 @command
 def stylize(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_path)
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
     style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
     strength: Annotated[float, _option("strength")] = _DEFAULTS.strength,
