@@ -12,7 +12,7 @@ from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.checkpoints import find_style
 from stylecli.errors import StyleCliError
-from stylecli.events import Frames
+from stylecli.events import Frames, Notice
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import Job, Plan, plan
 
@@ -117,8 +117,11 @@ def _run_engine(
     reporter.say(f"model {stylizer.description}")
     done, of, failed = 0, len(todo.jobs), False
 
-    def report(result: "Result | Frames") -> None:
+    def report(result: "Result | Frames | Notice") -> None:
         nonlocal done, failed
+        if isinstance(result, Notice):
+            reporter.say(result.text)
+            return
         if isinstance(result, Frames):
             share = min(1.0, result.done / result.count)
             note = f"{done + 1}/{of}  {result.source.name}, frame {result.done} of {result.count}"

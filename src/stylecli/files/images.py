@@ -139,6 +139,11 @@ def set_max_pixels(most: int) -> None:
 set_max_pixels(200_000_000)
 
 
+def max_pixels() -> int:
+    """How many pixels an image may have."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+
 def read_short_side(path: Path) -> int:
     """The short side in px, from the header alone.
 
@@ -244,9 +249,9 @@ def _explained(path: Path) -> Iterator[None]:
         known = ", ".join(sorted(set(_FORMATS.values())))
         raise ImageError(f"{path} is not an image that can be read: expected {known}") from None
     except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f"{path} has more than {most:,} pixels: scale it down, or stylize with --max-pixels"
+            f"{path} has more than {max_pixels():,} pixels: "
+            "scale it down, or stylize with --max-pixels"
         ) from None
     except ImageError:
         raise
