@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -393,3 +394,17 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
         [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=20
     )
     assert re.search(r"ImageError: .*x\.png is a (named pipe|socket|device), not", done.stderr)
+
+
+def test_what_pillow_says_of_an_odd_file_that_it_reads_is_not_printed(tmp_path):
+    """Only lines of ours are: its warnings name a line of its source."""
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "x.png")
+    png = (tmp_path / "x.png").read_bytes()
+    faulty = struct.pack(">I", 8) + b"acTL" + bytes(8)
+    faulty += struct.pack(">I", zlib.crc32(faulty[4:]))
+    (tmp_path / "x.png").write_bytes(png[:33] + faulty + png[33:])
+    code = "import sys; from pathlib import Path; from stylecli.files import images; "
+    code += "print(images.read_picture(Path(sys.argv[1])).rgb.shape)"
+    command = [sys.executable, "-c", code, tmp_path / "x.png"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("(4, 6, 3)\n", "")

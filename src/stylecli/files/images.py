@@ -35,6 +35,8 @@ _HAS_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 _MAX_ASPECT = 8
 _MAX_EXIF_BYTES = 65_533  # a JPEG's segment holds no more
 
+warnings.filterwarnings("ignore", module=r"PIL\b")  # of odd files, which it reads all the same
+
 # A megabyte by default, for each text and for a color profile; sound files have more.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 

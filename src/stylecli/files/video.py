@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-from stylecli.files.atomic import atomic_path
+from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.colors import without_hidden
 from stylecli.files.images import ImageError, Picture, as_image, require_file
 
@@ -145,16 +145,13 @@ class Video:
             metadata: keep title, place, date and so on.
 
         Raises:
-            ImageError: it cannot be written, or there are no frames.
+            StyleCliError: it cannot be written, or there are no frames.
         """
         first = next(pictures, None)
         if first is None:
             raise ImageError(f"{self.path} has no frames")
         height, width = first.rgb.shape[:2]
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
+        require_writable(target.parent)
         with atomic_path(target) as temporary:
             clear = first.alpha is not None and _keeps_alpha(target)
             size = f"{width}x{height}"
@@ -293,7 +290,7 @@ def _started(
     frames = imageio_ffmpeg.read_frames(
         _name(path),
         pix_fmt=pixels,
-        bits_per_pixel=8 * len(pixels.removesuffix("24")),
+        bits_per_pixel={"rgb24": 24, "rgba": 32}[pixels],
         input_params=["-format_whitelist", _CONTAINERS, *before],
         output_params=["-map", "0:v:0", *after],
     )
