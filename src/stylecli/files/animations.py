@@ -113,6 +113,15 @@ class Animation:
         if format_ in _KEPT_BY_ENCODER:
             self._require_room(first)
         images = (as_image(picture, format_) for picture in chain([first], pictures))
+        options = self._options(first, format_, metadata=metadata)
+        if format_ == "PNG":  # of which the encoder wants to see all sizes first
+            image, *options["append_images"] = images
+        else:
+            image = _Stream(images, self.count)
+        save_image(target, image, format_, quality, options)
+
+    def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
+        """What Pillow is told, to encode many frames in a format."""
         options: dict[str, Any] = {"save_all": True}
         if metadata and first.exif and format_ in KEEPS_EXIF:
             options["exif"] = first.exif
@@ -124,12 +133,7 @@ class Animation:
             options["disposal"] = 0 if first.alpha is None else 2
         if format_ == "WEBP" and first.alpha is not None:
             options["kmax"] = 1  # whole frames: as differences, they lose their transparency
-        if format_ == "PNG":  # of which the encoder wants to see all sizes first
-            options["append_images"] = list(images)
-            image = options["append_images"].pop(0)
-        else:
-            image = _Stream(images, self.count)
-        save_image(target, image, format_, quality, options)
+        return options
 
     def _require_room(self, first: Picture) -> None:
         height, width = first.rgb.shape[:2]

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from stylecli.errors import StyleCliError
 from stylecli.files.door import require_local
@@ -32,13 +33,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         if sys.platform == "win32":  # where a file that is open cannot be renamed
-            os.close(lock)
+            lock.close()
         temporary.replace(target)
         _flush_folder(target.parent)
     finally:
+        lock.close()
         temporary.unlink(missing_ok=True)
-        with suppress(OSError):  # it is closed already
-            os.close(lock)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -46,28 +46,28 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         # It is in use; or of another user's, and only in the way.
         with suppress(OSError), path.open("rb+") as file:
-            _lock(file.fileno(), wait=False)
+            _lock(file, wait=False)
             if sys.platform == "win32":
                 file.close()
             path.unlink()
 
 
-def _locked_temporary(target: Path) -> tuple[Path, int]:
+def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new empty file beside ``target``, and a lock on it that ends with this process.
 
     A process number would say less: two containers that share a folder may have the same.
     """
     while True:
         temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{target.suffix}")
-        lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        lock = temporary.open("xb")
         with suppress(OSError):  # a file system without locks
             _lock(lock, wait=True)
         if temporary.exists():  # nobody took it for a leftover before it was locked
             return temporary, lock
-        os.close(lock)
+        lock.close()
 
 
-def _lock(file: int, *, wait: bool) -> None:
+def _lock(file: BinaryIO, *, wait: bool) -> None:
     """Lock an open file until it is closed; on Windows, what is open cannot be removed anyway.
 
     Raises:

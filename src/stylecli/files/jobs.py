@@ -65,7 +65,7 @@ def plan(
         StyleCliError: an input is missing or no image, or an address, there is nothing to do, two
             sources have one target, or a source would be overwritten.
     """
-    for path in (*inputs, out):
+    for path in {*inputs, out} - {STANDARD_STREAM}:
         require_local(path)
     if STANDARD_STREAM in (*inputs, out):
         jobs = [_stream_job(inputs, out, format)]
