@@ -264,7 +264,9 @@ def test_only_formats_that_are_supported_are_opened_whatever_the_name(tmp_path, 
     (tmp_path / "icon.ico").rename(tmp_path / "icon.png")
     save_eps(tmp_path / "photo.jpg")
     for name in ("photo.jpg", "icon.png"):
-        with pytest.raises(ImageError, match=f"{name} is not an image that can be read: expected"):
+        with pytest.raises(
+            ImageError, match=f"{name} is not an image that can be read: damaged, or none of AVIF"
+        ):
             read_picture(tmp_path / name)
     assert not programs
 
@@ -396,13 +398,35 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
     assert re.search(r"ImageError: .*x\.png is a (named pipe|socket|device), not", done.stderr)
 
 
+def test_sixteen_bit_gray_keeps_its_transparent_shade(tmp_path):
+    ramp = np.array([[0, 4000, 65535]], np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    png = (tmp_path / "ramp.png").read_bytes()
+    (tmp_path / "ramp.png").write_bytes(png[:33] + chunk(b"tRNS", b"\x0f\xa0") + png[33:])
+    picture = read_picture(tmp_path / "ramp.png")
+    assert picture.alpha.tolist() == [[255, 0, 255]]
+    assert picture.rgb[0, :, 0].tolist() == [0, 128, 255]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """One part of a PNG."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", "65,500"), (".webp", "16,383")])
+def test_a_side_that_a_format_cannot_have_is_said(tmp_path, suffix, most):
+    long = Picture(np.zeros((1, 66_000, 3), np.uint8))
+    with pytest.raises(ImageError, match=f"cannot write .*66000 x 1.*at most {most} px a side"):
+        write_picture(tmp_path / f"x{suffix}", long)
+    write_picture(tmp_path / "x.png", long)
+
+
 def test_what_pillow_says_of_an_odd_file_that_it_reads_is_not_printed(tmp_path):
     """Only lines of ours are: its warnings name a line of its source."""
     Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "x.png")
     png = (tmp_path / "x.png").read_bytes()
-    faulty = struct.pack(">I", 8) + b"acTL" + bytes(8)
-    faulty += struct.pack(">I", zlib.crc32(faulty[4:]))
-    (tmp_path / "x.png").write_bytes(png[:33] + faulty + png[33:])
+    (tmp_path / "x.png").write_bytes(png[:33] + chunk(b"acTL", bytes(8)) + png[33:])
     code = "import sys; from pathlib import Path; from stylecli.files import images; "
     code += "print(images.read_picture(Path(sys.argv[1])).rgb.shape)"
     command = [sys.executable, "-c", code, tmp_path / "x.png"]

@@ -208,3 +208,19 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "an empty name is no file and no folder" in done.stderr
+
+
+def test_a_file_that_may_not_be_looked_at_is_a_job_that_fails_and_stops_no_other(
+    tmp_path, monkeypatch
+):
+    touch(tmp_path / "in/a.jpg", tmp_path / "in/b.jpg")
+    is_file = Path.is_file
+
+    def forbidden(self):
+        if self.name == "b.jpg":
+            raise PermissionError(13, "Permission denied")
+        return is_file(self)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
+    assert [job.source.name for job in jobs] == ["a.jpg", "b.jpg"]

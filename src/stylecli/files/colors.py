@@ -72,6 +72,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     most = 65_535.0 if image.mode.startswith("I;16") else _range_of(values, image.mode)
     gray = (values / most * 255).clip(0, 255).round().astype(np.uint8)
     eight = Image.fromarray(gray)
+    hidden = image.info.get("transparency")
+    if isinstance(hidden, int):
+        eight.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
     if profile := image.info.get("icc_profile"):
         eight.info["icc_profile"] = profile
     return eight

@@ -32,6 +32,7 @@ _ORIENTATION = 0x0112
 # A TIFF's own tags describe its pixels.
 KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 _HAS_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
+_MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
 _MAX_ASPECT = 8
 _MAX_EXIF_BYTES = 65_533  # a JPEG's segment holds no more
 
@@ -204,6 +205,12 @@ def save_image(
         options["quality"] = quality
     if format_ == "JPEG":
         options["subsampling"] = 0
+    most = _MAX_SIDES.get(format_)
+    if most and max(image.size) > most:
+        raise ImageError(
+            f"cannot write {path}: it has {image.width} x {image.height} px, "
+            f"and {format_} at most {most:,} px a side: write a .png, or scale it with --max-size"
+        )
     if format_ == "HEIF" and not _has_heif():
         raise ImageError(f"cannot write {path}: it needs pip install 'stylecli[heic]'")
     try:
@@ -249,7 +256,9 @@ def _explained(path: Path) -> Iterator[None]:
         if _FORMATS.get(path.suffix.lower()) == "HEIF" and not _has_heif():
             raise ImageError(f"{path} needs: pip install 'stylecli[heic]'") from None
         known = ", ".join(sorted(set(_FORMATS.values())))
-        raise ImageError(f"{path} is not an image that can be read: expected {known}") from None
+        raise ImageError(
+            f"{path} is not an image that can be read: damaged, or none of {known}"
+        ) from None
     except Image.DecompressionBombError:
         raise ImageError(
             f"{path} has more than {max_pixels():,} pixels: "

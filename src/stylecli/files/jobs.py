@@ -178,8 +178,15 @@ def scan_images(folder: Path) -> Iterator[Path]:
 def _scan_for(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+        if path.suffix.lower() in suffixes and not hidden and _may_be_file(path):
             yield path
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # one may not look: it is named when it cannot be opened
+        return True
 
 
 def _looks_like_file(out: Path) -> bool:
