@@ -1,12 +1,19 @@
 """Animated images: every frame painted, times and loops as they were."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
+from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
+from stylecli.files.images import set_max_pixels
+from stylecli.files.jobs import plan
 
 TIMES = [100, 40, 200]
 
@@ -14,6 +21,12 @@ TIMES = [100, 40, 200]
 @pytest.fixture(scope="module")
 def stylizer() -> Stylizer:
     return Stylizer(DEFAULT_MODEL, device="cpu")
+
+
+@pytest.fixture
+def usual_limit():
+    yield
+    set_max_pixels(StylizeConfig().max_pixels)
 
 
 def frames(count=3, mode="RGB"):
@@ -107,3 +120,89 @@ def test_a_damaged_animation_is_named_and_nothing_is_left(stylizer, tmp_path):
     (result,) = stylizer.run(source, tmp_path / "out")
     assert "x.webp" in result.error
     assert not list((tmp_path / "out").glob("*"))
+
+
+STREAM = """
+import re, sys
+from pathlib import Path
+from stylecli.files.clips import open_clip
+from stylecli.files.images import set_max_pixels
+set_max_pixels(10**9)
+source, target = map(Path, sys.argv[1:])
+clip = open_clip(source, target)
+clip.write(target, clip.frames(), 50)
+status = Path("/proc/self/status").read_text()  # getrusage would count the parent's, too
+print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
+"""
+
+
+def peak(source, target):
+    """Megabytes that a process has at most, which copies an animation frame by frame."""
+    command = [sys.executable, "-c", STREAM, source, target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return int(done.stdout)
+
+
+def long_animation(path, count, size=(800, 600)):
+    """A square that moves: small in the file, large when it is decoded."""
+    images = [Image.new("RGB", size, (60, 120, 180)) for _ in range(count)]
+    for number, image in enumerate(images):
+        image.paste((255, 255, 0), (2 * number, 0, 2 * number + 20, 20))
+    return save(path, images, duration=20, loop=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.parametrize(
+    ("suffix", "most"), [(".webp", 8), (".tif", 8), (".avif", 20), (".gif", 15), (".png", 45)]
+)
+def test_frames_go_through_one_by_one(tmp_path, suffix, most):
+    """14 frames of 800 x 600, 20 MB as RGB: what these take beyond what 4 do.
+
+    Pillow's encoder of GIF holds 1 byte of each pixel, and that of PNG makes it 8.
+    """
+    few, many = (long_animation(tmp_path / f"{n}.gif", n) for n in (4, 14))
+    more = peak(many, tmp_path / f"x{suffix}") - peak(few, tmp_path / f"y{suffix}")
+    assert more < most
+    with Image.open(tmp_path / f"x{suffix}") as image:
+        assert image.n_frames == 14
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png"])
+def test_what_an_encoder_would_hold_counts_as_one_image(stylizer, tmp_path, suffix, usual_limit):
+    source = long_animation(tmp_path / f"x{suffix}", 20, (64, 48))
+    few = StylizeConfig(max_pixels=60_000)
+    (result,) = stylizer.run(source, tmp_path / "out", few)
+    assert f"x{suffix} has 20 frames of 64 x 48, 61,440 pixels, more than 60,000" in result.error
+    assert not list((tmp_path / "out").glob("*"))
+    (result,) = stylizer.run(source, tmp_path / "small", replace(few, max_size=60))
+    assert not result.error
+    (result,) = stylizer.run(source, tmp_path / "x.webp", few)
+    assert not result.error
+
+
+def test_an_animated_avif_keeps_its_frames(stylizer, tmp_path):
+    source = save(tmp_path / "x.avif", frames(), duration=TIMES)
+    (result,) = stylizer.run(source, tmp_path / "out", StylizeConfig(strength=0))
+    assert not result.error
+    assert times(tmp_path / "out/x.avif") == times(source) == TIMES
+
+
+@pytest.mark.parametrize("fault", ["sequence", "cut"])
+def test_a_png_with_a_faulty_later_frame_keeps_the_frames_before_it_and_says_so(
+    stylizer, tmp_path, fault
+):
+    """Viewers show as much of it."""
+    source = save(tmp_path / "x.png", frames(), duration=TIMES)
+    data = source.read_bytes()
+    last = data.rindex(b"fcTL")
+    if fault == "cut":
+        source.write_bytes(data[: last + 200])
+    else:
+        source.write_bytes(data[: last + 4] + b"\0\0\0\x09" + data[last + 8 :])
+    seen = []
+    jobs = plan([source], tmp_path / "out").jobs
+    (result,) = stylizer.run_jobs(jobs, seen.append, config=StylizeConfig(strength=0))
+    assert not result.error
+    assert times(tmp_path / "out/x.png") == TIMES[:2]
+    (notice,) = (event for event in seen if isinstance(event, Notice))
+    assert notice.text == f"{source}: only the first 2 of 3 frames can be read, and are kept"

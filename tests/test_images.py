@@ -1,5 +1,13 @@
 """Reading and writing pictures: what a person sees must survive."""
 
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -7,8 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import EpsImagePlugin, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
+from stylecli.files.colors import SRGB
 from stylecli.files.images import (
     ImageError,
     Picture,
@@ -239,3 +248,187 @@ def test_more_pixels_than_allowed_are_refused_with_the_way_out(tmp_path):
         assert read_picture(tmp_path / "big.png").rgb.shape == (100, 100, 3)
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def save_eps(path: Path) -> None:
+    """A page that PostScript draws, with a name that says otherwise."""
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n")
+
+
+def test_only_formats_that_are_supported_are_opened_whatever_the_name(tmp_path, monkeypatch):
+    """Pillow would give an EPS to Ghostscript, and has many more formats that nobody asked for."""
+    programs = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *args, **_: programs.append(args))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "icon.ico")
+    (tmp_path / "icon.ico").rename(tmp_path / "icon.png")
+    save_eps(tmp_path / "photo.jpg")
+    for name in ("photo.jpg", "icon.png"):
+        with pytest.raises(
+            ImageError, match=f"{name} is not an image that can be read: damaged, or none of AVIF"
+        ):
+            read_picture(tmp_path / name)
+    assert not programs
+
+
+def test_a_photo_with_the_suffix_of_another_format_is_read(tmp_path):
+    pytest.importorskip("pillow_heif")
+    for name in ("x.webp", "x.heic", "x.avif", "x.tif", "x.gif"):
+        write_picture(tmp_path / name, Picture(LEFT_RED_RIGHT_BLUE.repeat(8, 0).repeat(8, 1)))
+        (tmp_path / name).rename(tmp_path / "photo.jpg")
+        assert read_picture(tmp_path / "photo.jpg").rgb.shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"),
+    [
+        *((np.float32, most) for most in (1, 255, 65535)),
+        *((np.int32, most) for most in (255, 65535, 2**31 - 1)),
+        (np.uint32, 2**32 - 1),
+        (np.uint16, 65535),
+    ],
+)
+def test_deep_gray_keeps_its_shades_where_its_range_is_evident(tmp_path, dtype, most):
+    ramp = (np.linspace(0, 1, 256)[None].repeat(3, 0) * most).astype(dtype)
+    save_gray_tiff(tmp_path / "ramp.tif", ramp)
+    rgb = read_picture(tmp_path / "ramp.tif").rgb
+    assert np.abs(rgb[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1, 1), (0, 3), (0, 1e6), (0, float("inf")), (0, float("nan"))]
+)
+def test_deep_gray_of_an_unclear_range_is_refused_and_not_made_black(tmp_path, low, high):
+    save_gray_tiff(tmp_path / "x.tif", np.array([[low, high]], np.float32))
+    with pytest.raises(ImageError, match=r"x\.tif: its pixels are numbers from .*expected 0 to 1"):
+        read_picture(tmp_path / "x.tif")
+
+
+def save_gray_tiff(path: Path, values: np.ndarray) -> None:
+    """An uncompressed TIFF of one band, of any type of number."""
+    height, width = values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    bits = 8 * values.itemsize
+    entries = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 277: 1, 278: height, 339: kind}
+    entries |= {273: 8, 279: values.nbytes}
+    fields = [struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries)]
+    directory = struct.pack("<H", len(fields)) + b"".join(fields) + bytes(4)
+    head = b"II*\0" + struct.pack("<I", 8 + values.nbytes)
+    path.write_bytes(head + values.tobytes() + directory)
+
+
+def test_what_is_half_transparent_keeps_its_color(tmp_path):
+    rgba = np.full((1, 256, 4), (255, 0, 0, 0), np.uint8)
+    rgba[0, :, 3] = np.arange(256)
+    Image.fromarray(rgba).save(tmp_path / "soft.png")
+    picture = read_picture(tmp_path / "soft.png")
+    assert picture.rgb[0, 0].tolist() == [128, 128, 128]
+    assert (picture.rgb[0, 1:] == (255, 0, 0)).all()
+    write_picture(tmp_path / "saved.png", picture)
+    saved = np.asarray(Image.open(tmp_path / "saved.png"))
+    np.testing.assert_array_equal(saved[0, 1:], rgba[0, 1:])
+
+
+def test_a_smaller_picture_gets_no_fringe_from_what_is_hidden():
+    alpha = np.zeros((40, 40), np.uint8)
+    alpha[:, 19:] = 255
+    rgb = np.full((40, 40, 3), 128, np.uint8)
+    rgb[:, 19:] = (255, 0, 0)
+    small = shrunk(Picture(rgb, alpha), 10)
+    seen = small.rgb[small.alpha > 8].astype(int)
+    assert np.abs(seen - (255, 0, 0)).max() <= 4
+    assert (small.rgb[small.alpha == 0] == 128).all()
+
+
+def test_a_format_without_transparency_gets_soft_edges_on_gray(tmp_path):
+    rgb = np.full((16, 16, 3), (200, 0, 0), np.uint8)
+    alpha = np.full((16, 16), 128, np.uint8)
+    write_picture(tmp_path / "x.bmp", Picture(rgb, alpha))
+    saved = np.asarray(Image.open(tmp_path / "x.bmp")).astype(int)
+    assert np.abs(saved - (164, 64, 64)).max() <= 1
+
+
+WRITE = """
+import sys
+import numpy as np
+from pathlib import Path
+from stylecli.files.images import Picture, write_picture
+rgb = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3).astype(np.uint8)
+for suffix in (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"):
+    write_picture(Path(sys.argv[1]) / f"x{suffix}", Picture(rgb))
+"""
+
+
+def test_the_same_picture_becomes_the_same_bytes_in_every_run(tmp_path):
+    """A color profile that is made anew holds the second in which that was."""
+    written = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        subprocess.run([sys.executable, "-c", WRITE, folder], check=True, timeout=60)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        time.sleep(1 - time.time() % 1)
+    assert len(written[0]) == 7
+    assert written[0] == written[1]
+
+
+def test_a_png_with_a_long_text_or_a_large_profile_is_sound(tmp_path):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Workflow", "x" * 2**21, zip=True)
+    texts.add_itxt("XML:com.adobe.xmp", "y" * 2**21, zip=True)
+    image = Image.fromarray(LEFT_RED_RIGHT_BLUE)
+    image.save(tmp_path / "x.png", pnginfo=texts, icc_profile=SRGB + bytes(2**21))
+    assert read_picture(tmp_path / "x.png").rgb.shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "x.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    else:
+        path.symlink_to("/dev/zero")
+    code = "import sys; from pathlib import Path; from stylecli.files import images; "
+    code += "images.read_picture(Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=20
+    )
+    assert re.search(r"ImageError: .*x\.png is a (named pipe|socket|device), not", done.stderr)
+
+
+def test_sixteen_bit_gray_keeps_its_transparent_shade(tmp_path):
+    ramp = np.array([[0, 4000, 65535]], np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    png = (tmp_path / "ramp.png").read_bytes()
+    (tmp_path / "ramp.png").write_bytes(png[:33] + chunk(b"tRNS", b"\x0f\xa0") + png[33:])
+    picture = read_picture(tmp_path / "ramp.png")
+    assert picture.alpha.tolist() == [[255, 0, 255]]
+    assert picture.rgb[0, :, 0].tolist() == [0, 128, 255]
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """One part of a PNG."""
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", "65,500"), (".webp", "16,383")])
+def test_a_side_that_a_format_cannot_have_is_said(tmp_path, suffix, most):
+    long = Picture(np.zeros((1, 66_000, 3), np.uint8))
+    with pytest.raises(ImageError, match=f"cannot write .*66000 x 1.*at most {most} px a side"):
+        write_picture(tmp_path / f"x{suffix}", long)
+    write_picture(tmp_path / "x.png", long)
+
+
+def test_what_pillow_says_of_an_odd_file_that_it_reads_is_not_printed(tmp_path):
+    """Only lines of ours are: its warnings name a line of its source."""
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "x.png")
+    png = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(png[:33] + chunk(b"acTL", bytes(8)) + png[33:])
+    code = "import sys; from pathlib import Path; from stylecli.files import images; "
+    code += "print(images.read_picture(Path(sys.argv[1])).rgb.shape)"
+    command = [sys.executable, "-c", code, tmp_path / "x.png"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("(4, 6, 3)\n", "")

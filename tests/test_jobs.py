@@ -1,5 +1,9 @@
 """Planning: every image one target, nothing lost, nothing overwritten."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,3 +157,70 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
     named = tmp_path / "x.webp"
     with pytest.raises(StyleCliError, match="is a name already"):
         plan([tmp_path / "a.jpg"], named, suffix="-painted")
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "socket.png", "device.mp4"])
+def test_what_is_no_regular_file_is_refused_by_name_and_passed_over_in_a_folder(tmp_path, name):
+    touch(tmp_path / "in/a.jpg")
+    odd = tmp_path / "in" / name
+    if name == "pipe.jpg":
+        os.mkfifo(odd)
+    elif name == "socket.png":
+        socket.socket(socket.AF_UNIX).bind(str(odd))
+    else:
+        odd.symlink_to("/dev/zero")
+    assert [job.source.name for job in plan([tmp_path / "in"], tmp_path / "out").jobs] == ["a.jpg"]
+    for out in (tmp_path / "out", tmp_path / f"out{odd.suffix}"):
+        with pytest.raises(StyleCliError, match=f"{name} is a (named pipe|socket|device), not"):
+            plan([odd], out)
+    with pytest.raises(StyleCliError, match=f"{name} is a (named pipe|socket|device), not"):
+        plan([odd], Path("-"))
+
+
+@pytest.mark.parametrize(
+    ("given", "out"),
+    [("https://host/a.jpg", "out"), ("a.jpg", "https://host/out"), ("a.jpg", "s3://host/b.jpg")],
+)
+def test_an_address_is_neither_read_nor_made_a_folder(tmp_path, monkeypatch, given, out):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "a.jpg")
+    with pytest.raises(StyleCliError, match=r"://host/.* is an address, and only files"):
+        plan([Path(given)], Path(out))
+
+
+def test_a_current_folder_that_is_gone_is_one_clear_line(tmp_path):
+    """Through the real command: a shell that stands in a folder which another one removes."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"rm -r {gone}; exec {sys.executable} -m stylecli stylize a.jpg out"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the folder you are in has been removed\n")
+
+
+@pytest.mark.parametrize("words", [["", "out"], ["a.jpg", ""]])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
+    """Such as ``stylize "$PHOTOS" out`` where that variable is not set."""
+    touch(tmp_path / "a.jpg")
+    command = [sys.executable, "-m", "stylecli", "stylize", "--dry-run", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "an empty name is no file and no folder" in done.stderr
+
+
+def test_a_file_that_may_not_be_looked_at_is_a_job_that_fails_and_stops_no_other(
+    tmp_path, monkeypatch
+):
+    touch(tmp_path / "in/a.jpg", tmp_path / "in/b.jpg")
+    is_file = Path.is_file
+
+    def forbidden(self):
+        if self.name == "b.jpg":
+            raise PermissionError(13, "Permission denied")
+        return is_file(self)
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
+    assert [job.source.name for job in jobs] == ["a.jpg", "b.jpg"]

@@ -1,11 +1,13 @@
 """Videos: what is not the picture stays as it was."""
 
+import os
 import re
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,8 +15,9 @@ from PIL import Image
 from clips import count_and_seconds, ffmpeg, frames_of, make_clip, sound_of
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
+from stylecli.events import Notice
 from stylecli.files.images import ImageError, Picture
-from stylecli.files.jobs import plan
+from stylecli.files.jobs import Job, plan
 from stylecli.files.video import Video, exact_rate
 
 AS_IT_IS = StylizeConfig(strength=0)
@@ -130,7 +133,7 @@ def test_sound_that_a_container_cannot_hold_is_a_clear_error(stylizer, tmp_path)
 def test_the_head_of_a_video(tmp_path):
     video = Video.open(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30))
     assert (video.rate, video.count, video.pixel_shape) == (Fraction(30000, 1001), 30, "1:1")
-    with pytest.raises(ImageError, match="no such file"):
+    with pytest.raises(ImageError, match="No such file"):
         Video.open(tmp_path / "y.mp4")
 
 
@@ -204,3 +207,115 @@ def test_a_name_with_a_colon_and_photos_told_before_a_video_begins(stylizer, tmp
     jobs = plan([Path("a.png"), Path("b.png"), Path("x:y.mp4")], Path("o:ut")).jobs
     stylizer.run_jobs(jobs, seen.append)
     assert [getattr(event, "error", None) for event in seen] == ["", "", None, None, None, ""]
+
+
+LINEAR = "format=gbrp,setparams=colorspace=gbr:color_primaries=bt709:color_trc=bt709:range=pc"
+LINEAR += ",zscale=t=linear:npl=203,format=gbrpf32le"
+
+
+def make_hdr(path, transfer):
+    """The testing colors of ``make_clip`` as a phone would record them in HDR."""
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 3),
+        *("-vf", f"{LINEAR},zscale=p=bt2020:t={transfer}:m=bt2020nc:r=tv:npl=203"),
+        *("-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-color_trc", transfer),
+        *("-color_primaries", "bt2020", "-colorspace", "bt2020nc", path),
+    )
+    return path
+
+
+@pytest.mark.parametrize("transfer", ["arib-std-b67", "smpte2084"])
+def test_hdr_keeps_its_contrast_and_colors(tmp_path, transfer):
+    """Shown as if it were not HDR, it is gray: half the contrast, and half the color."""
+    plain = frames_of(make_clip(tmp_path / "plain.mp4", frames=3), 64, 48).astype(int)
+    video = Video.open(make_hdr(tmp_path / "x.mp4", transfer))
+    hdr = np.stack([frame.rgb for frame in video.frames()]).astype(int)
+
+    def contrast_and_color(frames):
+        return frames.std(), (frames.max(-1) - frames.min(-1)).mean()
+
+    for got, wanted in zip(contrast_and_color(hdr), contrast_and_color(plain), strict=True):
+        assert got > 0.68 * wanted
+    assert hdr.mean() == pytest.approx(plain.mean(), rel=0.1)
+
+
+def test_hdr_without_the_filters_for_it_is_a_clear_error(tmp_path, monkeypatch):
+    source = make_hdr(tmp_path / "x.mp4", "smpte2084")
+    lesser = tmp_path / "ffmpeg"
+    lesser.write_text(
+        '#!/bin/sh\ncase "$*" in *-filters*) echo "scale";; '
+        f'*) exec "{imageio_ffmpeg.get_ffmpeg_exe()}" "$@";; esac\n'
+    )
+    lesser.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(lesser))
+    with pytest.raises(ImageError, match=r"x\.mp4 is HDR video.* lacks the filters zscale and"):
+        Video.open(source)
+
+
+def make_clear(path, codec):
+    """A clip whose left half is hidden, and whose colors there are not gray."""
+    clear = "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='if(lt(X,32),0,255)'"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25", "-frames:v", 3, "-vf", clear),
+        *("-c:v", codec, "-pix_fmt", "yuva420p" if "vp" in codec else "argb"),
+        *(["-auto-alt-ref", "0"] if codec == "libvpx" else []),
+        path,
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("x.webm", "libvpx-vp9"), ("x.webm", "libvpx"), ("x.mov", "qtrle")]
+)
+def test_a_transparent_video_stays_so_in_webm_and_elsewhere_it_is_said(
+    stylizer, tmp_path, name, codec
+):
+    source = make_clear(tmp_path / name, codec)
+    frame = next(Video.open(source).frames())
+    assert frame.alpha.shape == (48, 64)
+    assert (frame.alpha[:, :28].max(), frame.alpha[:, 36:].min()) == (0, 255)
+    assert (frame.rgb[:, :28] == 128).all()
+
+    seen = []
+    webm, mp4 = tmp_path / "out.webm", tmp_path / "out.mp4"
+    for target in (webm, mp4):
+        (result,) = stylizer.run_jobs(plan([source], target).jobs, seen.append, config=AS_IT_IS)
+        assert not result.error
+    (again,) = {(frame.alpha < 128).mean().round(2) for frame in Video.open(webm).frames()}
+    assert again == pytest.approx(0.5, abs=0.05)
+    (notice,) = (event.text for event in seen if isinstance(event, Notice))
+    assert notice == f"{source}: its transparency is lost in out.mp4; a .webm would keep it"
+    assert np.abs(frames_of(mp4, 64, 48)[:, :, :28].astype(int) - 128).mean() < 4
+
+
+def test_only_video_containers_are_opened_whatever_the_name(tmp_path):
+    """By its content, ffmpeg would read a list of addresses, and fetch each."""
+    make_clip(tmp_path / "secret.mp4", frames=3)
+    ffmpeg("-i", tmp_path / "secret.mp4", "-c", "copy", "-f", "mpegts", tmp_path / "secret.ts")
+    (tmp_path / "hls.mp4").write_text("#EXTM3U\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    for name in ("hls.mp4", "list.mp4"):
+        with pytest.raises(ImageError, match=f"{name} is not a video that can be read"):
+            Video.open(tmp_path / name)
+
+
+def test_the_same_video_becomes_the_same_bytes_in_every_run(stylizer, tmp_path):
+    source = make_clip(tmp_path / "x.mkv", frames=3)
+    for name in ("x.mkv", "x.mp4"):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            stylizer.run(source, tmp_path / folder / name, AS_IT_IS)
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_pipe_with_the_name_of_a_video_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "x.mp4")
+    with pytest.raises(ImageError, match=r"x\.mp4 is a named pipe"):
+        Video.open(tmp_path / "x.mp4")
+
+
+def test_a_folder_that_cannot_be_written_is_said_as_such(stylizer, tmp_path):
+    source = make_clip(tmp_path / "x.mp4", frames=3)
+    (tmp_path / "file").touch()
+    (result,) = stylizer.run_jobs([Job(source, tmp_path / "file" / "x.mp4")], config=AS_IT_IS)
+    assert f"{tmp_path}/file is no folder, or lies in a file" in result.error

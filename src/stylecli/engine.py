@@ -24,7 +24,7 @@ from stylecli.core.backends import Backend, OutOfMemoryError, open_backends
 from stylecli.core.checkpoints import find_style
 from stylecli.core.geometry import plain_bytes
 from stylecli.errors import StyleCliError
-from stylecli.events import Frames
+from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.images import (
@@ -179,7 +179,7 @@ class Stylizer:
     def run_jobs(
         self,
         jobs: Sequence[Job],
-        report: Callable[[Result | Frames], None] = lambda event: None,
+        report: Callable[[Result | Frames | Notice], None] = lambda event: None,
         should_stop: Callable[[], bool] = lambda: False,
         config: StylizeConfig | None = None,
     ) -> list[Result]:
@@ -187,7 +187,8 @@ class Stylizer:
 
         Args:
             jobs: from :func:`stylecli.files.jobs.plan`.
-            report: told of each file when it is written, in the order of the jobs, and of frames.
+            report: told of each file when it is written, in the order of the jobs, of frames, and
+                of what a result will lack.
             should_stop: asked before each batch; what is in work is then still written, but for
                 a video, which is left out.
             config: how to read, paint and write.
@@ -282,7 +283,7 @@ class Stylizer:
         item: _Item,
         clip: Clip,
         config: StylizeConfig,
-        report: Callable[[Result | Frames], None],
+        report: Callable[[Result | Frames | Notice], None],
         should_stop: Callable[[], bool],
     ) -> bool:
         """Stylize a video or an animation, a few frames on their way at a time.
@@ -291,6 +292,8 @@ class Stylizer:
             Whether it came to an end, good or bad; False if it was stopped before.
         """
         began = time.monotonic()
+        if lacks := clip.notice(item.job.target):
+            report(Notice(lacks))
 
         def painted() -> Iterator[Picture]:
             for done, picture in enumerate(self._painted_frames(clip, config), start=1):

@@ -49,6 +49,17 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
+def named_path(text: str) -> Path:
+    """A path as it is given, but not an empty one, which would mean the current folder.
+
+    Raises:
+        typer.BadParameter: it is empty, as a shell's variable is that was not set.
+    """
+    if not text:
+        raise typer.BadParameter("an empty name is no file and no folder; for this folder, give .")
+    return Path(text)
+
+
 def refuse_input(target: Path, *inputs: Path) -> None:
     """Raise StyleCliError if an output would replace one of its own inputs."""
     for path in inputs:

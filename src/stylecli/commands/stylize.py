@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from stylecli.commands.shared import JSON, QUIET, command, given, option
+from stylecli.commands.shared import JSON, QUIET, command, given, named_path, option
 from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.checkpoints import find_style
 from stylecli.errors import StyleCliError
-from stylecli.events import Frames
+from stylecli.events import Frames, Notice
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import Job, Plan, plan
 
@@ -34,7 +34,9 @@ def _option(name: str, *names: str) -> Any:
 @command
 def stylize(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT)],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_path)
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
     style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
     strength: Annotated[float, _option("strength")] = _DEFAULTS.strength,
@@ -115,8 +117,11 @@ def _run_engine(
     reporter.say(f"model {stylizer.description}")
     done, of, failed = 0, len(todo.jobs), False
 
-    def report(result: "Result | Frames") -> None:
+    def report(result: "Result | Frames | Notice") -> None:
         nonlocal done, failed
+        if isinstance(result, Notice):
+            reporter.say(result.text)
+            return
         if isinstance(result, Frames):
             share = min(1.0, result.done / result.count)
             note = f"{done + 1}/{of}  {result.source.name}, frame {result.done} of {result.count}"

@@ -1,25 +1,29 @@
-"""Images of many frames: animated GIF, WebP and PNG with their times, TIFF with its pages."""
+"""Images of many frames: animated GIF, WebP, PNG and AVIF with their times, TIFF with its pages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from PIL import ImageSequence
+from PIL import Image, ImageSequence
 
 from stylecli.files.images import (
     KEEPS_EXIF,
+    ImageError,
     Picture,
     as_image,
     as_picture,
     format_for,
+    max_pixels,
     opened,
     save_image,
 )
 
-_TIMED = frozenset({"GIF", "WEBP", "PNG"})
+_TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
-_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".tif", ".tiff"})
+_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".tif", ".tiff"})
+_KEPT_BY_ENCODER = frozenset({"GIF", "PNG"})  # Pillow holds all frames of these until the end
 _FASTEST = 20  # ms: browsers and viewers slow a GIF without times down to about this
 
 
@@ -41,15 +45,17 @@ class Animation:
 
     Attributes:
         path: the file.
-        count: of frames.
+        count: of frames that can be read.
+        faulty: how many more there should be.
         loop: how often it is shown, 0 for ever; None if the file does not say.
         times: of each frame that was read, in ms.
     """
 
     path: Path
     count: int
+    faulty: int
     loop: int | None
-    times: list[float] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
 
     @classmethod
     def open(cls, path: Path) -> "Animation":
@@ -59,7 +65,18 @@ class Animation:
             ImageError: it cannot be opened.
         """
         with opened(path) as image:
-            return cls(path, getattr(image, "n_frames", 1), image.info.get("loop"))
+            frames = getattr(image, "n_frames", 1)
+            sound = _sound_frames(image) if image.format == "PNG" else frames
+            return cls(path, sound, frames - sound, image.info.get("loop"))
+
+    def notice(self, target: Path) -> str:
+        """What the result will lack; empty if nothing."""
+        if not self.faulty:
+            return ""
+        all_ = self.count + self.faulty
+        return (
+            f"{self.path}: only the first {self.count} of {all_} frames can be read, and are kept"
+        )
 
     def frames(self) -> Iterator[Picture]:
         """All frames as a viewer composes them, upright, one at a time.
@@ -69,9 +86,9 @@ class Animation:
         """
         self.times.clear()
         with opened(self.path) as image:
-            for frame in ImageSequence.Iterator(image):
+            for frame in islice(ImageSequence.Iterator(image), self.count):
                 frame.load()
-                self.times.append(frame.info.get("duration") or _FASTEST)
+                self.times.append(round(frame.info.get("duration") or _FASTEST))
                 yield as_picture(frame)
 
     def write(
@@ -79,29 +96,91 @@ class Animation:
     ) -> None:
         """Encode frames with the times and the loops of this file, whole or not at all.
 
-        All of them are in memory for that: what Pillow needs to find what has not changed.
+        One is in memory at a time, where Pillow's encoder allows it; where it does not, all of
+        them together may have as many pixels as one image.
 
         Args:
             target: the file; its suffix tells the format.
             pictures: one for each of :meth:`frames`.
-            quality: 1 to 100, of WebP.
+            quality: 1 to 100, of WebP and AVIF.
             metadata: keep EXIF, where the format has it.
 
         Raises:
             ImageError: it cannot be written.
         """
         format_ = format_for(target)
-        all_ = list(pictures)
-        first, *rest = [as_image(picture, format_) for picture in all_]
-        options: dict[str, Any] = {"save_all": True, "append_images": rest}
-        if metadata and all_[0].exif and format_ in KEEPS_EXIF:
-            options["exif"] = all_[0].exif
+        first = next(pictures)
+        if format_ in _KEPT_BY_ENCODER:
+            self._require_room(first)
+        images = (as_image(picture, format_) for picture in chain([first], pictures))
+        options = self._options(first, format_, metadata=metadata)
+        if format_ == "PNG":  # of which the encoder wants to see all sizes first
+            image, *options["append_images"] = images
+        else:
+            image = _Stream(images, self.count)
+        save_image(target, image, format_, quality, options)
+
+    def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
+        """What Pillow is told, to encode many frames in a format."""
+        options: dict[str, Any] = {"save_all": True}
+        if metadata and first.exif and format_ in KEEPS_EXIF:
+            options["exif"] = first.exif
         if format_ in _TIMED:
-            options["duration"] = [round(time) for time in self.times]
+            options["duration"] = self.times  # it grows while frames are read
             if self.loop is not None:
                 options["loop"] = self.loop
         if format_ == "GIF":
-            options["disposal"] = 2 if first.mode == "RGBA" else 0
-        if format_ == "WEBP" and first.mode == "RGBA":
+            options["disposal"] = 0 if first.alpha is None else 2
+        if format_ == "WEBP" and first.alpha is not None:
             options["kmax"] = 1  # whole frames: as differences, they lose their transparency
-        save_image(target, first, format_, quality, options)
+        return options
+
+    def _require_room(self, first: Picture) -> None:
+        height, width = first.rgb.shape[:2]
+        pixels = self.count * width * height
+        if pixels > max_pixels():
+            raise ImageError(
+                f"{self.path} has {self.count} frames of {width} x {height}, {pixels:,} pixels, "
+                f"more than {max_pixels():,}: scale it down with --max-size, "
+                "write a .webp, or stylize with --max-pixels"
+            )
+
+
+class _Stream(Image.Image):
+    """Frames that come one after the other, each when Pillow's encoder seeks it."""
+
+    is_animated = True
+
+    def __init__(self, images: Iterator[Image.Image], count: int) -> None:
+        super().__init__()
+        self.n_frames = count
+        self._images = images
+        self._at = -1
+        self.seek(0)
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, frame: int) -> None:
+        if frame <= self._at:  # the encoders go back when they are done
+            return
+        image = next(self._images, None)
+        if image is None:
+            raise EOFError
+        vars(self).update(vars(image))  # as Pillow itself does with an image that it loads late
+        self._at = frame
+
+
+def _sound_frames(image: Image.Image) -> int:
+    """How many frames come before a faulty one: an animated PNG is still a picture, then."""
+    count = int(getattr(image, "n_frames", 1))
+    return next((number for number in range(1, count) if not _can_show(image, number)), count)
+
+
+def _can_show(image: Image.Image, number: int) -> bool:
+    try:
+        image.seek(number)
+        image.load()
+    except Exception:  # on bad bytes, Pillow raises many kinds
+        return False
+    return True

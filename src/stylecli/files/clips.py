@@ -20,6 +20,9 @@ class Clip(Protocol):
     def count(self) -> int:
         """How many frames there are, about."""
 
+    def notice(self, target: Path) -> str:
+        """What a result in this file will lack, in one line; empty if nothing."""
+
     def frames(self) -> Iterator[Picture]:
         """Each as a person sees it; one at a time."""
 

@@ -1,9 +1,12 @@
 """The door through which files come in: only regular ones, so that nothing waits for ever."""
 
+import re
 import stat
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is a drive
 
 
 def require_regular(path: Path) -> Path:
@@ -12,8 +15,9 @@ def require_regular(path: Path) -> Path:
     A named pipe would be waited for until someone writes to it, a device may never end.
 
     Raises:
-        StyleCliError: it is missing, a folder, a pipe, a socket or a device.
+        StyleCliError: it is missing, a folder, a pipe, a socket or a device, or an address.
     """
+    require_local(path)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
@@ -24,6 +28,33 @@ def require_regular(path: Path) -> Path:
             f"{path} is {_kind(mode)}, not a file", hint="only regular files are read"
         )
     return path
+
+
+def require_local(path: Path) -> Path:
+    """The path itself, if it can be a file or folder of this machine.
+
+    Raises:
+        StyleCliError: it is an address such as ``https://…``, which would become a folder of that
+            name; or it starts from the folder that one is in, and that has been removed.
+    """
+    if not path.is_absolute():
+        _require_current_folder()
+    first = Path(path.parts[0]) if path.parts else path
+    if _SCHEME.fullmatch(first.name) and not first.exists():
+        raise StyleCliError(
+            f"{first}//{path.relative_to(first)} is an address, and only files can be used",
+            hint="curl ADDRESS | stylecli stylize - painted.jpg",
+        )
+    return path
+
+
+def _require_current_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise StyleCliError(
+            "the folder you are in has been removed", hint="cd to one that is there, or: cd ."
+        ) from error
 
 
 def _kind(mode: int) -> str:

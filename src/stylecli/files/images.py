@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path
+from stylecli.files.colors import SRGB, Alpha, on_gray, rgb_and_alpha, without_hidden
+from stylecli.files.colors import Rgb as Rgb  # others import it from here
+from stylecli.files.door import require_regular
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
 _FORMATS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"}
@@ -30,12 +32,14 @@ _ORIENTATION = 0x0112
 # A TIFF's own tags describe its pixels.
 KEEPS_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 _HAS_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-_GRAY = 128
+_MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
 _MAX_ASPECT = 8
 _MAX_EXIF_BYTES = 65_533  # a JPEG's segment holds no more
 
-Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
+warnings.filterwarnings("ignore", module=r"PIL\b")  # of odd files, which it reads all the same
+
+# A megabyte by default, for each text and for a color profile; sound files have more.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class ImageError(StyleCliError):
@@ -51,13 +55,13 @@ class Picture:
 
     Attributes:
         rgb: (H, W, 3), 0..255.
-        alpha: (H, W), 0..255, or None for an opaque image. Transparent pixels of ``rgb`` are
-            mixed with gray, so that hidden colors do not enter an image's statistics.
+        alpha: (H, W), 0..255, or None for an opaque image. Where it is 0, ``rgb`` is
+            gray, so that hidden colors do not enter an image's statistics.
         exif: to be saved with the result; its orientation is already applied and reset.
     """
 
     rgb: Rgb
-    alpha: npt.NDArray[np.uint8] | None = None
+    alpha: Alpha | None = None
     exif: bytes = b""
 
 
@@ -74,7 +78,7 @@ def read_picture(path: Path) -> Picture:
 
 def as_picture(image: Image.Image) -> Picture:
     """What Pillow has decoded, as a person sees it: upright, in sRGB, its transparency apart."""
-    rgb, alpha = _split(_upright(image))
+    rgb, alpha = rgb_and_alpha(_upright(image))
     return Picture(rgb, alpha, _exif(image))
 
 
@@ -90,7 +94,7 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
         image.load()
         if max(image.size) > _MAX_ASPECT * min(image.size):
             raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
-        rgb, _ = _split(_upright(image))
+        rgb, _ = rgb_and_alpha(_upright(image))
     return _resize(rgb, short_side)
 
 
@@ -102,11 +106,13 @@ def shrunk(picture: Picture, long_side: int) -> Picture:
         return picture
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
 
-    def scaled(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(array).resize(size, Image.Resampling.LANCZOS))
-
-    alpha = None if picture.alpha is None else scaled(picture.alpha)
-    return Picture(scaled(picture.rgb), alpha, picture.exif)
+    # With transparency, each color counts as much as it is seen.
+    small = as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS)
+    if picture.alpha is None:
+        return Picture(np.asarray(small), None, picture.exif)
+    rgba = np.asarray(small)
+    alpha = rgba[..., 3]
+    return Picture(without_hidden(rgba[..., :3], alpha), alpha, picture.exif)
 
 
 def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
@@ -134,6 +140,11 @@ def set_max_pixels(most: int) -> None:
 
 
 set_max_pixels(200_000_000)
+
+
+def max_pixels() -> int:
+    """How many pixels an image may have."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
 def read_short_side(path: Path) -> int:
@@ -168,9 +179,10 @@ def write_picture(path: Path, picture: Picture, quality: int = 95, ending: str =
 def as_image(picture: Picture, format_: str) -> Image.Image:
     """A picture for Pillow to encode, with transparency where the format has it."""
     image = Image.fromarray(picture.rgb)
-    if picture.alpha is not None and format_ not in _NO_ALPHA:
-        image.putalpha(Image.fromarray(picture.alpha))
-    return image
+    if picture.alpha is None:
+        return image
+    image.putalpha(Image.fromarray(picture.alpha))
+    return on_gray(image) if format_ in _NO_ALPHA else image
 
 
 def save_image(
@@ -188,11 +200,17 @@ def save_image(
     Raises:
         ImageError: it cannot be written.
     """
-    options: dict[str, Any] = {"format": format_, "icc_profile": _SRGB.tobytes(), **more}
+    options: dict[str, Any] = {"format": format_, "icc_profile": SRGB, **more}
     if format_ in _HAS_QUALITY:
         options["quality"] = quality
     if format_ == "JPEG":
         options["subsampling"] = 0
+    most = _MAX_SIDES.get(format_)
+    if most and max(image.size) > most:
+        raise ImageError(
+            f"cannot write {path}: it has {image.width} x {image.height} px, "
+            f"and {format_} at most {most:,} px a side: write a .png, or scale it with --max-size"
+        )
     if format_ == "HEIF" and not _has_heif():
         raise ImageError(f"cannot write {path}: it needs pip install 'stylecli[heic]'")
     try:
@@ -232,23 +250,24 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn what goes wrong with a file into one line for a person."""
     try:
         yield
-    except FileNotFoundError:
-        raise ImageError(f"no such file: {path}") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a folder, not an image") from None
     except PermissionError:
         raise ImageError(f"no permission to read {path}") from None
     except UnidentifiedImageError:
-        if path.suffix.lower() in (".heic", ".heif") and not _has_heif():
+        if _FORMATS.get(path.suffix.lower()) == "HEIF" and not _has_heif():
             raise ImageError(f"{path} needs: pip install 'stylecli[heic]'") from None
-        raise ImageError(f"{path} is not an image that can be read") from None
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        known = ", ".join(sorted(set(_FORMATS.values())))
         raise ImageError(
-            f"{path} has more than {most:,} pixels: scale it down, or stylize with --max-pixels"
+            f"{path} is not an image that can be read: damaged, or none of {known}"
         ) from None
-    except StyleCliError:
+    except Image.DecompressionBombError:
+        raise ImageError(
+            f"{path} has more than {max_pixels():,} pixels: "
+            "scale it down, or stylize with --max-pixels"
+        ) from None
+    except ImageError:
         raise
+    except StyleCliError as error:
+        raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
     except Exception as error:  # on bad bytes, Pillow raises many kinds
         raise ImageError(f"{path} is damaged: {error}") from error
 
@@ -260,12 +279,44 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         ImageError: whatever goes wrong with the file while it is open.
     """
-    if path.suffix.lower() in (".heic", ".heif"):
-        _has_heif()
     with _explained(path):
-        source = BytesIO(sys.stdin.buffer.read()) if path == STANDARD_STREAM else path
-        with Image.open(source) as image:
+        source = _standard_input() if path == STANDARD_STREAM else require_file(path)
+        with Image.open(source, formats=_formats(path, source)) as image:
             yield image
+
+
+def require_file(path: Path) -> Path:
+    """The path itself, if it is a regular file.
+
+    Raises:
+        ImageError: as for :func:`stylecli.files.door.require_regular`.
+    """
+    try:
+        return require_regular(path)
+    except StyleCliError as error:
+        raise ImageError(error.message, hint=error.hint) from error
+
+
+def _standard_input() -> BytesIO:
+    return BytesIO(sys.stdin.buffer.read())
+
+
+def _formats(path: Path, source: BytesIO | Path) -> list[str]:
+    """Those that are read, the one of the suffix first, of which Pillow loads the least.
+
+    Pillow opens by content, and some of its other formats run programs, such as Ghostscript.
+    """
+    named = _FORMATS.get(path.suffix.lower(), "JPEG")
+    formats = sorted(set(_FORMATS.values()) - {"HEIF"}, key=lambda name: name != named)
+    return [*formats, "HEIF"] if _is_boxed(source) and _has_heif() else formats
+
+
+def _is_boxed(source: BytesIO | Path) -> bool:
+    """Whether a file begins as HEIC and AVIF do, whatever it is called."""
+    if isinstance(source, BytesIO):
+        return source.getvalue()[4:8] == b"ftyp"
+    with source.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
 
 
 @lru_cache(maxsize=1)
@@ -297,38 +348,6 @@ def _exif(image: Image.Image) -> bytes:
     except Exception:
         return b""
     return content if len(content) <= _MAX_EXIF_BYTES else b""
-
-
-def _split(image: Image.Image) -> tuple[Rgb, npt.NDArray[np.uint8] | None]:
-    """Any mode to sRGB (H, W, 3), and transparency (H, W) where there is any."""
-    if image.mode.startswith("I"):  # 16-bit gray, which convert("RGB") would clip to white
-        gray = np.asarray(image, dtype=np.float64) / 257
-        image = Image.fromarray(gray.clip(0, 255).round().astype(np.uint8))
-    if not image.has_transparency_data:
-        return np.asarray(_to_srgb(image)), None
-    rgba = image.convert("RGBA")
-    rgba.info.pop("transparency", None)
-    alpha = np.asarray(rgba.getchannel("A"))
-    opaque = rgba.convert("RGB")
-    opaque.info = image.info
-    ground = Image.new("RGB", image.size, (_GRAY,) * 3)
-    mixed = Image.composite(_to_srgb(opaque), ground, rgba.getchannel("A"))
-    return np.asarray(mixed), alpha
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        if image.mode not in ("RGB", "L", "CMYK"):
-            image = image.convert("RGB")
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-            assert converted is not None
-            return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one for another mode: the plain conversion is left
-    return image.convert("RGB")
 
 
 def center_square(rgb: Rgb, side: int) -> Rgb:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+from stylecli.files.door import require_local, require_regular
 from stylecli.files.images import READABLE, STANDARD_STREAM, format_for
 from stylecli.files.video import VIDEOS, is_video
 
@@ -61,9 +62,11 @@ def plan(
             photo's own.
 
     Raises:
-        StyleCliError: an input is missing or no image, there is nothing to do, two sources have
-            one target, or a source would be overwritten.
+        StyleCliError: an input is missing or no image, or an address, there is nothing to do, two
+            sources have one target, or a source would be overwritten.
     """
+    for path in {*inputs, out} - {STANDARD_STREAM}:
+        require_local(path)
     if STANDARD_STREAM in (*inputs, out):
         jobs = [_stream_job(inputs, out, format)]
     else:
@@ -86,12 +89,14 @@ def plan(
 
 def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
     """One image through standard input or output; there, PNG if nothing else is known."""
-    if len(inputs) > 1 or (inputs[0] != STANDARD_STREAM and not inputs[0].is_file()):
+    if len(inputs) > 1 or inputs[0].is_dir():
         raise StyleCliError(
             f"- stands for one image, and not for {', '.join(map(str, inputs))}",
             hint="stylecli stylize photo.jpg -, or: stylecli stylize - painted.jpg",
         )
-    source = inputs[0] if inputs[0] == STANDARD_STREAM else _checked(inputs[0])
+    (source,) = inputs
+    if source != STANDARD_STREAM:
+        _checked(require_regular(source))
     if is_video(source) or is_video(out):
         raise StyleCliError("- reads and writes images, not videos", hint="name both files")
     if out != STANDARD_STREAM:
@@ -106,6 +111,8 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
     for source in inputs:
         if not _exists(source):
             raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
+        if not source.is_dir():
+            require_regular(source)
     to_file = _looks_like_file(out) and not out.is_dir()
     if to_file and len(inputs) == 1 and inputs[0].is_file():
         job = Job(_checked(inputs[0]), out)
@@ -171,8 +178,15 @@ def scan_images(folder: Path) -> Iterator[Path]:
 def _scan_for(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+        if path.suffix.lower() in suffixes and not hidden and _may_be_file(path):
             yield path
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # one may not look: it is named when it cannot be opened
+        return True
 
 
 def _looks_like_file(out: Path) -> bool:

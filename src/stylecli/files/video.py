@@ -14,13 +14,26 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 import numpy as np
+import numpy.typing as npt
 
-from stylecli.files.atomic import atomic_path
-from stylecli.files.images import ImageError, Picture
+from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.colors import without_hidden
+from stylecli.files.images import ImageError, Picture, as_image, require_file
 
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _NTSC = 1001  # 24000/1001 and its kin, which ffmpeg prints as 23.98
 _BEST_CRF, _WORST_CRF = 16, 51
+
+# By its content alone, ffmpeg would also take a list of addresses, and fetch them.
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
+
+# What phones call HDR. White is at 203 cd/m2 there (ITU-R BT.2408), and highlights are brighter.
+_HDR = re.compile(r"Video:.*\b(arib-std-b67|smpte2084)\b")
+_TONE_MAP = (
+    "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,"
+    "zscale=p=bt709,tonemap=mobius:desat=0,zscale=t=bt709,format=gbrp"
+)
+_ALPHA = re.compile(r"Video:.*\b(yuva|rgba|argb|bgra|abgr|gbrap|ya8|ya16)|alpha_mode +: 1", re.I)
 
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every turned video
 
@@ -50,12 +63,16 @@ class Video:
         rate: frames a second, constant: where a file's varies, frames are repeated or left out.
         count: of frames, by rate and length: an estimate.
         pixel_shape: width to height of a pixel, ``1:1`` nearly always.
+        transfer: how HDR stores brightness, in ffmpeg's words; empty for other video.
+        decoder: what ffmpeg is told, to see transparency; None if there is none.
     """
 
     path: Path
     rate: Fraction
     count: int
     pixel_shape: str
+    transfer: str = ""
+    decoder: tuple[str, ...] | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Video":
@@ -64,14 +81,31 @@ class Video:
         Raises:
             ImageError: there is no video in it that ffmpeg can read.
         """
-        head, frames = _started(path, [])
+        head, frames = _started(path, "rgb24", [], [])
         frames.close()
         rate = exact_rate(head["fps"])
-        shape = re.search(r"Video:.*\[?SAR (\d+):(\d+)", _said(["-i", _name(path)]))
+        said = _said(_input(path))
+        shape = re.search(r"Video:.*\[?SAR (\d+):(\d+)", said)
         wide, high = shape.groups() if shape else ("1", "1")
         if head["size"] != head["source_size"]:  # it is shown turned
             wide, high = high, wide
-        return cls(path, rate, max(1, round(head["duration"] * rate)), f"{wide}:{high}")
+        hdr = _HDR.search(said)
+        if hdr:
+            _require_tone_mapping(path)
+        return cls(
+            path,
+            rate,
+            max(1, round(head["duration"] * rate)),
+            f"{wide}:{high}",
+            hdr[1] if hdr else "",
+            _alpha_decoder(said),
+        )
+
+    def notice(self, target: Path) -> str:
+        """What the result will lack; empty if nothing."""
+        if self.decoder is None or _keeps_alpha(target):
+            return ""
+        return f"{self.path}: its transparency is lost in {target.name}; a .webm would keep it"
 
     def frames(self) -> Iterator[Picture]:
         """All frames, upright, one at a time.
@@ -79,13 +113,16 @@ class Video:
         Raises:
             ImageError: the file is damaged, or ends early.
         """
-        head, frames = _started(self.path, ["-r", str(self.rate)])
+        tones = ["-vf", _TONE_MAP.format(self.transfer)] if self.transfer else []
+        pixels = "rgb24" if self.decoder is None else "rgba"
+        options = ["-r", str(self.rate), *tones]
+        head, frames = _started(self.path, pixels, list(self.decoder or ()), options)
         width, height = head["size"]
         came = 0
         with closing(frames):
             try:
                 for data in frames:
-                    yield Picture(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+                    yield _picture(np.frombuffer(data, np.uint8).reshape(height, width, -1))
                     came += 1
             except (OSError, RuntimeError) as error:
                 reason = str(error).strip().partition("\n")[0]
@@ -99,7 +136,7 @@ class Video:
         """Encode frames as a video with this one's rate and sound, whole or not at all.
 
         Odd sides are kept by H.264's 4:4:4 form, which fewer players know: its usual form has
-        even sides only.
+        even sides only. WebM keeps transparency; in others it is put on gray.
 
         Args:
             target: the file; its suffix tells the container.
@@ -108,40 +145,42 @@ class Video:
             metadata: keep title, place, date and so on.
 
         Raises:
-            ImageError: it cannot be written, or there are no frames.
+            StyleCliError: it cannot be written, or there are no frames.
         """
         first = next(pictures, None)
         if first is None:
             raise ImageError(f"{self.path} has no frames")
         height, width = first.rgb.shape[:2]
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
+        require_writable(target.parent)
         with atomic_path(target) as temporary:
-            options = self._options(temporary, width, height, quality, metadata)
-            written = _encode(target, options, chain([first], pictures))
+            clear = first.alpha is not None and _keeps_alpha(target)
+            size = f"{width}x{height}"
+            options = self._options(temporary, size, quality, metadata=metadata, clear=clear)
+            arrays = (_array(picture, clear) for picture in chain([first], pictures))
+            written = _encode(target, options, arrays)
             there = re.findall(r"frame= *(\d+)", _said(_count(temporary)))
             if not there or int(there[-1]) != written:
                 raise ImageError(f"cannot write {target}: ffmpeg wrote {there} of {written} frames")
 
     def _options(
-        self, path: Path, width: int, height: int, quality: int, metadata: bool
+        self, path: Path, size: str, quality: int, *, metadata: bool, clear: bool
     ) -> list[str]:
         """What ffmpeg is told, to encode raw frames from its standard input."""
         vp9 = path.suffix.lower() == ".webm"
-        even = width % 2 == height % 2 == 0
+        even = all(int(side) % 2 == 0 for side in size.split("x"))
         crf = round(_BEST_CRF + (100 - quality) * (_WORST_CRF - _BEST_CRF) / 99)
         # Untagged, players guess the matrix by the size, and the colors shift.
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
         shape = f"setsar={self.pixel_shape.replace(':', '/')}"
-        options = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-        options += ["-r", str(self.rate), "-i", "-", "-i", _name(self.path)]
+        options = ["-f", "rawvideo", "-pix_fmt", "rgba" if clear else "rgb24", "-s", size]
+        options += ["-r", str(self.rate), "-i", "-", *_input(self.path)]
         options += ["-map", "0:v", "-map", "1:a?", "-c:a", "copy"]
         kept = "1" if metadata else "-1"
         options += ["-map_metadata", kept, *([] if metadata else ["-map_metadata:s", "-1"])]
         options += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags},{shape}"]
-        options += ["-pix_fmt", "yuv420p" if even or vp9 else "yuv444p", "-crf", str(crf)]
+        pixels = "yuva420p" if clear else "yuv420p" if even or vp9 else "yuv444p"
+        options += ["-pix_fmt", pixels, "-crf", str(crf)]
+        options += ["-fflags", "+bitexact"]  # no random numbers: equal input, equal bytes
         options += ["-c:v", "libvpx-vp9", "-b:v", "0", "-row-mt", "1"] if vp9 else []
         options += [] if vp9 else ["-c:v", "libx264"]
         if path.suffix.lower() == ".avi":  # which cannot tell the order of B-frames
@@ -151,7 +190,7 @@ class Video:
         return [*options, _name(path)]
 
 
-def _encode(target: Path, options: list[str], pictures: Iterator[Picture]) -> int:
+def _encode(target: Path, options: list[str], frames: Iterator[npt.NDArray[np.uint8]]) -> int:
     """Send frames to ffmpeg and return how many.
 
     Not with the library's writer: it hides ffmpeg's exit code, and a full disk.
@@ -168,8 +207,8 @@ def _encode(target: Path, options: list[str], pictures: Iterator[Picture]) -> in
         assert process.stdin
         sent = 0
         try:
-            for picture in pictures:
-                if not _send(process.stdin, picture):
+            for frame in frames:
+                if not _send(process.stdin, frame):
                     break
                 sent += 1
             _close(process.stdin)
@@ -185,10 +224,10 @@ def _encode(target: Path, options: list[str], pictures: Iterator[Picture]) -> in
     return sent
 
 
-def _send(pipe: IO[bytes], picture: Picture) -> bool:
+def _send(pipe: IO[bytes], frame: npt.NDArray[np.uint8]) -> bool:
     """Tell whether ffmpeg is still there to take a frame."""
     try:
-        pipe.write(np.ascontiguousarray(picture.rgb).data)
+        pipe.write(np.ascontiguousarray(frame).data)
     except OSError:
         return False
     return True
@@ -199,11 +238,62 @@ def _close(pipe: IO[bytes]) -> None:
         pipe.close()
 
 
-def _started(path: Path, options: list[str]) -> tuple[dict[str, Any], Any]:
-    """What ffmpeg says of a video, and its frames as bytes."""
-    if not path.is_file():
-        raise ImageError(f"no such file: {path}")
-    frames = imageio_ffmpeg.read_frames(_name(path), output_params=["-map", "0:v:0", *options])
+def _picture(pixels: npt.NDArray[np.uint8]) -> Picture:
+    """A frame of (H, W, 3), or of (H, W, 4) with transparency."""
+    if pixels.shape[2] == 3:
+        return Picture(pixels)
+    alpha = pixels[..., 3]
+    return Picture(without_hidden(pixels[..., :3], alpha), alpha)
+
+
+def _array(picture: Picture, clear: bool) -> npt.NDArray[np.uint8]:
+    """A picture as (H, W, 4) with transparency, or as (H, W, 3) without."""
+    if picture.alpha is None and not clear:
+        return picture.rgb
+    image = as_image(picture, "PNG" if clear else "JPEG")
+    return np.asarray(image.convert("RGBA" if clear else "RGB"))
+
+
+def _keeps_alpha(target: Path) -> bool:
+    return target.suffix.lower() == ".webm"
+
+
+def _alpha_decoder(said: str) -> tuple[str, ...] | None:
+    """What ffmpeg is told, to see transparency; its own decoders of VP8 and VP9 leave it out."""
+    if not _ALPHA.search(said):
+        return None
+    webm = re.search(r"Video: (vp8|vp9)", said)
+    return ("-c:v", {"vp8": "libvpx", "vp9": "libvpx-vp9"}[webm[1]]) if webm else ()
+
+
+def _require_tone_mapping(path: Path) -> None:
+    filters = _said(["-filters"])
+    if not ("zscale" in filters and "tonemap" in filters):
+        raise ImageError(
+            f"{path} is HDR video, for which this ffmpeg lacks the filters zscale and tonemap: "
+            "unset IMAGEIO_FFMPEG_EXE, or pip install --upgrade imageio-ffmpeg"
+        )
+
+
+def _started(
+    path: Path, pixels: str, before: list[str], after: list[str]
+) -> tuple[dict[str, Any], Any]:
+    """What ffmpeg says of a video, and its frames as bytes.
+
+    Args:
+        path: the file.
+        pixels: ``rgb24`` or ``rgba``.
+        before: options of the input.
+        after: options of the output.
+    """
+    require_file(path)
+    frames = imageio_ffmpeg.read_frames(
+        _name(path),
+        pix_fmt=pixels,
+        bits_per_pixel={"rgb24": 24, "rgba": 32}[pixels],
+        input_params=["-format_whitelist", _CONTAINERS, *before],
+        output_params=["-map", "0:v:0", *after],
+    )
     try:
         head = next(frames)
     except (OSError, RuntimeError, StopIteration, IndexError, ValueError) as error:
@@ -215,14 +305,18 @@ def _started(path: Path, options: list[str]) -> tuple[dict[str, Any], Any]:
 
 
 def _count(path: Path) -> list[str]:
-    return ["-i", _name(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+    return [*_input(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+
+
+def _input(path: Path) -> list[str]:
+    return ["-format_whitelist", _CONTAINERS, "-i", _name(path)]
 
 
 def _said(options: list[str]) -> str:
     """What ffmpeg says when it is run."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
-    return done.stderr.decode(errors="replace")
+    return (done.stderr + done.stdout).decode(errors="replace")
 
 
 def _name(path: Path) -> str:

@@ -1,0 +1,108 @@
+"""Whole or nothing: what a power cut, a kill and a neighbor leave behind."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
+
+WAIT_WHILE_WRITING = """
+import sys
+from pathlib import Path
+from stylecli.files.atomic import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"whole")
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process in the middle of writing ``x.png``; it ends when its input does."""
+    command = [sys.executable, "-c", WAIT_WHILE_WRITING, str(tmp_path / "x.png")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert Path(process.stdout.readline().strip()).is_file()
+    yield process
+    process.kill()
+    process.communicate(timeout=20)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, Path.replace
+
+    def seen_fsync(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("folder" if is_folder else os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    def seen_replace(self, target):
+        done.append("renamed")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(Path, "replace", seen_replace)
+    with atomic_path(tmp_path / "x.png") as temporary:
+        temporary.write_bytes(b"whole")
+    assert done == [5, "renamed", "folder"]
+
+
+def test_what_another_process_is_writing_is_no_leftover_whatever_its_number(writer, tmp_path):
+    """Two containers that share a folder have one host name, and know nothing of each other."""
+    subprocess.run(
+        [sys.executable, "-c", FORGETFUL, tmp_path], check=True, timeout=20, capture_output=True
+    )
+    writer.communicate("", timeout=20)
+    assert (tmp_path / "x.png").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+FORGETFUL = """
+import sys
+from pathlib import Path
+import psutil
+psutil.pid_exists = lambda number: False
+from stylecli.files.atomic import remove_leftovers
+remove_leftovers(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
+    writer.kill()
+    writer.wait(timeout=20)
+    assert list(tmp_path.iterdir())
+    (tmp_path / ".stylecli.toml").write_text("not ours")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".stylecli.toml"]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"old")
+    with pytest.raises(OSError, match="full"), atomic_path(tmp_path / "x.png") as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(28, "disk full")
+    assert (tmp_path / "x.png").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_files_can_be_read_by_whom_the_system_lets(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with atomic_path(tmp_path / "x.png") as temporary:
+            temporary.write_bytes(b"whole")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.png").stat().st_mode) == 0o644
+
+
+def test_an_address_is_no_folder_to_write_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StyleCliError, match="https://host/out is an address"):
+        require_writable(Path("https://host/out"))
+    assert not list(tmp_path.iterdir())
