@@ -183,6 +183,13 @@ def test_an_interrupted_arm_holds_the_folder_too(config, tmp_path):
         ComparisonFolder(replace(config, out=tmp_path, steps=7), "sha", config.photos)
 
 
+def test_photos_that_lie_in_the_output_folder_are_named_as_the_reason(config, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    with pytest.raises(StyleCliError, match="0 photos were given") as caught:
+        compare(replace(config, photos=(tmp_path,), out=tmp_path))
+    assert f"what lies in {tmp_path} does not count" in caught.value.hint
+
+
 def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise StyleCliError("broke off", hint="--resume goes on; or a lower --size, --overwrite")

@@ -169,3 +169,27 @@ def test_a_folder_in_the_place_of_the_picture_is_refused_at_once(tmp_path, paint
     result = asked_by_command(tmp_path, painting, "--overwrite")
     assert result.exit_code == 2
     assert "is a folder" in result.stderr
+
+
+def test_transparency_is_kept(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0, 4.0, 3.0])
+    with Image.open(bundled_photos()[14]) as photo:
+        clear = photo.resize((48, 40)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize((48, 40)))
+    clear.save(tmp_path / "clear.png")
+    words = [str(tmp_path / "clear.png"), str(painting), str(tmp_path / "slow.png")]
+    brief = ["--steps", "2", "--style-size", "64", "--optimizer", "adam"]
+    assert CliRunner().invoke(app, ["gatys", *words, *brief]).exit_code == 0
+    with Image.open(tmp_path / "slow.png") as picture:
+        assert picture.mode == "RGBA"
+        assert np.array_equal(picture.getchannel("A"), clear.getchannel("A"))
+
+
+@pytest.mark.parametrize("words", [["--size", "0"], ["--steps", "0"], ["--start", "foto"]])
+def test_a_bad_setting_makes_no_folder(tmp_path, painting, words):
+    out = tmp_path / "new" / "slow.png"
+    photo = str(bundled_photos()[14])
+    result = CliRunner().invoke(app, ["gatys", photo, str(painting), str(out), *words])
+    assert result.exit_code == 2
+    assert words[1] in result.stderr
+    assert not out.parent.exists()

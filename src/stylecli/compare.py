@@ -327,7 +327,8 @@ def _photo_paths(config: CompareConfig) -> list[Path]:
     paths = [path for path in paths if not path.resolve().is_relative_to(out)]
     if not 0 < len(paths) <= _MOST_PHOTOS:
         raise StyleCliError(
-            f"{len(paths)} photos were given", hint=f"compare on 1 to {_MOST_PHOTOS} of them"
+            f"{len(paths)} photos were given",
+            hint=f"compare on 1 to {_MOST_PHOTOS}; what lies in {config.out} does not count",
         )
     inside = config.content and [
         p for p in paths if p.resolve().is_relative_to(config.content.resolve())

@@ -52,7 +52,7 @@ def stylize_slowly(
         StyleCliError: a bad setting, the painting cannot be read, or no step lowers the objective.
     """
     config.check()
-    _check_choices(config)
+    check_choices(config)
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
@@ -87,7 +87,7 @@ def optimize(
     Raises:
         StyleCliError: an unknown optimizer or start, or no step that lowers the objective.
     """
-    _check_choices(config)
+    check_choices(config)
     search = _Search(objective, objective.content_target(photo), config, report, should_stop)
     OPTIMIZERS[config.optimizer](search, _start(photo, config))
     if not math.isfinite(search.first):
@@ -191,7 +191,8 @@ def _as_picture(image: Tensor) -> Rgb:
     return rgb
 
 
-def _check_choices(config: GatysConfig) -> None:
+def check_choices(config: GatysConfig) -> None:
+    """Raise StyleCliError for an optimizer or a start that there is not."""
     for what, known in (("optimizer", OPTIMIZERS), ("start", STARTS)):
         given = getattr(config, what)
         if given not in known:

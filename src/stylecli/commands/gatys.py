@@ -52,15 +52,17 @@ def gatys(
 
     Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
     """
+    config = GatysConfig(**given(context, GatysConfig))
+    config.check()
     refuse_input(out, photo, style)
     format_for(out)
     if out.exists() and not overwrite:
         raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")
     picture = shrunk(read_picture(photo), size)
-    require_writable(out.parent)
-    from stylecli.gatys import stylize_slowly  # imports torch: seconds
+    from stylecli.gatys import check_choices, stylize_slowly  # imports torch: seconds
 
-    config = GatysConfig(**given(context, GatysConfig))
+    check_choices(config)
+    require_writable(out.parent)
     last = written = 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
 
@@ -69,7 +71,7 @@ def gatys(
             last = event.step
             _report(reporter, event)
             if event.best and preview_every and event.step % preview_every == 0:
-                write_picture(out, Picture(event.best(), exif=picture.exif))
+                write_picture(out, Picture(event.best(), picture.alpha, picture.exif))
                 written = event.step
 
         try:
@@ -78,7 +80,7 @@ def gatys(
             if written:
                 reporter.say(f"{out}: the best picture after step {written}, which is kept")
             raise
-        write_picture(out, Picture(best, exif=picture.exif))
+        write_picture(out, Picture(best, picture.alpha, picture.exif))
         stopped = should_stop() and last < steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last)
     size_text = f"{best.shape[1]} x {best.shape[0]}"
