@@ -1,23 +1,32 @@
 """The comparison: arms trained alike, interrupted and gone on with; outputs that agree."""
 
 import json
+import os
+import re
+import shlex
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
-from stylecli.arms import bundled_arms, check_alike
+from stylecli.arms import bundled_arms, check_alike, trained_arms
+from stylecli.cli import app
 from stylecli.commands.compare import command_line
-from stylecli.compare import Comparison, compare, spread
+from stylecli.commands.shared import given
+from stylecli.compare import Comparison, companions, compare, spread
 from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig
+from stylecli.core.checkpoints import load_tensors, save_tensors
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.report import measures_table, write_outputs
+from stylecli.report import measures_table, render_page, write_outputs
 from stylecli.train import digest
 
 # One process makes the comparison that most of these look at.
@@ -103,7 +112,8 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
         totals = [losses["total"] for losses in arm["losses"]]
         mean, deviation = np.mean(totals), np.std(totals, ddof=1)
         assert row.cells[table.heads.index("total")] == f"{mean:,.0f} ± {deviation:,.0f}"
-        assert all(f"<td>{cell.replace('>', '&gt;')}</td>" in page for cell in row.cells)
+        shown = [cell.replace("> ", "&gt;\u00a0").replace("± ", "±\u00a0") for cell in row.cells]
+        assert all(f'<td data-arm="{row.name}">{cell}</td>' in page for cell in shown)
     with Image.open(grid) as image:
         assert image.width > 6 * 96
         assert image.height > 2 * 90
@@ -119,6 +129,205 @@ def test_a_folder_of_another_comparison_or_of_other_things_is_refused(config, co
     with pytest.raises(StyleCliError, match="is not empty"):
         compare(replace(config, out=tmp_path))
     assert (tmp_path / "note.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["{}", '{"mine": 1}', "[1, 2]", "no json", '{"photos": []}'])
+def test_a_comparison_json_of_another_program_does_not_hand_the_folder_over(config, tmp_path, text):
+    (tmp_path / "comparison.json").write_text(text)
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content" / "holiday.jpg").write_text("mine")
+    with pytest.raises(StyleCliError, match="holds no comparison"):
+        ComparisonFolder(replace(config, out=tmp_path), "sha", config.photos).claim()
+    assert (tmp_path / "content" / "holiday.jpg").read_text() == "mine"
+    assert (tmp_path / "comparison.json").read_text() == text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_not_waited_for(config, tmp_path):
+    os.mkfifo(tmp_path / "comparison.json")
+    with pytest.raises(StyleCliError, match="holds no comparison"):
+        ComparisonFolder(replace(config, out=tmp_path), "sha", config.photos)
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(StyleCliError, match="a named pipe"):
+        compare(replace(config, photos=(tmp_path / "photo.jpg",), out=tmp_path / "out"))
+
+
+def test_only_copies_of_bundled_photos_leave_the_content_folder(config, tmp_path):
+    first, second = bundled_photos()[0], bundled_photos()[1]
+    claimed = []
+    for photos in ((first,), (second,)):  # nothing is trained between: a mistyped first try
+        folder = ComparisonFolder(replace(config, out=tmp_path), "sha", photos)
+        folder.check_content()
+        folder.claim()
+        names = {path.name for path in folder.content().iterdir()}
+        assert names == {path.name for path in bundled_photos()} - {photos[0].name}
+        claimed.append(folder)
+    mine = tmp_path / "content" / first.name
+    for name, text in ((first.name, "mine, by the same name"), ("holiday.jpg", "mine")):
+        before = mine.read_bytes()
+        (tmp_path / "content" / name).write_text(text)
+        for step in (claimed[0].check_content, claimed[0].content, claimed[1].content):
+            with pytest.raises(StyleCliError, match=f"{name} is not a copy of a bundled photo"):
+                step()
+        assert (tmp_path / "content" / name).read_text() == text
+        (tmp_path / "content" / name).write_bytes(before)
+
+
+def test_an_interrupted_arm_holds_the_folder_too(config, tmp_path):
+    """Or the next try, with other settings, would go on with it under the old ones."""
+    first = ComparisonFolder(replace(config, out=tmp_path), "sha", config.photos)
+    first.claim()
+    first.models.mkdir()
+    (first.models / "residual-bn.checkpoint.safetensors").write_bytes(b"")
+    with pytest.raises(StyleCliError, match="another comparison; it differs in: steps"):
+        ComparisonFolder(replace(config, out=tmp_path, steps=7), "sha", config.photos)
+
+
+def test_photos_that_lie_in_the_output_folder_are_named_as_the_reason(config, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    with pytest.raises(StyleCliError, match="0 photos were given") as caught:
+        compare(replace(config, photos=(tmp_path,), out=tmp_path))
+    assert f"what lies in {tmp_path} does not count" in caught.value.hint
+
+
+def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise StyleCliError("broke off", hint="--resume goes on; or a lower --size, --overwrite")
+
+    monkeypatch.setattr("stylecli.arms.train", broken)
+    folder = ComparisonFolder(replace(config, out=tmp_path / "o"), "sha", config.photos)
+    folder.claim()
+    with pytest.raises(StyleCliError, match="residual-bn: broke off") as caught:
+        trained_arms(folder.config, folder, lambda event: None, lambda: False)
+    named = set(re.findall(r"--[a-z-]+", caught.value.hint))
+    assert named <= options() - {"--size"}  # which is another thing in a training
+    assert "the same command goes on" in caught.value.hint
+
+
+def test_an_arm_that_there_is_not_is_answered_with_the_arms_of_that_style(config):
+    with pytest.raises(StyleCliError) as caught:
+        bundled_arms(replace(config, style="starry-night", norms=("none",)))
+    assert caught.value.message == "starry-night has no arm residual-none"
+    assert "pyramid-bn, pyramid-in, residual-bn, residual-in" in caught.value.hint
+    assert "--style PAINTING.jpg" in caught.value.hint
+    assert "udnie" not in caught.value.hint
+    with pytest.raises(StyleCliError, match="udnie has no arm residual-bn") as caught:
+        bundled_arms(replace(config, style="udnie"))
+    assert "it has none" in caught.value.hint
+
+
+def test_arms_that_are_trained_share_their_generator_settings_and_others_are_told_of(
+    config, comparison, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    names = [f"udnie-residual-{norm}.safetensors" for norm in ("bn", "in")]
+    for name in names:
+        trained = config.out / "models" / name.removeprefix("udnie-")
+        (tmp_path / "models" / name).write_bytes(trained.read_bytes())
+    arms = bundled_arms(replace(config, style="udnie"))
+    sha = arms[0].info.training["paintings_sha"]
+    for key, value in (
+        *(("activation", "leaky_relu"), ("noise", "gaussian"), ("upsampling", "bilinear")),
+        *(("width", 99), ("output", "tanh")),
+    ):
+        other = replace(arms[2], info=replace(arms[2].info, **{key: value}))
+        with pytest.raises(StyleCliError, match=rf"has {key} {value}, and .* {key}"):
+            check_alike([*arms[:2], other], sha)
+    pyramid = replace(arms[2], arch="pyramid", info=replace(arms[2].info, arch="pyramid", width=8))
+    check_alike([*arms[:2], pyramid], sha)  # each architecture has a width of its own
+
+
+def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monkeypatch):
+    """The paper's pyramid has other activations without instance norm."""
+    for norm in ("bn", "in"):
+        name = f"starry-night-pyramid-{norm}.safetensors"
+        bundled = read_info_file(name)
+        save_tensors(tmp_path / name, bundled[1], {**bundled[0], "activation": "relu"})
+    info, tensors = read_info_file("starry-night-pyramid-bn.safetensors")
+    info |= {"activation": "leaky_relu", "format_version": 2}
+    save_tensors(tmp_path / "starry-night-pyramid-bn.safetensors", tensors, info)
+    monkeypatch.setattr("stylecli.arms.bundled_models", lambda: tmp_path)
+    monkeypatch.setattr("stylecli.arms.model_folders", lambda: [tmp_path])
+    events = []
+    found = compare(
+        CompareConfig(
+            photos=(bundled_photos()[14],), archs=("pyramid",), size=64, out=tmp_path / "o"
+        ),
+        events.append,
+    )
+    sentence = "activation: leaky_relu in pyramid-bn, pyramid-bn-batch; relu in pyramid-in"
+    assert any(sentence in event.text for event in events if isinstance(event, Notice))
+    page = render_page(found, "stylecli compare")
+    assert sentence in page
+    assert "noise none, upsampling nearest, output linear" in page
+
+
+def read_info_file(name):
+    """What a bundled model says of itself, as it is stored, and its weights."""
+    from stylecli.core.checkpoints import bundled_models, read_metadata
+
+    path = bundled_models() / name
+    return read_metadata(path), load_tensors(path)
+
+
+def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatch):
+    """A model of the same name, scales and painting may have been trained with other weights."""
+    import stylecli.compare
+
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def counted(*args):
+        made.append(args[2])
+        return optimize(*args)
+
+    optimize = stylecli.compare.optimize
+    monkeypatch.setattr("stylecli.compare.optimize", counted)
+    Image.open(bundled_photos()[3]).resize((64, 48)).save("photo.png")
+    asked = CompareConfig(
+        photos=(Path("photo.png"),), norms=("in",), gatys=True, gatys_steps=1, size=64
+    )
+    info, tensors = read_info_file("starry-night-residual-in.safetensors")
+    changes = [{}, {"style_weight": 9.0}, {"loss_padding": "replicate"}]
+    changes += [{"style_layers": ["relu2_2"]}, {}]
+    for number, change in enumerate(changes, 1):
+        training = {**info["training"], **change}
+        path = tmp_path / "models" / "starry-night-residual-in.safetensors"
+        save_tensors(path, tensors, {**info, "training": training})
+        assert compare(asked) is not None
+        assert len(made) == min(number, len(changes) - 1)  # the last is the first again
+    (kept, *_) = (tmp_path / "comparison" / "gatys").glob("*.json")
+    kept.write_text("damaged")
+    assert compare(asked) is not None
+
+
+def test_a_photo_is_never_its_own_companion(tmp_path):
+    elsewhere = tmp_path / "photo.jpg"
+    elsewhere.write_bytes(b"none of the bundled ones")
+    usual = companions(elsewhere)
+    for photo in bundled_photos():
+        copy = tmp_path / f"copy of {photo.name}"
+        shutil.copyfile(photo, copy)
+        for path in (photo, copy):
+            batches = companions(path)
+            assert photo not in batches[0] + batches[1]
+            assert [len(batch) for batch in batches] == [3, 3]
+            assert len({*batches[0], *batches[1]}) == 6
+            changed = {*usual[0], *usual[1]} - {*batches[0], *batches[1]}
+            assert changed <= {photo}
+
+
+def test_steps_that_were_not_enough_are_counted_right(comparison):
+    unreached = [replace(arm, gatys_steps=[None, 2]) for arm in comparison.arms]
+    table = measures_table(replace(comparison, arms=unreached))
+    assert table.rows[0].cells[table.heads.index("Gatys steps")] == "> 3, 2"
+
+
+def test_a_name_that_is_no_utf_8_can_stand_in_the_page(comparison, tmp_path):
+    command = "stylecli compare " + os.fsdecode(b"caf\xe9.jpg")
+    _, html, _ = write_outputs(comparison, tmp_path, command)
+    assert "caf?.jpg" in html.read_text(encoding="utf-8")
 
 
 def test_a_model_of_another_painting_is_refused(config, comparison, tmp_path):
@@ -164,7 +373,7 @@ def test_a_mistyped_first_try_does_not_hold_the_folder(config, tmp_path):
         compare(replace(new, content=tmp_path / "typo"))
     with pytest.raises(StyleCliError, match="--steps 0 is out of range"):
         compare(replace(new, steps=0))
-    with pytest.raises(StyleCliError, match="no model udnie-residual-bn"):
+    with pytest.raises(StyleCliError, match="udnie has no arm residual-bn"):
         compare(replace(new, style="udnie"))
     assert not new.out.exists()
     assert compare(new, should_stop=lambda: True) is None
@@ -214,7 +423,7 @@ def test_bad_choices_are_refused_before_anything_is_written(
 
 def test_photos_that_cannot_be_read_are_left_out_and_none_is_an_error(config, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
-    with pytest.raises(StyleCliError, match="none of the 1 photos"):
+    with pytest.raises(StyleCliError, match="no photo can be read, of 1 given"):
         compare(replace(config, out=tmp_path / "out", photos=(tmp_path / "bad.jpg",)))
     (tmp_path / "empty").mkdir()
     with pytest.raises(StyleCliError, match="0 photos were given"):
@@ -230,6 +439,72 @@ def test_photos_that_cannot_be_read_are_left_out_and_none_is_an_error(config, tm
         compare(replace(config, out=tmp_path / "out", photos=(strip,)))
     with pytest.raises(StyleCliError, match="none is left to train on"):
         compare(replace(config, out=tmp_path / "out", photos=tuple(bundled_photos()), size=64))
+
+
+def parsed(words: list[str]) -> CompareConfig:
+    """What the command takes some words for."""
+    command = typer.main.get_command(app).commands["compare"]
+    with command.make_context("compare", words) as context:
+        return CompareConfig(**given(context, CompareConfig))
+
+
+def options() -> set[str]:
+    """Every option that the command has."""
+    command = typer.main.get_command(app).commands["compare"]
+    return {name for each in command.params for name in each.opts if name.startswith("--")}
+
+
+def test_the_command_that_is_printed_is_understood_whatever_was_asked():
+    asked = CompareConfig(
+        photos=(Path("-odd name.jpg"), Path("more")),
+        style="a painting.jpg",
+        norms=("in",),
+        archs=("pyramid", "residual"),
+        gatys=True,
+        style_layers=("relu1_2", "relu2_2"),
+        content_layer="relu2_2",
+        loss_padding="zeros",
+        loss_net="vgg19",
+        content=Path("here"),
+        out=Path("-out"),
+        device="cpu",
+        precision="float32",
+        **dict.fromkeys(("gatys_steps", "size", "steps", "batch_size", "style_size", "seed"), 77),
+        **dict.fromkeys(("style_weight", "content_weight", "tv_weight", "minutes"), 0.5),
+    )
+    default = CompareConfig()
+    assert all(getattr(asked, f.name) != getattr(default, f.name) for f in fields(asked))
+    again = parsed(shlex.split(command_line(asked))[2:])
+    assert [path.resolve() for path in again.photos] == [path.resolve() for path in asked.photos]
+    assert replace(again, photos=asked.photos) == asked
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        (["--steps", "5", "--style-weight", "3"], "--steps, --style-weight"),
+        (["--minutes", "1", "--loss-net", "vgg19"], "--minutes, --loss-net"),
+        (["--content", ".", "--batch-size", "4"], "--content, --batch-size"),
+        (["--style-size", "100", "--seed", "2"], "--style-size, --seed"),
+        (["--gatys-steps", "5"], "--gatys-steps"),
+    ],
+)
+def test_an_option_that_cannot_act_is_refused_by_name(tmp_path, words, idle):
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["compare", "--norm", "bn,in", *words, "-o", str(out)])
+    assert result.exit_code == 2
+    said = result.stderr
+    assert all(f"{option} " in said.replace(",", " ") for option in idle.split(", ")), said
+    assert set(re.findall(r"--[a-z-]+", said)) <= options()
+    assert not out.exists()
+
+
+def test_gatys_steps_without_gatys_are_refused_when_arms_are_trained_too(tmp_path, painting):
+    words = ["compare", "--style", str(painting), "--gatys-steps", "5", "-o", str(tmp_path / "o")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--gatys-steps" in result.stderr
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_command_line_says_what_was_asked(config):
@@ -297,6 +572,15 @@ def test_the_page_works_in_a_browser_with_no_network(comparison, tmp_path, brows
     after = page.locator(".wipe .above").first.get_attribute("src")
     assert after == page.locator("[data-column=gatys]").first.get_attribute("src") != before
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    wide = "e => e.filter(x => x.getBoundingClientRect().right > innerWidth + 1).length"
+    assert page.locator("td, th, table, pre, code, p, img, .plot").evaluate_all(wide) == 0
+    assert page.locator("pre, .scroll").evaluate_all(
+        "e => e.every(x => x.scrollWidth <= x.clientWidth + 1)"
+    )
+    small = "e => e.filter(x => parseFloat(getComputedStyle(x).fontSize) < 14).length"
+    assert page.locator("td, th, dd, dt, p, figcaption, code, select").evaluate_all(small) == 0
+    scale = "e => e.getBoundingClientRect().width / (e.naturalWidth || 1)"
+    assert page.locator(".plot img").evaluate(scale) > 0.9  # or its letters are too small
     assert troubles == []
     assert all(url.startswith(("file:", "data:")) for url in requests)
 

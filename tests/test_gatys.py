@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from stylecli import gatys
+from stylecli.cli import app
 from stylecli.config import GatysConfig
 from stylecli.core.checkpoints import bundled_models
 from stylecli.errors import StyleCliError
@@ -109,3 +112,84 @@ def test_one_step_is_not_thrown_away(config, photo):
 def test_a_photo_too_small_for_the_loss_network_is_refused(config, photo):
     with pytest.raises(StyleCliError, match="9 x 7 px is too small"):
         stylize_slowly(photo[:7, :9], config)
+
+
+def asked_by_command(tmp_path, painting, *words):
+    """Run the command on a small photo, with a preview after every step."""
+    Image.open(bundled_photos()[14]).resize((48, 40)).save(tmp_path / "photo.png")
+    command = ["gatys", str(tmp_path / "photo.png"), str(painting), str(tmp_path / "slow.png")]
+    brief = ["--steps", "2", "--style-size", "64", "--optimizer", "adam", "--preview-every", "1"]
+    return CliRunner().invoke(app, [*command, *brief, *words])
+
+
+def totals_are(monkeypatch, totals):
+    """Let the objective of each picture that is tried be as given; then fail."""
+    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
+    monkeypatch.setattr("stylecli.objective._BALANCE_PHOTOS", 2)
+    sound, given = gatys._Search.evaluate, iter(totals)
+
+    def evaluate(self, picture):
+        total = next(given, None)
+        if total is None:
+            raise RuntimeError("the device is on fire")
+        losses, gradient = sound(self, picture)
+        return {**losses, "total": total}, gradient
+
+    monkeypatch.setattr(gatys._Search, "evaluate", evaluate)
+
+
+def test_a_failure_before_the_first_step_leaves_no_file(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0])
+    result = asked_by_command(tmp_path, painting)
+    assert result.exit_code == 1
+    assert "on fire" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png"]
+
+
+@pytest.mark.parametrize("totals", [[4.0, 5.0, 6.0], [4.0, 4.0, float("nan")]])
+def test_the_untouched_photo_is_no_result(tmp_path, painting, monkeypatch, totals):
+    totals_are(monkeypatch, totals)
+    result = asked_by_command(tmp_path, painting)
+    assert result.exit_code == 1
+    assert "no step lowered the objective" in result.stderr
+    assert not (tmp_path / "slow.png").exists()
+
+
+def test_a_failure_later_keeps_the_best_so_far_and_says_so(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0, 4.0])
+    result = asked_by_command(tmp_path, painting)
+    assert result.exit_code == 1
+    assert "slow.png: the best picture after step 1" in result.stderr.replace("\n", "")
+    with Image.open(tmp_path / "slow.png") as picture:
+        assert picture.size == (48, 40)
+
+
+def test_a_folder_in_the_place_of_the_picture_is_refused_at_once(tmp_path, painting):
+    (tmp_path / "slow.png").mkdir()
+    result = asked_by_command(tmp_path, painting, "--overwrite")
+    assert result.exit_code == 2
+    assert "is a folder" in result.stderr
+
+
+def test_transparency_is_kept(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0, 4.0, 3.0])
+    with Image.open(bundled_photos()[14]) as photo:
+        clear = photo.resize((48, 40)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize((48, 40)))
+    clear.save(tmp_path / "clear.png")
+    words = [str(tmp_path / "clear.png"), str(painting), str(tmp_path / "slow.png")]
+    brief = ["--steps", "2", "--style-size", "64", "--optimizer", "adam"]
+    assert CliRunner().invoke(app, ["gatys", *words, *brief]).exit_code == 0
+    with Image.open(tmp_path / "slow.png") as picture:
+        assert picture.mode == "RGBA"
+        assert np.array_equal(picture.getchannel("A"), clear.getchannel("A"))
+
+
+@pytest.mark.parametrize("words", [["--size", "0"], ["--steps", "0"], ["--start", "foto"]])
+def test_a_bad_setting_makes_no_folder(tmp_path, painting, words):
+    out = tmp_path / "new" / "slow.png"
+    photo = str(bundled_photos()[14])
+    result = CliRunner().invoke(app, ["gatys", photo, str(painting), str(out), *words])
+    assert result.exit_code == 2
+    assert words[1] in result.stderr
+    assert not out.parent.exists()

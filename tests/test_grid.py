@@ -5,7 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
 
+from stylecli.cli import app
 from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
@@ -62,3 +65,12 @@ def test_a_label_stays_below_its_picture(label):
     picture_right, paper_right = 12 + 80, rgb.shape[1]
     assert ink[:, 1].max() <= min(picture_right, paper_right)
     assert (len(ink) > 50 * 80) == bool(label)
+
+
+def test_a_folder_in_the_place_of_a_sheet_is_refused_at_once(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
+    (tmp_path / "sheet.png").mkdir()
+    words = ["sheet", str(tmp_path / "photo.png"), str(tmp_path / "sheet.png"), "--overwrite"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "is a folder" in result.stderr

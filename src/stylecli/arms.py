@@ -1,6 +1,6 @@
 """The arms of a comparison: which networks, where their models are, training what is missing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ from torch import Tensor
 from stylecli.comparison_folder import ComparisonFolder
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.checkpoints import SUFFIX, ModelInfo, find_model, load_model, read_info
+from stylecli.core.checkpoints import (
+    SUFFIX,
+    ModelInfo,
+    bundled_models,
+    list_models,
+    load_model,
+    model_folders,
+    read_info,
+)
 from stylecli.core.generators import Generator
 from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import NORMS
@@ -26,6 +34,7 @@ _ALIKE = (
     *("paintings_sha", "seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"),
     *("content_photos", "precision", "init", "scales", "optimizer"),
 )
+GENERATOR = ("activation", "noise", "upsampling", "output", "width")
 _OBJECTIVE = tuple(
     field.name
     for field in fields(ObjectiveConfig)
@@ -55,6 +64,11 @@ class Arm:
         """Such as ``residual-in``."""
         return f"{self.arch}-{self.norm}"
 
+    @property
+    def generator(self) -> dict[str, Any]:
+        """The settings of its generator that are not compared: name to value."""
+        return {key: getattr(self.info, key) for key in GENERATOR}
+
     def load(self) -> Generator:
         """The network, ready to stylize."""
         generator, _ = load_model(str(self.path))
@@ -82,16 +96,22 @@ def bundled_arms(config: CompareConfig) -> list[Arm]:
     """
     arms = []
     for arch, norm in _pairs(config):
-        name = f"{config.style}-{arch}-{norm}"
-        try:
-            path = find_model(name)
-        except StyleCliError as error:
-            raise StyleCliError(
-                f"no model {name} for --style {config.style}: {error.hint}",
-                hint="pass a painting, --style PAINTING.jpg, to train what is missing",
-            ) from error
+        file = f"{config.style}-{arch}-{norm}{SUFFIX}"
+        path = next((one / file for one in model_folders() if (one / file).is_file()), None)
+        if path is None:
+            raise _missing(config.style, f"{arch}-{norm}")
         arms += _as_arms(arch, norm, path)
     return arms
+
+
+def _missing(style: str, arm: str) -> StyleCliError:
+    every = {f"{style}-{arch}-{norm}": f"{arch}-{norm}" for arch in ARCHITECTURES for norm in NORMS}
+    there = sorted({every[path.stem] for path, _ in list_models() if path.stem in every})
+    has = f"it has {', '.join(there)}" if there else "it has none"
+    return StyleCliError(
+        f"{style} has no arm {arm}",
+        hint=f"{has}; to train any, pass a painting's file: --style PAINTING.jpg",
+    )
 
 
 def trained_arms(
@@ -131,7 +151,11 @@ def trained_arms(
 
 
 def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
-    """Raise StyleCliError unless all arms were trained for a painting, under equal conditions."""
+    """Raise StyleCliError unless all arms were trained for a painting, under equal conditions.
+
+    The arms that ship may differ in settings of the generator, of which the report tells: the
+    paper's own pyramid did.
+    """
     for arm in arms:
         if arm.info.training.get("paintings_sha") != painting_sha:  # or made before there was one
             raise StyleCliError(
@@ -145,6 +169,44 @@ def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
                     f"{arm.path} was trained with {key} {other}, and {arms[0].path} with {one}",
                     hint="arms are comparable only if they were trained alike",
                 )
+    bundled = bundled_models().resolve()
+    if any(arm.path.resolve().parent != bundled for arm in arms):
+        _check_generators(arms)
+
+
+def _check_generators(arms: Sequence[Arm]) -> None:
+    """Raise StyleCliError unless the generators differ in nothing but what is compared."""
+    for arm in arms:
+        for key in GENERATOR:
+            # Each architecture has a width of its own.
+            like = next(a for a in arms if key != "width" or a.arch == arm.arch)
+            one, other = getattr(like.info, key), getattr(arm.info, key)
+            if one != other:
+                raise StyleCliError(
+                    f"the generator of {arm.path} has {key} {other}, and that of {like.path} has "
+                    f"{key} {one}",
+                    hint="arms are comparable only if they differ in nothing but norm and "
+                    "architecture",
+                )
+
+
+def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[str, list[str]]:
+    """Settings of several arms in words: those that all share, and a line for each other one.
+
+    Args:
+        values: the name of each arm to its settings, name to value.
+    """
+    shared, different = [], []
+    for key in next(iter(values.values())):
+        names: dict[str, list[str]] = {}
+        for arm, settings in values.items():
+            names.setdefault(str(settings[key]), []).append(arm)
+        if len(names) == 1:
+            shared.append(f"{key.replace('_', ' ')} {next(iter(names))}")
+        else:
+            each = [f"{value} in {', '.join(some)}" for value, some in names.items()]
+            different.append(f"{key.replace('_', ' ')}: {'; '.join(each)}")
+    return ", ".join(shared), different
 
 
 def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
@@ -189,8 +251,21 @@ def _trained(
     resume = files.checkpoint.exists()
     papers = {"noise": "none", "upsampling": "nearest", "activation": "relu", "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **papers}, arch=arch, norm=norm)
-    asked = saved_config(files, here) if resume else asked
-    return train(asked, report, should_stop, resume=resume).finished
+    try:
+        asked = saved_config(files, here) if resume else asked
+        return train(asked, report, should_stop, resume=resume).finished
+    except StyleCliError as error:
+        raise _in_our_options(error, f"{arch}-{norm}", files.checkpoint) from error
+
+
+def _in_our_options(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
+    """What a training complains of, without the advice that names options of `train`."""
+    hint = error.hint
+    if "--" in hint:
+        hint = "the same command goes on; if memory ran out, pass a smaller --batch-size"
+        if checkpoint.exists():
+            hint += f"; to begin this arm again, remove {checkpoint}"
+    return StyleCliError(f"{arm}: {error.message}", hint=hint, exit_code=error.exit_code)
 
 
 def painter(generator: Generator, companions: Tensor | None) -> Callable[[Tensor], Tensor]:

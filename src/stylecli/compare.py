@@ -1,5 +1,6 @@
 """The paper's experiment: the same photos through every arm, and what can be measured of them."""
 
+import hashlib
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -20,17 +21,18 @@ from stylecli.arms import (
     check_names,
     objective_of,
     painter,
+    shared_and_different,
     trained_arms,
 )
-from stylecli.comparison_folder import ComparisonFolder
+from stylecli.comparison_folder import ComparisonFolder, find_painting
 from stylecli.config import CompareConfig, GatysConfig
-from stylecli.core.checkpoints import bundled_models
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable
 from stylecli.files.content import bundled_photos
+from stylecli.files.door import require_regular
 from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
 from stylecli.files.jobs import scan_images
 from stylecli.gatys import optimize
@@ -42,6 +44,7 @@ _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
 _SMALLEST = 32  # px: the loss network halves a photo several times
 _COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share a batch with
+_SPARE = 20  # for the one among them that is compared on itself
 
 Event = Step | Notice | Progress
 
@@ -61,6 +64,7 @@ class ArmResult:
         contrast: see :func:`stylecli.measures.contrast_sensitivity`.
         batch_dependence: see :func:`stylecli.measures.batch_dependence`.
         gatys_steps: L-BFGS steps that are as good; None is more than were taken.
+        generator: its settings that are not compared, such as the activation.
         training: how the model was made.
     """
 
@@ -74,6 +78,7 @@ class ArmResult:
     contrast: list[dict[str, dict[str, float]]]
     batch_dependence: list[float]
     gatys_steps: list[int | None]
+    generator: dict[str, Any]
     training: dict[str, Any]
 
 
@@ -131,7 +136,7 @@ def compare(
     config.check()
     check_names(config.archs, config.norms)
     resolve_precision(config.precision, resolve_device(config.device))
-    painting = _painting(config.style)
+    painting = find_painting(config.style)
     photos = _read(_photo_paths(config), config.size, report)
     found = [] if Path(config.style).is_file() else bundled_arms(config)
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
@@ -146,6 +151,9 @@ def compare(
     if arms is None:
         return None
     check_alike(arms, sha)
+    for difference in shared_and_different({arm.name: arm.generator for arm in arms})[1]:
+        if not difference.startswith("width"):  # each architecture has one of its own
+            report(Notice(f"the arms differ in more than norm and architecture: {difference}"))
     return _Measuring(config, painting, photos, arms, folder, report).run(should_stop)
 
 
@@ -169,9 +177,9 @@ class _Measuring:
         self.paths, self.names, self.rgb = list(photos), _names(list(photos)), list(photos.values())
         self.device = resolve_device(config.device)
         self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]
-        settings, scales = objective_of(arms[0])
-        self.painting = read_rgb(painting, settings.style_size)
-        self.objective = build_objective(settings, [self.painting], self.device, torch.float32)
+        self.settings, scales = objective_of(arms[0])
+        self.painting = read_rgb(painting, self.settings.style_size)
+        self.objective = build_objective(self.settings, [self.painting], self.device, torch.float32)
         self.objective.scales = scales
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
         self.done = 0
@@ -206,9 +214,10 @@ class _Measuring:
 
     def _gatys(self) -> tuple[list[Rgb], list[list[float]]]:
         pictures, curves = [], []
-        settings = GatysConfig(steps=self.config.gatys_steps, seed=self.config.seed)
+        objective = asdict(self.settings) | {"seed": self.config.seed, "precision": "float32"}
+        settings = GatysConfig(**objective, steps=self.config.gatys_steps)
+        key = self._gatys_key(settings)
         for i, name in enumerate(self.names):
-            key = f"{self.config.size} {settings} {self.objective.scales}"
             kept = self.folder.kept_gatys(self.paths[i], key)
             if kept is None:
                 kept = self._optimized(i, settings)
@@ -218,6 +227,19 @@ class _Measuring:
             self.done += 1
             self._go_on(f"gatys on {name}")
         return pictures, curves
+
+    def _gatys_key(self, settings: GatysConfig) -> str:
+        """All that a result of the slow optimization depends on, but for the photo."""
+        network = Path(settings.loss_net)
+        weights = (
+            hashlib.sha256(network.read_bytes()).hexdigest()
+            if network.is_file()
+            else settings.loss_net
+        )
+        return (
+            f"{self.config.size} {replace(settings, device='')} {weights} {self.objective.scales} "
+            f"{digest([self.painting])}"
+        )
 
     def _optimized(self, photo: int, settings: GatysConfig) -> tuple[Rgb, list[float]]:
         totals: list[float] = []
@@ -233,7 +255,7 @@ class _Measuring:
         generator = arm.load().to(self.device)
         pictures, losses, contrast, depends, steps = [], [], [], [], []
         for i, photo in enumerate(self.photos):
-            batches = [self._companions(photo, chosen) for chosen in _COMPANIONS]
+            batches = [self._batch(photo, paths) for paths in companions(self.paths[i])]
             alone = painter(generator, None)
             paint = painter(generator, batches[0]) if arm.norm == BATCH else alone
             stylized = paint(photo)
@@ -255,6 +277,7 @@ class _Measuring:
             contrast=contrast,
             batch_dependence=depends,
             gatys_steps=steps,
+            generator=arm.generator,
             training=arm.info.training,
         )
         return pictures, result
@@ -264,10 +287,10 @@ class _Measuring:
         terms: dict[str, Tensor] = self.objective(stylized, self.targets[photo])
         return {name: float(term) for name, term in terms.items()}
 
-    def _companions(self, photo: Tensor, chosen: Sequence[int]) -> Tensor:
-        """Bundled photos, cut to the size of a photo: (N, 3, H, W)."""
+    def _batch(self, photo: Tensor, paths: Sequence[Path]) -> Tensor:
+        """Photos, cut to the size of another one: (N, 3, H, W)."""
         height, width = photo.shape[2:]
-        squares = [read_rgb(bundled_photos()[i], max(height, width)) for i in chosen]
+        squares = [read_rgb(path, max(height, width)) for path in paths]
         return to_tensor(np.stack([rgb[:height, :width] for rgb in squares]), self.device)
 
     def _about(self) -> dict[str, Any]:
@@ -284,18 +307,14 @@ class _Measuring:
         }
 
 
-def _painting(style: str) -> Path:
-    """The painting: the file itself, or that of a bundled style."""
-    if Path(style).is_file():
-        return Path(style)
-    bundled = bundled_models() / "paintings" / f"{style}.jpg"
-    if bundled.is_file():
-        return bundled
-    known = sorted(path.stem for path in bundled.parent.glob("*.jpg"))
-    raise StyleCliError(
-        f"--style {style} is no painting: neither a file nor a bundled one",
-        hint=f"bundled are: {', '.join(known)}",
+def companions(photo: Path) -> tuple[list[Path], list[Path]]:
+    """Two sets of bundled photos to share a batch with a photo, which is in neither."""
+    content, bundled = photo.read_bytes(), bundled_photos()
+    first, second = (
+        [bundled[_SPARE if bundled[i].read_bytes() == content else i] for i in chosen]
+        for chosen in _COMPANIONS
     )
+    return first, second
 
 
 def _photo_paths(config: CompareConfig) -> list[Path]:
@@ -303,12 +322,13 @@ def _photo_paths(config: CompareConfig) -> list[Path]:
     for given in config.photos:
         if not given.exists():
             raise StyleCliError(f"no such file or folder: {given}", hint="check the name")
-        paths += scan_images(given) if given.is_dir() else [given]
+        paths += scan_images(given) if given.is_dir() else [require_regular(given)]
     out = config.out.resolve()
     paths = [path for path in paths if not path.resolve().is_relative_to(out)]
     if not 0 < len(paths) <= _MOST_PHOTOS:
         raise StyleCliError(
-            f"{len(paths)} photos were given", hint=f"compare on 1 to {_MOST_PHOTOS} of them"
+            f"{len(paths)} photos were given",
+            hint=f"compare on 1 to {_MOST_PHOTOS}; what lies in {config.out} does not count",
         )
     inside = config.content and [
         p for p in paths if p.resolve().is_relative_to(config.content.resolve())
@@ -330,7 +350,7 @@ def _read(paths: Sequence[Path], size: int, report: Callable[[Event], None]) -> 
             raise StyleCliError(given, hint=f"its short side has to be {_SMALLEST} px at least")
     if not photos:
         raise StyleCliError(
-            f"none of the {len(paths)} photos can be read", hint="JPEG and PNG always can"
+            f"no photo can be read, of {len(paths)} given", hint="JPEG and PNG always can"
         )
     return photos
 

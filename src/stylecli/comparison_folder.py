@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stylecli.config import CompareConfig
-from stylecli.core.checkpoints import SUFFIX
+from stylecli.core.checkpoints import SUFFIX, bundled_models
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path
+from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
+from stylecli.files.door import require_regular
 from stylecli.files.images import Picture, Rgb, read_picture, write_picture
 
+_WRITTEN_BY = {"written_by": "stylecli compare"}  # or any comparison.json would be taken for ours
 # These may change from run to run of one comparison, or are told by fingerprints.
 _FREE = {"out", "gatys", "gatys_steps", "norms", "archs", "device", "size"}
 _FREE |= {"photos", "style", "content"}
@@ -40,6 +41,7 @@ class ComparisonFolder:
         content = str(config.content.resolve()) if config.content else "bundled"
         shas = sorted(self.shas.values())
         told = {**settings, "content": content, "painting": painting_sha, "photos": shas}
+        told |= _WRITTEN_BY
         self.identity: dict[str, Any] = json.loads(json.dumps(told))
         self._check()
 
@@ -53,38 +55,42 @@ class ComparisonFolder:
             return
         if not self.out.is_dir():
             raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --out")
-        if self._is_claimed():
-            theirs = self._claimed()
+        theirs = self._claimed()
+        if not theirs and any(self.out.iterdir()):
+            raise StyleCliError(
+                f"{self.out} is not empty, and holds no comparison",
+                hint="pass another folder with --out",
+            )
+        if theirs and self._has_results():
             changed = [key for key in self.identity if self.identity[key] != theirs.get(key)]
             if changed:
                 raise StyleCliError(
                     f"{self.out} holds another comparison; it differs in: {', '.join(changed)}",
                     hint="pass another folder with --out",
                 )
-        elif not self.mark.exists() and any(self.out.iterdir()):
-            raise StyleCliError(
-                f"{self.out} is not empty, and holds no comparison",
-                hint="pass another folder with --out",
-            )
 
-    def _is_claimed(self) -> bool:
-        """A mark counts once something was trained or made: a first try may have been mistyped."""
-        made = [*self.models.glob(f"*{SUFFIX}"), self.out / "results.json"]
-        return self.mark.exists() and any(path.exists() for path in made)
+    def _has_results(self) -> bool:
+        """A claim counts once a training began: a first try may have been mistyped.
+
+        The state of an arm that was interrupted counts too, or another comparison would go on
+        with that training.
+        """
+        return any(self.models.glob(f"*{SUFFIX}")) or (self.out / "results.json").exists()
 
     def _claimed(self) -> dict[str, Any]:
+        """What the comparison says that made this folder; {} if none did."""
         try:
-            claimed: dict[str, Any] = json.loads(self.mark.read_text(encoding="utf-8"))
-        except ValueError:
+            claimed = json.loads(require_regular(self.mark).read_text(encoding="utf-8"))
+        except (ValueError, StyleCliError):
             return {}
-        return claimed
+        is_ours = isinstance(claimed, dict) and claimed.items() >= _WRITTEN_BY.items()
+        return claimed if is_ours else {}
 
     def claim(self) -> None:
         """Make the folder this comparison's own."""
-        if self._is_claimed():
+        if self._claimed() and self._has_results():
             return
         self.out.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.out / "content", ignore_errors=True)  # of a first try
         with atomic_path(self.mark) as temporary:
             temporary.write_text(json.dumps(self.identity, indent=1), encoding="utf-8")
 
@@ -109,30 +115,59 @@ class ComparisonFolder:
             ContentPhotos(self.config.content, self.config.seed)
         else:
             self.content_photos()
+            self._copied()
 
     def content(self) -> Path:
-        """A folder of the photos to train on: the user's, or a copy of the bundled others."""
+        """A folder of the photos to train on: the user's, or a copy of the bundled others.
+
+        Raises:
+            StyleCliError: in the folder for copies lies something else.
+        """
         if self.config.content:
             return self.config.content
-        folder, partial = self.out / "content", self.out / ".content"
-        if not folder.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for path in self.content_photos():
-                shutil.copyfile(path, partial / path.name)
-            partial.rename(folder)  # whole, or not at all
+        folder = self.out / "content"
+        require_writable(folder)
+        remove_leftovers(folder)
+        wanted, copied = self.content_photos(), self._copied()
+        for name in copied - {path.name for path in wanted}:  # of a first try with other photos
+            (folder / name).unlink()
+        for path in wanted:
+            if path.name not in copied:
+                with atomic_path(folder / path.name) as temporary:
+                    temporary.write_bytes(path.read_bytes())
         return folder
+
+    def _copied(self) -> set[str]:
+        """The names of the bundled photos that were copied already.
+
+        Raises:
+            StyleCliError: something else lies there: it is the user's, and would be trained on.
+        """
+        folder = self.out / "content"
+        bundled = {path.name: path for path in bundled_photos()}
+        there = [path for path in _visible(folder) if not _is_copy(path, bundled.get(path.name))]
+        if there:
+            raise StyleCliError(
+                f"{there[0]} is not a copy of a bundled photo, and would be trained on",
+                hint="move it away; or pass --content with a folder of your own photos",
+            )
+        return {path.name for path in _visible(folder)}
 
     def kept_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
         """What an earlier run optimized for a photo: the picture, and its totals."""
-        picture, totals = self._gatys_files(photo, key)
-        if not (picture.exists() and totals.exists()):
+        picture, file = self._gatys_files(photo, key)
+        if not (picture.is_file() and file.is_file()):
             return None
-        return read_picture(picture).rgb, json.loads(totals.read_text(encoding="utf-8"))
+        try:
+            totals = [float(total) for total in json.loads(file.read_text(encoding="utf-8"))]
+            return read_picture(picture).rgb, totals
+        except (ValueError, TypeError, StyleCliError):  # damaged: it is made again
+            return None
 
     def keep_gatys(self, photo: Path, key: str, rgb: Rgb, totals: list[float]) -> None:
         """Keep it for the next run."""
         picture, file = self._gatys_files(photo, key)
+        picture.parent.mkdir(parents=True, exist_ok=True)
         write_picture(picture, Picture(rgb))
         with atomic_path(file) as temporary:
             temporary.write_text(json.dumps(totals), encoding="utf-8")
@@ -140,6 +175,33 @@ class ComparisonFolder:
     def _gatys_files(self, photo: Path, key: str) -> tuple[Path, Path]:
         name = _sha(f"{self.shas[photo]} {key}".encode())[:16]
         return self.out / "gatys" / f"{name}.png", self.out / "gatys" / f"{name}.json"
+
+
+def find_painting(style: str) -> Path:
+    """The painting: the file itself, or that of a bundled style.
+
+    Raises:
+        StyleCliError: it is neither.
+    """
+    if Path(style).is_file():
+        return Path(style)
+    bundled = bundled_models() / "paintings" / f"{style}.jpg"
+    if bundled.is_file():
+        return bundled
+    known = sorted(path.stem for path in bundled.parent.glob("*.jpg"))
+    raise StyleCliError(
+        f"--style {style} is no painting: neither a file nor a bundled one",
+        hint=f"bundled are: {', '.join(known)}",
+    )
+
+
+def _visible(folder: Path) -> list[Path]:
+    there = folder.iterdir() if folder.is_dir() else []
+    return sorted(path for path in there if not path.name.startswith("."))
+
+
+def _is_copy(path: Path, original: Path | None) -> bool:
+    return original is not None and path.is_file() and path.read_bytes() == original.read_bytes()
 
 
 def _sha(content: bytes) -> str:

@@ -61,13 +61,14 @@ class Pixels:
         step: how many are done.
         progress: 0 to 1.
         losses: the weighted terms and their total, of the picture after them.
-        best: gives the best picture so far, (H, W, 3) in 0..255.
+        best: gives the best picture so far, (H, W, 3) in 0..255; None while no step has lowered
+            the objective.
     """
 
     step: int
     progress: float
     losses: dict[str, float]
-    best: Callable[[], npt.NDArray[np.uint8]]
+    best: Callable[[], npt.NDArray[np.uint8]] | None
 
 
 Report = Callable[[Step | Notice], None]

@@ -1,5 +1,6 @@
 """The slow reference: optimize the pixels of one picture (Gatys, Ecker, Bethge 2016)."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -48,10 +49,10 @@ def stylize_slowly(
         (H, W, 3) in 0..255: the best picture on the way.
 
     Raises:
-        StyleCliError: a bad setting, or the painting cannot be read.
+        StyleCliError: a bad setting, the painting cannot be read, or no step lowers the objective.
     """
     config.check()
-    _check_choices(config)
+    check_choices(config)
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
@@ -81,16 +82,22 @@ def optimize(
         should_stop: asked after every step.
 
     Returns:
-        (1, 3, H, W) RGB in [0, 1]: the best picture on the way.
+        (1, 3, H, W) RGB in [0, 1]: the best picture on the way, and never the start.
 
     Raises:
-        StyleCliError: an unknown optimizer or start, or no step that gives a finite loss.
+        StyleCliError: an unknown optimizer or start, or no step that lowers the objective.
     """
-    _check_choices(config)
+    check_choices(config)
     search = _Search(objective, objective.content_target(photo), config, report, should_stop)
     OPTIMIZERS[config.optimizer](search, _start(photo, config))
-    if search.best is None:
+    if not math.isfinite(search.first):
         raise StyleCliError("the objective is not finite at the start", hint="try other weights")
+    if search.best is None:
+        raise StyleCliError(
+            "no step lowered the objective, so that there is no picture",
+            hint="try more steps, or other weights; for adam, a smaller learning rate",
+            exit_code=1,
+        )
     return search.best
 
 
@@ -108,8 +115,8 @@ class _Search:
         self.objective, self.content, self.config = objective, content, config
         self.report, self.should_stop = report, should_stop
         self.step = 0
-        self.best: Tensor | None = None
-        self.least = float("inf")
+        self.best: Tensor | None = None  # better than the start, which is no result
+        self.first = self.least = float("inf")
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
         """The weighted losses of a picture (1, 3, H, W), and the gradient of their total."""
@@ -120,11 +127,13 @@ class _Search:
 
     def goes_on(self, picture: Tensor, losses: dict[str, float]) -> bool:
         """Take note of a picture that a step led to; tell whether to take another."""
-        if losses["total"] < self.least:
+        if self.step == 0:
+            self.first = self.least = losses["total"]
+        elif losses["total"] < self.least:
             self.best, self.least = picture.detach().clone(), losses["total"]
-        best = picture if self.best is None else self.best
         share = self.step / self.config.steps
-        self.report(Pixels(self.step, share, losses, partial(_as_picture, best)))
+        best = None if self.best is None else partial(_as_picture, self.best)
+        self.report(Pixels(self.step, share, losses, best))
         stopped = self.step > 0 and self.should_stop()
         self.step += 1
         return self.step <= self.config.steps and not stopped
@@ -182,7 +191,8 @@ def _as_picture(image: Tensor) -> Rgb:
     return rgb
 
 
-def _check_choices(config: GatysConfig) -> None:
+def check_choices(config: GatysConfig) -> None:
+    """Raise StyleCliError for an optimizer or a start that there is not."""
     for what, known in (("optimizer", OPTIMIZERS), ("start", STARTS)):
         given = getattr(config, what)
         if given not in known:

@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from stylecli.arms import GENERATOR, shared_and_different
 from stylecli.compare import ArmResult, Comparison, spread
 from stylecli.files.atomic import atomic_path
 from stylecli.files.grid import Cell, page
@@ -37,7 +38,12 @@ DEFINITIONS = (
         "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
         "alone and in a batch with three others, whichever of two batches moves it more.",
     ),
-    ("milliseconds", "For one photo alone, the least of three passes after one that warms up."),
+    (
+        "ms",
+        "Milliseconds for one photo alone, the least of three passes after one that warms up. Take "
+        "them with caution: whatever else the machine did at the time makes them longer, and the "
+        "arms were measured one after the other.",
+    ),
     (
         "Gatys steps",
         "How many L-BFGS steps on the pixels, from the photo, reach the arm's total on that photo.",
@@ -47,8 +53,9 @@ _LOSSES = ("content", "style", "total")
 _MADE = (
     *("norm", "init", "paintings", "style_size", "content", "content_photos", "steps_done"),
     *("seconds", "batch_size", "size", "optimizer", "lr", "seed", "style_weight", "content_weight"),
-    *("tv_weight", "scales", "device", "precision", "torch"),
+    *("tv_weight", "loss_padding", "loss_net", "scales", "device", "precision", "torch"),
 )
+_PHONE = "(max-width: 40rem)"
 
 
 class Row(NamedTuple):
@@ -120,7 +127,7 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
     cells.append(_spread(arm.batch_dependence, ".2f"))
     cells += [f"{arm.milliseconds:,.0f}", f"{arm.parameters:,}"]
     if comparison.gatys_losses:
-        most = max(map(len, comparison.gatys_losses))
+        most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
         cells.append(", ".join(str(s) if s is not None else f"> {most}" for s in arm.gatys_steps))
     return cells
 
@@ -130,12 +137,17 @@ def _spread(values: list[float], format_: str) -> str:
     return f"{mean:{format_}} ± {deviation:{format_}}"
 
 
-def _made_table(comparison: Comparison) -> Table:
-    rows = []
-    for arm in comparison.arms:
-        known = {**arm.training, "norm": arm.norm}
-        rows.append(Row(arm.name, [_text(known.get(key)) for key in _MADE]))
-    return Table([key.replace("_", " ") for key in _MADE], rows)
+def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
+    """How the arms were made: what all of them share, and a table of the rest."""
+    made = {
+        arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
+    }
+    keys = [*GENERATOR, *_MADE]
+    texts = {key: [_text(known.get(key)) for known in made.values()] for key in keys}
+    shared = [(key.replace("_", " "), t[0]) for key, t in texts.items() if len({*t}) == 1]
+    other = [key for key in keys if len({*texts[key]}) > 1]
+    rows = [Row(name, [texts[key][i] for key in other]) for i, name in enumerate(made)]
+    return shared, Table([key.replace("_", " ") for key in other], rows)
 
 
 def _text(value: object) -> str:
@@ -154,6 +166,8 @@ def render_page(comparison: Comparison, command: str) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
+    alike, unlike = shared_and_different({arm.name: arm.generator for arm in comparison.arms})
+    shared, made = _made_tables(comparison)
     return environment.get_template("report.html.jinja").render(
         style=comparison.style,
         photos=comparison.photos,
@@ -164,16 +178,26 @@ def render_page(comparison: Comparison, command: str) -> str:
         aspects=[rgb.shape[1] / rgb.shape[0] for rgb in comparison.pictures["photo"]],
         pictures={name: [_as_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
         table=measures_table(comparison),
-        made=_made_table(comparison),
+        alike=alike,
+        unlike=unlike,
+        shared=shared,
+        made=made,
         definitions=DEFINITIONS,
-        curves=_curves(comparison),
+        curves=_curves(comparison, (8, 4.5)),
+        small_curves=_curves(comparison, (4, 4.4)),
+        phone=_PHONE,
         command=command,
         about=comparison.about,
     )
 
 
-def _curves(comparison: Comparison) -> str:
-    """Total objective in training against steps, as an image for light and dark pages."""
+def _curves(comparison: Comparison, size: tuple[float, float]) -> str:
+    """Total objective in training against steps, as an image for light and dark pages.
+
+    Args:
+        comparison: its arms.
+        size: width and height in inches, of which letters of 10 points are a part.
+    """
     import matplotlib
 
     matplotlib.use("svg")
@@ -186,7 +210,7 @@ def _curves(comparison: Comparison) -> str:
     style: Any = {"text.color": gray, "axes.labelcolor": gray, "axes.edgecolor": gray}
     style |= {"xtick.color": gray, "ytick.color": gray, "svg.hashsalt": "stylecli"}
     with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
         for arm in models.values():
             curve = arm.training["curve"]
             steps, totals = [p["step"] for p in curve], [p["total"] for p in curve]
@@ -222,4 +246,4 @@ def _finite(value: Any) -> Any:
 
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are no UTF-8

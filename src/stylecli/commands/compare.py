@@ -3,6 +3,7 @@
 import functools
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
+from stylecli.comparison_folder import find_painting
 from stylecli.config import CompareConfig, help_of
 from stylecli.console import Reporter, stoppable
+from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress, Step
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 _DEFAULTS = CompareConfig()
 _TRAIN = "Training of what is missing"
+_LOSS = "Objective of that training"
+_NAMES = {"norms": "--norm", "archs": "--arch"}
+_ALWAYS = {"photos", "style", "norms", "archs", "gatys", "gatys_steps", "size", "out", "device"}
 
 
 def _option(name: str, *names: str, panel: str | None = None) -> Any:
@@ -48,8 +54,18 @@ def compare(
     steps: Annotated[int | None, _option("steps", panel=_TRAIN)] = _DEFAULTS.steps,
     batch_size: Annotated[int, _option("batch_size", panel=_TRAIN)] = _DEFAULTS.batch_size,
     content: Annotated[Path | None, _option("content", panel=_TRAIN)] = _DEFAULTS.content,
-    style_size: Annotated[int, _option("style_size", panel=_TRAIN)] = _DEFAULTS.style_size,
-    style_weight: Annotated[float, _option("style_weight", panel=_TRAIN)] = _DEFAULTS.style_weight,
+    style_size: Annotated[int, _option("style_size", panel=_LOSS)] = _DEFAULTS.style_size,
+    style_weight: Annotated[float, _option("style_weight", panel=_LOSS)] = _DEFAULTS.style_weight,
+    content_weight: Annotated[
+        float, _option("content_weight", panel=_LOSS)
+    ] = _DEFAULTS.content_weight,
+    tv_weight: Annotated[float, _option("tv_weight", panel=_LOSS)] = _DEFAULTS.tv_weight,
+    content_layer: Annotated[str, _option("content_layer", panel=_LOSS)] = _DEFAULTS.content_layer,
+    style_layers: Annotated[str, _option("style_layers", panel=_LOSS)] = ",".join(
+        _DEFAULTS.style_layers
+    ),
+    loss_padding: Annotated[str, _option("loss_padding", panel=_LOSS)] = _DEFAULTS.loss_padding,
+    loss_net: Annotated[str, _option("loss_net", panel=_LOSS)] = _DEFAULTS.loss_net,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -58,7 +74,9 @@ def compare(
     For starry-night it runs at once; with a painting it trains what is missing, every arm
     alike. Ctrl-C keeps what is done, and the same command goes on.
     """
-    config = CompareConfig(**given(context, CompareConfig))
+    settings = given(context, CompareConfig)
+    config = CompareConfig(**settings)
+    _refuse_idle(config, settings)
     from stylecli.compare import compare as run_comparison  # imports torch: seconds
     from stylecli.report import measures_table, write_outputs
 
@@ -78,15 +96,37 @@ def compare(
         reporter.say(str(path))
 
 
+def _refuse_idle(config: CompareConfig, settings: Iterable[str]) -> None:
+    """Raise StyleCliError for an option that was given and cannot act.
+
+    Args:
+        config: the comparison.
+        settings: the fields of it that stand on the command line.
+    """
+    find_painting(config.style)
+    if "gatys_steps" in settings and not config.gatys:
+        raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")
+    idle = [_option_of(f.name) for f in fields(config) if f.name in {*settings} - _ALWAYS]
+    if idle and not Path(config.style).is_file():
+        raise StyleCliError(
+            f"{', '.join(idle)} cannot act: the arms of {config.style} are trained already",
+            hint="leave that out; or pass a painting's file, to train arms: --style PAINTING.jpg",
+        )
+
+
+def _option_of(name: str) -> str:
+    return _NAMES.get(name, f"--{name.replace('_', '-')}")
+
+
 def command_line(config: CompareConfig) -> str:
     """The command that makes a comparison again."""
-    words = ["stylecli", "compare", *map(str, config.photos)]
-    names = {"norms": "--norm", "archs": "--arch"}
+    photos = [f"./{path}" if str(path).startswith("-") else str(path) for path in config.photos]
+    words = ["stylecli", "compare", *photos]
     for each in fields(config):
         value = getattr(config, each.name)
         if each.name == "photos" or (value == each.default and each.name != "norms"):
             continue
-        words.append(names.get(each.name, f"--{each.name.replace('_', '-')}"))
+        words.append(_option_of(each.name))
         if value is not True:
             words.append(",".join(value) if isinstance(value, tuple) else str(value))
     return shlex.join(words)

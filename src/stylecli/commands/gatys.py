@@ -52,31 +52,39 @@ def gatys(
 
     Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
     """
+    config = GatysConfig(**given(context, GatysConfig))
+    config.check()
     refuse_input(out, photo, style)
     format_for(out)
     if out.exists() and not overwrite:
         raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")
     picture = shrunk(read_picture(photo), size)
-    require_writable(out.parent)
-    from stylecli.gatys import stylize_slowly  # imports torch: seconds
+    from stylecli.gatys import check_choices, stylize_slowly  # imports torch: seconds
 
-    config = GatysConfig(**given(context, GatysConfig))
-    last = Pixels(0, 0.0, {"total": float("nan")}, lambda: picture.rgb)
+    check_choices(config)
+    require_writable(out.parent)
+    last = written = 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
 
         def report(event: Pixels) -> None:
-            nonlocal last
-            last = event
+            nonlocal last, written
+            last = event.step
             _report(reporter, event)
-            if preview_every and event.step % preview_every == 0:
-                write_picture(out, Picture(event.best(), exif=picture.exif))
+            if event.best and preview_every and event.step % preview_every == 0:
+                write_picture(out, Picture(event.best(), picture.alpha, picture.exif))
+                written = event.step
 
-        best = stylize_slowly(picture.rgb, config, report, should_stop)
-        write_picture(out, Picture(best, exif=picture.exif))
-        stopped = should_stop() and last.step < steps
-    reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last.step)
+        try:
+            best = stylize_slowly(picture.rgb, config, report, should_stop)
+        except Exception:
+            if written:
+                reporter.say(f"{out}: the best picture after step {written}, which is kept")
+            raise
+        write_picture(out, Picture(best, picture.alpha, picture.exif))
+        stopped = should_stop() and last < steps
+    reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last)
     size_text = f"{best.shape[1]} x {best.shape[0]}"
-    reporter.say(f"{out}: the best of {last.step} steps, {size_text}")
+    reporter.say(f"{out}: the best picture after step {last}, {size_text}")
     if stopped:
         raise typer.Exit(130)
 

@@ -61,7 +61,9 @@ def named_path(text: str) -> Path:
 
 
 def refuse_input(target: Path, *inputs: Path) -> None:
-    """Raise StyleCliError if an output would replace one of its own inputs."""
+    """Raise StyleCliError if an output would replace one of its own inputs, or is a folder."""
+    if target.is_dir():
+        raise StyleCliError(f"{target} is a folder", hint="give the output another name")
     for path in inputs:
         if target.resolve() == path.resolve():
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")

@@ -42,4 +42,5 @@ def sheet(
             reporter.advance("painting", done / len(choices), note)
 
         write_picture(target, Picture(render_sheet(rgb, choices, device, precision, report)))
-    reporter.say(f"{target}: {photo.name} in {len(choices)} styles")
+    styles = "one style" if len(choices) == 1 else f"{len(choices)} styles"
+    reporter.say(f"{target}: {photo.name} in {styles}")
