@@ -7,7 +7,7 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option, refuse_input
 from stylecli.config import GatysConfig, help_of
-from stylecli.console import Reporter, stoppable
+from stylecli.console import Reporter, counted, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.atomic import require_writable
@@ -76,7 +76,7 @@ def gatys(
         stopped = should_stop() and last.step < steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last.step)
     size_text = f"{best.shape[1]} x {best.shape[0]}"
-    reporter.say(f"{out}: the best of {last.step} steps, {size_text}")
+    reporter.say(f"{out}: the best of {counted(last.step, 'step')}, {size_text}")
     if stopped:
         raise typer.Exit(130)
 
