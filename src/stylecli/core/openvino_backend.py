@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 import platformdirs
 
-from stylecli.core.backends import Backend, Batch, free_cpu_memory
+from stylecli.core.backends import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.checkpoints import read_info
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.errors import StyleCliError, choose_from
@@ -33,6 +33,7 @@ class OpenVinoBackend:
         path: the model file.
         mix: shares of its styles.
         precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
+        seed: of the noise inside the network.
 
     Raises:
         StyleCliError: an unknown precision, or a damaged file.
@@ -40,11 +41,11 @@ class OpenVinoBackend:
 
     device_type = "cpu"
 
-    def __init__(self, path: Path, mix: list[float], precision: str) -> None:
+    def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
-        self._path, self._mix, self._precision = path, mix, precision
+        self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
         self._arch = read_info(path).arch
         self._core = ov.Core()
         self._options = {"PERFORMANCE_HINT": "LATENCY"}
@@ -61,8 +62,13 @@ class OpenVinoBackend:
         self.itemsize = 2 if short else 4
         self.description = f"cpu, openvino, {'bfloat16' if short else 'float32'}"
 
+    @memory_errors()
     def __call__(self, photos: Batch) -> Batch:
-        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255."""
+        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
+
+        Raises:
+            OutOfMemoryError: they do not fit.
+        """
         height, width = photos.shape[1:3]
         down, across = inner_size(self._arch, height, width)
         mode = "reflect" if pads_by_reflection(self._arch, height, width) else "edge"
@@ -81,7 +87,7 @@ class OpenVinoBackend:
             self._compiled.popitem(last=False)
         return self._compiled[shape]
 
-    def in_strips(self, rgb: Rgb) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
         if self._torch is None:
             import torch
@@ -89,8 +95,10 @@ class OpenVinoBackend:
             from stylecli.core.torch_backend import load_torch_backend
 
             cpu = torch.device("cpu")
-            self._torch = load_torch_backend(self._path, self._mix, cpu, self._precision)
-        return self._torch.in_strips(rgb)
+            self._torch = load_torch_backend(
+                self._path, self._mix, cpu, self._precision, self._seed
+            )
+        return self._torch.in_strips(rgb, scratch)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
