@@ -392,7 +392,8 @@ def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, mo
     command = ["stylize", "large.png", "out", "-m", "tiny", "--max-memory", 0.01]
     process = start(*command, cwd=tmp_path)
     assert process.stderr is not None
-    assert "model tiny" in process.stderr.readline()
+    assert "loading the model tiny" in process.stderr.readline()
+    assert "model tiny on" in process.stderr.readline()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert "once more to stop at once" in process.stderr.readline()

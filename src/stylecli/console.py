@@ -73,8 +73,9 @@ def open_standard_streams() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may hold any character
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    raw = open(2, "wb", closefd=False)  # noqa: SIM115
-    sys.stderr = _Unfailing(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
+    # Unbuffered: a buffer refuses to be used again from a signal's handler that interrupts it.
+    raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    sys.stderr = _Unfailing(raw, encoding=encoding, errors="backslashreplace", write_through=True)
 
 
 def output_failed(error: OSError) -> int:
@@ -131,8 +132,10 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:  # not by an exception, which would wait for every thread's work to end
-            console.print("stopped at once")
-            os._exit(130)
+            try:
+                console.print("stopped at once")
+            finally:
+                os._exit(130)
         asked = True
         if not quiet:
             console.print("stopping … (once more to stop at once)")
