@@ -93,6 +93,9 @@ def test_a_slip_on_the_command_line_is_one_line_and_a_hint(arguments, message, h
 
 
 def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, painting, photos):
+    brief = stylecli("train", painting, "--steps", 1, *QUICK, "-o", "brief.safetensors")
+    assert "1 step " in brief.stderr
+    assert "1 steps" not in brief.stderr
     trained = stylecli("train", painting, "--steps", 3, *QUICK)
     assert "models/waves-lines.safetensors" in trained.stderr
     assert "stylecli stylize PHOTOS OUT --model waves-lines" in trained.stderr

@@ -167,10 +167,11 @@ def _conclude_stylizing(
     counts = [f"{len(done)} stylized"]
     counts += _count_skipped(todo.skipped, model) if todo.skipped else []
     counts += [f"{len(failed)} failed"] if failed else []
-    counts += [f"{left} left: run the same command to go on"] if left else []
-    named = bool(done) and out != STANDARD_STREAM
-    where = f"; written to {done[0].job.target if len(done) == 1 else out}" if named else ""
-    reporter.say(", ".join(counts) + where)
+    parts = [", ".join(counts)]
+    if done and out != STANDARD_STREAM:
+        parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
+    parts += [f"{left} left: run the same command to go on"] if left else []
+    reporter.say("; ".join(parts))
 
 
 def _count_skipped(skipped: Sequence[Job], model: str) -> list[str]:
