@@ -14,10 +14,10 @@ _MAX_BYTES = 65_533  # a JPEG's segment holds no more
 
 def marked(exif: bytes, model: str) -> bytes:
     """EXIF that also names the model; as it was, if there is no room in it."""
-    tags = Image.Exif()
-    tags.load(exif)
-    tags[_SOFTWARE] = _PREFIX + _ascii(model)
     with suppress(Exception):  # Pillow raises many kinds on tags that are damaged
+        tags = Image.Exif()
+        tags.load(exif)
+        tags[_SOFTWARE] = _PREFIX + _ascii(model)
         content = tags.tobytes()
         return content if len(content) <= _MAX_BYTES else exif
     return exif

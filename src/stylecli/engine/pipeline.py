@@ -34,8 +34,8 @@ from stylecli.files.images import (
 from stylecli.files.jobs import Job
 
 _AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
-# An image and its stylization, (H, W, 3) each, and what a decoder or an encoder takes beside them.
-_BYTES_PER_PIXEL = 12
+# An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.
+_BYTES_PER_PIXEL = 16
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
