@@ -331,3 +331,24 @@ def test_exif_that_is_damaged_or_as_large_as_can_be_is_left_as_it_is():
     tags[0x010E] = 65_480 * "x"
     for exif in (b"no EXIF at all", tags.tobytes()):
         assert marks.marked(exif, "udnie") == exif
+
+
+def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
+    starry_night, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    for name, size in (("a.png", 60), ("b.png", 30)):
+        Image.new("RGB", (size, size)).save(tmp_path / "in" / name)
+
+    def paint(self, images, scratch):
+        if images[0].shape[0] == 60:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return list(images)
+
+    monkeypatch.setattr(Stylizer, "_paint", paint)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    large, small = starry_night.run(tmp_path / "in", tmp_path / "out")
+    assert large.error.endswith(
+        f"no room for temporary files in {tmp_path / 'out'}; TMPDIR names another folder"
+    )
+    assert not small.error

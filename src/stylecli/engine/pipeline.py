@@ -6,6 +6,7 @@ files, nor beyond a limit; one bad file never stops the others.
 
 import errno
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -301,6 +302,9 @@ def _scratch(job: Job) -> Path | None:
 def _why(job: Job, failure: Exception) -> str:
     if isinstance(failure, OutOfMemoryError):
         return f"{job.source}: not enough memory to paint it; --max-size scales it down"
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        folder = _scratch(job) or tempfile.gettempdir()
+        return f"{job.source}: no room for temporary files in {folder}; TMPDIR names another folder"
     return f"{job.source}: {str(failure).partition(chr(10))[0] or 'not enough memory'}"
 
 
