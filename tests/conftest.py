@@ -8,7 +8,10 @@ from pathlib import Path
 # Before the first import of torch; the processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What tests convert stays out of the user's cache.
+# A user has no such variable, and some libraries behave in another way where it is set.
+os.environ.pop("CI", None)
+
+# What tests keep stays out of the user's cache.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="stylecli-cache-")
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Backends: the same pictures from each, the right one chosen, torch only where it is needed."""
 
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import asdict
@@ -11,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from stylecli.core import backends
+from stylecli.core import backends, devices
 from stylecli.core.backends import open_backends
 from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 
@@ -140,9 +142,95 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch)
     assert chosen() == "OpenVinoBackend"
     assert chosen(backend="torch") == "TorchBackend"
     monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(devices, "_best", lambda: "meta")  # stands for a GPU
+    monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
     assert chosen() == "TorchBackend"
     assert chosen(device="cpu") == "OpenVinoBackend"
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert chosen(device="cpu") == "TorchBackend"
     with pytest.raises(StyleCliError, match="OpenVINO is not installed"):
         chosen(backend="openvino", device="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_auto_takes_openvino_where_torch_sees_no_gpu_whatever_else_hints_at_one(
+    tmp_path, monkeypatch
+):
+    path = saved(tmp_path)
+
+    def chosen():
+        (one,) = open_backends(path, [1.0], backend="auto", device="auto", precision="float32")
+        return type(one).__name__
+
+    driver = tmp_path / "bin" / "nvidia-smi"
+    driver.parent.mkdir()
+    driver.touch(0o755)
+    monkeypatch.setenv("PATH", str(driver.parent), prepend=os.pathsep)
+    assert chosen() == "OpenVinoBackend"
+    driver.unlink()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert chosen() == "OpenVinoBackend"
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert chosen() == "TorchBackend"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, backend):
+    """In a child process whose address space has an end: each library has an error of its own."""
+    path = saved(tmp_path)
+    code = (
+        "import resource, sys\n"
+        "import numpy as np, psutil, torch\n"
+        "from stylecli.core.backends import OutOfMemoryError, open_backends\n"
+        "from stylecli.core.checkpoints import find_style\n"
+        "path, info, mix = find_style(sys.argv[1])\n"
+        "given = {'backend': sys.argv[2], 'device': 'cpu', 'precision': 'float32'}\n"
+        "(run,) = open_backends(path, mix, **given)\n"
+        "photos = np.random.default_rng(0).integers(0, 256, (1, 1200, 1600, 3), np.uint8)\n"
+        "run(photos[:, :64, :64])\n"
+        "now = psutil.Process().memory_info().vms\n"
+        "for extra in (16, 150, 300):\n"
+        "    most = (now + extra * 2**20, resource.RLIM_INFINITY)\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, most)\n"
+        "    try: run(photos)\n"
+        "    except OutOfMemoryError: print('out of memory')\n"
+    )
+    command = [sys.executable, "-c", code, str(path), backend]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 3 * "out of memory\n"
+
+
+def test_what_torch_keeps_for_itself_on_a_gpu_is_free(monkeypatch):
+    backend = TorchBackend(
+        build_generator(GeneratorSpec(width=4)), torch.device("cpu"), torch.float32
+    )
+    backend.device = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700 + device.index)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert backend.free_memory() == 1501
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_another_seed_of_the_noise_is_another_picture(tmp_path, photo, backend):
+    torch.manual_seed(4)
+    generator = build_generator(GeneratorSpec(width=4, noise="gaussian"))
+    path = tmp_path / "noisy.safetensors"
+    save_model(path, generator, ModelInfo("noisy", "residual", "in", 4, "linear", noise="gaussian"))
+
+    def of_seed(seed):
+        given = {"backend": backend, "device": "cpu", "precision": "float32", "seed": seed}
+        (run,) = open_backends(path, [1.0], **given)
+        return run(photo[None])[0].astype(int)
+
+    np.testing.assert_array_equal(of_seed(0), painted(path, photo, backend, "float32"))
+    np.testing.assert_array_equal(of_seed(7), of_seed(7))
+    assert np.abs(of_seed(7) - of_seed(0)).mean() > 0.5
+    for wrong in (-1, 2**31):
+        with pytest.raises(StyleCliError, match=f"seed {wrong} is out of range"):
+            of_seed(wrong)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -93,6 +94,9 @@ def test_a_slip_on_the_command_line_is_one_line_and_a_hint(arguments, message, h
 
 
 def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, painting, photos):
+    brief = stylecli("train", painting, "--steps", 1, *QUICK, "-o", "brief.safetensors")
+    assert "1 step " in brief.stderr
+    assert "1 steps" not in brief.stderr
     trained = stylecli("train", painting, "--steps", 3, *QUICK)
     assert "models/waves-lines.safetensors" in trained.stderr
     assert "stylecli stylize PHOTOS OUT --model waves-lines" in trained.stderr
@@ -187,15 +191,43 @@ def test_a_second_run_skips_and_says_so(stylecli, tmp_path, photos, model):
     before = (tmp_path / "out/one.jpg").stat().st_mtime_ns
     again = stylecli("stylize", "photos", "out", "-m", "tiny")
     assert "0 stylized, 3 skipped (--overwrite to redo)" in again.stderr
+    assert "another model" not in again.stderr
     stylecli("stylize", "photos", "out", "-m", "tony", code=2)
     assert (tmp_path / "out/one.jpg").stat().st_mtime_ns == before
+
+
+def test_the_summary_says_where_and_what_was_made_with_another_model(
+    stylecli, tmp_path, photos, model
+):
+    save_model(
+        model.with_name("other.safetensors"),
+        build_generator(GeneratorSpec("residual", "in", 4)),
+        ModelInfo("other", "residual", "in", 4, "linear"),
+    )
+    Image.open(photos / "one.jpg").save(photos / "plain.bmp")
+    first = stylecli("stylize", "photos/one.jpg", "out/one.jpg", "-m", "tiny")
+    assert "loading the model tiny" in first.stderr.splitlines()[0]
+    assert "1 stylized; written to out/one.jpg" in first.stderr
+    second = stylecli("stylize", "photos", "out", "-m", "other")
+    assert "1 skipped (--overwrite to redo), 1 of them made with tiny" in second.stderr
+    assert second.stderr.rstrip().endswith("; written to out")
+    third = stylecli("stylize", "photos", "out", "-m", "tiny")
+    assert "4 skipped (--overwrite to redo), 2 of them made with other" in third.stderr
+    stripped = stylecli(
+        "stylize", "photos/one.jpg", "out/bare.jpg", "-m", "tiny", "--strip-metadata"
+    )
+    assert "1 stylized" in stripped.stderr
+    with Image.open(tmp_path / "out" / "bare.jpg") as bare:
+        assert not bare.getexif()
 
 
 def test_one_bad_photo_is_named_and_the_others_are_done(stylecli, tmp_path, photos, model):
     (photos / "text.jpg").write_text("no image at all")
     done = stylecli("stylize", "photos", "out", "-m", "tiny", "--json", code=1)
-    assert "photos/text.jpg is not an image that can be read" in done.stderr
-    assert "3 stylized, 1 failed" in done.stderr
+    assert "error: photos/text.jpg is not an image that can be read" in done.stderr
+    *_, again, counts = done.stderr.splitlines()
+    assert again == "failed: photos/text.jpg is not an image that can be read"
+    assert "3 stylized, 1 failed" in counts
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 4
     failed = [line["source"] for line in lines if line["status"] == "failed"]
@@ -364,7 +396,8 @@ def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, mo
     command = ["stylize", "large.png", "out", "-m", "tiny", "--max-memory", 0.01]
     process = start(*command, cwd=tmp_path)
     assert process.stderr is not None
-    assert "model tiny" in process.stderr.readline()
+    assert "loading the model tiny" in process.stderr.readline()
+    assert "model tiny on" in process.stderr.readline()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert "once more to stop at once" in process.stderr.readline()
@@ -381,9 +414,116 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, model, photos):
     assert process.stderr is not None
     process.stdout.close()
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
     assert "error" not in said
     assert "Traceback" not in said
+
+
+EVIL = (
+    "a\x1b]0;x\x07\x1b[31m\x7f\x9b2J\u202e\u2066\n\udcff"  # a title, a color, an order of letters
+)
+TERMINAL_CONTROLS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["models"], 0),
+        (["models", "models/evil.safetensors"], 0),
+        (["models", EVIL], 2),
+        (["stylize", "in", "out", "-m", "tiny", "--dry-run"], 0),
+        (["stylize", "in", "out", "-m", "tiny", "--dry-run", "--json"], 0),
+        (["stylize", "in", "out", "-m", "tiny"], 1),
+        (["stylize", "in", EVIL, "-m", "evil"], 2),
+        (["stylize", "in", "out", "-m", "evil", "--style", EVIL], 2),
+        (["stylize", EVIL, "out"], 2),
+        (["sheet", f"in/{EVIL}.png"], 2),
+        (["train", f"in/{EVIL}.png"], 2),
+        (["gatys", EVIL, EVIL, f"{EVIL}.png"], 2),
+        (["export", EVIL, "x.onnx"], 2),
+        (["import", EVIL, "x"], 2),
+    ],
+)
+def test_no_name_or_metadata_speaks_to_the_terminal(stylecli, tmp_path, model, arguments, code):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"{EVIL}.png").write_text("no image")
+    spec = GeneratorSpec("residual", "in", 4)
+    styles, training = [EVIL.replace("\udcff", ""), "b"], {EVIL[:-1]: [EVIL[:-1]]}
+    told = {"training": training, "styles": styles, "license": EVIL[:-1]}
+    info = ModelInfo("x", "residual", "in", 4, "linear", **told)
+    save_model(
+        model.with_name("evil.safetensors"), build_generator(spec).remix(torch.ones(2, 1)), info
+    )
+    done = stylecli(*arguments, code=code)
+    for told in (done.stdout, done.stderr):
+        assert not TERMINAL_CONTROLS.search(told)
+    assert r"\x1b]0;x\x07" in done.stdout + done.stderr or r"\u001b]0;x\u0007" in done.stdout
+
+
+def run_with(redirections: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command with its standard streams closed or full, as a shell redirects them."""
+    command = shlex.join([sys.executable, "-m", "stylecli", *map(str, arguments)])
+    return subprocess.run(
+        ["bash", "-c", f"{command} {redirections}"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    "arguments", [["models"], ["models", "tiny"], ["--help"], ["--version"], ["stylize", "--help"]]
+)
+def test_standard_output_that_takes_nothing_is_one_line(tmp_path, model, arguments, stdout):
+    done = run_with(stdout, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: cannot write to standard output: ")
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
+def test_a_reader_that_has_ended_gets_the_usual_code(tmp_path, model, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "stylecli", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_names_that_the_encoding_of_standard_output_lacks_are_escaped(tmp_path, model):
+    model.rename(model.with_name("größe.safetensors"))
+    command = [sys.executable, "-m", "stylecli", "models"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"gr\xf6\xdfe" in done.stdout
+
+
+def test_a_dumb_terminal_gets_lines_as_a_pipe_does(tmp_path, monkeypatch):
+    """On a real terminal of that kind, no bar can be drawn."""
+    code = (
+        "from stylecli.console import Reporter\n"
+        "with Reporter() as reporter:\n"
+        "    for done in range(1, 11): reporter.advance('painting', done / 10, f'{done}/10')\n"
+    )
+    import pty
+
+    shown, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb"}
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment, stderr=terminal, check=True, timeout=60
+    )
+    os.close(terminal)
+    assert b"painting  50%  5/10" in os.read(shown, 10_000)
+    os.close(shown)
 
 
 def test_ctrl_c_before_the_program_is_there_is_no_traceback():

@@ -280,8 +280,9 @@ def test_a_folder_of_good_and_bad_files(stylize, tmp_path):
             assert image.size == before.size
             assert getattr(image, "n_frames", 1) == getattr(before, "n_frames", 1)
     for name, reason in reasons.items():
-        (line,) = (line for line in done.stderr.splitlines() if f"/{name}" in line)
+        line, again = (line for line in done.stderr.splitlines() if f"/{name}" in line)
         assert line.startswith("error: ")
+        assert again.startswith("failed: ")
         assert reason in line
     events = [json.loads(line) for line in done.stdout.splitlines()]
     failed = {Path(event["source"]).name for event in events if event["status"] == "failed"}
@@ -334,3 +335,49 @@ def test_an_image_goes_through_standard_input_and_output(stylize, tmp_path):
     both = stylize("x.jpg", "-", "--json", code=2)
     assert "both go to standard output" in both.stderr
     stylize("x.jpg", "-", "-", code=2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", "2>&1 | true", ">&-", ">/dev/full"])
+def test_what_a_photo_does_not_need_never_changes_the_result(tmp_path, tiny, streams):
+    photo(tmp_path / "x.png")
+    command = f"{sys.executable} -m stylecli stylize x.png y.png -m {tiny} --device cpu {streams}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert Image.open(tmp_path / "y.png").size == (80, 60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("arguments", "streams", "code", "says"),
+    [
+        ("- y.png", "<&-", 2, "error: - was given, and standard input is closed"),
+        ("x.png -", ">&-", 1, "error: cannot write -: "),
+        ("x.png -", ">/dev/full", 1, "error: cannot write -: No space left on device"),
+        ("x.png -", "| true", 128 + signal.SIGPIPE, ""),
+        ("x.png y.png --json", ">/dev/full", 1, "error: cannot write to standard output: "),
+        ("x.png y.png --json", "| true", 128 + signal.SIGPIPE, ""),
+    ],
+)
+def test_a_stream_that_is_needed_and_not_there_is_one_line(
+    tmp_path, tiny, arguments, streams, code, says
+):
+    photo(tmp_path / "x.png")
+    command = f"{sys.executable} -m stylecli stylize {arguments} -q -m {tiny} --device cpu"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {streams}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("hint: ")]
+    assert [line[: len(says)] for line in lines] == ([says] if says else [])

@@ -1,5 +1,12 @@
 """The engine with the bundled model, on real photos."""
 
+import errno
+import os
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +15,10 @@ from PIL import Image
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine import Stylizer
+from stylecli.engine import Stylizer, marks, pipeline
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
-from stylecli.files.images import read_rgb
+from stylecli.files.images import read_picture, read_rgb, write_picture
 from stylecli.files.jobs import plan
 
 
@@ -44,7 +51,7 @@ def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
     for name, size in (("a.png", 50), ("b.png", 60)):
         Image.new("RGB", (size, size)).save(tmp_path / name)
 
-    def too_small_a_machine(self, images):
+    def too_small_a_machine(self, images, scratch):
         if images[0].shape[0] == 50:
             raise RuntimeError("not enough memory: you tried to allocate 9 GB\nmore")
         return list(images)
@@ -89,7 +96,7 @@ def test_batches_change_no_picture_and_results_come_in_order(starry_night, many,
 def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, monkeypatch):
     batches = []
 
-    def paint(self, images):
+    def paint(self, images, scratch):
         batches.append([image.shape[:2] for image in images])
         return list(images)
 
@@ -195,3 +202,153 @@ def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(starry_night, man
     assert sorted(out.iterdir()) == sorted(done)
     for path in done:
         Image.open(path).load()
+
+
+def test_a_path_for_the_model_and_a_path_where_an_image_belongs(starry_night, tmp_path):
+    path = tmp_path / "copy.safetensors"
+    bundled = Path(__file__).parents[1] / "models" / "starry-night-residual-in.safetensors"
+    path.write_bytes(bundled.read_bytes())
+    assert Stylizer(path, device="cpu", backend="torch").info.name == "copy"
+    for given in ("photo.jpg", Path("photo.jpg")):
+        with pytest.raises(StyleCliError, match="is a path, not an image") as raised:
+            starry_night(given)
+        assert "stylizer.run('photo.jpg', OUT)" in raised.value.hint
+    with pytest.raises(StyleCliError, match="a list is no image"):
+        starry_night([[1, 2, 3]])
+
+
+def test_a_pickled_stylizer_paints_the_same(starry_night):
+    photo = read_rgb(bundled_photos()[3], 64)
+    again = pickle.loads(pickle.dumps(starry_night))
+    assert again.description == starry_night.description
+    np.testing.assert_array_equal(again(photo), starry_night(photo))
+
+
+@pytest.mark.parametrize(("room", "most"), [(1, 1), (150_000, 3), (2**40, 12)])
+def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeypatch, room, most):
+    """Counted from the moment that one is decoded until it is written; ``room`` is in bytes."""
+    (tmp_path / "in").mkdir()
+    for i in range(12):
+        Image.new("RGB", (60, 40) if i % 3 else (40, 60)).save(tmp_path / "in" / f"{i:02}.png")
+    on_their_way, highest = 0, 0
+
+    def read(path):
+        nonlocal on_their_way, highest
+        on_their_way += 1
+        highest = max(highest, on_their_way)
+        return read_picture(path)
+
+    def write(*given):
+        nonlocal on_their_way
+        write_picture(*given)
+        on_their_way -= 1
+
+    monkeypatch.setattr(pipeline, "read_picture", read)
+    monkeypatch.setattr(pipeline, "write_picture", write)
+    monkeypatch.setattr(Stylizer, "_paint", lambda self, images, scratch: list(images))
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)
+    results = stylizer.run(tmp_path / "in", tmp_path / "out")
+    assert [result.error for result in results] == 12 * [""]
+    assert [result.job.source.name for result in results] == [f"{i:02}.png" for i in range(12)]
+    assert highest <= most
+
+
+def test_temporary_files_lie_beside_the_output_or_where_the_user_says(tmp_path, monkeypatch):
+    """The system's own folder for them may lie in memory."""
+    folders = set()
+    make = tempfile.TemporaryFile
+
+    def noted(*given, dir=None, **named):
+        folders.add(dir)
+        return make(*given, dir=dir, **named)
+
+    Image.new("RGB", (60, 40)).save(tmp_path / "photo.png")
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", max_memory=1)
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    (result,) = stylizer.run(tmp_path / "photo.png", tmp_path / "new" / "painted.png")
+    assert not result.error
+    assert folders == {tmp_path / "new"}
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    folders.clear()
+    stylizer.run(tmp_path / "photo.png", tmp_path / "new" / "other.png")
+    assert folders == {None}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of the size of files")
+def test_a_temporary_file_that_is_cut_short_is_noticed(tmp_path):
+    """With a limit in the middle of a write, the system takes a part of it and reports no error."""
+    import resource
+
+    Image.new("RGB", (300, 200)).save(tmp_path / "photo.png")
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", max_memory=1, precision="float32")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_001, before[1]))
+    try:
+        (result,) = stylizer.run(tmp_path / "photo.png", tmp_path / "painted.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.strerror(errno.EFBIG) in result.error
+
+
+def test_a_full_disk_ends_the_run_with_one_error(starry_night, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for i in range(20):
+        Image.new("RGB", (30, 20)).save(tmp_path / "in" / f"{i:02}.png")
+    save, written = Image.Image.save, 0
+
+    def limited(self, *given, **named):
+        nonlocal written
+        written += 1
+        if written > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(self, *given, **named)
+
+    monkeypatch.setattr(Image.Image, "save", limited)
+    results = starry_night.run(tmp_path / "in", tmp_path / "out")
+    assert [bool(result.error) for result in results] == [False, False, False, True]
+    assert "No space left on device" in results[-1].error
+    assert written < 15  # and not all twenty
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.avif"])
+def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, tmp_path, name):
+    tags = Image.Exif()
+    tags[0x010E] = "a description"
+    tags.get_ifd(0x8825).update({1: "N", 2: (1.0, 2.0, 3.0)})
+    Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags)
+    (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
+    assert (
+        marks.other_model(result.job.target, "udnie") == starry_night.description.split(" on ")[0]
+    )
+    with Image.open(result.job.target) as painted:
+        assert painted.getexif()[0x010E] == "a description"
+        assert dict(painted.getexif().get_ifd(0x8825)) == {1: "N", 2: (1.0, 2.0, 3.0)}
+
+
+def test_exif_that_is_damaged_or_as_large_as_can_be_is_left_as_it_is():
+    tags = Image.Exif()
+    tags[0x010E] = 65_480 * "x"
+    for exif in (b"no EXIF at all", tags.tobytes()):
+        assert marks.marked(exif, "udnie") == exif
+
+
+def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
+    starry_night, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    for name, size in (("a.png", 60), ("b.png", 30)):
+        Image.new("RGB", (size, size)).save(tmp_path / "in" / name)
+
+    def paint(self, images, scratch):
+        if images[0].shape[0] == 60:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return list(images)
+
+    monkeypatch.setattr(Stylizer, "_paint", paint)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    large, small = starry_night.run(tmp_path / "in", tmp_path / "out")
+    assert large.error.endswith(
+        f"no room for temporary files in {tmp_path / 'out'}; TMPDIR names another folder"
+    )
+    assert not small.error

@@ -15,6 +15,7 @@ from PIL import Image
 from clips import count_and_seconds, ffmpeg, frames_of, make_clip, sound_of
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
+from stylecli.engine.clips import painted_frames
 from stylecli.events import Notice
 from stylecli.files.images import ImageError, Picture
 from stylecli.files.jobs import Job, plan
@@ -83,7 +84,7 @@ def test_no_more_than_a_few_frames_are_in_memory(stylizer, tmp_path, monkeypatch
             read += 1
             yield frame
 
-    def paint(self, images):
+    def paint(self, images, scratch):
         nonlocal painted, most
         painted += len(images)
         most = max(most, read - painted)
@@ -137,7 +138,7 @@ def test_the_head_of_a_video(tmp_path):
         Video.open(tmp_path / "y.mp4")
 
 
-def test_steady_keeps_what_does_not_move(stylizer, monkeypatch):
+def test_steady_keeps_what_does_not_move():
     """A photo that stands still under a little noise; the painting of it then flickers less."""
     random = np.random.default_rng(0)
     still = random.integers(0, 255, (48, 64, 3))
@@ -147,15 +148,15 @@ def test_steady_keeps_what_does_not_move(stylizer, monkeypatch):
         def frames(self):
             return (Picture(frame.astype(np.uint8)) for frame in noisy)
 
-    def louder(self, images):
+    def louder(images):
         return [(3 * image.astype(int)).clip(0, 255).astype(np.uint8) for image in images]
 
     def flicker(steady):
-        painted = stylizer._painted_frames(Still(), StylizeConfig(steady=steady))
+        finish, config = (lambda frame, rgb: Picture(rgb)), StylizeConfig(steady=steady)
+        painted = painted_frames(Still(), louder, finish, 1, config)
         frames = np.stack([picture.rgb.astype(int) for picture in painted])
         return np.abs(np.diff(frames, axis=0)).mean()
 
-    monkeypatch.setattr(Stylizer, "_paint", louder)
     assert flicker(0.9) < 0.4 * flicker(0.0)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,7 +14,7 @@ from stylecli.commands.models import models
 from stylecli.commands.sheet import sheet
 from stylecli.commands.stylize import stylize
 from stylecli.commands.train import train
-from stylecli.console import show_error
+from stylecli.console import open_standard_streams, output_failed, show_error, write_out
 from stylecli.errors import StyleCliError
 
 app = typer.Typer(
@@ -31,26 +30,38 @@ app.command("import")(import_)
 
 def main() -> NoReturn:
     """The ``stylecli`` command."""
+    open_standard_streams()
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = output_failed(error)
+    os._exit(code)  # no tearing down: 0.1 s
+
+
+def _run() -> int:
+    """Run the command that stands on the command line, and return its exit code."""
     try:
         code = app(standalone_mode=False)  # and errors are for us to show
     except SystemExit as ended:
-        code = ended.code
+        broken = isinstance(ended.__context__, BrokenPipeError)  # of rich, which shows the help
+        code = output_failed(BrokenPipeError()) if broken else ended.code
+    except OSError as error:  # of the help; commands have dealt with theirs
+        code = output_failed(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's, of what stands on the command line
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context else app.info.name
-        show_error(StyleCliError(error.format_message(), hint=f"{path} --help"))
+        message = " ".join(error.format_message().split())  # a list of choices has lines
+        show_error(StyleCliError(message, hint=f"{path} --help"))
         code = 2
-    with suppress(OSError):  # a reader that has seen enough
-        sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))  # no tearing down: 0.1 s
+    return code if isinstance(code, int) else int(code is not None)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"stylecli {__version__}")
+        write_out(f"stylecli {__version__}\n")
         raise typer.Exit
 
 
@@ -63,5 +74,5 @@ def _top(
 ) -> None:
     """Paint photos in the style of a painting, in one pass of a network trained for it."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        write_out(context.get_help() + "\n")
         raise typer.Exit(2)

@@ -1,27 +1,124 @@
-"""What a person sees on stderr while a command runs, and what a machine reads on stdout."""
+"""What a person sees on stderr while a command runs, and what a machine reads on stdout.
 
+Everything that is printed goes through here: a file's name or a model's metadata may hold
+characters that command a terminal, and both streams may be closed, full or without a reader.
+"""
+
+import io
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from stylecli.errors import StyleCliError
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+# Control characters; halves of a surrogate pair, which stand for bytes of a name that are no text;
+# separators of lines and paragraphs.
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str) -> str:
+    r"""A text with each character that commands a terminal, or reorders a line, as ``\x1b``."""
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if char in _REORDERING or unicodedata.category(char) in _UNPRINTABLE
+        else char
+        for char in text
+    )
+
+
+class _Unfailing(io.TextIOWrapper):
+    """A text stream that drops what cannot be written."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def _plug_if_closed(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)
+
+
+def open_standard_streams() -> None:
+    """Make stderr one that never fails, and stdout one whose failures are seen.
+
+    A stream that was closed gets a null device that can only be used the wrong way round. Otherwise
+    the next file that is opened would take its number, and be written to by mistake.
+    """
+    for number in range(3):
+        _plug_if_closed(number)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold any character
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    # Unbuffered: a buffer refuses to be used again from a signal's handler that interrupts it.
+    raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    sys.stderr = _Unfailing(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+
+
+def output_failed(error: OSError) -> int:
+    """The exit code after a failure to write to standard output; it is said, if it is an error."""
+    with suppress(OSError, ValueError):  # what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):  # of `stylecli … | head`, which needs no more
+        return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
+    show_error(StyleCliError(f"cannot write to standard output: {error.strerror or error}"))
+    return 1
+
+
+def write_out(text: str) -> None:
+    """Write lines to standard output; if that fails, end the command."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise SystemExit(output_failed(error)) from error
+
+
+def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
+    """A table to stdout: folded to a terminal's width, each row on one line in a pipe."""
+    table = Table(box=None, show_header=bool(heads))
+    for head in heads:
+        table.add_column(_cell(head), overflow="fold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    terminal = sys.stdout.isatty()
+    drawn = io.StringIO()
+    Console(file=drawn, force_terminal=terminal, width=None if terminal else 10_000).print(table)
+    write_out(drawn.getvalue())
+
+
+def _cell(text: str) -> Text:
+    return Text(printable(text))
+
 
 def show_error(error: StyleCliError) -> None:
     """One line for what went wrong, one for what to do."""
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    console.print(Text.assemble(("error: ", "bold red"), printable(error.message)))
     if error.hint:
-        console.print(Text.assemble(("hint: ", "bold cyan"), error.hint))
+        console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)))
 
 
 @contextmanager
@@ -35,8 +132,10 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:  # not by an exception, which would wait for every thread's work to end
-            console.print("stopped at once")
-            os._exit(130)
+            try:
+                console.print("stopped at once")
+            finally:
+                os._exit(130)
         asked = True
         if not quiet:
             console.print("stopping … (once more to stop at once)")
@@ -56,6 +155,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class Reporter:
     """Says how a command gets on: a bar on a terminal, lines elsewhere, or JSON on stdout.
 
@@ -72,7 +176,7 @@ class Reporter:
             BarColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
-            disable=quiet or as_json or not console.is_terminal,
+            disable=quiet or as_json or not console.is_terminal or console.is_dumb_terminal,
             transient=True,
         )
         self._task: TaskID | None = None
@@ -89,19 +193,20 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line for the person."""
         if not self.quiet:
-            console.print(Text(text))
+            console.print(Text(printable(text)))
 
     def event(self, **values: Any) -> None:
         """A line for the machine."""
         if self.as_json:
-            print(json.dumps(values), flush=True)
+            write_out(json.dumps(values) + "\n")
 
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line every tenth."""
+        title, note = printable(title), printable(note)
         if title != self._title:
             self._title, self._told = title, 0.0
         if self._progress.disable:
-            if progress - self._told >= 0.1 and not self.as_json:
+            if progress - self._told > 0.0999 and not self.as_json:
                 self._told = progress
                 self.say(f"{title} {progress:4.0%}  {note}")
             return

@@ -31,7 +31,9 @@ class Schedule:
         self._started = time.monotonic()
 
     def __str__(self) -> str:
-        return f"{self.steps} steps" if self.steps else f"about {self.seconds / 60:.3g} minutes"
+        if not self.steps:
+            return f"about {self.seconds / 60:.3g} minutes"
+        return "1 step" if self.steps == 1 else f"{self.steps} steps"
 
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""

@@ -2,20 +2,17 @@
 
 import functools
 import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.comparison_folder import find_painting
 from stylecli.config import CompareConfig, help_of
-from stylecli.console import Reporter, stoppable
+from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress, Step
 
@@ -147,7 +144,5 @@ def _report(reporter: Reporter, event: Step | Notice | Progress) -> None:
 
 def _print(table: "Table") -> None:
     """Turned on its side: one column an arm fits a terminal."""
-    shown = RichTable("", *(row.name for row in table.rows), box=None)
-    for i, head in enumerate(table.heads):
-        shown.add_row(head, *(row.cells[i] for row in table.rows))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(shown)
+    rows = [(head, *(row.cells[i] for row in table.rows)) for i, head in enumerate(table.heads)]
+    print_table(rows, ("", *(row.name for row in table.rows)))

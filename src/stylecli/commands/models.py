@@ -1,15 +1,12 @@
 """``stylecli models``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stylecli.commands.shared import command
+from stylecli.console import print_table
 from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
 
 
@@ -22,20 +19,16 @@ def models(
         path = find_model(name)
         _print_model(path, read_info(path))
         return
-    table = Table(box=None)
-    for title in ("model", "style", "generator", "size", "file"):
-        table.add_column(title, overflow="fold")
-    for path, info in list_models():
-        size = f"{path.stat().st_size / 1e6:.1f} MB"
-        generator = f"{info.arch}, {info.norm}, {info.width}"
-        for style in info.styles:
-            table.add_row(*map(Text, (path.stem, style, generator, size, str(path))))
-    _print_table(table)
+    rows = [
+        (path.stem, style, f"{info.arch}, {info.norm}, {info.width}", _size(path), str(path))
+        for path, info in list_models()
+        for style in info.styles
+    ]
+    print_table(rows, ("model", "style", "generator", "size", "file"))
 
 
-def _print_table(table: Table) -> None:
-    """To stdout: folded to a terminal's width, each row on one line in a pipe."""
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
 def _print_model(path: Path, info: ModelInfo) -> None:
@@ -49,10 +42,7 @@ def _print_model(path: Path, info: ModelInfo) -> None:
     long = ("curve", "paintings_sha")
     told = {key: value for key, value in info.training.items() if value not in (None, "")}
     shown |= {key: value for key, value in told.items() if key not in long}
-    table = Table(box=None, show_header=False)
-    for key, value in shown.items():
-        table.add_row(Text(key), Text(_as_text(value)))
-    _print_table(table)
+    print_table((key, _as_text(value)) for key, value in shown.items())
 
 
 def _as_text(value: object) -> str:

@@ -1,8 +1,6 @@
 """What all commands share: options, and how errors become exit codes."""
 
 import functools
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any, ParamSpec
 import typer
 
 from stylecli.config import help_of
-from stylecli.console import show_error
+from stylecli.console import output_failed, show_error
 from stylecli.errors import StyleCliError
 
 P = ParamSpec("P")
@@ -31,9 +29,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except StyleCliError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError:  # of `stylecli … | head`, which has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
+        except BrokenPipeError as error:  # of `stylecli stylize photo.jpg - | …`
+            raise typer.Exit(output_failed(error)) from None
         except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from stylecli.commands.shared import QUIET, command, option, refuse_input
 from stylecli.config import ObjectiveConfig
-from stylecli.console import Reporter
+from stylecli.console import Reporter, counted
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
@@ -42,5 +42,4 @@ def sheet(
             reporter.advance("painting", done / len(choices), note)
 
         write_picture(target, Picture(render_sheet(rgb, choices, device, precision, report)))
-    styles = "one style" if len(choices) == 1 else f"{len(choices)} styles"
-    reporter.say(f"{target}: {photo.name} in {styles}")
+    reporter.say(f"{target}: {photo.name} in {counted(len(choices), 'style')}")

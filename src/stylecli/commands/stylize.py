@@ -1,6 +1,8 @@
 """``stylecli stylize``."""
 
-from collections.abc import Callable
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +12,10 @@ from rich.markup import escape
 from stylecli.commands.shared import JSON, QUIET, command, given, named_path, option
 from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
-from stylecli.core.checkpoints import find_style
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import require_writable
+from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.jobs import Job, Plan, plan
 
 if TYPE_CHECKING:
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
 _BACKEND = "auto (OpenVINO on a CPU where it is installed), openvino or torch."
 _BATCH_SIZE = escape("Images of one size at once. [default: CPU 1, CUDA 8]")
-_MAX_MEMORY = escape("GiB; larger images go in strips, exactly. [default: half of what is free]")
+_MAX_MEMORY = escape(
+    "GiB, for images on their way and for the network; larger images go in strips, exactly. "
+    "[default: three quarters of what is free]"
+)
+_SEED = "Seed of the noise inside the network: another seed, other strokes."
 _DEFAULTS = StylizeConfig()
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
 
@@ -64,6 +70,7 @@ def stylize(
     backend: Annotated[str, typer.Option(help=_BACKEND)] = "auto",
     device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
     precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
+    seed: Annotated[int, typer.Option(help=_SEED)] = 0,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -78,7 +85,11 @@ def stylize(
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, suffix=suffix, format=format)
     if as_json and todo.jobs and todo.jobs[0].ending:
         raise StyleCliError("--json and the image would both go to standard output")
-    find_style(model, style)  # a wrong name is an error even if there is nothing to do
+    if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:
+        raise StyleCliError("- was given, and standard input is closed", hint="name a file")
+    from stylecli.engine import full_name  # imports Pillow: a tenth of a second
+
+    name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         for job in todo.skipped:
@@ -87,11 +98,15 @@ def stylize(
             _say_plan(reporter, todo)
             return
         if todo.jobs:
+            reporter.say(f"loading the model {name}")
             most = None if max_memory is None else int(max_memory * 2**30)
-            choice = (model, style, device, precision, backend, batch_size, most)
+            choice = (model, style, device, precision, backend, batch_size, most, seed)
             results = _run_engine(reporter, todo, should_stop, config, choice, fail_fast)
         interrupted = should_stop()
-    _conclude_stylizing(reporter, todo, results, interrupted)
+    _conclude_stylizing(reporter, todo, results, name, paths[-1])
+    left = len(todo.jobs) - len(results)
+    if left or any(result.error for result in results):
+        raise typer.Exit(130 if left and interrupted else 1)
 
 
 def _say_plan(reporter: Reporter, todo: Plan) -> None:
@@ -106,7 +121,7 @@ def _run_engine(
     todo: Plan,
     should_stop: Callable[[], bool],
     config: StylizeConfig,
-    choice: tuple[str, str | None, str, str, str, int | None, int | None],
+    choice: tuple[str, str | None, str, str, str, int | None, int | None, int],
     fail_fast: bool,
 ) -> "list[Result]":
     from stylecli.engine import Stylizer  # imports torch: seconds
@@ -128,7 +143,9 @@ def _run_engine(
             reporter.advance("stylizing", (done + share) / of, note)
             return
         done += 1
-        failed = failed or bool(result.error)
+        if result.error:
+            failed = True
+            show_error(StyleCliError(result.error))
         name, status = result.job.source.name, "failed" if result.error else "done"
         seconds = round(result.seconds, 3)
         _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
@@ -145,16 +162,28 @@ def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
 
 
 def _conclude_stylizing(
-    reporter: Reporter, todo: Plan, results: "list[Result]", interrupted: bool
+    reporter: Reporter, todo: Plan, results: "list[Result]", model: str, out: Path
 ) -> None:
     failed = [result for result in results if result.error]
-    for result in failed:
-        show_error(StyleCliError(result.error))
+    done = [result for result in results if not result.error]
+    for result in failed if len(todo.jobs) > 1 else []:  # some have scrolled away
+        reporter.say(f"failed: {result.error}")
     left = len(todo.jobs) - len(results)
-    counts = [f"{len(results) - len(failed)} stylized"]
-    counts += [f"{len(todo.skipped)} skipped (--overwrite to redo)"] if todo.skipped else []
+    counts = [f"{len(done)} stylized"]
+    counts += _count_skipped(todo.skipped, model) if todo.skipped else []
     counts += [f"{len(failed)} failed"] if failed else []
-    counts += [f"{left} left: run the same command to go on"] if left else []
-    reporter.say(", ".join(counts))
-    if left or failed:
-        raise typer.Exit(130 if left and interrupted else 1)
+    parts = [", ".join(counts)]
+    if done and out != STANDARD_STREAM:
+        parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
+    parts += [f"{left} left: run the same command to go on"] if left else []
+    reporter.say("; ".join(parts))
+
+
+def _count_skipped(skipped: Sequence[Job], model: str) -> list[str]:
+    """How many there are, and which of them another model has made, as far as they say so."""
+    from stylecli.engine.marks import other_model
+
+    makers = Counter(other_model(job.target, model) for job in skipped)
+    del makers[""]
+    others = [f"{count} of them made with {name}" for name, count in makers.most_common(3)]
+    return [f"{len(skipped)} skipped (--overwrite to redo)", *others]

@@ -10,7 +10,7 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.config import TrainConfig, help_of
-from stylecli.console import Reporter, duration, stoppable
+from stylecli.console import Reporter, counted, duration, stoppable
 from stylecli.core.checkpoints import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult
@@ -102,7 +102,7 @@ def _report_training(reporter: Reporter, event: Step | Notice) -> None:
 def _conclude_training(reporter: Reporter, result: TrainResult) -> None:
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{result.steps} steps in {duration(result.seconds)}"
+    done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
     if not result.finished:
         again = shlex.join(["stylecli", "train", "--output", str(result.path), "--resume"])
         reporter.say(f"stopped after {done}; nothing is lost")

@@ -3,8 +3,11 @@
 Importing this module imports neither: a second run with OpenVINO never needs torch at all.
 """
 
+import platform
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +24,32 @@ Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 BACKENDS = ("auto", "openvino", "torch")
 
 
+MAX_SEED = 2**31 - 1
+
+# Torch raises a class of its own for CUDA only; elsewhere, and from OpenVINO, the text has to tell.
+_MEMORY_WORDS = (
+    *("out of memory", "not enough memory", "can't allocate memory"),
+    *("failed to allocate", "bad_alloc"),
+)
+
+
 class OutOfMemoryError(MemoryError):
     """A pass needed more memory than the device has."""
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn every way in which torch, OpenVINO and numpy lack memory into OutOfMemoryError."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(str(error)) from error
+    except RuntimeError as error:
+        if any(words in str(error).lower() for words in _MEMORY_WORDS):
+            raise OutOfMemoryError(str(error)) from error
+        raise
 
 
 class Backend(Protocol):
@@ -45,15 +72,24 @@ class Backend(Protocol):
             OutOfMemoryError: they do not fit.
         """
 
-    def in_strips(self, rgb: Rgb) -> Rgb:
-        """Stylize one image (H, W, 3) of any size, exactly, in little memory."""
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
+        """Stylize one image (H, W, 3) of any size, exactly, in little memory.
+
+        Args:
+            rgb: the image.
+            scratch: folder for temporary files; None is the system's.
+
+        Raises:
+            OutOfMemoryError: not even a strip fits.
+            OSError: the temporary files have no room.
+        """
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
 
 
 def open_backends(
-    path: Path, mix: list[float], *, backend: str, device: str, precision: str
+    path: Path, mix: list[float], *, backend: str, device: str, precision: str, seed: int = 0
 ) -> list[Backend]:
     """The best backend that fits what was asked for; one for each GPU, if none is chosen.
 
@@ -63,10 +99,13 @@ def open_backends(
         backend: ``auto``, ``openvino`` or ``torch``.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
+        seed: of the noise inside the network, 0 to 2^31 - 1.
 
     Raises:
         StyleCliError: it is not there, or cannot do that.
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise StyleCliError(f"seed {seed} is out of range", hint=f"it is from 0 to {MAX_SEED}")
     if backend not in BACKENDS:
         raise StyleCliError(f"unknown backend {backend!r}", hint=choose_from(backend, BACKENDS))
     if backend == "openvino" and device not in ("auto", "cpu"):
@@ -79,20 +118,34 @@ def open_backends(
             "--backend openvino was asked for, and OpenVINO is not installed",
             hint="pip install 'stylecli[cpu]', or leave --backend out",
         )
-    on_cpu = device == "cpu" or (device == "auto" and not _may_have_gpu())
-    if backend == "openvino" or (backend == "auto" and has_openvino and on_cpu):
+    if backend == "openvino" or (backend == "auto" and has_openvino and _means_cpu(device)):
         from stylecli.core.openvino_backend import OpenVinoBackend
 
-        return [OpenVinoBackend(path, mix, precision)]
+        return [OpenVinoBackend(path, mix, precision, seed)]
     from stylecli.core.devices import all_devices
     from stylecli.core.torch_backend import load_torch_backend
 
-    return [load_torch_backend(path, mix, one, precision) for one in all_devices(device)]
+    return [load_torch_backend(path, mix, one, precision, seed) for one in all_devices(device)]
+
+
+def _means_cpu(device: str) -> bool:
+    """Whether a device, or the best there is, is the CPU; torch is only asked where it may not."""
+    if device != "auto":
+        return device == "cpu"
+    if not _may_have_gpu():
+        return True
+    from stylecli.core.devices import resolve_device  # imports torch: seconds
+
+    return resolve_device(device).type == "cpu"
 
 
 def _may_have_gpu() -> bool:
-    """Whether torch should be asked: it takes seconds to import."""
-    return sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
+    """Whether something hints at a GPU that torch can use: Apple's own chips, or NVIDIA's driver.
+
+    It is no more than a hint: torch may be a build without CUDA.
+    """
+    on_apple_silicon = sys.platform == "darwin" and platform.machine() == "arm64"
+    return on_apple_silicon or shutil.which("nvidia-smi") is not None
 
 
 def free_cpu_memory() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stylecli.core.backends import Backend, Batch, free_cpu_memory
+from stylecli.core.backends import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.checkpoints import load_arrays, read_info
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.noise import noise_plane
@@ -69,8 +69,13 @@ class OpenVinoBackend:
         self.itemsize = 2 if short else 4
         self.description = f"cpu, openvino, {'bfloat16' if short else 'float32'}"
 
+    @memory_errors()
     def __call__(self, photos: Batch) -> Batch:
-        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255."""
+        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
+
+        Raises:
+            OutOfMemoryError: they do not fit.
+        """
         height, width = photos.shape[1:3]
         down, across = inner_size(self._spec.arch, height, width)
         mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
@@ -88,7 +93,7 @@ class OpenVinoBackend:
             self._compiled.popitem(last=False)
         return self._compiled[shape]
 
-    def in_strips(self, rgb: Rgb) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
         if self._torch is None:
             import torch
@@ -96,8 +101,10 @@ class OpenVinoBackend:
             from stylecli.core.torch_backend import load_torch_backend
 
             cpu = torch.device("cpu")
-            self._torch = load_torch_backend(self._path, self._mix, cpu, self._precision)
-        return self._torch.in_strips(rgb)
+            self._torch = load_torch_backend(
+                self._path, self._mix, cpu, self._precision, self._seed
+            )
+        return self._torch.in_strips(rgb, scratch)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

@@ -226,7 +226,8 @@ class _Stored(_Node):
         super().__init__(below.channels, below.height, below.width)
         self.below: _Node | None = below
         self.dtype = dtype
-        self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        # Buffered: a raw file may write less than it is given, and says so only in a number.
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self.row_bytes = self.channels * self.width * dtype.itemsize
 
     def sweep(self, step: int) -> Iterator[Tensor]:

@@ -1,12 +1,13 @@
 """Generators run by torch: on CUDA, Apple's MPS, or the CPU."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stylecli.core.backends import Batch, OutOfMemoryError, free_cpu_memory
+from stylecli.core.backends import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
 from stylecli.core.checkpoints import load_generator
 from stylecli.core.devices import resolve_precision
 from stylecli.core.generators import Generator
@@ -34,20 +35,21 @@ class TorchBackend:
         self.itemsize = dtype.itemsize
         self.description = f"{device}, torch, {str(dtype).removeprefix('torch.')}"
 
+    @memory_errors()
     @torch.inference_mode()
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
 
         The generator is in eval mode for the call and then what it was before, so that a
         training can look at its own pictures.
+
+        Raises:
+            OutOfMemoryError: they do not fit.
         """
         was_training = self.generator.training
         self.generator.eval()
         try:
             return to_uint8(self._stylized(to_tensor(photos, self.device)))
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise OutOfMemoryError(str(error)) from error
         finally:
             self.generator.train(was_training)
 
@@ -59,29 +61,48 @@ class TorchBackend:
             return self.generator(photos)  # type: ignore[no-any-return]
         return stylized
 
-    def in_strips(self, rgb: Rgb) -> Rgb:
-        """Stylize one image (H, W, 3) of any size; on the CPU if even a strip does not fit."""
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
+        """Stylize one image (H, W, 3) of any size; on the CPU if even a strip does not fit.
+
+        Args:
+            rgb: the image.
+            scratch: folder for temporary files; None is the system's.
+
+        Raises:
+            OutOfMemoryError: a strip does not fit on the CPU either.
+            OSError: the temporary files have no room.
+        """
+        if self.device.type == "cpu":
+            return self._strips_on(self.device, self.dtype, rgb, scratch)
+        with suppress(OutOfMemoryError):
+            return self._strips_on(self.device, self.dtype, rgb, scratch)
         try:
-            return StripRunner(self.generator, self.device, self.dtype)(rgb)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-        try:
-            return StripRunner(self.generator, torch.device("cpu"), torch.float32)(rgb)
+            return self._strips_on(torch.device("cpu"), torch.float32, rgb, scratch)
         finally:
             self.generator.to(self.device)
+
+    @memory_errors()
+    def _strips_on(
+        self, device: torch.device, dtype: torch.dtype, rgb: Rgb, scratch: Path | None
+    ) -> Rgb:
+        return StripRunner(self.generator, device, dtype, scratch=scratch)(rgb)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
-            return int(free)
+            # What torch has reserved and does not use is free for the next pass.
+            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(
+                self.device
+            )
+            return int(free + kept)
         return free_cpu_memory()
 
 
 def load_torch_backend(
-    path: Path, mix: list[float], where: torch.device, precision: str
+    path: Path, mix: list[float], where: torch.device, precision: str, seed: int = 0
 ) -> TorchBackend:
-    """The generator in a model file, with a mixture of its styles.
+    """The generator in a model file, with a mixture of its styles and a seed of its noise.
 
     Raises:
         StyleCliError: the file is damaged, or the precision is not there.
@@ -89,4 +110,4 @@ def load_torch_backend(
     generator = load_generator(path)
     if len(mix) > 1:
         generator.remix(torch.tensor(np.array([mix], np.float32)))
-    return TorchBackend(generator, where, resolve_precision(precision, where))
+    return TorchBackend(generator.use_seed(seed), where, resolve_precision(precision, where))

@@ -1,0 +1,236 @@
+"""The API: a trained model that stylizes images, files and folders."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, overload
+
+import numpy as np
+from PIL import Image
+
+from stylecli.config import StylizeConfig
+from stylecli.core.backends import Backend, OutOfMemoryError, free_cpu_memory, open_backends
+from stylecli.core.checkpoints import find_style
+from stylecli.core.geometry import plain_bytes
+from stylecli.engine.pipeline import Course, Pipeline, Result
+from stylecli.errors import StyleCliError
+from stylecli.events import Frames, Notice
+from stylecli.files.atomic import remove_leftovers
+from stylecli.files.images import Rgb, as_image, as_picture, set_max_pixels
+from stylecli.files.jobs import Job, plan
+
+_BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
+_SHARE_OF_FREE_MEMORY = 0.75
+_SHARE_OF_IMAGES = 1 / 3  # of the memory that may be taken; the rest is for the network's pass
+
+
+def full_name(model: Path | str, style: str | None = None) -> str:
+    """A model and, if it holds several, the style or blend that is chosen of it.
+
+    Raises:
+        StyleCliError: as for :func:`stylecli.core.checkpoints.find_style`.
+    """
+    _, info, mix = find_style(str(model), style)
+    chosen = style or (str(model) if len(mix) > 1 else None)
+    return f"{info.name}, {chosen}" if chosen else info.name
+
+
+class Stylizer:
+    """A trained model, ready to use.
+
+    Args:
+        model: name or file, or the name of a style in one.
+        style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
+        device: see :func:`stylecli.core.devices.resolve_device`.
+        precision: see :func:`stylecli.core.devices.resolve_precision`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
+        batch_size: images of one size at once; None is what suits the device.
+        max_memory: bytes, of which a third is for images that are decoded or wait to be written
+            (one is let in however large it is), and the rest for a pass of the network: an
+            image that needs more goes in strips. None is three quarters of what is free.
+        seed: of the noise inside the network, 0 to 2^31 - 1: another one, other strokes.
+
+    Attributes:
+        info: what the model file says of itself.
+
+    Raises:
+        StyleCliError: no such model, device, precision or backend, or a seed out of range.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        style: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "auto",
+        batch_size: int | None = None,
+        max_memory: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._arguments = (model, style, device, precision, backend, batch_size, max_memory, seed)
+        path, self.info, mix = find_style(str(model), style)
+        self._name = full_name(model, style)
+        backends = open_backends(
+            path, mix, backend=backend, device=device, precision=precision, seed=seed
+        )
+        self._where = backends[0].description
+        self._networks = len(backends)
+        self._free: SimpleQueue[Backend] = SimpleQueue()
+        for one in backends:
+            self._free.put(one)
+        self._batch_size = batch_size or _BATCH[backends[0].device_type]
+        self._max_memory = max_memory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its arguments: another process opens the model itself."""
+        return type(self), self._arguments
+
+    @property
+    def description(self) -> str:
+        """What, where and how it computes: ``gallery, udnie on cpu, torch, float32``."""
+        copies = f"{self._networks} x " if self._networks > 1 else ""
+        return f"{self._name} on {copies}{self._where}"
+
+    @overload
+    def __call__(self, image: Rgb) -> Rgb: ...
+    @overload
+    def __call__(self, image: Image.Image) -> Image.Image: ...
+
+    def __call__(self, image: Rgb | Image.Image) -> Rgb | Image.Image:
+        """Stylize one image to the same size.
+
+        Args:
+            image: (H, W, 3) in 0..255; or any of Pillow's, which is turned upright first, and
+                becomes one in sRGB with the same transparency.
+
+        Raises:
+            StyleCliError: a path, or an array of another shape or type.
+        """
+        if isinstance(image, Image.Image):
+            picture = as_picture(image)
+            return as_image(replace(picture, rgb=self._paint([picture.rgb])[0]), "PNG")
+        if not isinstance(image, np.ndarray):
+            raise _no_image(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise StyleCliError(
+                f"an array of {image.dtype}, {image.shape}, is no image",
+                hint="pass uint8 of (height, width, 3), RGB",
+            )
+        return self._paint([image])[0]
+
+    def run(
+        self,
+        inputs: Path | str | Sequence[Path | str],
+        out: Path | str,
+        config: StylizeConfig | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> list[Result]:
+        """Stylize files and folders, as the command does; what is there already is skipped.
+
+        Args:
+            inputs: images, videos and folders.
+            out: a folder; or a file, for one.
+            config: how to read, paint and write.
+            overwrite: do again what is there.
+
+        Raises:
+            StyleCliError: as for :func:`stylecli.files.jobs.plan`, or a bad setting.
+        """
+        config = config or StylizeConfig()
+        given = [inputs] if isinstance(inputs, (str, Path)) else inputs
+        planned = plan(
+            [Path(path) for path in given],
+            Path(out),
+            overwrite=overwrite,
+            suffix=config.suffix,
+            format=config.format,
+        )
+        return self.run_jobs(planned.jobs, config=config)
+
+    def run_jobs(
+        self,
+        jobs: Sequence[Job],
+        report: Callable[[Result | Frames | Notice], None] = lambda event: None,
+        should_stop: Callable[[], bool] = lambda: False,
+        config: StylizeConfig | None = None,
+    ) -> list[Result]:
+        """Stylize files; what fails is in the results, and the rest goes on.
+
+        Args:
+            jobs: from :func:`stylecli.files.jobs.plan`.
+            report: told of each file when it is written, in the order of the jobs, and of frames.
+            should_stop: asked before each batch; what is in work is then still written, but for
+                a video, which is left out.
+            config: how to read, paint and write.
+
+        Returns:
+            One for each job that was begun: those after a stop are missing, and so are those after
+            the first that found the disk full.
+
+        Raises:
+            StyleCliError: a bad setting.
+            BrokenPipeError: standard output has no reader any more.
+        """
+        config = config or StylizeConfig()
+        config.check()
+        set_max_pixels(config.max_pixels)
+        for folder in {job.target.parent for job in jobs}:
+            remove_leftovers(folder)
+        limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
+        course = Course(
+            config,
+            report,
+            should_stop,
+            mark=self._name,
+            networks=self._networks,
+            batch_size=self._batch_size,
+            max_bytes=int(limit * _SHARE_OF_IMAGES),
+        )
+        return Pipeline(self._paint, course, jobs).run()
+
+    def _paint(self, images: Sequence[Rgb], scratch: Path | None = None) -> list[Rgb]:
+        """Stylize images of one size, in as few passes as memory allows."""
+        backend = self._free.get()  # one that no other thread uses
+        try:
+            limit = self._max_memory or _SHARE_OF_FREE_MEMORY * backend.free_memory()
+            budget = int(limit * (1 - _SHARE_OF_IMAGES))
+            pixels = images[0].shape[0] * images[0].shape[1]
+            need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
+            fits = budget // need
+            if not fits:
+                return [_in_strips(backend, rgb, scratch) for rgb in images]
+            batches = [images[first : first + fits] for first in range(0, len(images), fits)]
+            return [rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch)]
+        finally:
+            self._free.put(backend)
+
+
+def _in_one_pass(backend: Backend, images: Sequence[Rgb], scratch: Path | None) -> list[Rgb]:
+    with suppress(OutOfMemoryError):  # the estimate was too low, or another program came
+        return list(backend(np.stack(images)))
+    # Not while the error is handled: it holds what the pass had in memory.
+    if len(images) == 1:
+        return [_in_strips(backend, images[0], scratch)]
+    half = len(images) // 2
+    parts = images[:half], images[half:]
+    return [rgb for part in parts for rgb in _in_one_pass(backend, part, scratch)]
+
+
+def _in_strips(backend: Backend, rgb: Rgb, scratch: Path | None) -> Rgb:
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    return backend.in_strips(rgb, scratch)
+
+
+def _no_image(given: object) -> StyleCliError:
+    if isinstance(given, str | os.PathLike):
+        hint = f"pass an image, or files to run: stylizer.run({os.fspath(given)!r}, OUT)"
+        return StyleCliError(f"{os.fspath(given)!r} is a path, not an image", hint=hint)
+    return StyleCliError(
+        f"a {type(given).__name__} is no image", hint="pass one of Pillow's, or an array of uint8"
+    )
