@@ -294,7 +294,9 @@ def require_file(path: Path) -> Path:
     try:
         return require_regular(path)
     except StyleCliError as error:
-        raise ImageError(error.message, hint=error.hint) from error
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        message = f"no such file: {path}" if missing else error.message
+        raise ImageError(message, hint=error.hint) from error
 
 
 def _standard_input() -> BytesIO:
