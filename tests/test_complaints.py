@@ -161,7 +161,7 @@ def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path, tiny):
 
     backend = stylizer._free.get()
     stylizer._free.put(backend)
-    backend.generator.body[0][0].register_forward_hook(overflow)
+    backend.generator.get_submodule("body.0.0").register_forward_hook(overflow)
     again = stylizer(np.asarray(Image.open(tmp_path / "x.png"))).astype(int)
     assert np.abs(again - full).max() <= 1  # done again in full precision
 

@@ -184,7 +184,7 @@ def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry
     full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", backend="torch")(photo)
     backend = stylizer._free.get()
     stylizer._free.put(backend)
-    layer = backend.generator.body[0][0]
+    layer = backend.generator.get_submodule("body.0.0")
 
     def overflow(module, inputs, output):
         return output * torch.inf if output.dtype == torch.bfloat16 else output
