@@ -26,7 +26,9 @@ def show_error(error: StyleCliError) -> None:
 
 @contextmanager
 def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C (or SIGTERM) was pressed: time to stop in good order.
+    """A function that tells whether it is time to stop in good order: Ctrl-C was pressed.
+
+    SIGTERM and SIGHUP, of a closed terminal, say the same.
 
     Pressed twice, it ends the process at once; what was being written is left out.
     """
@@ -41,7 +43,9 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             console.print("stopping … (once more to stop at once)")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a closed terminal; Windows has none
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield lambda: asked
     finally:

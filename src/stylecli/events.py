@@ -27,6 +27,11 @@ class Step:
     seconds_left: float
 
 
+def in_steps(count: int) -> str:
+    """A number of steps in words: ``1 step``, ``20 steps``."""
+    return f"{count} step{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Notice:
     """A line for the person who waits."""

@@ -4,6 +4,7 @@ import math
 import time
 
 from stylecli.config import TrainConfig
+from stylecli.events import in_steps
 
 # Without --steps or --minutes.
 DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
@@ -31,7 +32,7 @@ class Schedule:
         self._started = time.monotonic()
 
     def __str__(self) -> str:
-        return f"{self.steps} steps" if self.steps else f"about {self.seconds / 60:.3g} minutes"
+        return in_steps(self.steps) if self.steps else f"about {self.seconds / 60:.3g} minutes"
 
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""

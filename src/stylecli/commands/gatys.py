@@ -9,7 +9,7 @@ from stylecli.commands.shared import JSON, QUIET, command, given, option, refuse
 from stylecli.config import GatysConfig, help_of
 from stylecli.console import Reporter, stoppable
 from stylecli.errors import StyleCliError
-from stylecli.events import Pixels
+from stylecli.events import Pixels, in_steps
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
 
@@ -76,7 +76,7 @@ def gatys(
         stopped = should_stop() and last.step < steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last.step)
     size_text = f"{best.shape[1]} x {best.shape[0]}"
-    reporter.say(f"{out}: the best of {last.step} steps, {size_text}")
+    reporter.say(f"{out}: the best of {in_steps(last.step)}, {size_text}")
     if stopped:
         raise typer.Exit(130)
 

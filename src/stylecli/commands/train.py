@@ -13,8 +13,7 @@ from stylecli.config import TrainConfig, help_of
 from stylecli.console import Reporter, duration, stoppable
 from stylecli.core.checkpoints import read_info
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Step, TrainResult
-from stylecli.training_files import TrainFiles, saved_config
+from stylecli.events import Notice, Step, TrainResult, in_steps
 
 _DEFAULTS = TrainConfig()
 _OVERWRITE = "Replace a model, and drop an unfinished training of it."
@@ -77,11 +76,10 @@ def train(
     config = TrainConfig(**settings)
     if resume and not (config.paintings or config.output):
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
-    if resume:
-        config = saved_config(TrainFiles.of(config), settings, overwrite=overwrite)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
-        result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)
+        wishes: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "changes": settings}
+        result = run_training(config, report, should_stop, **wishes)
     _conclude_training(reporter, result)
 
 
@@ -102,7 +100,7 @@ def _report_training(reporter: Reporter, event: Step | Notice) -> None:
 def _conclude_training(reporter: Reporter, result: TrainResult) -> None:
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{result.steps} steps in {duration(result.seconds)}"
+    done = f"{in_steps(result.steps)} in {duration(result.seconds)}"
     if not result.finished:
         again = shlex.join(["stylecli", "train", "--output", str(result.path), "--resume"])
         reporter.say(f"stopped after {done}; nothing is lost")

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from safetensors import SafetensorError, safe_open
 
+from stylecli.core import schema
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path
+from stylecli.files.door import require_regular
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
     from torch import Tensor
@@ -59,11 +61,6 @@ class ModelInfo:
     thumbnail: str = ""
     license: str = ""
     format_version: int = FORMAT_VERSION
-
-
-_KINDS: dict[str, type] = {"noise": str, "upsampling": str, "activation": str}
-_KINDS |= {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
-_KINDS |= {"training": dict, "losses": dict, "styles": list}
 
 
 def bundled_models() -> Path:
@@ -113,27 +110,37 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         StyleCliError: the file cannot be read, is damaged, or was not written by this program.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(_KEY)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise StyleCliError(
             f"{path} is a safetensors file, but not one that stylecli wrote",
             hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
         )
     try:
-        metadata: dict[str, Any] = dict(json.loads(text))
-        version = int(metadata.get("format_version", 0))
-    except (ValueError, TypeError) as error:
+        metadata = schema.parse(text)
+    except ValueError as error:
         raise _damaged(path, error) from error
-    if version > FORMAT_VERSION:
+    version: Any = metadata.get("format_version")
+    if schema.is_count(version) and version > FORMAT_VERSION:
         raise StyleCliError(
             f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
             hint="update stylecli",
         )
     return metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, of which only the header is read.
+
+    The library checks that the tensors it lists are exactly as long as the rest of the file.
+    """
+    try:
+        with safe_open(require_regular(path), framework="numpy") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
 
 
 def read_info(path: Path) -> ModelInfo:
@@ -150,9 +157,8 @@ def read_info(path: Path) -> ModelInfo:
         raise StyleCliError(
             f"{path} was written by stylecli, but is no model", hint=hint
         ) from error
-    for name, kind in _KINDS.items():
-        if not isinstance(getattr(info, name), kind):
-            raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
+    if bad := schema.bad_fields(vars(info), schema.MODEL):
+        raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
         info = replace(info, activation="leaky_relu")  # it went without saying
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
@@ -188,7 +194,7 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         # Not load_file, which maps the file: Windows then refuses to replace it.
-        return load(path.read_bytes())
+        return load(require_regular(path).read_bytes())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 
@@ -280,21 +286,45 @@ def load_generator(path: Path) -> "Generator":
     """
     import torch
 
-    from stylecli.core.generators import GeneratorSpec, build_generator
-
     info = read_info(path)
-    names = [field.name for field in fields(GeneratorSpec)]
-    spec = GeneratorSpec(**{name: getattr(info, name) for name in names})
-    generator = build_generator(spec)
-    generator.remix(torch.ones(len(info.styles), 1))
-    try:
-        generator.load_state_dict(load_tensors(path))
-    except RuntimeError as error:
+    with torch.device("meta"):  # shapes alone: what is claimed may not be there
+        expected = _built(info).state_dict()
+    if _listed(path) != {key: (_dtype_name(t), list(t.shape)) for key, t in expected.items()}:
         raise StyleCliError(
             f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
             hint="train it again, or get the file again",
-        ) from error
+        )
+    tensors = load_tensors(path)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise StyleCliError(
+            f"the weights in {path} are not all finite numbers: it would paint black",
+            hint="train it again, or get the file again",
+        )
+    generator = _built(info)
+    generator.load_state_dict(tensors)
     return generator.eval()
+
+
+def _built(info: ModelInfo) -> "Generator":
+    """The generator that a model file describes, without its weights."""
+    import torch
+
+    from stylecli.core.generators import GeneratorSpec, build_generator
+
+    spec = GeneratorSpec(**{one.name: getattr(info, one.name) for one in fields(GeneratorSpec)})
+    return build_generator(spec).remix(torch.ones(len(info.styles), 1))
+
+
+def _listed(path: Path) -> dict[str, tuple[str, list[int]]]:
+    """Type and shape of each tensor that a file holds, by name, from its header alone."""
+    with _opened(path) as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        return {key: (one.get_dtype(), one.get_shape()) for key, one in slices.items()}
+
+
+def _dtype_name(tensor: "Tensor") -> str:
+    """What safetensors calls a tensor's type: the weights of a model have no others."""
+    return {"torch.float32": "F32", "torch.int64": "I64"}[str(tensor.dtype)]
 
 
 def _damaged(path: Path, error: Exception) -> StyleCliError:
