@@ -92,7 +92,7 @@ def _is_training(value: Any) -> bool:
     """A training tells what it likes, but what others compute with has its type."""
     checks: dict[str, Check] = {
         "curve": lambda curve: is_list(curve, lambda point: is_table(point, is_number)),
-        "paintings": lambda names: is_list(names, is_name),
+        "paintings": lambda names: is_list(names, is_text),  # files may have any name
     }
     known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
     return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
