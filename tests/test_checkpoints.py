@@ -1,11 +1,14 @@
 """Model files: what is written is read again; anything else is one clear error."""
 
 import json
+import math
+import os
+import resource
 import stat
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from stylecli.core import checkpoints
 from stylecli.core.checkpoints import (
@@ -162,6 +165,23 @@ def odd_types(path):
     save_tensors(path, {"weight": torch.zeros(2)}, info)
 
 
+def with_metadata(path, text):
+    """Give a model file another description, whatever it is, and leave its tensors."""
+    save_file(load_file(path), path, metadata={"stylecli": text})
+
+
+def told(path, **changes):
+    """Change fields of a model's description."""
+    with_metadata(path, json.dumps({**checkpoints.read_metadata(path), **changes}))
+
+
+def with_weights(path, change):
+    """Change a model's first tensor."""
+    tensors = load_file(path)
+    name = "body.0.0.weight"
+    save_tensors(path, {**tensors, name: change(tensors[name])}, checkpoints.read_metadata(path))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -173,7 +193,36 @@ def odd_types(path):
         (from_the_future, "format 99"),
         (training_state, "is no model"),
         (odd_metadata, "cannot be read as a model"),
-        (odd_types, "damaged description"),
+        (odd_types, "damaged description: its arch"),
+        (lambda path: with_metadata(path, "[" * 100_000), "cannot be read as a model"),
+        (lambda path: with_metadata(path, '{"width": NaN}'), "cannot be read as a model"),
+        (lambda path: with_metadata(path, '{"width": 1e999}'), "cannot be read as a model"),
+        (lambda path: told(path, format_version=True), "damaged description: its format_version"),
+        (lambda path: told(path, format_version="x"), "damaged description: its format_version"),
+        (lambda path: told(path, styles=[1, 2]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a", "a"]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a", ""]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a" * 300]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a\x1b[2J"]), "damaged description: its styles"),
+        (lambda path: told(path, name="a\rb"), "damaged description: its name"),
+        (lambda path: told(path, norm="i\nn"), "damaged description: its norm"),
+        (lambda path: told(path, width=True), "damaged description: its width"),
+        (lambda path: told(path, width=4.0), "damaged description: its width"),
+        (lambda path: told(path, width=-4), "damaged description: its width"),
+        (lambda path: told(path, width=10**9), "damaged description: its width"),
+        (lambda path: told(path, losses={"total": "1"}), "damaged description: its losses"),
+        (lambda path: told(path, losses={"total": 10**400}), "damaged description: its losses"),
+        (lambda path: told(path, losses=[1]), "damaged description: its losses"),
+        (lambda path: told(path, training=[1]), "damaged description: its training"),
+        (lambda path: told(path, training={"curve": 3}), "damaged description: its training"),
+        (lambda path: told(path, thumbnail=5), "damaged description: its thumbnail"),
+        (lambda path: told(path, license=None), "damaged description: its license"),
+        (lambda path: told(path, arch="cubist"), "unknown architecture 'cubist'"),
+        (lambda path: told(path, width=5), "do not fit"),
+        (lambda path: with_weights(path, lambda x: x * math.nan), "are not all finite"),
+        (lambda path: with_weights(path, lambda x: x / 0), "are not all finite"),
+        (lambda path: with_weights(path, lambda x: x.to(torch.int32)), "do not fit"),
+        (lambda path: with_weights(path, lambda x: x.to(torch.complex64)), "do not fit"),
     ],
 )
 def test_a_bad_file_is_one_clear_error(tmp_path, damage, says):
@@ -184,6 +233,34 @@ def test_a_bad_file_is_one_clear_error(tmp_path, damage, says):
         load_model(str(path))
     assert "\n" not in caught.value.message
     assert caught.value.hint
+
+
+def test_nothing_is_allocated_from_a_file_that_claims_to_be_larger_than_it_is(tmp_path):
+    path = tmp_path / "m.safetensors"
+    saved(path)
+    told(path, width=512)  # a network of 1.5 GB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+    with pytest.raises(StyleCliError, match="do not fit"):
+        load_model(str(path))
+    told(path, width=4, styles=["a", "b"])
+    with pytest.raises(StyleCliError, match="do not fit"):
+        load_model(str(path), "a")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_broken_files_do_not_keep_the_others_from_being_listed_and_found(folders):
+    folder = folders[0]
+    saved(folder / "good.safetensors", styles=["sunny"])
+    for name, text in {"deep": "[" * 100_000, "list": "[]", "text": "hello"}.items():
+        saved(folder / f"{name}.safetensors")
+        with_metadata(folder / f"{name}.safetensors", text)
+    saved(folder / "numbers.safetensors")
+    told(folder / "numbers.safetensors", styles=[["sunny"], 3])
+    os.mkfifo(folder / "pipe.safetensors")
+    assert [path.stem for path, _ in list_models()] == ["good"]
+    assert find_model("sunny") == folder / "good.safetensors"
+    with pytest.raises(StyleCliError, match="no model named"):
+        find_model("cloudy")
 
 
 def test_metadata_is_plain_json_that_anyone_can_read(tmp_path):

@@ -112,7 +112,10 @@ def test_train_then_stylize_by_name_then_see_it_listed(stylecli, tmp_path, paint
     assert "waves-lines" in listed
     shown = stylecli("models", "waves-lines").stdout
     assert "residual" in shown
-    assert "steps_done" in shown
+    assert "3 steps in 0." in shown
+    assert "instance norm, 4 channels" in shown
+    for jargon in ("steps_done", "scales", "{", "curve", "_sha", "rollbacks"):
+        assert jargon not in shown
 
 
 def test_three_paintings_become_one_model_with_three_styles_and_a_blend(
@@ -545,3 +548,14 @@ def test_ctrl_c_before_the_program_is_there_is_no_traceback():
 
 def test_version(stylecli):
     assert stylecli("--version").stdout.startswith("stylecli ")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_is_a_wish_to_stop_in_good_order():
+    code = (
+        "import os, signal; from stylecli.console import stoppable\n"
+        "with stoppable() as asked:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    assert asked()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -29,10 +29,11 @@ def test_crops_have_the_size_asked_for_each_batch(photos):
 
 def test_every_photo_is_seen_once_before_any_is_seen_again(tmp_path):
     for level in range(8):
-        Image.new("L", (70, 70), level * 30).save(tmp_path / f"{level}.png")
+        shades = np.tile(np.array([level * 30] * 64 + [level * 30 + 1] * 6, np.uint8), (70, 1))
+        Image.fromarray(shades).save(tmp_path / f"{level}.png")
     series = ContentPhotos(tmp_path, 1)
     for epoch in range(3):
-        shades = sorted(series.batch(epoch, 8, 64)[:, 0, 0, 0].tolist())
+        shades = sorted(series.batch(epoch, 8, 64).min((1, 2, 3)).tolist())
         assert shades == [level * 30 for level in range(8)]
 
 
@@ -71,8 +72,44 @@ def test_only_bad_files_or_none_or_no_folder_is_an_error(tmp_path):
 
 
 def test_photos_smaller_than_the_crop_are_enlarged(tmp_path):
-    Image.new("RGB", (20, 30)).save(tmp_path / "small.png")
+    Image.radial_gradient("L").resize((20, 30)).save(tmp_path / "small.png")
     assert ContentPhotos(tmp_path, 0).batch(0, 1, 96).shape == (1, 96, 96, 3)
+
+
+def product_shot(path, dot=10):
+    """Something small on pure white: most of its crops are of one color."""
+    picture = Image.new("RGB", (300, 200), "white")
+    picture.paste((200, 30, 30), (5, 5, 5 + dot, 5 + dot))
+    picture.save(path)
+
+
+def is_plain(crop):
+    return (crop == crop[0, 0]).all()
+
+
+def test_no_crop_is_of_one_color_and_what_replaces_it_follows_from_seed_and_number(tmp_path):
+    for i in range(3):
+        product_shot(tmp_path / f"{i}.png", dot=10 * i + 10)
+    Image.new("RGB", (100, 100), "black").save(tmp_path / "black.png")
+    one, other = ContentPhotos(tmp_path, 0), ContentPhotos(tmp_path, 0)
+    straight = list(islice(one.batches(0, 4, lambda n: 64), 6))
+    assert not any(is_plain(crop) for batch in straight for crop in batch)
+    np.testing.assert_array_equal(straight[4:], list(islice(other.batches(4, 4, lambda n: 64), 2)))
+
+
+def test_photos_that_are_all_of_one_color_are_an_error(tmp_path):
+    for name in ("white", "gray"):
+        Image.new("RGB", (90, 90), name).save(tmp_path / f"{name}.png")
+    with pytest.raises(StyleCliError, match="one plain color"):
+        ContentPhotos(tmp_path, 0).batch(0, 1, 64)
+
+
+def test_mostly_blank_photos_are_counted(photos):
+    assert ContentPhotos(photos, 0).count_blank(64) == (0, 3)
+    for i in range(2):
+        product_shot(photos / f"{i}.png")
+    (photos / "text.jpg").write_text("no image")
+    assert ContentPhotos(photos, 0).count_blank(64) == (2, 5)
 
 
 def test_crops_vary_in_scale_place_and_direction(tmp_path):

@@ -1,5 +1,6 @@
 """Models from elsewhere and for elsewhere: they paint the same pictures."""
 
+import os
 import pickle
 
 import numpy as np
@@ -13,7 +14,7 @@ from stylecli.errors import StyleCliError
 from stylecli.exporting import export_onnx
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.importing import import_checkpoint
+from stylecli.importing import import_checkpoint, read_state
 
 
 def example_state(width=4):
@@ -97,6 +98,12 @@ class Harmful:
         return print, ("harm",)
 
 
+def with_first(change):
+    """The example's state dict with other numbers in its first layer."""
+    state = example_state()
+    return {**state, "conv1.conv2d.weight": change(state["conv1.conv2d.weight"])}
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -108,6 +115,12 @@ class Harmful:
         ({**example_state(), "res3.in1.bias": torch.zeros(7)}, "size mismatch"),
         ({**example_state(), "res6.in1.bias": torch.zeros(16)}, "res6.in1.bias is not of it"),
         (b"\x80\x02.", "cannot be read as weights"),
+        ({1: torch.zeros(2)}, "holds no dictionary of tensors by name"),
+        (with_first(lambda x: x * torch.nan), "conv1.conv2d.weight is not finite"),
+        (with_first(lambda x: x.double() * 1e300), "conv1.conv2d.weight is not finite"),
+        (with_first(lambda x: x.to(torch.int32)), "conv1.conv2d.weight holds torch.int32"),
+        (with_first(lambda x: x.to(torch.complex64)), "conv1.conv2d.weight holds torch.complex64"),
+        (with_first(lambda x: x.to_sparse()), "conv1.conv2d.weight holds"),
     ],
 )
 def test_what_is_no_such_checkpoint_is_refused(tmp_path, monkeypatch, capsys, content, says):
@@ -132,9 +145,38 @@ def test_a_name_that_leaves_the_folder_and_a_model_that_is_there_are_refused(tmp
     with pytest.raises(StyleCliError, match="a model starry-night-residual-in is there"):
         import_checkpoint(tmp_path / "x.pth", "starry-night-residual-in")
     import_checkpoint(tmp_path / "x.pth", "x")
-    with pytest.raises(StyleCliError, match="a model x is there"):
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
         import_checkpoint(tmp_path / "x.pth", "x")
     import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)
+
+
+def test_whatever_has_the_name_of_an_imported_model_stays_unless_told_otherwise(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save(example_state(), "x.pth")
+    target = tmp_path / "models" / "x.safetensors"
+    target.parent.mkdir()
+    target.write_text("no model, but mine")
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
+        import_checkpoint(tmp_path / "x.pth", "x")
+    assert target.read_text() == "no model, but mine"
+    target.unlink()
+    target.symlink_to(tmp_path / "on-a-disk-that-is-not-mounted")
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
+        import_checkpoint(tmp_path / "x.pth", "x")
+    assert target.is_symlink()
+    import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)
+    assert load_model("x")[1].width == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("missing", "cannot open"), ("", "a folder"), ("pipe", "a named pipe")]
+)
+def test_a_checkpoint_that_is_no_regular_file_is_an_error(tmp_path, name, says):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StyleCliError, match=says):
+        read_state(tmp_path / name)
 
 
 @pytest.mark.parametrize("arch", ["residual", "pyramid"])

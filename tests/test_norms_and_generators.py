@@ -188,3 +188,14 @@ def test_an_unknown_part_is_an_error_with_the_nearest_name(spec, suggestion):
     with pytest.raises(StyleCliError) as caught:
         build_generator(spec)
     assert suggestion in caught.value.hint
+
+
+@pytest.mark.parametrize("photos", [1, 3])
+def test_a_generator_of_several_styles_does_not_choose_one_by_itself(photos):
+    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1))
+    batch = torch.rand(photos, 3, 32, 32)
+    with pytest.raises(ValueError, match="holds 3 styles"):
+        generator(batch)
+    with pytest.raises(ValueError, match="holds 3 styles"):
+        generator(batch, seeds=torch.arange(photos))
+    assert generator(batch, torch.zeros(photos, dtype=torch.int64)).shape == batch.shape

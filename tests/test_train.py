@@ -1,11 +1,13 @@
 """Training: it learns, it resumes bit for bit, it never loses or breaks a model."""
 
+import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
@@ -16,11 +18,11 @@ from stylecli import train as training
 from stylecli.config import TrainConfig
 from stylecli.core import checkpoints
 from stylecli.core.checkpoints import read_info
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Step
 from stylecli.guard import Guard
 from stylecli.train import train
-from stylecli.training_files import TrainFiles, saved_config, style_name, this_process
+from stylecli.training_files import TrainFiles, saved_config, style_name
 
 
 @pytest.fixture
@@ -75,32 +77,21 @@ def trio(config, tmp_path) -> TrainConfig:
     return replace(config, styles=tuple(paintings), output=output, steps=12)
 
 
-def test_a_killed_training_goes_on_from_its_last_checkpoint_and_runs_once(
-    config, tmp_path, monkeypatch
-):
+def test_a_killed_training_goes_on_from_its_last_checkpoint(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
     files, kept = TrainFiles(config.output), tmp_path / "as-killed.safetensors"
-    marked = []
 
     def watch(event):
-        if isinstance(event, Step):
-            marked.append(checkpoints.read_metadata(files.checkpoint)["process"])
-            if event.step == 8:  # of the state after seven
-                kept.write_bytes(files.checkpoint.read_bytes())
+        if isinstance(event, Step) and event.step == 8:  # of the state after seven
+            kept.write_bytes(files.checkpoint.read_bytes())
 
     straight = train(config, watch)
     weights = load_file(config.output)
     config.output.unlink()
     kept.rename(files.checkpoint)
-    metadata = {**checkpoints.read_metadata(files.checkpoint), "process": {}}
-    tensors = checkpoints.load_tensors(files.checkpoint)
-    checkpoints.save_tensors(files.checkpoint, tensors, metadata)
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 1e9)  # a resume is marked at its start
     assert train(config, watch, resume=True).losses == straight.losses
     again = load_file(config.output)
     assert all(torch.equal(weights[key], again[key]) for key in weights)
-    assert len(marked) == 20 + 13
-    assert all(process == this_process() for process in marked)
 
 
 def test_settings_reach_what_they_are_about(config, monkeypatch):
@@ -350,7 +341,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
         train(replace(config, styles=(training.bundled_photos()[0],)), resume=True)
     longer = saved_config(TrainFiles(config.output), {"steps": 4})
     assert longer == replace(config, steps=4)
-    with pytest.raises(StyleCliError, match="less than the 2 that are done"):
+    with pytest.raises(StyleCliError, match="less than the 2 steps that are done"):
         train(replace(config, steps=1), resume=True)
     assert train(longer, resume=True).steps == 4
 
@@ -587,22 +578,6 @@ def test_a_time_budget_is_that_of_the_device_it_began_on(config, monkeypatch):
     assert saved == replace(untimed, minutes=10.0)
 
 
-def test_a_training_that_runs_is_not_begun_a_second_time(config):
-    train(config, should_stop=stop_after(2))
-    files = TrainFiles(config.output)
-    metadata = checkpoints.read_metadata(files.checkpoint)
-    assert metadata["process"] == {}  # it was stopped
-    other = {**this_process(), "pid": 1, "started": psutil.Process(1).create_time()}
-    tensors = checkpoints.load_tensors(files.checkpoint)
-    checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
-    for wish in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(StyleCliError, match="is being trained by process 1"):
-            train(config, **wish)
-    other["started"] -= 1  # that process is long gone, and its number was given to another
-    checkpoints.save_tensors(files.checkpoint, tensors, {**metadata, "process": other})
-    assert train(config, resume=True).finished
-
-
 def test_a_damaged_checkpoint_can_be_overwritten(config):
     TrainFiles(config.output).checkpoint.write_bytes(b"half")
     with pytest.raises(StyleCliError, match="interrupted training"):
@@ -636,6 +611,158 @@ def test_a_gradient_that_is_not_finite_rolls_back_too(config, monkeypatch):
     assert all(tensor.isfinite().all() for tensor in load_file(config.output).values())
 
 
+def test_a_folder_with_product_shots_on_white_trains_like_any_other(config, photos):
+    for i in range(6):
+        shot = Image.new("RGB", (300, 200), "white")
+        shot.paste((20 * i, 30, 30), (5, 5, 15, 25))
+        shot.save(photos / f"shot-{i}.png")
+    events = []
+    # Without noise, a plane of one color stays one through all of the network.
+    train(replace(config, content=photos, noise="none"), events.append)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert not any("exploded" in text for text in notices)
+    assert any("6 of 9 content photos are mostly of one plain color" in text for text in notices)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 0.0)
+    files, steps = TrainFiles(config.output), []
+    sound = Path.write_bytes
+
+    def write(self, data):
+        if self.name.startswith(".") and 3 <= len(steps) < 6:
+            sound(self, data[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return sound(self, data)
+
+    def watch(event):
+        events.append(event)
+        if isinstance(event, Step):
+            steps.append(checkpoints.read_metadata(files.checkpoint)["step"])
+
+    events = []
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert train(replace(config, steps=9), watch).finished
+    assert steps == [0, 1, 2, 2, 2, 2, 6, 7, 8]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("No space left" in text and "goes on" in text for text in notices) == 1
+    assert not list(config.output.parent.glob(".stylecli-*"))
+
+
+def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
+    config, monkeypatch
+):
+    def full(*_):
+        raise StyleCliError("cannot write: No space left on device")
+
+    monkeypatch.setattr(training, "save_model", full)
+    with pytest.raises(StyleCliError, match="No space left"):
+        train(config)
+    assert checkpoints.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
+    monkeypatch.undo()
+    assert train(config, resume=True).steps == 20
+
+
+def test_a_resume_takes_the_settings_that_it_is_not_given_from_the_checkpoint(config, photos):
+    config = replace(config, content=photos, license="mine", style_weight=2.0)
+    train(config, should_stop=stop_after(3))
+    assert train(TrainConfig(output=config.output), resume=True).steps == 20
+    info = read_info(config.output)
+    assert (info.license, info.training["content"]) == ("mine", "photos")
+    assert info.training["style_weight"] == 2.0
+    train(config, should_stop=stop_after(3), overwrite=True)
+    result = train(TrainConfig(output=config.output, steps=5, license="ours"), resume=True)
+    assert (result.steps, read_info(config.output).license) == (5, "ours")
+
+
+@pytest.mark.parametrize("wish", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_training_that_runs_is_not_begun_a_second_time(config, wish):
+    said = []
+
+    def meanwhile(event):
+        if isinstance(event, Step) and event.step == 2:
+            with pytest.raises(StyleCliError, match="is being trained") as caught:
+                train(replace(config, steps=1), **wish)
+            said.append(caught.value.hint)
+
+    assert train(replace(config, steps=3), meanwhile).steps == 3
+    assert "another --output" in said[0]
+    assert not [path for path in config.output.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_a_training_that_was_killed_does_not_stand_in_the_way_of_its_resume(config):
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from stylecli.training_files import TrainFiles\n"
+        "with TrainFiles(Path(sys.argv[1])).lock():\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(config.output)]
+    assert subprocess.run(command, timeout=60).returncode == -9
+    assert train(replace(config, steps=1)).finished
+
+
+def test_where_there_are_no_locks_a_training_goes_on_without(config, monkeypatch):
+    def unsupported(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unsupported)
+    assert train(replace(config, steps=1)).finished
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in ("step", "seconds", "recent", "lr_factor", "scales")),
+        *((key, None) for key in ("style_sha", "photos_sha", "spec", "style_names", "first_row")),
+        ("step", "3"),
+        ("step", True),
+        ("recent", [3]),
+        ("spec", {"width": True}),
+        ("spec", {"brush": 1}),
+        ("style_names", [1]),
+        ("scales", {"style": 1.0}),
+        ("config", {}),
+        ("config", 5),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
+    files = TrainFiles(stopped.output)
+    metadata = {k: v for k, v in checkpoints.read_metadata(files.checkpoint).items() if k != key}
+    metadata |= {key: value} if value is not None else {}
+    checkpoints.save_tensors(files.checkpoint, checkpoints.load_tensors(files.checkpoint), metadata)
+    with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors") as caught:
+        train(stopped, resume=True)
+    assert "\n" not in caught.value.message
+    assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: {k: v for k, v in tensors.items() if not k.startswith("now.weights")},
+        lambda tensors: {k: v for k, v in tensors.items() if not k.startswith("snapshot")},
+        lambda tensors: {k: v for k, v in tensors.items() if "momentum_buffer" not in k},
+        lambda tensors: {**tensors, "now.moments.what": torch.zeros(1)},
+        lambda tensors: {k: v[:1] if v.ndim else v for k, v in tensors.items()},
+    ],
+)
+def test_a_checkpoint_without_some_tensors_is_one_clear_line(stopped, change):
+    files = TrainFiles(stopped.output)
+    metadata, tensors = (f(files.checkpoint) for f in (checkpoints.read_metadata, load_file))
+    checkpoints.save_tensors(files.checkpoint, change(tensors), metadata)
+    with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged") as caught:
+        train(stopped, resume=True)
+    assert "\n" not in caught.value.message
+
+
+@pytest.fixture
+def stopped(config) -> TrainConfig:
+    """A training that was stopped after two steps."""
+    train(config, should_stop=stop_after(2))
+    return config
+
+
 def test_too_little_time_still_trains_one_step(config):
     assert train(replace(config, steps=None, minutes=1e-6)).steps == 1
 
@@ -658,6 +785,13 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
     with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
         train(config)
     assert "--resume goes on from" in caught.value.hint
+
+
+def test_one_step_and_two_steps():
+    assert str(schedule.Schedule(TrainConfig(steps=1), "cpu")) == "1 step"
+    assert str(schedule.Schedule(TrainConfig(steps=2), "cpu")) == "2 steps"
+    assert choose_from("x", ["a"]) == "there is: a"
+    assert choose_from("x", ["b", "a"]) == "there are: a, b"
 
 
 def test_the_name_comes_from_the_painting(painting):

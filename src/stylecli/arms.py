@@ -26,7 +26,7 @@ from stylecli.core.spec import NORMS
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Report
 from stylecli.train import train
-from stylecli.training_files import TrainFiles, saved_config
+from stylecli.training_files import TrainFiles
 
 BATCH = "bn-batch"
 
@@ -247,15 +247,13 @@ def _trained(
     settings = {name: getattr(config, name) for name in shared}
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
-    files = TrainFiles(path)
-    resume = files.checkpoint.exists()
+    resume = TrainFiles(path).checkpoint.exists()
     papers = {"noise": "none", "upsampling": "nearest", "activation": "relu", "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **papers}, arch=arch, norm=norm)
     try:
-        asked = saved_config(files, here) if resume else asked
-        return train(asked, report, should_stop, resume=resume).finished
+        return train(asked, report, should_stop, resume=resume, changes=here).finished
     except StyleCliError as error:
-        raise _in_our_options(error, f"{arch}-{norm}", files.checkpoint) from error
+        raise _in_our_options(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
 
 
 def _in_our_options(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:

@@ -123,7 +123,9 @@ def show_error(error: StyleCliError) -> None:
 
 @contextmanager
 def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether Ctrl-C (or SIGTERM) was pressed: time to stop in good order.
+    """A function that tells whether it is time to stop in good order: Ctrl-C was pressed.
+
+    SIGTERM and SIGHUP, of a closed terminal, say the same.
 
     Pressed twice, it ends the process at once; what was being written is left out.
     """
@@ -140,7 +142,9 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             console.print("stopping … (once more to stop at once)")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a closed terminal; Windows has none
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield lambda: asked
     finally:
@@ -153,11 +157,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 class Reporter:

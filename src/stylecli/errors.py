@@ -24,4 +24,5 @@ def choose_from(given: str, known: Iterable[str]) -> str:
     """A hint for a word that is not among the known ones: the nearest, then all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
-    return (f"did you mean {near[0]}? " if near else "") + f"there is: {', '.join(names) or 'none'}"
+    verb = "there are" if len(names) > 1 else "there is"
+    return (f"did you mean {near[0]}? " if near else "") + f"{verb}: {', '.join(names) or 'none'}"

@@ -27,6 +27,11 @@ class Step:
     seconds_left: float
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Notice:
     """A line for the person who waits."""

@@ -123,7 +123,12 @@ class Guard:
         return {"recent": list(self.recent), **{name: getattr(self, name) for name in names}}
 
     def restore(self, counts: dict[str, Any], now: "State", snapshot: "State") -> None:
-        """Take up :meth:`counts` and two states."""
+        """Take up :meth:`counts` and two states.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: something is missing or does not fit.
+        """
+        self.load(snapshot)  # to see that it could be
         self.load(now)
         self.snapshot = snapshot
         self.recent.extend(counts["recent"])

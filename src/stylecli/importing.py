@@ -1,9 +1,11 @@
 """Generators that others trained: the checkpoints of PyTorch's example of fast style transfer."""
 
+import os
 import re
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from stylecli.core.generators import Generator, build_generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
+from stylecli.files.door import require_regular
 from stylecli.training_files import style_name
 
 # Their convolution and norm, and ours in the generator's body.
@@ -51,8 +54,8 @@ def import_checkpoint(
     if name != style_name(Path(f"{name}.pth")):
         hint = f"lower case, with hyphens: {style_name(Path(name))}"
         raise StyleCliError(f"{name!r} is no name of a model", hint=hint)
-    if name in {path.stem for path, _ in list_models()} and not overwrite:
-        raise StyleCliError(f"a model {name} is there", hint="--overwrite, or another name")
+    if not overwrite:
+        _refuse_to_replace(target)
     generator = converted(read_state(source))
     require_writable(target.parent)
     info = ModelInfo(
@@ -66,6 +69,15 @@ def import_checkpoint(
     return target
 
 
+def _refuse_to_replace(target: Path) -> None:
+    """Raise StyleCliError if anything has that name, or a bundled model would be hidden by it."""
+    hint = "--overwrite, or another name"
+    if os.path.lexists(target):  # a link to nowhere too: its disk may come back
+        raise StyleCliError(f"{target} is there", hint=hint)
+    if target.stem in {path.stem for path, _ in list_models()}:
+        raise StyleCliError(f"a model {target.stem} is there", hint=hint)
+
+
 def read_state(source: Path) -> dict[str, Tensor]:
     """The tensors in a ``.pth`` file, by name; nothing in it is run.
 
@@ -73,22 +85,21 @@ def read_state(source: Path) -> dict[str, Tensor]:
         StyleCliError: it cannot be read, or is no dictionary of tensors.
     """
     hint = "expected: a state dict, as torch.save writes it"
+    require_regular(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch.load(source, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise StyleCliError(f"no such file: {source}", hint="check the name") from None
-    except IsADirectoryError:
-        raise StyleCliError(f"{source} is a folder, not a checkpoint", hint=hint) from None
+            state: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # on bad bytes, torch raises many kinds, with advice for programmers
         raise StyleCliError(
             f"{source} cannot be read as weights: it is damaged, none, or a whole pickled module",
             hint=hint,
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise StyleCliError(f"{source} holds no dictionary of tensors", hint=hint)
-    return state
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
+        raise StyleCliError(f"{source} holds no dictionary of tensors by name", hint=hint)
+    tensors: dict[str, Tensor] = state
+    return tensors
 
 
 def converted(state: dict[str, Tensor]) -> Generator:
@@ -106,12 +117,12 @@ def converted(state: dict[str, Tensor]) -> Generator:
         generator = build_generator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
         ours = {}
         for (conv, norm), place in _LAYERS.items():
-            ours[f"body.{place}.0.weight"] = state[f"{conv}.conv2d.weight"].float().clone()
-            ours[f"body.{place}.1.weight"] = state[f"{norm}.weight"].float().clone()
-            ours[f"body.{place}.1.bias"] = state[f"{norm}.bias"].float().clone()
+            ours[f"body.{place}.0.weight"] = _weights(state, f"{conv}.conv2d.weight")
+            ours[f"body.{place}.1.weight"] = _weights(state, f"{norm}.weight")
+            ours[f"body.{place}.1.bias"] = _weights(state, f"{norm}.bias")
         last, place = _LAST
-        ours[f"body.{place}.weight"] = state[f"{last}.conv2d.weight"].float().clone()
-        ours[f"body.{place}.bias"] = state[f"{last}.conv2d.bias"].float().clone()
+        ours[f"body.{place}.weight"] = _weights(state, f"{last}.conv2d.weight")
+        ours[f"body.{place}.bias"] = _weights(state, f"{last}.conv2d.bias")
         _rescale(generator, ours["body.0.0.weight"], *list(ours.values())[-2:])
         generator.load_state_dict(ours)
     except KeyError as error:
@@ -120,6 +131,18 @@ def converted(state: dict[str, Tensor]) -> Generator:
         reason = str(error).strip().splitlines()[-1].strip()
         raise _no_such_checkpoint(reason) from error
     return generator.eval()
+
+
+def _weights(state: dict[str, Tensor], key: str) -> Tensor:
+    """A copy of one tensor in float32."""
+    tensor = state[key]
+    if not tensor.is_floating_point() or tensor.layout != torch.strided:
+        what = f"{tensor.dtype} ({str(tensor.layout).removeprefix('torch.')})"
+        raise _no_such_checkpoint(f"{key} holds {what}, not plain floating-point numbers")
+    copy = tensor.to(torch.float32, copy=True)
+    if not bool(copy.isfinite().all()):
+        raise _no_such_checkpoint(f"{key} is not finite")
+    return copy
 
 
 def _plain(key: str) -> str:

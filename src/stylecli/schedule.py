@@ -4,6 +4,7 @@ import math
 import time
 
 from stylecli.config import TrainConfig
+from stylecli.events import counted
 
 # Without --steps or --minutes.
 DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
@@ -31,9 +32,9 @@ class Schedule:
         self._started = time.monotonic()
 
     def __str__(self) -> str:
-        if not self.steps:
-            return f"about {self.seconds / 60:.3g} minutes"
-        return "1 step" if self.steps == 1 else f"{self.steps} steps"
+        return (
+            counted(self.steps, "step") if self.steps else f"about {self.seconds / 60:.3g} minutes"
+        )
 
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""

@@ -1,8 +1,8 @@
 """Training: a painting in, a model file out (Johnson et al. 2016, Ulyanov et al. 2017)."""
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
@@ -27,8 +27,8 @@ from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.core.vgg import DOWNLOADS
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Report, Step, TrainResult
-from stylecli.files.atomic import remove_leftovers, require_writable
+from stylecli.events import Notice, Report, Step, TrainResult, counted
+from stylecli.files.atomic import remove_leftovers
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import (
     Picture,
@@ -46,9 +46,11 @@ from stylecli.starting import Start, check_start, first_start
 from stylecli.training_files import (
     TrainFiles,
     as_json,
+    chosen,
+    damaged_checkpoint,
     pack_state,
     refuse_changes,
-    this_process,
+    saved_config,
     unpack_state,
 )
 
@@ -70,6 +72,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    changes: dict[str, Any] | None = None,
 ) -> TrainResult:
     """Train a generator for a painting and write its model file.
 
@@ -77,17 +80,37 @@ def train(
         config: the settings.
         report: told of every step.
         should_stop: asked after every step; when true, the state is saved for a resume.
-        resume: go on with the interrupted training of the same output.
+        resume: go on with the interrupted training of the same output, and with its settings.
+        changes: the settings that a resume has otherwise; None is those of ``config`` that are
+            not at their default.
         overwrite: replace a model that is there.
 
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
-    config.check()
     files = TrainFiles.of(config)
-    saved = files.check(resume=resume, overwrite=overwrite)
-    if resume:
-        refuse_changes(config, saved["config"])
+    if not resume:
+        config.check()
+    with files.lock():
+        saved = files.check(resume=resume, overwrite=overwrite)
+        if resume:
+            changes = chosen(config) if changes is None else changes
+            config = saved_config(files, changes, overwrite=overwrite)
+            config.check()
+            refuse_changes(config, saved["config"])
+        return _train(config, files, report, should_stop, saved, resume, overwrite)
+
+
+def _train(
+    config: TrainConfig,
+    files: TrainFiles,
+    report: Report,
+    should_stop: Callable[[], bool],
+    saved: dict[str, Any],
+    resume: bool,
+    overwrite: bool,
+) -> TrainResult:
+    """The same, when the files are locked and the checkpoint, ``saved``, is read."""
     resumable = resume
     try:
         before = saved if resume else {}
@@ -97,7 +120,8 @@ def train(
             training.restore()
         else:
             if saved.get("step"):
-                report(Notice(f"an unfinished training of {saved['step']} steps is dropped"))
+                dropped = counted(saved["step"], "step")
+                report(Notice(f"an unfinished training of {dropped} is dropped"))
             training.begin()
         resumable = True
         stopped = training.run(should_stop)
@@ -141,12 +165,12 @@ class _Training:
         self.objective = build_objective(config, self.paintings, self.device, self.dtype)
         if not saved:
             check_start(config)
-        require_writable(files.model.parent)
         remove_leftovers(files.model.parent)
         self.schedule = Schedule(config, self.device.type)  # its clock starts: no download counts
         if saved:
             self.objective.scales = saved["scales"]
-            self.start = Start.restored(saved)
+            with self._reading_checkpoint():
+                self.start = Start.restored(saved)
         else:
             balance(self.objective, self.photos, config.size, self.device)
             self.start = first_start(config, self.objective, self.photos, self.device)
@@ -167,6 +191,11 @@ class _Training:
                 self.report(Notice(f"{text}: a larger file, or --style-size {side}, is sharper"))
         if config.norm == "bn" and self.batch_size == 1:
             self.report(Notice("in batches of one, batch norm is instance norm while it trains"))
+        blank, looked = self.photos.count_blank(config.size)
+        if blank:
+            of = looked if looked == len(self.photos.paths) else f"the first {looked}"
+            text = f"{blank} of {of} content photos are mostly of one plain color"
+            self.report(Notice(f"{text}: only crops with something in them are trained on"))
         if config.loss_net in DOWNLOADS:
             text = f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
             self.report(Notice(text))
@@ -201,9 +230,16 @@ class _Training:
                 if should_stop():
                     return True
                 if time.monotonic() - saved_at > CHECKPOINT_EVERY:
-                    self.save_state()
+                    self._try_to_save()
                     saved_at = time.monotonic()
         raise AssertionError("the series of photos is endless")
+
+    def _try_to_save(self) -> None:
+        """Write a checkpoint; a disk that is full now may have room for the next one."""
+        try:
+            self.save_state()
+        except StyleCliError as error:
+            self._tell_once(f"{error}; the training goes on, and its next checkpoint may succeed")
 
     def _train_on(self, photos: Batch) -> None:
         terms = self._losses(to_tensor(photos, self.device))
@@ -270,9 +306,12 @@ class _Training:
         try:
             write()
         except (OSError, RuntimeError, MemoryError, StyleCliError) as error:
-            if str(error) not in self.told:
-                self.report(Notice(str(error)))
-            self.told.add(str(error))
+            self._tell_once(str(error))
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self.told:
+            self.report(Notice(text))
+        self.told.add(text)
 
     def write_preview(self) -> None:
         """Three bundled photos, and below them what becomes of them: a row for each style."""
@@ -286,7 +325,7 @@ class _Training:
 
     def suspend(self) -> TrainResult:
         """Save the state, for a resume."""
-        self.save_state(running=False)
+        self.save_state()
         return self._result(finished=False)
 
     def finish(self) -> TrainResult:
@@ -295,13 +334,18 @@ class _Training:
             self.guard.load(self.guard.snapshot)
             self.report(Notice("the last losses were off: the model is from a few steps before"))
         if self.files.model.exists() and not self.overwrite:
-            self.save_state(running=False)
+            self.save_state()
             hint = (
                 "the training is kept: pass --resume --overwrite, or move that model and --resume"
             )
             raise StyleCliError(f"{self.files.model} exists", hint=hint)
         result = self._result(finished=True)
-        save_model(self.files.model, self.generator, self._info(result))
+        try:
+            save_model(self.files.model, self.generator, self._info(result))
+        except StyleCliError as error:
+            self.save_state()
+            hint = f"{error.hint}; the training is kept: --resume tries again"
+            raise StyleCliError(error.message, hint=hint) from error
         self.files.checkpoint.unlink(missing_ok=True)
         self._aside(self.write_preview)
         if self.photos.bad:
@@ -358,11 +402,10 @@ class _Training:
         width, batch_size = self.generator.spec.width, self.batch_size
         return replace(self.config, width=width, batch_size=batch_size, minutes=minutes)
 
-    def save_state(self, *, running: bool = True) -> None:
+    def save_state(self) -> None:
         """Write everything that a bit-for-bit resume needs; crops follow from seed and step."""
         metadata = {
             "config": as_json(self._settled()),
-            "process": this_process() if running else {},
             "format_version": FORMAT_VERSION,
             **self.start.metadata(),
             "step": self.step,
@@ -381,12 +424,21 @@ class _Training:
         """Take up the state that :meth:`save_state` wrote."""
         self._check_same()
         tensors = load_tensors(self.files.checkpoint)
-        states = [unpack_state(name, tensors) for name in ("now", "snapshot")]
-        self.guard.restore(self.saved, *states)
+        with self._reading_checkpoint():
+            states = [unpack_state(name, tensors) for name in ("now", "snapshot")]
+            self.guard.restore(self.saved, *states)
         self.step = self.saved["step"]
         self.schedule.add_elapsed(self.saved["seconds"])
-        self.save_state()  # so that others see that it runs
         self._aside(lambda: self.files.cut_log(self.step))
+
+    @contextmanager
+    def _reading_checkpoint(self) -> Iterator[None]:
+        """Say of what does not fit that the checkpoint is damaged."""
+        try:
+            yield
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            what = str(error).partition("\n")[0]
+            raise damaged_checkpoint(self.files.checkpoint, what) from error
 
     def _check_same(self) -> None:
         if self.saved["style_sha"] != digest(self.paintings):
@@ -396,8 +448,9 @@ class _Training:
                 hint="pass the same, or start again with --overwrite",
             )
         if self.config.steps and self.config.steps < self.saved["step"]:
+            done = counted(self.saved["step"], "step")
             raise StyleCliError(
-                f"--steps {self.config.steps} is less than the {self.saved['step']} that are done",
+                f"--steps {self.config.steps} is less than the {done} that are done",
                 hint="pass more, or leave --steps out",
             )
         if self.saved["photos_sha"] != self.photos.fingerprint():

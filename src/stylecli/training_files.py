@@ -2,21 +2,19 @@
 
 import json
 import math
-import os
-import platform
 import re
 import unicodedata
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from stylecli.config import TrainConfig
 from stylecli.core.checkpoints import SUFFIX, read_metadata
+from stylecli.core.schema import CHECKPOINT, bad_fields, has_controls
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path
+from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import PREVIEW
 
 if TYPE_CHECKING:  # the command line reads this module, and --help must not wait for torch
@@ -31,6 +29,8 @@ _FREE_ON_RESUME = frozenset(
         *("steps", "minutes", "device", "precision", "preview_every"),
     }
 )
+
+_DEFAULTS = TrainConfig()
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class TrainFiles:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
             return cls(Path("models") / f"{name[:80]}{SUFFIX}")
+        if has_controls(config.output.name):
+            raise StyleCliError(
+                f"the output {config.output.name!r} holds a control character",
+                hint="give the model a name that can be shown",
+            )
         if config.output.suffix != SUFFIX:
             raise StyleCliError(
                 f"the output {config.output} does not end in {SUFFIX}",
@@ -111,16 +116,42 @@ class TrainFiles:
                 hint="it would be overwritten: pass another --output, or move it",
             )
 
-    def _refuse_running(self, process: dict[str, Any]) -> None:
-        """Raise StyleCliError if that process still trains: two would undo each other's work."""
-        if process in ({}, this_process()) or process["host"] != platform.node():
-            return
-        with suppress(psutil.Error):
-            if psutil.Process(process["pid"]).create_time() == process["started"]:
-                raise StyleCliError(
-                    f"{self.model} is being trained by process {process['pid']}",
-                    hint="wait until it has ended, or pass another --output",
-                )
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other trainings from these files: two would undo each other's work.
+
+        The operating system lets go of the lock when the process ends, however it ends. A folder
+        that had to be made for the lock is removed again if it is still empty.
+
+        Raises:
+            StyleCliError: another training holds them, or the folder cannot be written.
+        """
+        from filelock import FileLock, Timeout
+
+        folder = self.model.parent
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        require_writable(folder)
+        lock = FileLock(folder / f".{self.model.name}.lock", timeout=0)
+        try:
+            with suppress(NotImplementedError):
+                lock.acquire()
+        except Timeout:
+            raise StyleCliError(
+                f"{self.model} is being trained already",
+                hint="wait until that training has ended, or pass another --output",
+            ) from None
+        except OSError:  # of a network's file system that has no locks
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes it by itself, afterwards
+                if lock.is_locked:
+                    Path(lock.lock_file).unlink()
+            lock.release()
+            with suppress(OSError):  # there is something in it
+                for one in made:
+                    one.rmdir()
 
     def check(self, *, resume: bool, overwrite: bool) -> dict[str, Any]:
         """What the checkpoint that is there says; {} if there is none that can be read.
@@ -140,7 +171,8 @@ class TrainFiles:
             if resume:
                 raise
             saved = {}
-        self._refuse_running(saved.get("process", {}))
+        if resume and (bad := bad_fields(saved, CHECKPOINT)):
+            raise damaged_checkpoint(self.checkpoint, f"its {bad[0]}")
         if overwrite or (resume and saved.get("overwrite", False)):
             return saved
         if self.model.exists():
@@ -156,10 +188,12 @@ class TrainFiles:
         return saved
 
 
-def this_process() -> dict[str, Any]:
-    """Which process writes a checkpoint: a number alone is given to another one some day."""
-    started = psutil.Process().create_time()
-    return {"host": platform.node(), "pid": os.getpid(), "started": started}
+def damaged_checkpoint(path: Path, what: str) -> StyleCliError:
+    """The error for a checkpoint that cannot be gone on from."""
+    return StyleCliError(
+        f"{path} is damaged, or of another version of stylecli: {what}",
+        hint="start again with --overwrite",
+    )
 
 
 def style_name(painting: Path) -> str:
@@ -186,21 +220,34 @@ def saved_config(
     Raises:
         StyleCliError: there is no checkpoint, or it is damaged.
     """
-    saved = files.check(resume=True, overwrite=overwrite).get("config")
-    if saved is None:
-        raise StyleCliError(f"{files.checkpoint} holds no training", hint="start again")
+    saved = files.check(resume=True, overwrite=overwrite)["config"]
     if saved.keys() != {one.name for one in fields(TrainConfig)}:
         raise StyleCliError(
             f"{files.checkpoint} is of another version of stylecli",
             hint="start again with --overwrite",
         )
-    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
-    styles = tuple(map(Path, saved["styles"]))
-    layers = tuple(saved["style_layers"])
-    config = TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
+    try:
+        config = _from_json(saved)
+        config.check()
+    except TypeError as error:
+        raise damaged_checkpoint(files.checkpoint, "its settings") from error
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     return replace(config, **changes)
+
+
+def chosen(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are not at their default."""
+    values = {one.name: getattr(config, one.name) for one in fields(TrainConfig)}
+    return {k: v for k, v in values.items() if v != getattr(_DEFAULTS, k)}
+
+
+def _from_json(saved: dict[str, Any]) -> TrainConfig:
+    """What :func:`as_json` was given."""
+    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
+    styles = tuple(map(Path, saved["styles"]))
+    layers = tuple(saved["style_layers"])
+    return TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

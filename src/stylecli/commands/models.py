@@ -1,13 +1,15 @@
 """``stylecli models``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands.shared import command
 from stylecli.console import print_table
 from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
+from stylecli.core.schema import is_number
+from stylecli.events import counted
 
 
 @command
@@ -32,22 +34,46 @@ def _size(path: Path) -> str:
 
 
 def _print_model(path: Path, info: ModelInfo) -> None:
-    shown = {"file": path, "generator": info.arch, "norm": info.norm, "width": info.width}
-    shown |= {
+    shown = {
+        "file": f"{path}, {path.stat().st_size / 1e6:.1f} MB",
         "styles": ", ".join(info.styles),
-        "output": info.output,
         "license": info.license or "not stated",
+        "generator": _generator(info),
+        **_how_it_was_made(info.training),
     }
-    shown |= {f"loss: {name}": value for name, value in info.losses.items()}
-    long = ("curve", "paintings_sha")
-    told = {key: value for key, value in info.training.items() if value not in (None, "")}
-    shown |= {key: value for key, value in told.items() if key not in long}
-    print_table((key, _as_text(value)) for key, value in shown.items())
+    if info.losses:
+        shown["losses at the end"] = ", ".join(f"{k} {v:,.0f}" for k, v in info.losses.items())
+    print_table(shown.items())
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key} {_as_text(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_as_text, value))
-    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+def _generator(info: ModelInfo) -> str:
+    norm = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}.get(info.norm, info.norm)
+    noise = "no noise" if info.noise == "none" else f"{info.noise} noise"
+    return f"{info.arch}, {norm}, {info.width} channels in the first layer, {noise}"
+
+
+def _how_it_was_made(training: dict[str, Any]) -> dict[str, str]:
+    """What a training told of itself, in plain words; it may have told nothing."""
+
+    def number(key: str) -> float:
+        value = training.get(key)
+        return float(value) if is_number(value) else 0.0  # type: ignore[arg-type]
+
+    told = {
+        "imported_from": ("imported from", str(training.get("imported_from"))),
+        "paintings": ("paintings", ", ".join(training.get("paintings", []))),
+        "style_size": ("painting size", f"short side of {number('style_size'):.0f} px"),
+        "steps_done": (
+            "trained for",
+            f"{counted(int(number('steps_done')), 'step')} in {number('seconds') / 60:.1f} minutes"
+            f" on {training.get('device')}",
+        ),
+        "content_photos": (
+            "trained on",
+            f"{number('content_photos'):,.0f} photos, {number('batch_size'):.0f} at a time, "
+            f"in crops of {number('size'):.0f} px",
+        ),
+        "init": ("started from", str(training.get("init"))),
+        "stylecli": ("made with", f"stylecli {training.get('stylecli')}"),
+    }
+    return dict(line for key, line in told.items() if key in training)

@@ -8,8 +8,9 @@ from rich.markup import escape
 
 from stylecli.commands.shared import QUIET, command, option, refuse_input
 from stylecli.config import ObjectiveConfig
-from stylecli.console import Reporter, counted
+from stylecli.console import Reporter
 from stylecli.errors import StyleCliError
+from stylecli.events import counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
 

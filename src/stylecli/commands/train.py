@@ -10,11 +10,10 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.config import TrainConfig, help_of
-from stylecli.console import Reporter, counted, duration, stoppable
+from stylecli.console import Reporter, duration, stoppable
 from stylecli.core.checkpoints import read_info
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Step, TrainResult
-from stylecli.training_files import TrainFiles, saved_config
+from stylecli.events import Notice, Step, TrainResult, counted
 
 _DEFAULTS = TrainConfig()
 _OVERWRITE = "Replace a model, and drop an unfinished training of it."
@@ -77,11 +76,10 @@ def train(
     config = TrainConfig(**settings)
     if resume and not (config.paintings or config.output):
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
-    if resume:
-        config = saved_config(TrainFiles.of(config), settings, overwrite=overwrite)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
-        result = run_training(config, report, should_stop, resume=resume, overwrite=overwrite)
+        wishes: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "changes": settings}
+        result = run_training(config, report, should_stop, **wishes)
     _conclude_training(reporter, result)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from safetensors import SafetensorError, safe_open
 
+from stylecli.core import schema
+from stylecli.core.architectures.shapes import weight_shapes
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path
+from stylecli.files.door import require_regular
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -70,11 +72,6 @@ class ModelInfo:
         return GeneratorSpec(**{name: getattr(self, name) for name in names})
 
 
-_KINDS: dict[str, type] = {"noise": str, "upsampling": str, "activation": str}
-_KINDS |= {"name": str, "arch": str, "norm": str, "output": str, "license": str, "width": int}
-_KINDS |= {"training": dict, "losses": dict, "styles": list}
-
-
 def bundled_models() -> Path:
     """The folder of models that ship with the program: in the package, or in a checkout of it."""
     packaged = Path(__file__).parents[1] / "models"
@@ -122,27 +119,37 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         StyleCliError: the file cannot be read, is damaged, or was not written by this program.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(_KEY)
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise StyleCliError(
             f"{path} is a safetensors file, but not one that stylecli wrote",
             hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
         )
     try:
-        metadata: dict[str, Any] = dict(json.loads(text))
-        version = int(metadata.get("format_version", 0))
-    except (ValueError, TypeError) as error:
+        metadata = schema.parse(text)
+    except ValueError as error:
         raise _damaged(path, error) from error
-    if version > FORMAT_VERSION:
+    version: Any = metadata.get("format_version")
+    if schema.is_count(version) and version > FORMAT_VERSION:
         raise StyleCliError(
             f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
             hint="update stylecli",
         )
     return metadata
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, of which only the header is read.
+
+    The library checks that the tensors it lists are exactly as long as the rest of the file.
+    """
+    try:
+        with safe_open(require_regular(path), framework="numpy") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
 
 
 def read_info(path: Path) -> ModelInfo:
@@ -159,9 +166,8 @@ def read_info(path: Path) -> ModelInfo:
         raise StyleCliError(
             f"{path} was written by stylecli, but is no model", hint=hint
         ) from error
-    for name, kind in _KINDS.items():
-        if not isinstance(getattr(info, name), kind):
-            raise StyleCliError(f"{path} has a damaged description: its {name}", hint=hint)
+    if bad := schema.bad_fields(vars(info), schema.MODEL):
+        raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
         info = replace(info, activation="leaky_relu")  # it went without saying
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
@@ -197,22 +203,44 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         # Not load_file, which maps the file: Windows then refuses to replace it.
-        return load(path.read_bytes())
+        return load(require_regular(path).read_bytes())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 
 
-def load_arrays(path: Path) -> "dict[str, NDArray[np.float32]]":
-    """The tensors of a model file as NumPy's arrays, without torch.
+def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
+    """The weights in a model file as NumPy's arrays, without torch.
+
+    Names, types and shapes are compared with what the file says it is, from its header alone:
+    nothing is allocated for weights that are only claimed.
 
     Raises:
-        StyleCliError: the file is missing or damaged.
+        StyleCliError: the file is damaged or foreign, or its weights are not all finite.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:
-        raise _damaged(path, error) from error
+    import numpy as np
+
+    info = read_info(path)
+    expected = weight_shapes(info.spec, len(info.styles))
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
+        if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
+            raise StyleCliError(
+                f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
+                hint="train it again, or get the file again",
+            )
+        arrays = {name: file.get_tensor(name) for name in expected}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise StyleCliError(
+            f"the weights in {path} are not all finite numbers: it would paint black",
+            hint="train it again, or get the file again",
+        )
+    return arrays
+
+
+def _type_of(name: str) -> str:
+    """What safetensors calls the type of a weight."""
+    return "I64" if name.endswith("num_batches_tracked") else "F32"
 
 
 def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
@@ -298,22 +326,15 @@ def load_generator(path: Path) -> "Generator":
     """The generator in a model file with all its styles, in eval mode on the CPU.
 
     Raises:
-        StyleCliError: the file is damaged or foreign.
+        StyleCliError: the file is damaged or foreign, or its weights are not all finite.
     """
     import torch
 
     from stylecli.core.generators import build_generator
 
-    info = read_info(path)
-    generator = build_generator(info.spec)
-    generator.remix(torch.ones(len(info.styles), 1))
-    try:
-        generator.load_state_dict(load_tensors(path))
-    except RuntimeError as error:
-        raise StyleCliError(
-            f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
-            hint="train it again, or get the file again",
-        ) from error
+    info, arrays = read_info(path), load_arrays(path)
+    generator = build_generator(info.spec).remix(torch.ones(len(info.styles), 1))
+    generator.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return generator.eval()
 
 

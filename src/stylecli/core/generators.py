@@ -154,7 +154,12 @@ class Generator(nn.Module):
                 yield name, module
 
     def forward(
-        self, photos: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
+        self,
+        photos: Tensor,
+        styles: Tensor | None = None,
+        seeds: Tensor | None = None,
+        *,
+        chosen: bool = False,
     ) -> Tensor:
         """Stylize photos.
 
@@ -162,17 +167,24 @@ class Generator(nn.Module):
             photos: (N, 3, H, W) RGB in [0, 1], any H and W.
             styles: (N,) which style for which photo, if it holds several.
             seeds: (N,) int64, of each photo's noise; None is the one of :meth:`use_seed`.
+            chosen: of its own call to itself: each photo's style is in the tables.
 
         Returns:
             (N, 3, H, W) RGB around [0, 1]; values outside are to be clipped when saved.
+
+        Raises:
+            ValueError: it holds several styles, and none was chosen.
         """
+        if styles is None and self.styles > 1 and not chosen:
+            raise ValueError(f"the generator holds {self.styles} styles: say which for each photo")
         own: dict[str, Tensor] = {}
         if styles is not None and self.styles > 1:
             own |= {name: table[styles] for name, table in self.tables()}
         if seeds is not None:
             own |= {f"{name}.seed": seeds for name, _ in self._noises()}
         if own:
-            return functional_call(self, own, (photos,))  # type: ignore[no-any-return]
+            painted: Tensor = functional_call(self, own, (photos,), {"chosen": True})
+            return painted
         height, width = photos.shape[-2:]
         z = self.layers(self.to_input(self._padded(photos)))[..., :height, :width]
         return self.to_rgb_range(z)

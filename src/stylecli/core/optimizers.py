@@ -11,6 +11,10 @@ from stylecli.errors import StyleCliError, choose_from
 OPTIMIZERS = ("muon", "adam")
 _MUON_TO_ADAM = 10.0  # of the learning rates, by trial: a step of Muon is one of length
 _COLORS = 3
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
 
 
 class GeneratorOptimizer:
@@ -67,14 +71,33 @@ class GeneratorOptimizer:
             for name, value in moments.items()
         }
 
+    def _expected(self) -> set[str]:
+        """The names in :meth:`state` after a step; before the first, there are none."""
+        return {
+            f"{place}.{index}.{name}"
+            for place, optimizer in enumerate(self._optimizers)
+            for index in range(len(optimizer.param_groups[0]["params"]))
+            for name in _MOMENTS[type(optimizer)]
+        }
+
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave; it belongs to the optimizer from now on."""
+        """Take up what :meth:`state` gave; it belongs to the optimizer from now on.
+
+        Raises:
+            ValueError: something is missing, too much, or of another shape.
+        """
+        if state.keys() not in (set(), self._expected()):
+            raise ValueError("the moments of some weights are missing, or there are too many")
         for place, optimizer in enumerate(self._optimizers):
             moments: dict[int, dict[str, Any]] = {}
             for key, value in state.items():
-                first, index, name = key.split(".")
+                first, second, name = key.split(".")
                 if int(first) == place:
-                    moments.setdefault(int(index), {})[name] = value
+                    moments.setdefault(int(second), {})[name] = value
+            parameters = optimizer.param_groups[0]["params"]
+            for index, one in moments.items():
+                if any(value.shape not in ((), parameters[index].shape) for value in one.values()):
+                    raise ValueError("moments have another shape than their weights")
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

@@ -2,11 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import sha256
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from stylecli.files.jobs import scan_images
 PREVIEW = ".preview.png"  # so ends a picture of how a training gets on: it is no photo
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
+_LOOKED_AT = 32  # photos, before a training starts
 
 
 def bundled_photos() -> list[Path]:
@@ -58,7 +59,7 @@ class ContentPhotos:
         """Batch ``number`` of the series: (N, size, size, 3) in 0..255.
 
         Raises:
-            StyleCliError: none of the files can be read.
+            StyleCliError: none of the files can be read, or all are of one plain color.
         """
         first = number * batch_size
         crops = [self._crop(sample, size) for sample in range(first, first + batch_size)]
@@ -86,34 +87,90 @@ class ContentPhotos:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def count_blank(self, size: int) -> tuple[int, int]:
+        """How many photos are mostly of one plain color, and how many were looked at.
+
+        Those are the first of the series: they are read soon anyway, and a folder may hold
+        thousands.
+
+        Args:
+            size: side of the crops in px.
+        """
+        looked = [*islice(self._photos_from(0, size), min(_LOOKED_AT, len(self.paths)))]
+        return sum(map(_is_mostly_blank, looked)), len(looked)
+
     def _crop(self, sample: int, size: int) -> Rgb:
-        """A random square of a photo, scaled between filling the crop and twice that."""
-        random = np.random.default_rng([self.seed, sample])
-        zoom, top, left, flip = random.random(4)
-        rgb = self._read(sample, size)
-        height, width = rgb.shape[:2]
-        short_side = min(height, width)
-        # Enlarging a small photo would only teach the network blur.
-        side = short_side / max(1.0, min(1 + zoom, short_side / size))
-        crop = scaled_crop(rgb, top * (height - side), left * (width - side), side, size)
-        return crop[:, ::-1] if flip < 0.5 else crop
+        """A random square of a photo, never of one plain color.
+
+        In such a crop, instance norm divides by next to nothing in layer after layer, and the
+        gradient leaves float32; one other pixel is enough to prevent that. A photo without any
+        other crop is replaced by the next.
+        """
+        for rgb in self._photos_from(sample, size):
+            crop = _random_crop(rgb, size, np.random.default_rng([self.seed, sample]))
+            if not _is_plain(crop):
+                return crop
+        raise self._nothing_to_learn_from()
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.paths))
 
-    def _read(self, sample: int, size: int) -> Rgb:
+    def _photos_from(self, sample: int, size: int) -> Iterator[Rgb]:
+        """The photo of a sample, then those that follow it; what cannot be read is left out."""
         epoch, place = divmod(sample, len(self.paths))
         order = self._order(epoch)
         for skipped in range(len(order)):
             path = self.paths[order[(place + skipped) % len(order)]]
             try:
-                return self._reader(size)(path)
+                yield self._reader(size)(path)
             except ImageError:
                 self.bad.add(path)
-        raise StyleCliError(
-            f"none of the {len(self.paths)} content photos can be read",
+
+    def _nothing_to_learn_from(self) -> StyleCliError:
+        blank = len(self.bad) < len(self.paths)
+        what = "holds more than one plain color" if blank else "can be read"
+        return StyleCliError(
+            f"none of the {len(self.paths)} content photos {what}",
             hint="--content takes a folder of photos; without it, the bundled ones are used",
         )
+
+
+def _random_crop(rgb: Rgb, size: int, random: np.random.Generator) -> Rgb:
+    """A square of a photo, scaled between filling the crop and twice that, and maybe flipped.
+
+    Where it is of one plain color, a square around something else in the photo, if there is any.
+    """
+    zoom, top, left, flip = random.random(4)
+    height, width = rgb.shape[:2]
+    short_side = min(height, width)
+    # Enlarging a small photo would only teach the network blur.
+    side = short_side / max(1.0, min(1 + zoom, short_side / size))
+    crop = scaled_crop(rgb, top * (height - side), left * (width - side), side, size)
+    if _is_plain(crop) and len(edges := _edges(rgb)):
+        y, x = edges[random.integers(len(edges))] + 1 - side * (0.1 + 0.8 * np.array([top, left]))
+        crop = scaled_crop(
+            rgb, float(np.clip(y, 0, height - side)), float(np.clip(x, 0, width - side)), side, size
+        )
+    return crop[:, ::-1] if flip < 0.5 else crop
+
+
+def _is_plain(rgb: Rgb) -> bool:
+    """Whether all pixels have one color; most photos show at once that they have not."""
+    return bool((rgb[0] == rgb[0, 0]).all() and (rgb == rgb[0, 0]).all())
+
+
+def _edges(rgb: Rgb) -> npt.NDArray[np.int64]:
+    """Row and column of each pixel whose neighbor below or to the right has another color."""
+    below = (rgb[:-1, :-1] != rgb[1:, :-1]).any(-1)
+    beside = (rgb[:-1, :-1] != rgb[:-1, 1:]).any(-1)
+    return np.argwhere(below | beside)  # (N, 2)
+
+
+def _is_mostly_blank(rgb: Rgb) -> bool:
+    """Whether more than half of the pixels have the very same color."""
+    codes = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # (H, W)
+    _, counts = np.unique(codes, return_counts=True)
+    return bool(2 * counts.max() > codes.size)
 
 
 def _caching_reader(size: int) -> Callable[[Path], Rgb]:

@@ -1,0 +1,65 @@
+"""Names and shapes of the weights of a generator, without torch: files are checked by them."""
+
+from stylecli.core.architectures import architecture_of
+from stylecli.core.spec import GeneratorSpec
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
+    """What a model file of that generator holds, with rows for each of several styles.
+
+    Raises:
+        StyleCliError: the spec names what there is not, or has a bad width.
+    """
+    listed = _Listed(spec, styles)
+    architecture_of(spec).build(listed, 3, spec)
+    return listed.shapes
+
+
+class _Listed:
+    """Layers that only note their weights: a map is the number of its channels."""
+
+    def __init__(self, spec: GeneratorSpec, styles: int) -> None:
+        self.spec = spec
+        self.rows = (styles,) if styles > 1 else ()
+        self.shapes: Shapes = {}
+
+    def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
+        self.shapes[f"{name}.weight"] = (channels, x, kernel, kernel)
+        if self.spec.norm == "none":
+            self.shapes[f"{name}.bias"] = (channels,)
+        return channels
+
+    def to_rgb(self, x: int, name: str, kernel: int) -> int:
+        self.shapes |= {f"{name}.weight": (3, x, kernel, kernel), f"{name}.bias": (3,)}
+        return 3
+
+    def norm(self, x: int, name: str) -> int:
+        if self.spec.norm == "in":
+            self.shapes |= {f"{name}.weight": (*self.rows, x), f"{name}.bias": (*self.rows, x)}
+        elif self.spec.norm == "bn":
+            own = ("weight", "bias", "running_mean", "running_var")
+            self.shapes |= {f"{name}.{kind}": (x,) for kind in own}
+            self.shapes[f"{name}.num_batches_tracked"] = ()
+        return x
+
+    def noise(self, x: int, name: str, layer: int) -> int:
+        if self.spec.noise != "none":
+            self.shapes[f"{name}.strength"] = (*self.rows, x)
+        return x
+
+    def activation(self, x: int) -> int:
+        return x
+
+    def upsample(self, x: int, mode: str) -> int:
+        return x
+
+    def pool(self, x: int, scale: int) -> int:
+        return x
+
+    def add(self, x: int, y: int) -> int:
+        return x
+
+    def concatenate(self, x: int, y: int) -> int:
+        return x + y
