@@ -187,7 +187,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path.write_bytes(b"what was there")
 
     def full(self, target, **options):
-        Path(target).write_bytes(b"half")
+        target.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
@@ -432,3 +432,35 @@ def test_what_pillow_says_of_an_odd_file_that_it_reads_is_not_printed(tmp_path):
     command = [sys.executable, "-c", code, tmp_path / "x.png"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert (done.stdout, done.stderr) == ("(4, 6, 3)\n", "")
+
+
+SHORT_WRITES = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from stylecli.files.images import ImageError, Picture, write_picture
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+for suffix in sys.argv[2:]:
+    path = Path(sys.argv[1]) / f"x{suffix}"
+    write_picture(path, Picture(rgb))
+    size = path.stat().st_size
+    path.unlink()
+    for less in (1, size // 3):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - less, resource.RLIM_INFINITY))
+        try: write_picture(path, Picture(rgb))
+        except ImageError: continue
+        finally: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print("cut short:", path.name, path.stat().st_size, "of", size)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of a file's size")
+def test_a_disk_that_takes_a_part_of_a_picture_leaves_none(tmp_path):
+    """Where a part of what is written has room, the system writes that part, and says so."""
+    suffixes = (".jpg", ".png", ".webp", ".tiff", ".bmp", ".gif", ".avif")
+    command = [sys.executable, "-c", SHORT_WRITES, tmp_path, *suffixes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())

@@ -83,3 +83,17 @@ def test_bfloat16_stays_close():
     strips = StripRunner(generator, CPU, torch.bfloat16, rows=40)(rgb).astype(float)
     expected = whole(generator, rgb).clip(0, 255)
     assert np.abs(strips - expected).mean() < 2
+
+
+def test_strips_are_as_high_as_their_memory_allows():
+    rgb = np.zeros((600, 400, 3), np.uint8)
+    generator = generator_with_contrast("residual", "none")
+
+    def rows(memory):
+        strips = StripRunner(generator, CPU, torch.float32, memory=memory).strips(rgb)
+        return max(strip.shape[2] for _, strip in strips)
+
+    assert rows(1) == 16
+    assert rows(2**30) == 600
+    few, twice = rows(10_000_000), rows(20_000_000)
+    assert 16 < few < twice <= 2 * few + 1

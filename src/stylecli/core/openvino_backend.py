@@ -93,7 +93,7 @@ class OpenVinoBackend:
             self._compiled.popitem(last=False)
         return self._compiled[shape]
 
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
         if self._torch is None:
             import torch
@@ -104,7 +104,7 @@ class OpenVinoBackend:
             self._torch = load_torch_backend(
                 self._path, self._mix, cpu, self._precision, self._seed
             )
-        return self._torch.in_strips(rgb, scratch)
+        return self._torch.in_strips(rgb, scratch, memory)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

@@ -23,7 +23,9 @@ from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.files.images import Rgb
 
-_STRIP_BYTES = 64 * 2**20  # of a full-size map of the generator's first layer
+_MEMORY = 2**30  # that strips may take, if nobody says
+_TIMES_A_PASS = 2  # what a pixel takes in a strip, in float32, of what it takes in a plain pass
+_LEAST_ROWS = 16
 _SCRATCH_BYTES = 8 * 2**30  # a map that is larger is computed again instead of stored
 
 
@@ -34,9 +36,10 @@ class StripRunner:
         generator: of one style; it is moved to the device and used in eval mode.
         device: where to compute.
         dtype: of convolutions and of stored maps.
-        rows: of a strip at full size; None is what takes some hundred megabytes.
+        rows: of a strip at full size; None is as many as ``memory`` has room for.
         scratch: folder for temporary files; None is the system's.
         scratch_bytes: maps larger than this are not stored.
+        memory: bytes that strips may take at their peak; a few rows are taken in any case.
     """
 
     def __init__(
@@ -48,10 +51,11 @@ class StripRunner:
         rows: int | None = None,
         scratch: Path | None = None,
         scratch_bytes: int = _SCRATCH_BYTES,
+        memory: int = _MEMORY,
     ) -> None:
         self.generator = generator.to(device).eval()
         self.device, self.dtype, self.rows = device, dtype, rows
-        self.scratch, self.scratch_bytes = scratch, scratch_bytes
+        self.scratch, self.scratch_bytes, self.memory = scratch, scratch_bytes, memory
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """Stylize one image, (H, W, 3) in 0..255, to the same size.
@@ -72,7 +76,8 @@ class StripRunner:
             OSError: the temporary files have no room.
         """
         height, width = rgb.shape[:2]
-        step = self.rows or max(32, _STRIP_BYTES // (width * self.generator.width * 4))
+        per_pixel = _TIMES_A_PASS * self.generator.architecture.peak * self.generator.width * 4
+        step = self.rows or max(_LEAST_ROWS, self.memory // (width * per_pixel))
         source = _Source(self.generator, rgb, self.device)
         layers = _StripLayers(self, source.height, step)
         last = self.generator.architecture.build(layers, source, self.generator.spec)

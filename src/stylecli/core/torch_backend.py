@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,31 +62,33 @@ class TorchBackend:
             return self.generator(photos)  # type: ignore[no-any-return]
         return stylized
 
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size; on the CPU if even a strip does not fit.
 
         Args:
             rgb: the image.
             scratch: folder for temporary files; None is the system's.
+            memory: bytes that strips may take; None is a gigabyte.
 
         Raises:
             OutOfMemoryError: a strip does not fit on the CPU either.
             OSError: the temporary files have no room.
         """
+        room: dict[str, Any] = {"scratch": scratch, **({"memory": memory} if memory else {})}
         if self.device.type == "cpu":
-            return self._strips_on(self.device, self.dtype, rgb, scratch)
+            return self._strips_on(self.device, self.dtype, rgb, room)
         with suppress(OutOfMemoryError):
-            return self._strips_on(self.device, self.dtype, rgb, scratch)
+            return self._strips_on(self.device, self.dtype, rgb, room)
         try:
-            return self._strips_on(torch.device("cpu"), torch.float32, rgb, scratch)
+            return self._strips_on(torch.device("cpu"), torch.float32, rgb, room)
         finally:
             self.generator.to(self.device)
 
     @memory_errors()
     def _strips_on(
-        self, device: torch.device, dtype: torch.dtype, rgb: Rgb, scratch: Path | None
+        self, device: torch.device, dtype: torch.dtype, rgb: Rgb, room: dict[str, Any]
     ) -> Rgb:
-        return StripRunner(self.generator, device, dtype, scratch=scratch)(rgb)
+        return StripRunner(self.generator, device, dtype, **room)(rgb)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

@@ -25,6 +25,7 @@ from stylecli.files.jobs import Job, plan
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
 _SHARE_OF_FREE_MEMORY = 0.75
 _SHARE_OF_IMAGES = 1 / 3  # of the memory that may be taken; the rest is for the network's pass
+_MOST_FOR_STRIPS = 2**30  # bytes: larger strips are no faster
 
 
 def full_name(model: Path | str, style: str | None = None) -> str:
@@ -203,28 +204,32 @@ class Stylizer:
             need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
             fits = budget // need
             if not fits:
-                return [_in_strips(backend, rgb, scratch) for rgb in images]
+                return [_in_strips(backend, rgb, scratch, budget) for rgb in images]
             batches = [images[first : first + fits] for first in range(0, len(images), fits)]
-            return [rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch)]
+            return [
+                rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch, budget)
+            ]
         finally:
             self._free.put(backend)
 
 
-def _in_one_pass(backend: Backend, images: Sequence[Rgb], scratch: Path | None) -> list[Rgb]:
+def _in_one_pass(
+    backend: Backend, images: Sequence[Rgb], scratch: Path | None, budget: int
+) -> list[Rgb]:
     with suppress(OutOfMemoryError):  # the estimate was too low, or another program came
         return list(backend(np.stack(images)))
     # Not while the error is handled: it holds what the pass had in memory.
     if len(images) == 1:
-        return [_in_strips(backend, images[0], scratch)]
+        return [_in_strips(backend, images[0], scratch, budget)]
     half = len(images) // 2
     parts = images[:half], images[half:]
-    return [rgb for part in parts for rgb in _in_one_pass(backend, part, scratch)]
+    return [rgb for part in parts for rgb in _in_one_pass(backend, part, scratch, budget)]
 
 
-def _in_strips(backend: Backend, rgb: Rgb, scratch: Path | None) -> Rgb:
+def _in_strips(backend: Backend, rgb: Rgb, scratch: Path | None, budget: int) -> Rgb:
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    return backend.in_strips(rgb, scratch)
+    return backend.in_strips(rgb, scratch, min(budget, _MOST_FOR_STRIPS))
 
 
 def _no_image(given: object) -> StyleCliError:

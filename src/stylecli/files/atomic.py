@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import io
 import os
 import secrets
 import sys
@@ -39,6 +40,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         lock.close()
         temporary.unlink(missing_ok=True)
+
+
+class CheckedFile(io.BufferedRandom):
+    """A new file that hides its number.
+
+    Given the number, Pillow's encoders write to the file themselves, and do not notice where a full
+    disk takes only a part. Python does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w+"))
+
+    def fileno(self) -> int:
+        """Raise UnsupportedOperation: encoders then write through this object."""
+        raise io.UnsupportedOperation("fileno")
 
 
 def remove_leftovers(folder: Path) -> None:

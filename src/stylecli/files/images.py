@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path
+from stylecli.files.atomic import CheckedFile, atomic_path
 from stylecli.files.colors import SRGB, Alpha, on_gray, rgb_and_alpha, without_hidden
 from stylecli.files.colors import Rgb as Rgb  # others import it from here
 from stylecli.files.door import require_regular
@@ -218,8 +218,8 @@ def save_image(
             _save_to_standard_output(image, options)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            image.save(temporary, **options)
+        with atomic_path(path) as temporary, CheckedFile(temporary) as file:
+            image.save(file, **options)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     except Exception as error:  # Pillow's encoders raise many kinds
