@@ -299,7 +299,7 @@ class _Measuring:
         return {
             "settings": settings,
             "scales": self.objective.scales,
-            "machine": f"{platform.processor() or platform.machine()}, {platform.system()}",
+            "machine": f"{platform.machine()}, {platform.system()}",
             "threads": torch.get_num_threads(),
             "device": str(self.device),
             "torch": torch.__version__,
