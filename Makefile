@@ -18,8 +18,11 @@ PAINTING := models/paintings/starry-night.jpg
 LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
 TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 	--license "$(LICENSE)" --output $@
-# The arms are older than Muon, batches of two and replicated edges.
-AS_THEN := --optimizer adam --batch-size 4 --loss-padding zeros
+# The networks of the papers have no noise inside.
+PAPERS := --noise none --upsampling nearest
+# The arms are older than Muon, batches of two and replicated edges; of the pyramids, the one with
+# batch norm has leaky ReLU, as its authors' code.
+AS_THEN := $(PAPERS) --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
 .PHONY: demo test lint bench clean models fuzz torture gpu
@@ -65,28 +68,26 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 
 models: $(patsubst %,retrained/%.safetensors,gallery $(ARMS))
 
-# The gallery's network learned seven paintings first: one that never saw The Starry Night is what
-# the default training is measured from, see docs/training.md.
+# A network of seven paintings that never saw The Starry Night: what the default training was measured
+# from, see docs/training.md.
 PAINTINGS := $(wildcard models/paintings/*.jpg)
 GALLERY := "Weights: MIT. Paintings: public domain; see gallery.md."
 
 retrained/base.safetensors: | $(VENV)/installed
 	$(BIN)/stylecli train $(filter-out $(PAINTING),$(PAINTINGS)) --content $(PHOTOS) --init scratch \
-		--minutes 42 --loss-padding zeros --output $@
+		--minutes 42 --loss-padding zeros $(PAPERS) --output $@
 
-retrained/eight.safetensors: retrained/base.safetensors
-	$(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< --minutes 21 --output $@
-
-# The last training had one core.
-retrained/gallery.safetensors: retrained/eight.safetensors
-	OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< \
-		--minutes 92 --lr 0.001 --small-crops 0.5 --license $(GALLERY) --output $@
+# It had one core.
+retrained/gallery.safetensors: | $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init scratch \
+		--minutes 117 --small-crops 0.5 --license $(GALLERY) --output $@
 
 retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
 	$(TRAIN) --steps 1200 --norm $* $(AS_THEN)
 
 retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN)
+	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN) \
+		$(if $(filter bn,$*),--activation leaky_relu)
 
 clean:
 	rm -rf $(VENV) out dist fuzz-failures gpu
