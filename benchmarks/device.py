@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.checkpoints import load_model
+from stylecli.core.model_files import load_model
 from stylecli.files.content import bundled_photos
 
 app = typer.Typer(pretty_exceptions_enable=False)

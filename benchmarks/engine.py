@@ -32,8 +32,8 @@ from rich.table import Table
 
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import open_backends
-from stylecli.core.checkpoints import find_style
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import find_style
 from stylecli.core.norms import NORMS
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner

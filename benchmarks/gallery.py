@@ -23,8 +23,8 @@ from rich.table import Table
 from training import SIZE, Judge, split
 
 from stylecli.config import GatysConfig
-from stylecli.core.checkpoints import bundled_models, load_model
 from stylecli.core.generators import Generator
+from stylecli.core.model_files import bundled_models, load_model
 from stylecli.core.tensors import to_uint8
 from stylecli.events import Pixels
 from stylecli.files.atomic import atomic_path

@@ -29,11 +29,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stylecli import train as training
 from stylecli.config import ObjectiveConfig, TrainConfig
-from stylecli.core.checkpoints import load_generator, load_tensors, read_metadata
 from stylecli.core.generators import Generator, build_generator
 from stylecli.core.losses import PerceptualObjective
+from stylecli.core.model_files import load_generator, load_tensors, read_metadata
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
@@ -41,7 +40,8 @@ from stylecli.files.content import ContentPhotos
 from stylecli.files.images import center_square, read_rgb
 from stylecli.files.jobs import scan_images
 from stylecli.objective import balance, build_objective
-from stylecli.training_files import TrainFiles
+from stylecli.training import loop as training
+from stylecli.training.files import TrainFiles
 
 HELD_OUT = 60
 SIZE = 256

@@ -14,8 +14,8 @@ from PIL import Image
 
 from stylecli.core import backends, devices
 from stylecli.core.backends import open_backends
-from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
@@ -185,8 +185,9 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
     code = (
         "import resource, sys\n"
         "import numpy as np, psutil, torch\n"
-        "from stylecli.core.backends import OutOfMemoryError, open_backends\n"
-        "from stylecli.core.checkpoints import find_style\n"
+        "from stylecli.core.backend import OutOfMemoryError\n"
+        "from stylecli.core.backends import open_backends\n"
+        "from stylecli.core.model_files import find_style\n"
         "path, info, mix = find_style(sys.argv[1])\n"
         "given = {'backend': sys.argv[2], 'device': 'cpu', 'precision': 'float32'}\n"
         "(run,) = open_backends(path, mix, **given)\n"

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stylecli.core import checkpoints
-from stylecli.core.checkpoints import (
+from stylecli.core import model_files
+from stylecli.core.generators import build_generator
+from stylecli.core.model_files import (
     ModelInfo,
     find_model,
     list_models,
@@ -20,7 +21,6 @@ from stylecli.core.checkpoints import (
     save_model,
     save_tensors,
 )
-from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 
@@ -29,7 +29,7 @@ from stylecli.errors import StyleCliError
 def folders(tmp_path, monkeypatch):
     """Only these folders are searched: here, the user's, the bundled."""
     found = [tmp_path / name for name in ("here", "user", "bundled")]
-    monkeypatch.setattr(checkpoints, "model_folders", lambda: found)
+    monkeypatch.setattr(model_files, "model_folders", lambda: found)
     return found
 
 
@@ -172,14 +172,14 @@ def with_metadata(path, text):
 
 def told(path, **changes):
     """Change fields of a model's description."""
-    with_metadata(path, json.dumps({**checkpoints.read_metadata(path), **changes}))
+    with_metadata(path, json.dumps({**model_files.read_metadata(path), **changes}))
 
 
 def with_weights(path, change):
     """Change a model's first tensor."""
     tensors = load_file(path)
     name = "body.0.0.weight"
-    save_tensors(path, {**tensors, name: change(tensors[name])}, checkpoints.read_metadata(path))
+    save_tensors(path, {**tensors, name: change(tensors[name])}, model_files.read_metadata(path))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylecli.cli import app
-from stylecli.core.checkpoints import ModelInfo, bundled_models, save_model
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import ModelInfo, bundled_models, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
 from stylecli.sheet import all_styles

@@ -14,20 +14,20 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from stylecli.arms import bundled_arms, check_alike, trained_arms
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
 from stylecli.commands.shared import given
-from stylecli.compare import Comparison, companions, compare, spread
-from stylecli.comparison_folder import ComparisonFolder
+from stylecli.comparison.arms import bundled_arms, check_alike, trained_arms
+from stylecli.comparison.experiment import Comparison, companions, compare, spread
+from stylecli.comparison.folder import ComparisonFolder
+from stylecli.comparison.report import measures_table, render_page, write_outputs
 from stylecli.config import CompareConfig
-from stylecli.core.checkpoints import load_tensors, save_tensors
+from stylecli.core.model_files import load_tensors, save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.report import measures_table, render_page, write_outputs
-from stylecli.train import digest
+from stylecli.training.loop import digest
 
 # One process makes the comparison that most of these look at.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -67,7 +67,7 @@ def comparison(config) -> Comparison:
     """Made in two goes: stopped when the first arm was trained."""
     first = config.out / "models" / "residual-bn.safetensors"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("stylecli.train._LOG_EVERY", 1)  # or one step leaves no curve
+        patched.setattr("stylecli.training.loop._LOG_EVERY", 1)  # or one step leaves no curve
         assert compare(config, should_stop=first.exists) is None
         assert first.exists()
         assert not (config.out / "models" / "residual-in.safetensors").exists()
@@ -194,7 +194,7 @@ def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_p
     def broken(*args, **kwargs):
         raise StyleCliError("broke off", hint="--resume goes on; or a lower --size, --overwrite")
 
-    monkeypatch.setattr("stylecli.arms.train", broken)
+    monkeypatch.setattr("stylecli.comparison.arms.train", broken)
     folder = ComparisonFolder(replace(config, out=tmp_path / "o"), "sha", config.photos)
     folder.claim()
     with pytest.raises(StyleCliError, match="residual-bn: broke off") as caught:
@@ -247,8 +247,8 @@ def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monke
     info, tensors = read_info_file("starry-night-pyramid-bn.safetensors")
     info |= {"activation": "leaky_relu", "format_version": 2}
     save_tensors(tmp_path / "starry-night-pyramid-bn.safetensors", tensors, info)
-    monkeypatch.setattr("stylecli.arms.bundled_models", lambda: tmp_path)
-    monkeypatch.setattr("stylecli.arms.model_folders", lambda: [tmp_path])
+    monkeypatch.setattr("stylecli.comparison.arms.bundled_models", lambda: tmp_path)
+    monkeypatch.setattr("stylecli.comparison.arms.model_folders", lambda: [tmp_path])
     events = []
     found = compare(
         CompareConfig(
@@ -265,7 +265,7 @@ def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monke
 
 def read_info_file(name):
     """What a bundled model says of itself, as it is stored, and its weights."""
-    from stylecli.core.checkpoints import bundled_models, read_metadata
+    from stylecli.core.model_files import bundled_models, read_metadata
 
     path = bundled_models() / name
     return read_metadata(path), load_tensors(path)
@@ -273,7 +273,7 @@ def read_info_file(name):
 
 def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatch):
     """A model of the same name, scales and painting may have been trained with other weights."""
-    import stylecli.compare
+    import stylecli.comparison.experiment
 
     monkeypatch.chdir(tmp_path)
     made = []
@@ -282,8 +282,8 @@ def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatc
         made.append(args[2])
         return optimize(*args)
 
-    optimize = stylecli.compare.optimize
-    monkeypatch.setattr("stylecli.compare.optimize", counted)
+    optimize = stylecli.comparison.experiment.optimize
+    monkeypatch.setattr("stylecli.comparison.experiment.optimize", counted)
     Image.open(bundled_photos()[3]).resize((64, 48)).save("photo.png")
     asked = CompareConfig(
         photos=(Path("photo.png"),), norms=("in",), gatys=True, gatys_steps=1, size=64
@@ -383,7 +383,7 @@ def test_gatys_is_kept_for_the_next_run(config, comparison, monkeypatch):
     def never(*args):
         raise AssertionError("optimized again")
 
-    monkeypatch.setattr("stylecli.compare.optimize", never)
+    monkeypatch.setattr("stylecli.comparison.experiment.optimize", never)
     again = compare(replace(config, norms=("in",)))
     assert [arm.name for arm in again.arms] == ["residual-in"]
     assert again.gatys_losses == comparison.gatys_losses

@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from clips import count_and_seconds, frames_of, make_clip, sound_of
-from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos

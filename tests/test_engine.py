@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.backends import OutOfMemoryError
+from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer, marks, pipeline
 from stylecli.errors import StyleCliError

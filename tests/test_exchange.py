@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.checkpoints import bundled_models, load_model
+from stylecli.core.model_files import bundled_models, load_model
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.exporting import export_onnx

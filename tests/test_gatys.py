@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
-from stylecli.core.checkpoints import bundled_models
+from stylecli.core.model_files import bundled_models
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb

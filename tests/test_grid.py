@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli.cli import app
-from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
 from stylecli.files.grid import Cell, page

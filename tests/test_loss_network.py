@@ -7,7 +7,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from stylecli.core.checkpoints import bundled_models
+from stylecli.core.model_files import bundled_models
 from stylecli.core.vgg import load_loss_network
 from stylecli.errors import StyleCliError
 

@@ -5,12 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylecli.config import ObjectiveConfig
-from stylecli.core.generators import build_generator
-from stylecli.core.norms import use_batch_statistics
-from stylecli.core.spec import GeneratorSpec
-from stylecli.files.content import bundled_photos
-from stylecli.measures import (
+from stylecli.comparison.metrics import (
     batch_dependence,
     contrast_sensitivity,
     feature_distance,
@@ -18,6 +13,11 @@ from stylecli.measures import (
     steps_to_reach,
     with_contrast,
 )
+from stylecli.config import ObjectiveConfig
+from stylecli.core.generators import build_generator
+from stylecli.core.norms import use_batch_statistics
+from stylecli.core.spec import GeneratorSpec
+from stylecli.files.content import bundled_photos
 from stylecli.objective import build_objective
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from stylecli.config import TrainConfig
-from stylecli.schedule import Schedule, learning_rate_factor, photos_a_step
+from stylecli.training.schedule import Schedule, learning_rate_factor, photos_a_step
 
 
 @pytest.mark.parametrize(

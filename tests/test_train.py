@@ -13,16 +13,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylecli import schedule
-from stylecli import train as training
 from stylecli.config import TrainConfig
-from stylecli.core import checkpoints
-from stylecli.core.checkpoints import read_info
+from stylecli.core import model_files
+from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Step
-from stylecli.guard import Guard
-from stylecli.train import train
-from stylecli.training_files import TrainFiles, saved_config, style_name
+from stylecli.training import loop as training
+from stylecli.training import schedule
+from stylecli.training.divergence import Guard
+from stylecli.training.files import TrainFiles, saved_config, style_name
+from stylecli.training.loop import train
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def config(painting, tmp_path) -> TrainConfig:
 
 def gallery_kind():
     """What a training has to share with the bundled gallery to start from it."""
-    info = read_info(checkpoints.bundled_models() / "gallery.safetensors")
+    info = read_info(model_files.bundled_models() / "gallery.safetensors")
     return {name: getattr(info, name) for name in ("noise", "upsampling", "activation")}
 
 
@@ -204,7 +204,7 @@ def test_a_painting_starts_from_the_bundled_model_unless_told_otherwise(config, 
     quick = replace(config, width=None, steps=1, lr=1e-12, **gallery_kind())
     train(quick, events.append)
     assert read_info(config.output).training["init"] == "gallery"
-    bundled = load_file(checkpoints.bundled_models() / "gallery.safetensors")
+    bundled = load_file(model_files.bundled_models() / "gallery.safetensors")
     for key, ours in load_file(config.output).items():
         rows = bundled[key] if bundled[key].ndim > ours.ndim else bundled[key][None]
         assert any(torch.allclose(ours, row, atol=1e-6) for row in rows), key
@@ -249,10 +249,10 @@ def test_a_large_scan_is_a_painting_too(config, tmp_path):
 def test_a_checkpoint_of_another_version_says_so(config, change):
     train(config, should_stop=stop_after(2))
     files = TrainFiles(config.output)
-    metadata = checkpoints.read_metadata(files.checkpoint)
+    metadata = model_files.read_metadata(files.checkpoint)
     metadata["config"] = {k: v for k, v in metadata["config"].items() if k not in change}
     metadata["config"] |= {k: v for k, v in change.items() if v}
-    checkpoints.save_tensors(files.checkpoint, checkpoints.load_tensors(files.checkpoint), metadata)
+    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
     with pytest.raises(StyleCliError, match="another version of stylecli"):
         saved_config(files, {})
 
@@ -285,7 +285,7 @@ def test_a_new_painting_starts_from_the_style_that_suits_it_best(trio, tmp_path)
 def test_a_training_starts_from_the_style_that_was_named(config, style):
     named = replace(config, width=None, init=style, steps=1, lr=1e-12, **gallery_kind())
     train(named)
-    gallery = checkpoints.bundled_models() / "gallery.safetensors"
+    gallery = model_files.bundled_models() / "gallery.safetensors"
     row = read_info(gallery).styles.index(style)
     rows, one = load_file(gallery), load_file(named.output)
     torch.testing.assert_close(one["body.0.1.weight"], rows["body.0.1.weight"][row])
@@ -646,7 +646,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     def watch(event):
         events.append(event)
         if isinstance(event, Step):
-            steps.append(checkpoints.read_metadata(files.checkpoint)["step"])
+            steps.append(model_files.read_metadata(files.checkpoint)["step"])
 
     events = []
     monkeypatch.setattr(Path, "write_bytes", write)
@@ -666,7 +666,7 @@ def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
     monkeypatch.setattr(training, "save_model", full)
     with pytest.raises(StyleCliError, match="No space left"):
         train(config)
-    assert checkpoints.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
+    assert model_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
     monkeypatch.undo()
     assert train(config, resume=True).steps == 20
 
@@ -701,7 +701,7 @@ def test_a_training_that_runs_is_not_begun_a_second_time(config, wish):
 def test_a_training_that_was_killed_does_not_stand_in_the_way_of_its_resume(config):
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from stylecli.training_files import TrainFiles\n"
+        "from stylecli.training.files import TrainFiles\n"
         "with TrainFiles(Path(sys.argv[1])).lock():\n"
         "    os.kill(os.getpid(), 9)"
     )
@@ -736,9 +736,9 @@ def test_where_there_are_no_locks_a_training_goes_on_without(config, monkeypatch
 )
 def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
     files = TrainFiles(stopped.output)
-    metadata = {k: v for k, v in checkpoints.read_metadata(files.checkpoint).items() if k != key}
+    metadata = {k: v for k, v in model_files.read_metadata(files.checkpoint).items() if k != key}
     metadata |= {key: value} if value is not None else {}
-    checkpoints.save_tensors(files.checkpoint, checkpoints.load_tensors(files.checkpoint), metadata)
+    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
     with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors") as caught:
         train(stopped, resume=True)
     assert "\n" not in caught.value.message
@@ -757,8 +757,8 @@ def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
 )
 def test_a_checkpoint_without_some_tensors_is_one_clear_line(stopped, change):
     files = TrainFiles(stopped.output)
-    metadata, tensors = (f(files.checkpoint) for f in (checkpoints.read_metadata, load_file))
-    checkpoints.save_tensors(files.checkpoint, change(tensors), metadata)
+    metadata, tensors = (f(files.checkpoint) for f in (model_files.read_metadata, load_file))
+    model_files.save_tensors(files.checkpoint, change(tensors), metadata)
     with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged") as caught:
         train(stopped, resume=True)
     assert "\n" not in caught.value.message

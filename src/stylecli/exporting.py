@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stylecli.core.checkpoints import load_model
 from stylecli.core.generators import Generator
 from stylecli.core.geometry import inner_size
+from stylecli.core.model_files import load_model
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.core.checkpoints import SUFFIX, ModelInfo, list_models, save_model
 from stylecli.core.generators import Generator, build_generator
+from stylecli.core.model_files import SUFFIX, ModelInfo, list_models, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.door import require_regular
-from stylecli.training_files import style_name
+from stylecli.training.files import style_name
 
 # Their convolution and norm, and ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}

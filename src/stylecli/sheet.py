@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from stylecli.core.checkpoints import bundled_models, list_models, load_generator
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.model_files import bundled_models, list_models, load_generator
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import Rgb

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from stylecli.config import TrainConfig
-from stylecli.core.checkpoints import ModelInfo, save_model
 from stylecli.core.generators import build_generator
+from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
-from stylecli.train import train
+from stylecli.training.loop import train
 
 SMALL = 24  # px
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylecli.commands.shared import JSON, QUIET, command, given, option
-from stylecli.comparison_folder import find_painting
+from stylecli.comparison.folder import find_painting
 from stylecli.config import CompareConfig, help_of
 from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress, Step
 
 if TYPE_CHECKING:
-    from stylecli.report import Table
+    from stylecli.comparison.report import Table
 
 _DEFAULTS = CompareConfig()
 _TRAIN = "Training of what is missing"
@@ -74,8 +74,8 @@ def compare(
     settings = given(context, CompareConfig)
     config = CompareConfig(**settings)
     _refuse_idle(config, settings)
-    from stylecli.compare import compare as run_comparison  # imports torch: seconds
-    from stylecli.report import measures_table, write_outputs
+    from stylecli.comparison.experiment import compare as run_comparison  # imports torch: seconds
+    from stylecli.comparison.report import measures_table, write_outputs
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report, reporter)

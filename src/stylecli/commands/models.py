@@ -7,7 +7,7 @@ import typer
 
 from stylecli.commands.shared import command
 from stylecli.console import print_table
-from stylecli.core.checkpoints import ModelInfo, find_model, list_models, read_info
+from stylecli.core.model_files import ModelInfo, find_model, list_models, read_info
 from stylecli.core.schema import is_number
 from stylecli.events import counted
 

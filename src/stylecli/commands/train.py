@@ -11,7 +11,7 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command, given, option
 from stylecli.config import TrainConfig, help_of
 from stylecli.console import Reporter, duration, stoppable
-from stylecli.core.checkpoints import read_info
+from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult, counted
 
@@ -70,7 +70,7 @@ def train(
 
     Ctrl-C saves the state; the same command with --resume goes on.
     """
-    from stylecli.train import train as run_training  # imports torch: seconds
+    from stylecli.training.loop import train as run_training  # imports torch: seconds
 
     settings = given(context, TrainConfig)
     config = TrainConfig(**settings)

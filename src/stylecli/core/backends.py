@@ -1,92 +1,19 @@
-"""What runs a trained generator behind one call: OpenVINO on CPUs where it is there, or torch.
+"""Which backend runs a model: OpenVINO on CPUs where it is there, or torch.
 
-Importing this module imports neither: a second run with OpenVINO never needs torch at all.
+Importing this module imports neither: a run with OpenVINO never needs torch at all.
 """
 
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-import psutil
-
+from stylecli.core.backend import Backend
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.images import Rgb
-
-Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 
 BACKENDS = ("auto", "openvino", "torch")
-
-
 MAX_SEED = 2**31 - 1
-
-# Torch raises a class of its own for CUDA only; elsewhere, and from OpenVINO, the text has to tell.
-_MEMORY_WORDS = (
-    *("out of memory", "not enough memory", "can't allocate memory"),
-    *("failed to allocate", "bad_alloc"),
-)
-
-
-class OutOfMemoryError(MemoryError):
-    """A pass needed more memory than the device has."""
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn every way in which torch, OpenVINO and numpy lack memory into OutOfMemoryError."""
-    try:
-        yield
-    except OutOfMemoryError:
-        raise
-    except MemoryError as error:
-        raise OutOfMemoryError(str(error)) from error
-    except RuntimeError as error:
-        if any(words in str(error).lower() for words in _MEMORY_WORDS):
-            raise OutOfMemoryError(str(error)) from error
-        raise
-
-
-class Backend(Protocol):
-    """A generator of one style, ready to run.
-
-    Attributes:
-        description: where and how it computes, for a person.
-        device_type: ``cpu``, ``cuda`` or ``mps``.
-        itemsize: bytes of the numbers that it computes with.
-    """
-
-    description: str
-    device_type: str
-    itemsize: int
-
-    def __call__(self, photos: Batch) -> Batch:
-        """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
-
-        Raises:
-            OutOfMemoryError: they do not fit.
-        """
-
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
-        """Stylize one image (H, W, 3) of any size, exactly, in little memory.
-
-        Args:
-            rgb: the image.
-            scratch: folder for temporary files; None is the system's.
-            memory: bytes that strips may take; None is a gigabyte.
-
-        Raises:
-            OutOfMemoryError: not even a strip fits.
-            OSError: the temporary files have no room.
-        """
-
-    def free_memory(self) -> int:
-        """Bytes that a pass may still take."""
 
 
 def open_backends(
@@ -147,8 +74,3 @@ def _may_have_gpu() -> bool:
     """
     on_apple_silicon = sys.platform == "darwin" and platform.machine() == "arm64"
     return on_apple_silicon or shutil.which("nvidia-smi") is not None
-
-
-def free_cpu_memory() -> int:
-    """Bytes that a program may still take."""
-    return int(psutil.virtual_memory().available)

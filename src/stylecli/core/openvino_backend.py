@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stylecli.core.backends import Backend, Batch, free_cpu_memory, memory_errors
-from stylecli.core.checkpoints import load_arrays, read_info
+from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.geometry import inner_size, pads_by_reflection
+from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.images import Rgb
@@ -37,7 +37,7 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoBackend:
-    """Runs a model file with OpenVINO; a :class:`stylecli.core.backends.Backend`.
+    """Runs a model file with OpenVINO; a :class:`stylecli.core.backend.Backend`.
 
     Args:
         path: the model file.

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylecli.core.backends import Batch
+from stylecli.core.backend import Batch
 
 
 def to_tensor(photos: Batch, device: torch.device) -> Tensor:

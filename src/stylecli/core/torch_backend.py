@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylecli.core.backends import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
-from stylecli.core.checkpoints import load_generator
+from stylecli.core.backend import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
 from stylecli.core.devices import resolve_precision
 from stylecli.core.generators import Generator
+from stylecli.core.model_files import load_generator
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.files.images import Rgb
 
 
 class TorchBackend:
-    """Runs a generator with torch; a :class:`stylecli.core.backends.Backend`.
+    """Runs a generator with torch; a :class:`stylecli.core.backend.Backend`.
 
     Args:
         generator: the network; it is moved to the device and used in eval mode.

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stylecli.core.checkpoints import bundled_models
 from stylecli.core.convolutions import padded
+from stylecli.core.model_files import bundled_models
 from stylecli.errors import StyleCliError, choose_from
 
 _CONV = re.compile(r"conv(\d)_(\d)\.weight")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stylecli.config import StylizeConfig
-from stylecli.core.backends import OutOfMemoryError
+from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.clips import painted_frames
 from stylecli.engine.marks import marked
 from stylecli.errors import StyleCliError

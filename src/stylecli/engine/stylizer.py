@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from stylecli.config import StylizeConfig
-from stylecli.core.backends import Backend, OutOfMemoryError, free_cpu_memory, open_backends
-from stylecli.core.checkpoints import find_style
+from stylecli.core.backend import Backend, OutOfMemoryError, free_cpu_memory
+from stylecli.core.backends import open_backends
 from stylecli.core.geometry import plain_bytes
+from stylecli.core.model_files import find_style
 from stylecli.engine.pipeline import Course, Pipeline, Result
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
@@ -32,7 +33,7 @@ def full_name(model: Path | str, style: str | None = None) -> str:
     """A model and, if it holds several, the style or blend that is chosen of it.
 
     Raises:
-        StyleCliError: as for :func:`stylecli.core.checkpoints.find_style`.
+        StyleCliError: as for :func:`stylecli.core.model_files.find_style`.
     """
     _, info, mix = find_style(str(model), style)
     chosen = style or (str(model) if len(mix) > 1 else None)
@@ -44,10 +45,10 @@ class Stylizer:
 
     Args:
         model: name or file, or the name of a style in one.
-        style: which style of the model, or a blend; see :func:`~.core.checkpoints.load_model`.
+        style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backend.open_backends`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes, of which a third is for images that are decoded or wait to be written
             (one is let in however large it is), and the rest for a pass of the network: an

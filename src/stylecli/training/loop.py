@@ -13,15 +13,15 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.config import TrainConfig
-from stylecli.core.backends import Batch
-from stylecli.core.checkpoints import (
+from stylecli.core.backend import Batch
+from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.model_files import (
     FORMAT_VERSION,
     ModelInfo,
     load_tensors,
     save_model,
     save_tensors,
 )
-from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
@@ -39,11 +39,9 @@ from stylecli.files.images import (
     thumbnail,
     write_picture,
 )
-from stylecli.guard import Guard
 from stylecli.objective import balance, build_objective
-from stylecli.schedule import Schedule, learning_rate_factor, photos_a_step
-from stylecli.starting import Start, check_start, first_start
-from stylecli.training_files import (
+from stylecli.training.divergence import Guard
+from stylecli.training.files import (
     TrainFiles,
     as_json,
     chosen,
@@ -53,6 +51,8 @@ from stylecli.training_files import (
     saved_config,
     unpack_state,
 )
+from stylecli.training.initial import Start, check_start, first_start
+from stylecli.training.schedule import Schedule, learning_rate_factor, photos_a_step
 
 CHECKPOINT_EVERY = 60.0  # seconds
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.arms import (
+from stylecli.comparison.arms import (
     BATCH,
     Arm,
     bundled_arms,
@@ -24,7 +24,13 @@ from stylecli.arms import (
     shared_and_different,
     trained_arms,
 )
-from stylecli.comparison_folder import ComparisonFolder, find_painting
+from stylecli.comparison.folder import ComparisonFolder, find_painting
+from stylecli.comparison.metrics import (
+    batch_dependence,
+    contrast_sensitivity,
+    milliseconds,
+    steps_to_reach,
+)
 from stylecli.config import CompareConfig, GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.tensors import to_tensor, to_uint8
@@ -36,9 +42,8 @@ from stylecli.files.door import require_regular
 from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
 from stylecli.files.jobs import scan_images
 from stylecli.gatys import optimize
-from stylecli.measures import batch_dependence, contrast_sensitivity, milliseconds, steps_to_reach
 from stylecli.objective import build_objective
-from stylecli.train import digest
+from stylecli.training.loop import digest
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
@@ -61,8 +66,8 @@ class ArmResult:
         parameters: how many.
         milliseconds: for the first photo, alone.
         losses: the weighted terms of the objective and their total.
-        contrast: see :func:`stylecli.measures.contrast_sensitivity`.
-        batch_dependence: see :func:`stylecli.measures.batch_dependence`.
+        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
+        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
         gatys_steps: L-BFGS steps that are as good; None is more than were taken.
         generator: its settings that are not compared, such as the activation.
         training: how the model was made.

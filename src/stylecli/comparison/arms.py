@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylecli.comparison_folder import ComparisonFolder
+from stylecli.comparison.folder import ComparisonFolder
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.checkpoints import (
+from stylecli.core.generators import Generator
+from stylecli.core.model_files import (
     SUFFIX,
     ModelInfo,
     bundled_models,
@@ -20,13 +21,12 @@ from stylecli.core.checkpoints import (
     model_folders,
     read_info,
 )
-from stylecli.core.generators import Generator
 from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import NORMS
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Notice, Report
-from stylecli.train import train
-from stylecli.training_files import TrainFiles
+from stylecli.training.files import TrainFiles
+from stylecli.training.loop import train
 
 BATCH = "bn-batch"
 

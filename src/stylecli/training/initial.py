@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stylecli.config import GALLERY, TrainConfig
-from stylecli.core.checkpoints import (
+from stylecli.core.generators import Generator, build_generator
+from stylecli.core.losses import PerceptualObjective
+from stylecli.core.model_files import (
     SUFFIX,
     ModelInfo,
     bundled_models,
@@ -16,13 +18,11 @@ from stylecli.core.checkpoints import (
     load_generator,
     read_info,
 )
-from stylecli.core.generators import Generator, build_generator
-from stylecli.core.losses import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.content import ContentPhotos
-from stylecli.training_files import style_name
+from stylecli.training.files import style_name
 
 _TRIAL_PHOTOS = 4
 _KIND = ("arch", "norm", "noise", "upsampling", "activation")  # and width, which has a default

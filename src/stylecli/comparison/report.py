@@ -11,12 +11,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from stylecli.arms import GENERATOR, shared_and_different
-from stylecli.compare import ArmResult, Comparison, spread
+from stylecli.comparison.arms import GENERATOR, shared_and_different
+from stylecli.comparison.experiment import ArmResult, Comparison, spread
+from stylecli.comparison.metrics import CONTRASTS
 from stylecli.files.atomic import atomic_path
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import Picture, Rgb, write_picture
-from stylecli.measures import CONTRASTS
 
 DEFINITIONS = (
     (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stylecli.config import CompareConfig
-from stylecli.core.checkpoints import SUFFIX, bundled_models
+from stylecli.core.model_files import SUFFIX, bundled_models
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos

@@ -12,7 +12,7 @@ from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.errors import StyleCliError
 
 if TYPE_CHECKING:
-    from stylecli.training_files import State
+    from stylecli.training.files import State
 
 _FIRST_STEPS = 10  # of a new network, whose losses leap without harm
 _OUTLIER = 5  # times the usual loss

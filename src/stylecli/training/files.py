@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
-from stylecli.core.checkpoints import SUFFIX, read_metadata
+from stylecli.core.model_files import SUFFIX, read_metadata
 from stylecli.core.schema import CHECKPOINT, bad_fields, has_controls
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable

@@ -1,0 +1,1 @@
+"""The comparison of norms and architectures: the paper's experiment."""

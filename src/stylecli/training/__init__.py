@@ -1,0 +1,1 @@
+"""Training: a painting in, a model file out."""
