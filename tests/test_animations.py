@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image, ImageSequence
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
 from stylecli.events import Notice
+from stylecli.files.animations import Animation
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import plan
@@ -206,3 +208,23 @@ def test_a_png_with_a_faulty_later_frame_keeps_the_frames_before_it_and_says_so(
     assert times(tmp_path / "out/x.png") == TIMES[:2]
     (notice,) = (event for event in seen if isinstance(event, Notice))
     assert notice.text == f"{source}: only the first 2 of 3 frames can be read, and are kept"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".tiff", ".png", ".avif"])
+def test_what_goes_wrong_with_a_frame_is_not_blamed_on_the_file_that_is_written(tmp_path, suffix):
+    """Ctrl-C is such a thing: it must not look like a failure."""
+
+    class StoppedError(Exception):
+        pass
+
+    def frames():
+        yield from islice(animation.frames(), 2)
+        raise StoppedError
+
+    source = tmp_path / "a.gif"
+    images = [Image.new("RGB", (30, 20), (60 * i, 0, 0)) for i in range(4)]
+    images[0].save(source, save_all=True, append_images=images[1:], duration=50)
+    animation = Animation.open(source)
+    with pytest.raises(StoppedError):
+        animation.write(tmp_path / f"out{suffix}", frames(), 90)
+    assert not (tmp_path / f"out{suffix}").exists()

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stylecli.core import model_files
+from stylecli.core.architectures.shapes import weight_shapes
 from stylecli.core.generators import build_generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -283,3 +284,20 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StyleCliError, match="cannot write"):
         saved(tmp_path / "file" / "m.safetensors")
+
+
+def test_only_instance_norm_holds_several_styles():
+    spec = GeneratorSpec(norm="none", width=4, noise="gaussian")
+    with pytest.raises(StyleCliError, match="norm none holds one style"):
+        weight_shapes(spec, 2)
+
+
+@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("norm", ["in", "bn", "none"])
+@pytest.mark.parametrize("noise", ["none", "gaussian"])
+def test_shapes_without_torch_are_those_that_torch_makes(arch, norm, noise):
+    styles = 3 if norm == "in" else 1
+    generator = build_generator(GeneratorSpec(arch, norm, 5, noise=noise))
+    generator.remix(torch.ones(styles, 1))
+    made = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    assert weight_shapes(generator.spec, styles) == made

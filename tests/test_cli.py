@@ -561,3 +561,19 @@ def test_a_closed_terminal_is_a_wish_to_stop_in_good_order():
         "    assert asked()"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_what_a_shell_ignores_stays_ignored():
+    """As under nohup, which is what keeps a training alive when its terminal is closed."""
+    code = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from stylecli.console import stoppable\n"
+        "with stoppable() as asked:\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print(asked())\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"

@@ -606,3 +606,11 @@ def test_the_papers_claims_hold_for_the_arms_that_ship(tmp_path):
         assert max(instance.batch_dependence) < 1e-3
         assert max(batch.batch_dependence) < 1e-3
         assert min(of_batch.batch_dependence) > 1
+
+
+def test_a_hidden_file_does_not_make_a_folder_another_programs(tmp_path, painting):
+    """Such as the one that a Mac's Finder leaves in every folder that it shows."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".DS_Store").write_bytes(b"")
+    config = CompareConfig(out=tmp_path / "out", style=str(painting))
+    ComparisonFolder(config, "sha", []).claim()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import EpsImagePlugin, Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from PIL import EpsImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from stylecli.files.colors import SRGB
 from stylecli.files.images import (
@@ -464,3 +464,25 @@ def test_a_disk_that_takes_a_part_of_a_picture_leaves_none(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())
+
+
+def test_no_memory_is_not_a_damaged_picture(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    write_picture(path, Picture(LEFT_RED_RIGHT_BLUE))
+
+    def none_left(*args, **more):
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(ImageFile.ImageFile, "load", none_left)
+        read_picture(path)
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(Image.Image, "save", none_left)
+        write_picture(path, Picture(LEFT_RED_RIGHT_BLUE))
+
+
+def test_numbers_below_zero_are_not_taken_for_huge_ones(tmp_path):
+    path = tmp_path / "x.tiff"
+    Image.fromarray(np.array([[-5, 100], [200, 300]], np.int32)).save(path)
+    with pytest.raises(ImageError, match="numbers from -5 to 300"):
+        read_picture(path)

@@ -837,3 +837,18 @@ def test_a_bad_setting_is_an_error_before_anything_is_written_or_computed(
     with pytest.raises(StyleCliError, match=says):
         train(replace(config, output=new, **changes))
     assert not new.parent.exists()
+
+
+def test_a_log_of_other_lines_does_not_cost_the_model(config):
+    files = TrainFiles(config.output)
+    files.log.write_text('{"step": 10, "a": 1}\n{"step": 20, "total": 3}\n')
+    assert files.curve() == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": 384.5}, {"seed": 0.5}, {"optimizer": []}, {"style_layers": "relu1_2"}]
+)
+def test_a_setting_of_another_type_is_one_clear_line(config, changes):
+    (name,) = changes
+    with pytest.raises(StyleCliError, match=f"--{name.replace('_', '-')} "):
+        train(replace(config, **changes))

@@ -6,7 +6,7 @@ No import of torch: ``stylecli --help`` shows these.
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rich.markup import escape
 
@@ -63,7 +63,8 @@ class ObjectiveConfig:
     )
 
     def check(self) -> None:
-        """Raise StyleCliError if a number cannot be meant."""
+        """Raise StyleCliError if a setting is of another type, or a number cannot be meant."""
+        self._check_types()
         for name, least in _LEAST.items():
             given = getattr(self, name, None)
             if given is not None and not (math.isfinite(given) and given >= least):
@@ -79,6 +80,20 @@ class ObjectiveConfig:
             raise StyleCliError("both --steps and --minutes were given", hint="choose one of them")
         if self.seed >= 2**63:
             raise StyleCliError(f"--seed {self.seed} is out of range", hint="it is below 2^63")
+
+    def _check_types(self) -> None:
+        """From Python, and from a damaged checkpoint, anything may come."""
+        for name, hint in get_type_hints(type(self)).items():
+            kinds = tuple(get_origin(kind) or kind for kind in get_args(hint) or (hint,))
+            kinds = (tuple,) if get_origin(hint) is tuple else kinds
+            given = getattr(self, name)
+            whole_will_do = float in kinds and isinstance(given, int)
+            if isinstance(given, bool) != (bool in kinds) or not (
+                isinstance(given, kinds) or whole_will_do
+            ):
+                option = f"--{name.replace('_', '-')}"
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise StyleCliError(f"{option} {given!r} is no {expected}", hint="see --help")
 
 
 _MORE_THAN_0 = 1e-12

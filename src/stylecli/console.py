@@ -144,7 +144,9 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a closed terminal; Windows has none
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, ask) for number in numbers}
+    # What a shell or nohup had this process ignore stays so.
+    heard = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield lambda: asked
     finally:

@@ -124,7 +124,7 @@ def _run_engine(
     choice: tuple[str, str | None, str, str, str, int | None, int | None, int],
     fail_fast: bool,
 ) -> "list[Result]":
-    from stylecli.engine import Stylizer  # imports torch: seconds
+    from stylecli.engine import Stylizer
 
     stylizer = Stylizer(*choice)
     if not todo.jobs[0].ending:
@@ -136,6 +136,7 @@ def _run_engine(
         nonlocal done, failed
         if isinstance(result, Notice):
             reporter.say(result.text)
+            reporter.event(event="notice", text=result.text)
             return
         if isinstance(result, Frames):
             share = min(1.0, result.done / result.count)

@@ -212,6 +212,12 @@ def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[st
 def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
     """What an arm was trained to minimize: the settings, and their scales."""
     known = arm.info.training
+    missing = [key for key in ("style_layers", "scales") if key not in known]
+    if missing:
+        raise StyleCliError(
+            f"{arm.path} does not say what it was trained to minimize: {' and '.join(missing)}",
+            hint="remove or rename that model",
+        )
     settings: dict[str, Any] = {"loss_padding": "zeros"}  # of those older than the setting
     settings |= {key: known[key] for key in _OBJECTIVE if key in known}
     settings["style_layers"] = tuple(settings["style_layers"])

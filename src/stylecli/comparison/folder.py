@@ -56,7 +56,7 @@ class ComparisonFolder:
         if not self.out.is_dir():
             raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --out")
         theirs = self._claimed()
-        if not theirs and any(self.out.iterdir()):
+        if not theirs and _visible(self.out):
             raise StyleCliError(
                 f"{self.out} is not empty, and holds no comparison",
                 hint="pass another folder with --out",

@@ -1,6 +1,6 @@
 """Which backend runs a model: OpenVINO on CPUs where it is there, or torch.
 
-Importing this module imports neither: a run with OpenVINO never needs torch at all.
+Importing this module imports neither: OpenVINO needs torch only for an image in strips.
 """
 
 import platform

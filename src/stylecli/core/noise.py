@@ -7,7 +7,7 @@ a corner of a larger one. Only operators are used, which arrays of NumPy and ten
 
 from typing import Any
 
-Array = Any  # of NumPy, or a tensor of torch: of int64 what is given
+Array = Any  # of NumPy, or a tensor of torch
 
 _LOW_32 = 0xFFFFFFFF
 _ROWS, _COLUMNS = 0x2C1B3C6D, 0x297A2D39  # any two numbers: rows and columns differ in their hashes

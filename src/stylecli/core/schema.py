@@ -91,11 +91,15 @@ def _are_styles(value: Any) -> bool:
 def _is_training(value: Any) -> bool:
     """A training tells what it likes, but what others compute with has its type."""
     checks: dict[str, Check] = {
-        "curve": lambda curve: is_list(curve, lambda point: is_table(point, is_number)),
+        "curve": lambda curve: is_list(curve, lambda p: _are_losses(p) and "step" in p),
         "paintings": lambda names: is_list(names, is_text),  # files may have any name
     }
     known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
     return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
+
+
+def _are_losses(value: Any) -> bool:
+    return is_table(value, is_number) and "total" in value
 
 
 # Of a model's description; what is missing has a default.
@@ -118,7 +122,7 @@ CHECKPOINT: dict[str, Check] = {
     **dict.fromkeys(("seconds", "lr_factor"), is_number),
     **dict.fromkeys(("origin", "base_license", "style_sha", "photos_sha"), is_text),
     "overwrite": lambda value: isinstance(value, bool),
-    "recent": lambda value: is_list(value, lambda losses: is_table(losses, is_number)),
+    "recent": lambda value: is_list(value, _are_losses),
     "scales": lambda value: is_table(value, lambda numbers: is_list(numbers, is_number)),
     "style_names": _are_styles,
 }

@@ -227,10 +227,12 @@ class _Stored(_Node):
     Read and written, not mapped: mapped pages would count as the program's memory.
     """
 
-    def __init__(self, below: _Node, folder: Path | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self, below: _Node, folder: Path | None, dtype: torch.dtype, device: torch.device
+    ) -> None:
         super().__init__(below.channels, below.height, below.width)
         self.below: _Node | None = below
-        self.dtype = dtype
+        self.dtype, self.device = dtype, device
         # Buffered: a raw file may write less than it is given, and says so only in a number.
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self.row_bytes = self.channels * self.width * dtype.itemsize
@@ -248,7 +250,7 @@ class _Stored(_Node):
     def rows(self, top: int, bottom: int) -> Tensor:
         self.file.seek(top * self.row_bytes)
         data = bytearray(self.file.read((bottom - top) * self.row_bytes))
-        lines = torch.frombuffer(data, dtype=self.dtype)
+        lines = torch.frombuffer(data, dtype=self.dtype).to(self.device)
         return lines.view(bottom - top, self.channels, self.width).transpose(0, 1)[None]
 
 
@@ -308,7 +310,7 @@ class _StripLayers:
         itemsize = self.runner.dtype.itemsize
         if node.channels * node.height * node.width * itemsize > self.runner.scratch_bytes:
             return node
-        return _Stored(node, self.runner.scratch, self.runner.dtype)
+        return _Stored(node, self.runner.scratch, self.runner.dtype, self.runner.device)
 
     def _sweep(self, node: _Node) -> Iterator[Tensor]:
         """Strips of one height of the photo, whatever the map's scale."""

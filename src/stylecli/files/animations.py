@@ -118,7 +118,12 @@ class Animation:
             image, *options["append_images"] = images
         else:
             image = _Stream(images, self.count)
-        save_image(target, image, format_, quality, options)
+        try:
+            save_image(target, image, format_, quality, options)
+        except ImageError:
+            if isinstance(image, _Stream) and image.failure:  # of a frame, not of what is written
+                raise image.failure from None
+            raise
 
     def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
         """What Pillow is told, to encode many frames in a format."""
@@ -156,6 +161,7 @@ class _Stream(Image.Image):
         self.n_frames = count
         self._images = images
         self._at = -1
+        self.failure: BaseException | None = None  # of making a frame
         self.seek(0)
 
     def tell(self) -> int:
@@ -164,7 +170,11 @@ class _Stream(Image.Image):
     def seek(self, frame: int) -> None:
         if frame <= self._at:  # the encoders go back when they are done
             return
-        image = next(self._images, None)
+        try:
+            image = next(self._images, None)
+        except Exception as failure:
+            self.failure = failure
+            raise
         if image is None:
             raise EOFError
         vars(self).update(vars(image))  # as Pillow itself does with an image that it loads late

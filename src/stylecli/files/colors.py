@@ -67,7 +67,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     Pillow's own conversion clips: 16 bits become white, and 0 to 1 becomes black.
     """
     values = np.asarray(image)
-    if image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,)) == (1,):
+    tags = getattr(image, "tag_v2", None)  # of TIFF, where numbers without a sign are the usual
+    if image.mode == "I" and tags and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
         values = values.view(np.uint32)
     most = 65_535.0 if image.mode.startswith("I;16") else _range_of(values, image.mode)
     gray = (values / most * 255).clip(0, 255).round().astype(np.uint8)

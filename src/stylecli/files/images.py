@@ -222,6 +222,8 @@ def save_image(
             image.save(file, **options)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's encoders raise many kinds
         raise ImageError(f"cannot write {path}: {error}") from error
 
@@ -264,7 +266,7 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path} has more than {max_pixels():,} pixels: "
             "scale it down, or stylize with --max-pixels"
         ) from None
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except StyleCliError as error:
         raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
@@ -333,10 +335,14 @@ def _has_heif() -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    tags = getattr(image, "tag_v2", None)  # of TIFF: what its numbers are
     try:
-        return ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF does not make the picture unreadable
         return image
+    if tags:
+        upright.tag_v2 = tags  # type: ignore[attr-defined]
+    return upright
 
 
 def _exif(image: Image.Image) -> bytes:

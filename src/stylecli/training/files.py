@@ -1,5 +1,6 @@
 """Where a training writes, and which of its settings a resume may change."""
 
+import errno
 import json
 import math
 import re
@@ -31,6 +32,9 @@ _FREE_ON_RESUME = frozenset(
 )
 
 _DEFAULTS = TrainConfig()
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ class TrainFiles:
             lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError):
             return []
+        names = {"step", "seconds", "content", "style", "tv", "total"}
+        if not all(isinstance(line, dict) and line.keys() == names for line in lines):
+            return []  # another program has written to it
         length = max(1, -(-len(lines) // points))
         stretches = [lines[i : i + length] for i in range(0, len(lines), length)]
         return [
@@ -140,8 +147,12 @@ class TrainFiles:
                 f"{self.model} is being trained already",
                 hint="wait until that training has ended, or pass another --output",
             ) from None
-        except OSError:  # of a network's file system that has no locks
-            pass
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:  # of a network's file system
+                raise StyleCliError(
+                    f"cannot lock {self.model}: {error.strerror or error}",
+                    hint="pass another --output, or see whether this folder can be written",
+                ) from error
         try:
             yield
         finally:

@@ -58,7 +58,7 @@ class Start:
         return tables
 
     def _without_old_rows(self, gradient: Tensor) -> Tensor:
-        """Adam leaves alone what never had a gradient."""
+        """The gradient with zeros for the styles that stay as they are."""
         kept = gradient.clone()
         kept[: self.first_row] = 0
         return kept

@@ -346,7 +346,7 @@ class _Training:
             self.save_state()
             hint = f"{error.hint}; the training is kept: --resume tries again"
             raise StyleCliError(error.message, hint=hint) from error
-        self.files.checkpoint.unlink(missing_ok=True)
+        self._aside(lambda: self.files.checkpoint.unlink(missing_ok=True))
         self._aside(self.write_preview)
         if self.photos.bad:
             names = ", ".join(path.name for path in sorted(self.photos.bad)[:5])

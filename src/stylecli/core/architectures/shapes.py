@@ -2,6 +2,7 @@
 
 from stylecli.core.architectures import architecture_of
 from stylecli.core.spec import GeneratorSpec
+from stylecli.errors import StyleCliError
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -10,8 +11,14 @@ def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
     """What a model file of that generator holds, with rows for each of several styles.
 
     Raises:
-        StyleCliError: the spec names what there is not, or has a bad width.
+        StyleCliError: the spec names what there is not, has a bad width, or has several styles and
+            no instance norm.
     """
+    if styles > 1 and spec.norm != "in":
+        raise StyleCliError(
+            f"a generator with norm {spec.norm} holds one style",
+            hint="pass --norm in for several",
+        )
     listed = _Listed(spec, styles)
     architecture_of(spec).build(listed, 3, spec)
     return listed.shapes
