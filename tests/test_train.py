@@ -53,10 +53,11 @@ def stop_after(steps):
 
 
 @pytest.mark.parametrize(
-    ("arch", "norm"), [("residual", "in"), ("residual", "bn"), ("pyramid", "in")]
+    ("arch", "norm", "noise"),
+    [("residual", "in", "gaussian"), ("residual", "bn", "none"), ("pyramid", "in", "gaussian")],
 )
-def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, norm):
-    config = replace(config, arch=arch, norm=norm)
+def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, norm, noise):
+    config = replace(config, arch=arch, norm=norm, noise=noise, upsampling="bilinear")
     straight = train(config)
     halves = replace(config, output=tmp_path / "halves.safetensors")
     halves = replace(halves, preview_every=3)  # to look at a network changes nothing in it

@@ -127,11 +127,11 @@ class TrainConfig(ObjectiveConfig):
     arch: str = _option("residual", "Generator: residual (Johnson 2016) or pyramid (Ulyanov 2016).")
     norm: str = _option("in", "Norm: in (instance), bn (batch) or none.")
     noise: str = _option(
-        "gaussian",
-        "gaussian: fixed noise inside, for irregular strokes in flat areas; none: as the papers.",
+        "none",
+        "none: as the papers; gaussian: fixed noise inside, for irregular strokes in flat areas.",
     )
     upsampling: str = _option(
-        "bilinear", "Of the residual generator: bilinear, or nearest, as the papers."
+        "nearest", "Of the residual generator: nearest, as the papers, or bilinear."
     )
     activation: str = _option("relu", "relu, or leaky_relu.")
     width: int | None = _option(
