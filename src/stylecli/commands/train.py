@@ -60,6 +60,7 @@ def train(
     content_layer: Annotated[str, _option("content_layer", _LOSS)] = _DEFAULTS.content_layer,
     style_layers: Annotated[str, _option("style_layers", _LOSS)] = ",".join(_DEFAULTS.style_layers),
     loss_padding: Annotated[str, _option("loss_padding", _LOSS)] = _DEFAULTS.loss_padding,
+    loss_margin: Annotated[float, _option("loss_margin", _LOSS)] = _DEFAULTS.loss_margin,
     loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,

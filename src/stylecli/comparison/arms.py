@@ -32,7 +32,7 @@ BATCH = "bn-batch"
 
 _ALIKE = (
     *("paintings_sha", "seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"),
-    *("content_photos", "precision", "init", "scales", "optimizer"),
+    *("content_photos", "precision", "init", "scales", "optimizer", "loss_margin"),
 )
 GENERATOR = ("activation", "noise", "upsampling", "output", "width")
 _OBJECTIVE = tuple(
@@ -254,7 +254,8 @@ def _trained(
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()
-    papers = {"noise": "none", "upsampling": "nearest", "activation": "relu", "init": "scratch"}
+    papers: dict[str, Any] = {"noise": "none", "upsampling": "nearest", "activation": "relu"}
+    papers |= {"loss_margin": 0.0, "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **papers}, arch=arch, norm=norm)
     try:
         return train(asked, report, should_stop, resume=resume, changes=here).finished
