@@ -184,8 +184,8 @@ def test_an_added_style_learns_its_own_rows_and_nothing_else_changes(trio, paint
     [
         ({"styles": ()}, "no painting"),
         ({"norm": "bn"}, "holds one style"),
-        ({"add_style": "x.png"}, "adds one painting"),
-        ({"styles": (), "add_style": "x.png"}, "adds one painting"),
+        ({"add_style": Path("x.png")}, "adds one painting"),
+        ({"styles": (), "add_style": Path("x.png")}, "adds one painting"),
     ],
 )
 def test_styles_that_cannot_be_trained_are_refused(trio, changes, message):
