@@ -3,7 +3,7 @@
 A pattern that repeats is a peak in the spectrum. Over windows of 128 px with a Hann window: the
 largest ratio of a 3 x 3 peak to the mean of its 15 x 15 surroundings without their 5 x 5 center,
 between 10 and 56 cycles a window, as a logarithm to base 10; the mean over all windows. Untouched
-photos and paintings stand at 0.65 to 0.85, a shirt's weave at 2.
+photos and paintings stand at 0.65 to 0.85, a ruled hatch at 1.6.
 """
 
 import numpy as np

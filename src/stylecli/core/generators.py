@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from stylecli.core.architectures import architecture_of
+from stylecli.core.architectures.shapes import ChannelCounts
 from stylecli.core.convolutions import ReflectConv2d, upsample
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.noise import noise_plane
@@ -211,8 +212,8 @@ def activated(x: Tensor, spec: GeneratorSpec) -> Tensor:
     return F.relu_(x) if spec.activation == "relu" else F.leaky_relu_(x, LEAK)
 
 
-class _Declared:
-    """Layers that are made, not run: a map is the number of its channels."""
+class _Declared(ChannelCounts):
+    """Layers that are made, not run."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator, self.spec = generator, generator.spec
@@ -244,21 +245,6 @@ class _Declared:
         if self.spec.noise != "none":
             self._put(name, Noise(x, layer))
         return x
-
-    def activation(self, x: int) -> int:
-        return x
-
-    def upsample(self, x: int, mode: str) -> int:
-        return x
-
-    def pool(self, x: int, scale: int) -> int:
-        return x
-
-    def add(self, x: int, y: int) -> int:
-        return x
-
-    def concatenate(self, x: int, y: int) -> int:
-        return x + y
 
 
 class _Running:

@@ -24,8 +24,32 @@ def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
     return listed.shapes
 
 
-class _Listed:
-    """Layers that only note their weights: a map is the number of its channels."""
+class ChannelCounts:
+    """Layers without weights, where a map is the number of its channels."""
+
+    def activation(self, x: int) -> int:
+        """As many as before."""
+        return x
+
+    def upsample(self, x: int, mode: str) -> int:
+        """As many as before."""
+        return x
+
+    def pool(self, x: int, scale: int) -> int:
+        """As many as before."""
+        return x
+
+    def add(self, x: int, y: int) -> int:
+        """As many as before."""
+        return x
+
+    def concatenate(self, x: int, y: int) -> int:
+        """Those of both."""
+        return x + y
+
+
+class _Listed(ChannelCounts):
+    """Layers that only note their weights."""
 
     def __init__(self, spec: GeneratorSpec, styles: int) -> None:
         self.spec = spec
@@ -55,18 +79,3 @@ class _Listed:
         if self.spec.noise != "none":
             self.shapes[f"{name}.strength"] = (*self.rows, x)
         return x
-
-    def activation(self, x: int) -> int:
-        return x
-
-    def upsample(self, x: int, mode: str) -> int:
-        return x
-
-    def pool(self, x: int, scale: int) -> int:
-        return x
-
-    def add(self, x: int, y: int) -> int:
-        return x
-
-    def concatenate(self, x: int, y: int) -> int:
-        return x + y
