@@ -17,14 +17,19 @@ GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
 LOSS_PADDINGS = ("replicate", "zeros")
 
 
-def _option(default: Any, help_: str) -> Any:
-    return field(default=default, metadata={"help": help_})
+def _option(default: Any, help_: str, *, may_change: bool = False) -> Any:
+    return field(default=default, metadata={"help": help_, "may_change": may_change})
 
 
 def help_of(config: type, name: str) -> str:
     """What a field of a config class says of itself, for a help text."""
     text = next(f.metadata["help"] for f in fields(config) if f.name == name)
     return escape(str(text))  # or rich takes [default: …] for a color
+
+
+def fixed_on_resume(config: type) -> tuple[str, ...]:
+    """The fields of a config class that a resume may not change: else it were another training."""
+    return tuple(f.name for f in fields(config) if not f.metadata["may_change"])
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,11 @@ class ObjectiveConfig:
     seed: int = _option(
         0, "Seed of everything random; with --steps, the same seed is the same result."
     )
-    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.")
+    device: str = _option("auto", "auto, cpu, cuda, cuda:N or mps.", may_change=True)
     precision: str = _option(
-        "auto", "auto (bfloat16 where there is hardware for it), float32 or bfloat16."
+        "auto",
+        "auto (bfloat16 where there is hardware for it), float32 or bfloat16.",
+        may_change=True,
     )
 
     def check(self) -> None:
@@ -118,14 +125,22 @@ class TrainConfig(ObjectiveConfig):
     """One training of one generator, of one style or of several."""
 
     styles: tuple[Path, ...] = _option(
-        (), "The painting: any image file; or several, for one network of many styles."
+        (),
+        "The painting: any image file; or several, for one network of many styles.",
+        may_change=True,
     )
     add_style: Path | None = _option(
-        None, "Add this painting to the model --init, whose kind and other styles stay as they are."
+        None,
+        "Add this painting to the model --init, whose kind and other styles stay as they are.",
+        may_change=True,
     )
-    output: Path | None = _option(None, "The model file. [default: models/NAME.safetensors]")
+    output: Path | None = _option(
+        None, "The model file. [default: models/NAME.safetensors]", may_change=True
+    )
     content: Path | None = _option(
-        None, "Folder of training photos, nested or flat. [default: the 24 that are bundled]"
+        None,
+        "Folder of training photos, nested or flat. [default: the 24 that are bundled]",
+        may_change=True,
     )
     arch: str = _option("residual", "Generator: residual (Johnson 2016) or pyramid (Ulyanov 2016).")
     norm: str = _option("in", "Norm: in (instance), bn (batch) or none.")
@@ -140,9 +155,13 @@ class TrainConfig(ObjectiveConfig):
     width: int | None = _option(
         None, "Channels of the first layer; 32 is Johnson's. [default: residual 16, pyramid 8]"
     )
-    steps: int | None = _option(None, "Train for this many batches, in place of --minutes.")
+    steps: int | None = _option(
+        None, "Train for this many batches, in place of --minutes.", may_change=True
+    )
     minutes: float | None = _option(
-        None, "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 1]"
+        None,
+        "Train for this long, all told. [default: CPU 10, Apple GPU 5, CUDA 1]",
+        may_change=True,
     )
     batch_size: int | None = _option(
         None, "Photos in a batch. [default: CPU 2, Apple GPU 4, CUDA 8; batch norm 4 or more]"
@@ -159,10 +178,16 @@ class TrainConfig(ObjectiveConfig):
     optimizer: str = _option("muon", "muon, with Adam for what is no matrix; or adam.")
     lr: float = _option(2e-3, "Peak learning rate of Adam; Muon's is ten times as large.")
     init: str = _option(
-        "auto", "Start from this trained model; auto: a bundled one, if it fits; or scratch."
+        "auto",
+        "Start from this trained model; auto: a bundled one, if it fits; or scratch.",
+        may_change=True,
     )
-    preview_every: int = _option(100, "Steps between preview pictures; 0: only one, at the end.")
-    license: str = _option("", "A line stored in the model: who may do what with it.")
+    preview_every: int = _option(
+        100, "Steps between preview pictures; 0: only one, at the end.", may_change=True
+    )
+    license: str = _option(
+        "", "A line stored in the model: who may do what with it.", may_change=True
+    )
 
     @property
     def paintings(self) -> tuple[Path, ...]:

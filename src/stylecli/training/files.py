@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylecli.config import TrainConfig
+from stylecli.config import TrainConfig, fixed_on_resume
 from stylecli.core.model_files import SUFFIX, read_metadata
 from stylecli.core.schema import CHECKPOINT, bad_fields, has_controls
 from stylecli.errors import StyleCliError
@@ -22,14 +22,6 @@ if TYPE_CHECKING:  # the command line reads this module, and --help must not wai
     from torch import Tensor
 
     State = tuple[dict[str, Tensor], dict[str, Tensor]]  # of a generator and of its optimizer
-
-# A resumed training may change these; anything else would make it another training.
-_FREE_ON_RESUME = frozenset(
-    {
-        *("styles", "add_style", "output", "content", "init", "license"),
-        *("steps", "minutes", "device", "precision", "preview_every"),
-    }
-)
 
 _DEFAULTS = TrainConfig()
 
@@ -271,7 +263,7 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
 def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
     """Raise StyleCliError if a resume would make another training of it."""
     now = as_json(config)
-    told = [key for key in now if key not in _FREE_ON_RESUME and now[key] is not None]
+    told = [key for key in fixed_on_resume(TrainConfig) if now[key] is not None]
     changed = [key for key in told if now[key] != saved[key]]
     if changed:
         was = ", ".join(f"{key} {saved[key]}" for key in changed)
