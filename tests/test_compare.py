@@ -16,11 +16,14 @@ from typer.testing import CliRunner
 
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
-from stylecli.commands.shared import given
+from stylecli.commands.signature import given
 from stylecli.comparison.arms import bundled_arms, check_alike, trained_arms
-from stylecli.comparison.experiment import Comparison, companions, compare, spread
+from stylecli.comparison.experiment import compare
 from stylecli.comparison.folder import ComparisonFolder
-from stylecli.comparison.report import measures_table, render_page, write_outputs
+from stylecli.comparison.metrics import mean_std
+from stylecli.comparison.photos import companions
+from stylecli.comparison.report import metrics_table, render_page, write_outputs
+from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import load_tensors, save_tensors
 from stylecli.errors import StyleCliError
@@ -105,7 +108,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
     grid, html, results = write_outputs(comparison, tmp_path, "stylecli compare")
     stored = json.loads(results.read_text())
     page = html.read_text()
-    table = measures_table(comparison)
+    table = metrics_table(comparison)
     assert "data:image/svg+xml" in page
     assert [row.name for row in table.rows][-1] == "gatys"
     for arm, row in zip(stored["arms"], table.rows[:-1], strict=True):
@@ -320,7 +323,7 @@ def test_a_photo_is_never_its_own_companion(tmp_path):
 
 def test_steps_that_were_not_enough_are_counted_right(comparison):
     unreached = [replace(arm, gatys_steps=[None, 2]) for arm in comparison.arms]
-    table = measures_table(replace(comparison, arms=unreached))
+    table = metrics_table(replace(comparison, arms=unreached))
     assert table.rows[0].cells[table.heads.index("Gatys steps")] == "> 3, 2"
 
 
@@ -398,13 +401,13 @@ def test_arms_are_judged_by_the_objective_of_their_training(comparison, config):
 @pytest.mark.parametrize(
     ("changes", "message", "hint"),
     [
-        ({"norms": ("bn", "inn")}, "unknown norm 'inn'", "did you mean in?"),
-        ({"archs": ("pyramids",)}, "unknown architecture", "did you mean pyramid?"),
+        ({"norms": ("bn", "inn")}, "unknown --norm 'inn'", "did you mean in?"),
+        ({"archs": ("pyramids",)}, "unknown --arch", "did you mean pyramid?"),
         ({"norms": ("in", "in")}, "given twice", ""),
         ({"style": "stary-night"}, "neither a file nor a bundled one", "starry-night"),
         ({"photos": ("missing.jpg",)}, "no such file", ""),
         ({"size": 10}, "--size 10", ""),
-        ({"batch_size": 1}, "too small for batch norm", "at least 4"),
+        ({"batch_size": 1}, "--batch-size 1 is out of range", "at least 4"),
         ({"minutes": 1.0}, "both --steps and --minutes", ""),
         ({"gatys_steps": 0}, "--gatys-steps 0", ""),
     ],
@@ -515,9 +518,9 @@ def test_the_command_line_says_what_was_asked(config):
     )
 
 
-def test_spread_is_mean_and_sample_deviation():
-    assert spread([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.std([1, 2, 6], ddof=1)))
-    assert spread([4.0]) == (4.0, 0.0)
+def test_mean_std_is_mean_and_sample_deviation():
+    assert mean_std([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.std([1, 2, 6], ddof=1)))
+    assert mean_std([4.0]) == (4.0, 0.0)
 
 
 def test_bundled_photos_that_are_compared_on_are_not_trained_on(config, tmp_path):

@@ -85,8 +85,8 @@ def test_a_seed_makes_the_noise(config, photo):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "lbgfs"}, "unknown optimizer"),
-        ({"start": "foto"}, "unknown start"),
+        ({"optimizer": "lbgfs"}, "unknown --optimizer"),
+        ({"start": "foto"}, "unknown --start"),
         ({"content_layer": "relu9_9"}, "no layer"),
         ({"lr": -1.0}, "--lr -1.0"),
         ({"steps": 0}, "--steps 0"),

@@ -15,13 +15,12 @@ from stylecli.config import GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.losses import PerceptualObjective
 from stylecli.core.tensors import to_tensor, to_uint8
-from stylecli.errors import StyleCliError, choose_from
+from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import Rgb, read_rgb
 from stylecli.objective import balance, build_objective
 
-STARTS = ("photo", "noise")
 Flat = npt.NDArray[np.float64]
 
 _LBFGS_SCALE = 1e-6  # of the objective: its numbers are large, and L-BFGS wants them about 1
@@ -52,7 +51,8 @@ def stylize_slowly(
         StyleCliError: a bad setting, the painting cannot be read, or no step lowers the objective.
     """
     config.check()
-    check_choices(config)
+    if config.style is None:
+        raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
@@ -85,9 +85,8 @@ def optimize(
         (1, 3, H, W) RGB in [0, 1]: the best picture on the way, and never the start.
 
     Raises:
-        StyleCliError: an unknown optimizer or start, or no step that lowers the objective.
+        StyleCliError: no step lowers the objective, or it is not finite.
     """
-    check_choices(config)
     search = _Search(objective, objective.content_target(photo), config, report, should_stop)
     OPTIMIZERS[config.optimizer](search, _start(photo, config))
     if not math.isfinite(search.first):
@@ -189,14 +188,6 @@ OPTIMIZERS: dict[str, Callable[[_Search, Tensor], None]] = {"lbfgs": _lbfgs, "ad
 def _as_picture(image: Tensor) -> Rgb:
     rgb: Rgb = to_uint8(image)[0]
     return rgb
-
-
-def check_choices(config: GatysConfig) -> None:
-    """Raise StyleCliError for an optimizer or a start that there is not."""
-    for what, known in (("optimizer", OPTIMIZERS), ("start", STARTS)):
-        given = getattr(config, what)
-        if given not in known:
-            raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
 
 
 def _start(photo: Tensor, config: GatysConfig) -> Tensor:

@@ -1,49 +1,27 @@
 """``stylecli gatys``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, given, option, refuse_input
-from stylecli.config import GatysConfig, help_of
+from stylecli.commands.shared import JSON, QUIET, command, refuse_input
+from stylecli.commands.signature import options_from
+from stylecli.config import GatysConfig
 from stylecli.console import Reporter, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
 
-_DEFAULTS = GatysConfig()
-_LOSS, _RUN = "Objective", "Run"
-
-
-def _option(name: str, panel: str) -> Any:
-    return option(GatysConfig, name, panel)
-
 
 @command
+@options_from(GatysConfig)
 def gatys(
-    context: typer.Context,
-    photo: Annotated[Path, typer.Argument(help="Any image file.")],
-    style: Annotated[Path, typer.Argument(help=help_of(GatysConfig, "style"))],
-    out: Annotated[Path, typer.Argument(help="The picture to write.")],
-    steps: Annotated[int, _option("steps", _RUN)] = _DEFAULTS.steps,
-    size: Annotated[int, _option("size", _RUN)] = _DEFAULTS.size,
-    optimizer: Annotated[str, _option("optimizer", _RUN)] = _DEFAULTS.optimizer,
-    lr: Annotated[float, _option("lr", _RUN)] = _DEFAULTS.lr,
-    start: Annotated[str, _option("start", _RUN)] = _DEFAULTS.start,
-    seed: Annotated[int, _option("seed", _RUN)] = _DEFAULTS.seed,
-    device: Annotated[str, _option("device", _RUN)] = _DEFAULTS.device,
-    precision: Annotated[str, _option("precision", _RUN)] = _DEFAULTS.precision,
-    preview_every: Annotated[int, _option("preview_every", _RUN)] = _DEFAULTS.preview_every,
-    style_size: Annotated[int, _option("style_size", _LOSS)] = _DEFAULTS.style_size,
-    style_weight: Annotated[float, _option("style_weight", _LOSS)] = _DEFAULTS.style_weight,
-    content_weight: Annotated[float, _option("content_weight", _LOSS)] = _DEFAULTS.content_weight,
-    tv_weight: Annotated[float, _option("tv_weight", _LOSS)] = _DEFAULTS.tv_weight,
-    content_layer: Annotated[str, _option("content_layer", _LOSS)] = _DEFAULTS.content_layer,
-    style_layers: Annotated[str, _option("style_layers", _LOSS)] = ",".join(_DEFAULTS.style_layers),
-    loss_padding: Annotated[str, _option("loss_padding", _LOSS)] = _DEFAULTS.loss_padding,
-    loss_net: Annotated[str, _option("loss_net", _LOSS)] = _DEFAULTS.loss_net,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
+    given: dict[str, Any],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The picture to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.")] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
@@ -52,41 +30,52 @@ def gatys(
 
     Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
     """
-    config = GatysConfig(**given(context, GatysConfig))
+    config = GatysConfig(**given)
     config.check()
-    refuse_input(out, photo, style)
+    refuse_input(out, photo, *filter(None, [config.style]))
     format_for(out)
     if out.exists() and not overwrite:
         raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")
-    picture = shrunk(read_picture(photo), size)
-    from stylecli.gatys import check_choices, stylize_slowly  # imports torch: seconds
-
-    check_choices(config)
+    picture = shrunk(read_picture(photo), config.size)
     require_writable(out.parent)
-    last = written = 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
-
-        def report(event: Pixels) -> None:
-            nonlocal last, written
-            last = event.step
-            _report(reporter, event)
-            if event.best and preview_every and event.step % preview_every == 0:
-                write_picture(out, Picture(event.best(), picture.alpha, picture.exif))
-                written = event.step
-
-        try:
-            best = stylize_slowly(picture.rgb, config, report, should_stop)
-        except Exception:
-            if written:
-                reporter.say(f"{out}: the best picture after step {written}, which is kept")
-            raise
-        write_picture(out, Picture(best, picture.alpha, picture.exif))
-        stopped = should_stop() and last < steps
-    reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=last)
-    size_text = f"{best.shape[1]} x {best.shape[0]}"
-    reporter.say(f"{out}: the best picture after step {last}, {size_text}")
+        steps = _optimize(picture, out, config, reporter, should_stop)
+        stopped = should_stop() and steps < config.steps
+    reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=steps)
+    size = f"{picture.rgb.shape[1]} x {picture.rgb.shape[0]}"
+    reporter.say(f"{out}: the best picture after step {steps}, {size}")
     if stopped:
         raise typer.Exit(130)
+
+
+def _optimize(
+    picture: Picture,
+    out: Path,
+    config: GatysConfig,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> int:
+    """Write the best picture, from time to time and at the end; return the number of steps."""
+    from stylecli.gatys import stylize_slowly  # imports torch: seconds
+
+    last = written = 0
+
+    def report(event: Pixels) -> None:
+        nonlocal last, written
+        last = event.step
+        _report(reporter, event)
+        if event.best and config.preview_every and event.step % config.preview_every == 0:
+            write_picture(out, Picture(event.best(), picture.alpha, picture.exif))
+            written = event.step
+
+    try:
+        best = stylize_slowly(picture.rgb, config, report, should_stop)
+    except Exception:
+        if written:
+            reporter.say(f"{out}: the best picture after step {written}, which is kept")
+        raise
+    write_picture(out, Picture(best, picture.alpha, picture.exif))
+    return last
 
 
 def _report(reporter: Reporter, event: Pixels) -> None:

@@ -2,13 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import typer
 
-from stylecli.config import help_of
 from stylecli.console import output_failed, show_error
 from stylecli.errors import StyleCliError
 
@@ -64,26 +62,3 @@ def refuse_input(target: Path, *inputs: Path) -> None:
     for path in inputs:
         if target.resolve() == path.resolve():
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
-
-
-def option(config: type, name: str, panel: str | None = None, *names: str) -> Any:
-    """An option for a field of a config, with the help that stands there."""
-    return typer.Option(*names, help=help_of(config, name), rich_help_panel=panel)
-
-
-def given(context: typer.Context, config: type) -> dict[str, Any]:
-    """The fields of a config that stand on the command line."""
-    settings = {field.name for field in fields(config)}
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in context.params.items()
-        if name in settings and _is_given(context, name)
-    }
-    for name in values.keys() & {"style_layers", "norms", "archs"}:
-        values[name] = tuple(values[name].replace(" ", "").split(","))
-    return values
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"

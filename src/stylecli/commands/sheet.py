@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from stylecli.commands.shared import QUIET, command, option, refuse_input
-from stylecli.config import ObjectiveConfig
+from stylecli.commands.shared import QUIET, command, refuse_input
+from stylecli.commands.signature import DEVICE, PRECISION
 from stylecli.console import Reporter
 from stylecli.errors import StyleCliError
 from stylecli.events import counted
@@ -21,8 +21,8 @@ def sheet(
     out: Annotated[Path | None, typer.Argument(help=escape("[default: PHOTO-sheet.png]"))] = None,
     size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
-    device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
-    precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+    precision: Annotated[str, PRECISION] = "auto",
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Render a photo in every style that there is, on one labelled page."""

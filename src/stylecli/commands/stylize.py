@@ -4,14 +4,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.markup import escape
 
-from stylecli.commands.shared import JSON, QUIET, command, given, named_path, option
-from stylecli.config import DEFAULT_MODEL, ObjectiveConfig, StylizeConfig
+from stylecli.commands.shared import JSON, QUIET, command, named_path
+from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
+from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
+from stylecli.core.choices import BackendChoice
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import require_writable
@@ -22,42 +24,26 @@ if TYPE_CHECKING:
     from stylecli.engine import Result
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
-_BACKEND = "auto (OpenVINO on a CPU where it is installed), openvino or torch."
+_BACKEND = "auto: OpenVINO on a CPU where it is installed."
 _BATCH_SIZE = escape("Images of one size at once. [default: CPU 1, CUDA 8]")
 _MAX_MEMORY = escape(
     "GiB, for images on their way and for the network; larger images go in strips, exactly. "
     "[default: three quarters of what is free]"
 )
 _SEED = "Seed of the noise inside the network: another seed, other strokes."
-_DEFAULTS = StylizeConfig()
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
 
 
-def _option(name: str, *names: str) -> Any:
-    return option(StylizeConfig, name, None, *names)
-
-
 @command
+@options_from(StylizeConfig)
 def stylize(
-    context: typer.Context,
     paths: Annotated[
         list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_path)
     ],
+    *,
     model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
     style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
-    strength: Annotated[float, _option("strength")] = _DEFAULTS.strength,
-    preserve_color: Annotated[
-        bool, _option("preserve_color", "--preserve-color")
-    ] = _DEFAULTS.preserve_color,
-    max_size: Annotated[int | None, _option("max_size")] = _DEFAULTS.max_size,
-    format: Annotated[str | None, _option("format")] = _DEFAULTS.format,
-    steady: Annotated[float, _option("steady")] = _DEFAULTS.steady,
-    suffix: Annotated[str, _option("suffix")] = _DEFAULTS.suffix,
-    quality: Annotated[int, _option("quality")] = _DEFAULTS.quality,
-    strip_metadata: Annotated[
-        bool, _option("strip_metadata", "--strip-metadata")
-    ] = _DEFAULTS.strip_metadata,
-    max_pixels: Annotated[int, _option("max_pixels")] = _DEFAULTS.max_pixels,
+    given: dict[str, Any],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad file.")
@@ -67,9 +53,11 @@ def stylize(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
-    backend: Annotated[str, typer.Option(help=_BACKEND)] = "auto",
-    device: Annotated[str, option(ObjectiveConfig, "device")] = "auto",
-    precision: Annotated[str, option(ObjectiveConfig, "precision")] = "auto",
+    backend: Annotated[
+        BackendChoice, typer.Option(help=_BACKEND, **of_choices(get_args(BackendChoice)))
+    ] = "auto",
+    device: Annotated[str, DEVICE] = "auto",
+    precision: Annotated[str, PRECISION] = "auto",
     seed: Annotated[int, typer.Option(help=_SEED)] = 0,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
@@ -80,9 +68,10 @@ def stylize(
     """
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
-    config = StylizeConfig(**given(context, StylizeConfig))
+    config = StylizeConfig(**given)
     config.check()
-    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, suffix=suffix, format=format)
+    names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, **names)
     if as_json and todo.jobs and todo.jobs[0].ending:
         raise StyleCliError("--json and the image would both go to standard output")
     if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from stylecli.comparison.folder import ComparisonFolder
-from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
-from stylecli.core.architectures import ARCHITECTURES
+from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig, fixed_on_resume
+from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     SUFFIX,
@@ -22,24 +22,20 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.core.norms import use_batch_statistics
-from stylecli.core.spec import NORMS
-from stylecli.errors import StyleCliError, choose_from
+from stylecli.core.spec import GeneratorSpec
+from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
+from stylecli.options import alike_in_arms
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 
 BATCH = "bn-batch"
 
-_ALIKE = (
-    *("paintings_sha", "seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"),
-    *("content_photos", "precision", "init", "scales", "optimizer", "loss_margin"),
-)
-GENERATOR = ("activation", "noise", "upsampling", "output", "width")
-_OBJECTIVE = tuple(
-    field.name
-    for field in fields(ObjectiveConfig)
-    if field.name not in ("seed", "device", "precision")
-)
+_COMPARED = ("arch", "norm")
+# Settings of the generator that are not compared; trainings of arms share all else.
+GENERATOR = tuple(one.name for one in fields(GeneratorSpec) if one.name not in _COMPARED)
+SHARED = tuple(name for name in alike_in_arms(TrainConfig) if name not in (*_COMPARED, *GENERATOR))
+_OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
 
 
 @dataclass(frozen=True)
@@ -77,17 +73,6 @@ class Arm:
         return generator
 
 
-def check_names(archs: Sequence[str], norms: Sequence[str]) -> None:
-    """Raise StyleCliError for a name that there is not, or that was given twice."""
-    for kind, given, known in (("architecture", archs, ARCHITECTURES), ("norm", norms, NORMS)):
-        for name in given:
-            if name not in known:
-                raise StyleCliError(f"unknown {kind} {name!r}", hint=choose_from(name, known))
-        if len(set(given)) < len(given):
-            what = ", ".join(given)
-            raise StyleCliError(f"{what}: one {kind} was given twice", hint="once is enough")
-
-
 def bundled_arms(config: CompareConfig) -> list[Arm]:
     """The arms of a style that is bundled or found by name.
 
@@ -105,7 +90,8 @@ def bundled_arms(config: CompareConfig) -> list[Arm]:
 
 
 def _missing(style: str, arm: str) -> StyleCliError:
-    every = {f"{style}-{arch}-{norm}": f"{arch}-{norm}" for arch in ARCHITECTURES for norm in NORMS}
+    names = [f"{arch}-{norm}" for arch in get_args(Arch) for norm in get_args(Norm)]
+    every = {f"{style}-{name}": name for name in names}
     there = sorted({every[path.stem] for path, _ in list_models() if path.stem in every})
     has = f"it has {', '.join(there)}" if there else "it has none"
     return StyleCliError(
@@ -162,7 +148,7 @@ def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
                 f"{arm.path} was trained for another painting",
                 hint="remove or rename that model, or compare another style",
             )
-        for key in (*_ALIKE, *_OBJECTIVE):
+        for key in ("paintings_sha", "content_photos", "scales", *SHARED):
             one, other = arms[0].info.training.get(key), arm.info.training.get(key)
             if one != other:
                 raise StyleCliError(
@@ -224,7 +210,7 @@ def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
     return ObjectiveConfig(**settings), known["scales"]
 
 
-def _pairs(config: CompareConfig) -> list[tuple[str, str]]:
+def _pairs(config: CompareConfig) -> list[tuple[Arch, Norm]]:
     return [(arch, norm) for arch in config.archs for norm in config.norms]
 
 
@@ -241,16 +227,15 @@ def _as_arms(arch: str, norm: str, path: Path) -> list[Arm]:
 
 def _trained(
     config: CompareConfig,
-    arch: str,
-    norm: str,
+    arch: Arch,
+    norm: Norm,
     content: Path,
     path: Path,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Train an arm, or go on with it; tell whether it is finished."""
-    shared = (*_OBJECTIVE, "seed", "precision", "steps", "minutes", "batch_size")
-    settings = {name: getattr(config, name) for name in shared}
+    settings = {name: getattr(config, name) for name in fixed_on_resume(CompareConfig)}
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()

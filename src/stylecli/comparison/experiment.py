@@ -1,10 +1,9 @@
-"""The paper's experiment: the same photos through every arm, and what can be measured of them."""
+"""The experiment of the paper: every arm stylizes the same photos, and is measured on them."""
 
-import hashlib
 import platform
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from stylecli.comparison.arms import (
     Arm,
     bundled_arms,
     check_alike,
-    check_names,
     objective_of,
     painter,
     shared_and_different,
@@ -31,92 +29,22 @@ from stylecli.comparison.metrics import (
     milliseconds,
     steps_to_reach,
 )
-from stylecli.config import CompareConfig, GatysConfig
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.comparison.photos import companions, names_of, read_photos
+from stylecli.comparison.results import ArmResult, Comparison
+from stylecli.config import CompareConfig, GatysConfig, ObjectiveConfig
+from stylecli.core.devices import resolve_device
+from stylecli.core.generators import Generator
+from stylecli.core.losses import PerceptualObjective
 from stylecli.core.tensors import to_tensor, to_uint8
-from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable
-from stylecli.files.content import bundled_photos
-from stylecli.files.door import require_regular
-from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
-from stylecli.files.jobs import scan_images
+from stylecli.files.images import Rgb, center_square, read_rgb
 from stylecli.gatys import optimize
 from stylecli.objective import build_objective
+from stylecli.options import as_json
 from stylecli.training.loop import digest
 
-_DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
-_MOST_PHOTOS = 24
-_SMALLEST = 32  # px: the loss network halves a photo several times
-_COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share a batch with
-_SPARE = 20  # for the one among them that is compared on itself
-
 Event = Step | Notice | Progress
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One arm, measured; lists have an entry for each photo.
-
-    Attributes:
-        name: such as ``residual-in``.
-        arch: of the generator.
-        norm: and how it is applied.
-        model: its file's name.
-        parameters: how many.
-        milliseconds: for the first photo, alone.
-        losses: the weighted terms of the objective and their total.
-        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
-        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
-        gatys_steps: L-BFGS steps that are as good; None is more than were taken.
-        generator: its settings that are not compared, such as the activation.
-        training: how the model was made.
-    """
-
-    name: str
-    arch: str
-    norm: str
-    model: str
-    parameters: int
-    milliseconds: float
-    losses: list[dict[str, float]]
-    contrast: list[dict[str, dict[str, float]]]
-    batch_dependence: list[float]
-    gatys_steps: list[int | None]
-    generator: dict[str, Any]
-    training: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that a comparison found: what the grid, the page, the table and the JSON show.
-
-    Attributes:
-        style: its name.
-        photos: their names.
-        arms: in the order of the columns.
-        gatys: for each photo, the losses of the slow optimization; empty without it.
-        gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
-        about: machine, versions, settings.
-        pictures: (H, W, 3) in 0..255: the column's name to a picture for each photo.
-    """
-
-    style: str
-    photos: list[str]
-    arms: list[ArmResult]
-    gatys: list[dict[str, float]]
-    gatys_losses: list[list[float]]
-    about: dict[str, Any]
-    pictures: dict[str, list[Rgb]] = field(repr=False)
-
-    def as_json(self) -> dict[str, Any]:
-        """All but the pictures."""
-        return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation over the photos."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def compare(
@@ -139,10 +67,9 @@ def compare(
             alike, or a folder that holds another comparison.
     """
     config.check()
-    check_names(config.archs, config.norms)
-    resolve_precision(config.precision, resolve_device(config.device))
+    resolve_device(config.device)
     painting = find_painting(config.style)
-    photos = _read(_photo_paths(config), config.size, report)
+    photos = read_photos(config, report)
     found = [] if Path(config.style).is_file() else bundled_arms(config)
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
     sha = digest([read_rgb(painting, style_size)])
@@ -156,48 +83,63 @@ def compare(
     if arms is None:
         return None
     check_alike(arms, sha)
+    _report_differences(arms, report)
+    try:
+        return _prepare(config, painting, photos, arms, folder, report, should_stop).run()
+    except _StopError:
+        return None
+
+
+def _report_differences(arms: Sequence[Arm], report: Callable[[Event], None]) -> None:
     for difference in shared_and_different({arm.name: arm.generator for arm in arms})[1]:
         if not difference.startswith("width"):  # each architecture has one of its own
             report(Notice(f"the arms differ in more than norm and architecture: {difference}"))
-    return _Measuring(config, painting, photos, arms, folder, report).run(should_stop)
 
 
 class _StopError(Exception):
     """The user asked to stop."""
 
 
-class _Measuring:
-    """Arms and photos at hand, and the objective that judges them: that of their training."""
+@dataclass
+class _Experiment:
+    """A comparison whose photos are read and whose arms are trained.
 
-    def __init__(
-        self,
-        config: CompareConfig,
-        painting: Path,
-        photos: dict[Path, Rgb],
-        arms: list[Arm],
-        folder: ComparisonFolder,
-        report: Callable[[Event], None],
-    ) -> None:
-        self.config, self.arms, self.folder, self.report = config, arms, folder, report
-        self.paths, self.names, self.rgb = list(photos), _names(list(photos)), list(photos.values())
-        self.device = resolve_device(config.device)
-        self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]
-        self.settings, scales = objective_of(arms[0])
-        self.painting = read_rgb(painting, self.settings.style_size)
-        self.objective = build_objective(self.settings, [self.painting], self.device, torch.float32)
-        self.objective.scales = scales
+    Attributes:
+        folder: keeps the results of the slow optimization.
+        arms: the columns.
+        paths: of the photos.
+        rgb: the photos: (H, W, 3) in 0..255 each.
+        photos: the same: (1, 3, H, W) RGB in [0, 1] each, on the device.
+        painting: (H, W, 3) in 0..255.
+        settings: of the objective that the arms were trained on.
+        objective: that objective, with the scales of that training.
+        done: how many pictures are made, of one for each photo and column.
+    """
+
+    config: CompareConfig
+    folder: ComparisonFolder
+    arms: list[Arm]
+    paths: list[Path]
+    rgb: list[Rgb]
+    photos: list[Tensor]
+    painting: Rgb
+    settings: ObjectiveConfig
+    objective: PerceptualObjective
+    report: Callable[[Event], None]
+    should_stop: Callable[[], bool]
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self.names = names_of(self.paths)
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
-        self.done = 0
-        self.of = len(photos) * (len(arms) + config.gatys)
+        self.device = self.photos[0].device
 
-    def run(self, should_stop: Callable[[], bool]) -> Comparison | None:
-        self.should_stop = should_stop
-        try:
-            return self._compared()
-        except _StopError:
-            return None
+    def run(self) -> Comparison:
+        """Make and measure all pictures.
 
-    def _compared(self) -> Comparison:
+        Raises:
+            _StopError: the user asked to stop.
+        """
         style = center_square(self.painting, min(self.painting.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._gatys() if self.config.gatys else ([], [])
@@ -211,15 +153,21 @@ class _Measuring:
         style_name = Path(self.config.style).stem
         return Comparison(style_name, self.names, results, judged, curves, self._about(), pictures)
 
-    def _go_on(self, note: str, more: float = 0.0) -> None:
-        """Tell how far it is, and end it if that is wanted."""
-        self.report(Progress((self.done + more) / self.of, note))
+    def _advance(self, note: str, more: float = 0.0) -> None:
+        """Report the progress; ``more`` is the share of the picture that is being made.
+
+        Raises:
+            _StopError: the user asked to stop.
+        """
+        total = len(self.photos) * (len(self.arms) + self.config.gatys)
+        self.report(Progress((self.done + more) / total, note))
         if self.should_stop():
             raise _StopError
 
     def _gatys(self) -> tuple[list[Rgb], list[list[float]]]:
+        """For each photo, the slow optimization's picture, and its totals by step."""
         pictures, curves = [], []
-        objective = asdict(self.settings) | {"seed": self.config.seed, "precision": "float32"}
+        objective = {**asdict(self.settings), "seed": self.config.seed, "precision": "float32"}
         settings = GatysConfig(**objective, steps=self.config.gatys_steps)
         key = self._gatys_key(settings)
         for i, name in enumerate(self.names):
@@ -230,17 +178,13 @@ class _Measuring:
             pictures.append(kept[0])
             curves.append(kept[1])
             self.done += 1
-            self._go_on(f"gatys on {name}")
+            self._advance(f"gatys on {name}")
         return pictures, curves
 
     def _gatys_key(self, settings: GatysConfig) -> str:
         """All that a result of the slow optimization depends on, but for the photo."""
         network = Path(settings.loss_net)
-        weights = (
-            hashlib.sha256(network.read_bytes()).hexdigest()
-            if network.is_file()
-            else settings.loss_net
-        )
+        weights = sha256(network.read_bytes()).hexdigest() if network.is_file() else network
         return (
             f"{self.config.size} {replace(settings, device='')} {weights} {self.objective.scales} "
             f"{digest([self.painting])}"
@@ -251,39 +195,34 @@ class _Measuring:
 
         def watch(event: Pixels) -> None:
             totals.append(event.losses["total"])
-            self._go_on(f"gatys on {self.names[photo]}, step {event.step}", event.progress)
+            self._advance(f"gatys on {self.names[photo]}, step {event.step}", event.progress)
 
         best = optimize(self.photos[photo], self.objective, settings, watch)
         return to_uint8(best)[0], totals
 
     def _measure(self, arm: Arm, curves: list[list[float]]) -> tuple[list[Rgb], ArmResult]:
+        """The pictures of an arm, and what is measured of them."""
         generator = arm.load().to(self.device)
-        pictures, losses, contrast, depends, steps = [], [], [], [], []
+        alone = painter(generator, None)
+        pictures: list[Rgb] = []
+        losses, contrast, dependence = [], [], []
         for i, photo in enumerate(self.photos):
             batches = [self._batch(photo, paths) for paths in companions(self.paths[i])]
-            alone = painter(generator, None)
             paint = painter(generator, batches[0]) if arm.norm == BATCH else alone
             stylized = paint(photo)
             pictures.append(to_uint8(stylized)[0])
             losses.append(self._losses(stylized, i))
             contrast.append(contrast_sensitivity(paint, photo, self.objective))
-            depends.append(batch_dependence(alone, photo, batches))
-            steps.append(steps_to_reach(curves[i], losses[-1]["total"]) if curves else None)
+            dependence.append(batch_dependence(alone, photo, batches))
             self.done += 1
-            self._go_on(f"{arm.name} on {self.names[i]}")
+            self._advance(f"{arm.name} on {self.names[i]}")
         result = ArmResult(
-            name=arm.name,
-            arch=arm.arch,
-            norm=arm.norm,
-            model=arm.path.name,
-            parameters=sum(p.numel() for p in generator.parameters()),
+            **_description(arm, generator),
             milliseconds=milliseconds(alone, self.photos[0]),
             losses=losses,
             contrast=contrast,
-            batch_dependence=depends,
-            gatys_steps=steps,
-            generator=arm.generator,
-            training=arm.info.training,
+            batch_dependence=dependence,
+            gatys_steps=_steps(curves, losses),
         )
         return pictures, result
 
@@ -299,10 +238,8 @@ class _Measuring:
         return to_tensor(np.stack([rgb[:height, :width] for rgb in squares]), self.device)
 
     def _about(self) -> dict[str, Any]:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()}
-        settings["photos"] = [str(path) for path in self.config.photos]
         return {
-            "settings": settings,
+            "settings": as_json(self.config),
             "scales": self.objective.scales,
             "machine": f"{platform.machine()}, {platform.system()}",
             "threads": torch.get_num_threads(),
@@ -312,67 +249,52 @@ class _Measuring:
         }
 
 
-def companions(photo: Path) -> tuple[list[Path], list[Path]]:
-    """Two sets of bundled photos to share a batch with a photo, which is in neither."""
-    content, bundled = photo.read_bytes(), bundled_photos()
-    first, second = (
-        [bundled[_SPARE if bundled[i].read_bytes() == content else i] for i in chosen]
-        for chosen in _COMPANIONS
+def _description(arm: Arm, generator: Generator) -> dict[str, Any]:
+    """The part of a result that is not measured."""
+    return {
+        "name": arm.name,
+        "arch": arm.arch,
+        "norm": arm.norm,
+        "model": arm.path.name,
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "generator": arm.generator,
+        "training": arm.info.training,
+    }
+
+
+def _steps(curves: list[list[float]], losses: list[dict[str, float]]) -> list[int | None]:
+    """For each photo, how many steps of the slow optimization are as good as an arm."""
+    if not curves:
+        return [None] * len(losses)
+    pairs = zip(curves, losses, strict=True)
+    return [steps_to_reach(curve, one["total"]) for curve, one in pairs]
+
+
+def _prepare(
+    config: CompareConfig,
+    painting: Path,
+    photos: dict[Path, Rgb],
+    arms: list[Arm],
+    folder: ComparisonFolder,
+    report: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> _Experiment:
+    """Build the objective that the arms were trained on, and put the photos on the device."""
+    device = resolve_device(config.device)
+    settings, scales = objective_of(arms[0])
+    style = read_rgb(painting, settings.style_size)
+    objective = build_objective(settings, [style], device, torch.float32)
+    objective.scales = scales
+    return _Experiment(
+        config=config,
+        folder=folder,
+        arms=arms,
+        paths=list(photos),
+        rgb=list(photos.values()),
+        photos=[to_tensor(rgb[None], device) for rgb in photos.values()],
+        painting=style,
+        settings=settings,
+        objective=objective,
+        report=report,
+        should_stop=should_stop,
     )
-    return first, second
-
-
-def _photo_paths(config: CompareConfig) -> list[Path]:
-    paths = [] if config.photos else [bundled_photos()[i] for i in _DEFAULT_PHOTOS]
-    for given in config.photos:
-        if not given.exists():
-            raise StyleCliError(f"no such file or folder: {given}", hint="check the name")
-        paths += scan_images(given) if given.is_dir() else [require_regular(given)]
-    out = config.out.resolve()
-    paths = [path for path in paths if not path.resolve().is_relative_to(out)]
-    if not 0 < len(paths) <= _MOST_PHOTOS:
-        raise StyleCliError(
-            f"{len(paths)} photos were given",
-            hint=f"compare on 1 to {_MOST_PHOTOS}; what lies in {config.out} does not count",
-        )
-    inside = config.content and [
-        p for p in paths if p.resolve().is_relative_to(config.content.resolve())
-    ]
-    if inside:
-        raise StyleCliError(
-            f"{inside[0]} lies in {config.content}, so the arms would be trained on it",
-            hint="compare on photos that are kept out of training",
-        )
-    return paths
-
-
-def _read(paths: Sequence[Path], size: int, report: Callable[[Event], None]) -> dict[Path, Rgb]:
-    read = {path: _read_one(path, size, report) for path in paths}
-    photos = {path: rgb for path, rgb in read.items() if rgb is not None}
-    for path, rgb in photos.items():
-        if min(rgb.shape[:2]) < _SMALLEST:
-            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {size}"
-            raise StyleCliError(given, hint=f"its short side has to be {_SMALLEST} px at least")
-    if not photos:
-        raise StyleCliError(
-            f"no photo can be read, of {len(paths)} given", hint="JPEG and PNG always can"
-        )
-    return photos
-
-
-def _read_one(path: Path, size: int, report: Callable[[Event], None]) -> Rgb | None:
-    try:
-        return shrunk(read_picture(path), size).rgb
-    except ImageError as error:
-        report(Notice(f"left out: {error.message}"))
-        return None
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """What photos are called: by their files; by their folders too where that is not enough."""
-    plain = [path.name for path in paths]
-    names = [
-        path.name if plain.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for path in paths
-    ]
-    return [name.encode(errors="replace").decode() for name in names]

@@ -3,22 +3,19 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stylecli.config import CompareConfig
+from stylecli.config import CompareConfig, fixed_on_resume
 from stylecli.core.model_files import SUFFIX, bundled_models
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.door import require_regular
 from stylecli.files.images import Picture, Rgb, read_picture, write_picture
+from stylecli.options import as_json
 
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # or any comparison.json would be taken for ours
-# These may change from run to run of one comparison, or are told by fingerprints.
-_FREE = {"out", "gatys", "gatys_steps", "norms", "archs", "device", "size"}
-_FREE |= {"photos", "style", "content"}
 
 
 class ComparisonFolder:
@@ -37,12 +34,11 @@ class ComparisonFolder:
         self.config, self.out = config, config.out
         self.shas = {path: _sha(path.read_bytes()) for path in photos}
         self.mark = self.out / "comparison.json"
-        settings = {key: value for key, value in asdict(config).items() if key not in _FREE}
+        settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
         content = str(config.content.resolve()) if config.content else "bundled"
         shas = sorted(self.shas.values())
-        told = {**settings, "content": content, "painting": painting_sha, "photos": shas}
-        told |= _WRITTEN_BY
-        self.identity: dict[str, Any] = json.loads(json.dumps(told))
+        told = {"content": content, "painting": painting_sha, "photos": shas}
+        self.identity: dict[str, Any] = {**settings, **told, **_WRITTEN_BY}
         self._check()
 
     @property

@@ -1,7 +1,8 @@
-"""What a comparison measures: each a formula, on pictures as they would be saved."""
+"""The metrics of a comparison: each is a formula, on pictures as they would be saved."""
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def batch_dependence(paint: Paint, photo: Tensor, batches: list[Tensor]) -> floa
 
 
 def milliseconds(paint: Paint, photo: Tensor, repeats: int = 3) -> float:
-    """The least time of a few for one photo, after one that does not count."""
+    """The shortest of a few times for one photo; a first one, which warms up, does not count."""
     times = []
     for _ in range(1 + repeats):
         began = time.perf_counter()
@@ -94,3 +95,8 @@ def steps_to_reach(totals: list[float], total: float) -> int | None:
         total: to be reached.
     """
     return next((step for step, value in enumerate(totals) if value <= total), None)
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; that of a single value is 0."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0

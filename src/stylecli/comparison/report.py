@@ -11,9 +11,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from stylecli.comparison.arms import GENERATOR, shared_and_different
-from stylecli.comparison.experiment import ArmResult, Comparison, spread
-from stylecli.comparison.metrics import CONTRASTS
+from stylecli.comparison.arms import GENERATOR, SHARED, shared_and_different
+from stylecli.comparison.metrics import CONTRASTS, mean_std
+from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.files.atomic import atomic_path
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import Picture, Rgb, write_picture
@@ -50,11 +50,11 @@ DEFINITIONS = (
     ),
 )
 _LOSSES = ("content", "style", "total")
-_MADE = (
-    *("norm", "init", "paintings", "style_size", "content", "content_photos", "steps_done"),
-    *("seconds", "batch_size", "size", "optimizer", "lr", "seed", "style_weight", "content_weight"),
-    *("tv_weight", "loss_padding", "loss_net", "scales", "device", "precision", "torch"),
+_FACTS = (
+    *("norm", "paintings", "content", "content_photos", "steps_done", "seconds", "scales"),
+    *("device", "torch"),
 )
+_UNKNOWN = "–"
 _PHONE = "(max-width: 40rem)"
 
 
@@ -101,7 +101,7 @@ def render_grid(comparison: Comparison) -> Rgb:
     return page(cells, len(comparison.pictures))
 
 
-def measures_table(comparison: Comparison) -> Table:
+def metrics_table(comparison: Comparison) -> Table:
     """One row an arm."""
     heads = list(_LOSSES)
     heads += [f"contrast {c:g}: pixels" for c in CONTRASTS]
@@ -111,20 +111,20 @@ def measures_table(comparison: Comparison) -> Table:
     rows = [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms]
     if comparison.gatys:
         losses = _loss_cells(comparison.gatys)
-        rows.append(Row("gatys", losses + ["–"] * (len(heads) - len(losses))))
+        rows.append(Row("gatys", losses + [_UNKNOWN] * (len(heads) - len(losses))))
     return Table(heads, rows)
 
 
 def _loss_cells(losses: list[dict[str, float]]) -> list[str]:
-    return [_spread([one[name] for one in losses], ",.0f") for name in _LOSSES]
+    return [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
 
 
 def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
     cells = _loss_cells(arm.losses)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
         moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
-        cells += [_spread(values, format_) for values in moved]
-    cells.append(_spread(arm.batch_dependence, ".2f"))
+        cells += [_mean_std(values, format_) for values in moved]
+    cells.append(_mean_std(arm.batch_dependence, ".2f"))
     cells += [f"{arm.milliseconds:,.0f}", f"{arm.parameters:,}"]
     if comparison.gatys_losses:
         most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
@@ -132,8 +132,8 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
     return cells
 
 
-def _spread(values: list[float], format_: str) -> str:
-    mean, deviation = spread(values)
+def _mean_std(values: list[float], format_: str) -> str:
+    mean, deviation = mean_std(values)
     return f"{mean:{format_}} ± {deviation:{format_}}"
 
 
@@ -142,9 +142,13 @@ def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
     made = {
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
-    keys = [*GENERATOR, *_MADE]
+    keys = [*GENERATOR, *_FACTS, *SHARED]
     texts = {key: [_text(known.get(key)) for known in made.values()] for key in keys}
-    shared = [(key.replace("_", " "), t[0]) for key, t in texts.items() if len({*t}) == 1]
+    shared = [
+        (key.replace("_", " "), one[0])
+        for key, one in texts.items()
+        if len({*one}) == 1 and one[0] != _UNKNOWN
+    ]
     other = [key for key in keys if len({*texts[key]}) > 1]
     rows = [Row(name, [texts[key][i] for key in other]) for i, name in enumerate(made)]
     return shared, Table([key.replace("_", " ") for key in other], rows)
@@ -152,7 +156,7 @@ def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
 
 def _text(value: object) -> str:
     if value is None:
-        return "–"
+        return _UNKNOWN
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
     if isinstance(value, list):
@@ -162,7 +166,7 @@ def _text(value: object) -> str:
 
 def render_page(comparison: Comparison, command: str) -> str:
     """One HTML page that needs nothing else."""
-    loader = PackageLoader("stylecli", "templates")
+    loader = PackageLoader("stylecli", "comparison")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
@@ -177,7 +181,7 @@ def render_page(comparison: Comparison, command: str) -> str:
         has_gatys=bool(comparison.gatys_losses),
         aspects=[rgb.shape[1] / rgb.shape[0] for rgb in comparison.pictures["photo"]],
         pictures={name: [_as_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
-        table=measures_table(comparison),
+        table=metrics_table(comparison),
         alike=alike,
         unlike=unlike,
         shared=shared,

@@ -8,11 +8,13 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
+from stylecli.core import choices
 from stylecli.core.backend import Backend
 from stylecli.errors import StyleCliError, choose_from
 
-BACKENDS = ("auto", "openvino", "torch")
+BACKENDS = get_args(choices.BackendChoice)
 MAX_SEED = 2**31 - 1
 
 

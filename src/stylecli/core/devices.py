@@ -1,10 +1,11 @@
 """Which device to compute on, and how precisely."""
 
+from typing import get_args
+
 import torch
 
+from stylecli.core import choices
 from stylecli.errors import StyleCliError, choose_from
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -62,11 +63,10 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
-    if name not in PRECISIONS:
-        raise StyleCliError(
-            f"unknown precision {name!r}", hint=choose_from(name, ["auto", *PRECISIONS])
-        )
-    return PRECISIONS[name]
+    known = get_args(choices.Precision)
+    if name not in known:
+        raise StyleCliError(f"unknown precision {name!r}", hint=choose_from(name, known))
+    return getattr(torch, name)  # type: ignore[no-any-return]
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -1,14 +1,15 @@
 """What steps along the gradients of a generator: Muon and Adam together, or Adam alone."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from stylecli.core import choices
 from stylecli.errors import StyleCliError, choose_from
 
-OPTIMIZERS = ("muon", "adam")
+OPTIMIZERS = get_args(choices.Optimizer)
 _MUON_TO_ADAM = 10.0  # of the learning rates, by trial: a step of Muon is one of length
 _COLORS = 3
 _MOMENTS: dict[type, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 _MAX_NAME = 255  # characters; so long is a file's name at most
 _MAX_STYLES = 1000
-_MAX_WIDTH = 512
+MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
 _INVISIBLE = ("Cc", "Zl", "Zp")  # Unicode's control characters and its line and paragraph breaks
@@ -106,7 +106,7 @@ def _are_losses(value: Any) -> bool:
 MODEL: dict[str, Check] = {
     **dict.fromkeys(("name", "arch", "norm", "output", "noise", "upsampling"), is_name),
     "activation": is_name,
-    "width": lambda value: is_count(value) and 1 <= value <= _MAX_WIDTH,
+    "width": lambda value: is_count(value) and 1 <= value <= MAX_WIDTH,
     "training": _is_training,
     "losses": lambda value: is_table(value, is_number),
     "styles": _are_styles,

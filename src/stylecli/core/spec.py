@@ -1,15 +1,13 @@
 """What describes a generator, without torch."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
+from stylecli.core import choices
+from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError, choose_from
 
-NORMS = ("in", "bn", "none")
-OUTPUTS = ("linear", "tanh")
-NOISES = ("none", "gaussian")
-UPSAMPLINGS = ("nearest", "bilinear")
-ACTIVATIONS = ("relu", "leaky_relu")
+NORMS = get_args(choices.Norm)
 
 # The network sees photos centered on gray at about unit variance, and answers in units of
 # Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
@@ -49,18 +47,20 @@ class GeneratorSpec:
     upsampling: str = "nearest"
     activation: str = "relu"
 
-    def check(self, architectures: Iterable[str]) -> None:
+    def check(self) -> None:
         """Raise StyleCliError if it names what there is not, or has a bad width."""
-        for what, given, known in (
-            ("architecture", self.arch, architectures),
-            ("norm", self.norm, NORMS),
-            ("output", self.output, OUTPUTS),
-            ("noise", self.noise, NOISES),
-            ("upsampling", self.upsampling, UPSAMPLINGS),
-            ("activation", self.activation, ACTIVATIONS),
+        for what, given, kind in (
+            ("architecture", self.arch, choices.Arch),
+            ("norm", self.norm, choices.Norm),
+            ("output", self.output, choices.Output),
+            ("noise", self.noise, choices.Noise),
+            ("upsampling", self.upsampling, choices.Upsampling),
+            ("activation", self.activation, choices.Activation),
         ):
+            known = get_args(kind)
             if given not in known:
                 raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
-        if self.width is not None and not 1 <= self.width <= 512:
-            hint = "the default is good"
-            raise StyleCliError(f"width {self.width} is not from 1 to 512", hint=hint)
+        if self.width is not None and not 1 <= self.width <= MAX_WIDTH:
+            raise StyleCliError(
+                f"width {self.width} is not from 1 to {MAX_WIDTH}", hint="the default is good"
+            )

@@ -1,12 +1,14 @@
-"""The architectures of the generators, by name; each is one module, and one line here."""
+"""The architectures of the generators: each is a module here, and a name in ``choices.Arch``."""
 
-from stylecli.core.architectures import pyramid, residual
+from importlib import import_module
+from typing import get_args
+
+from stylecli.core import choices
 from stylecli.core.architectures.layers import Architecture
 from stylecli.core.spec import GeneratorSpec
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "residual": residual.ARCHITECTURE,
-    "pyramid": pyramid.ARCHITECTURE,
+    name: import_module(f"{__name__}.{name}").ARCHITECTURE for name in get_args(choices.Arch)
 }
 
 
@@ -16,5 +18,5 @@ def architecture_of(spec: GeneratorSpec) -> Architecture:
     Raises:
         StyleCliError: the spec names what there is not, or has a bad width.
     """
-    spec.check(ARCHITECTURES)
+    spec.check()
     return ARCHITECTURES[spec.arch]

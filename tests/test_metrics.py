@@ -1,4 +1,4 @@
-"""The comparison's measures against values worked out in another way."""
+"""The metrics of a comparison against values worked out in another way."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,107 @@
+"""The options of a command, built from the fields of its config; typer reads the signature."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from stylecli.config import ComputeConfig
+from stylecli.options import Option, options_of
+
+Command = Callable[..., None]
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_NARROW = 14  # letters: longer lines of choices would leave the help texts too little room
+
+
+def options_from(config: type[Any]) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for each field of a config class.
+
+    They take the place of the command's parameter ``given``, which receives the values that stand
+    on the command line, by the names of the fields.
+    """
+
+    def decorate(command: Command) -> Command:
+        options = {one.name: one for one in options_of(config)}
+
+        @functools.wraps(command)
+        def run(context: typer.Context, **values: Any) -> None:
+            own = {name: value for name, value in values.items() if name not in options}
+            command(given=given(context, config), **own)
+
+        parameters = [inspect.Parameter("context", _KEYWORD, annotation=typer.Context)]
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            if parameter.name == "given":
+                parameters += map(_parameter, options.values())
+            else:
+                parameters.append(parameter.replace(kind=_KEYWORD))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """What typer reads of an option."""
+    kind, default = str if option.choices else option.type, option.default
+    if option.several and option.about.argument:
+        kind, default = list[kind], None  # type: ignore[valid-type]
+    elif option.several:
+        kind, default = str, ",".join(default)
+    elif option.about.argument:
+        default = inspect.Parameter.empty
+    annotation: Any = Annotated[kind | None if default is None else kind, _typer_info(option)]
+    return inspect.Parameter(option.name, _KEYWORD, default=default, annotation=annotation)
+
+
+def _typer_info(option: Option) -> Any:
+    """The names and the help of an option, as typer wants them."""
+    about = option.about
+    help_ = escape(about.help)  # or rich takes [default: …] for a color
+    if about.argument:
+        return typer.Argument(metavar=about.argument, help=help_)
+    names = [option.flag, about.short] if about.short else [option.flag]
+    shown = of_choices(option.choices, "," if option.several else "|")
+    return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
+
+
+def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
+    """What help and shell completion need of an option with these choices; {} if there are none.
+
+    The type of the option stays ``str``: the config refuses a wrong choice, and names the nearest.
+    """
+    if not choices:
+        return {}
+    line = separator.join(choices)
+    shown = line if len(line) < _NARROW else f"{separator}\n".join(choices)
+    return {"metavar": shown, "autocompletion": lambda: list(choices)}
+
+
+def _in_first_panel(name: str) -> Any:
+    option = next(one for one in options_of(ComputeConfig) if one.name == name)
+    return _typer_info(replace(option, panel=None))
+
+
+DEVICE, PRECISION = _in_first_panel("device"), _in_first_panel("precision")
+
+
+def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
+    """The fields of a config that stand on the command line: name to value."""
+    values = {}
+    for option in options_of(config):
+        if _is_given(context, option.name):
+            value = context.params[option.name]
+            if option.several:
+                value = value.replace(" ", "").split(",") if isinstance(value, str) else value
+                value = tuple(value)
+            values[option.name] = value
+    return values
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

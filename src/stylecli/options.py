@@ -1,0 +1,212 @@
+"""An option of a command: a field of a frozen config class that says all there is to say of it.
+
+Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. All lists of options
+are derived from the fields: what a command accepts and its help shows, what is checked, what a
+resume may change, what arms of a comparison share, and the command line that is printed.
+"""
+
+import inspect
+import math
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from stylecli.errors import StyleCliError, choose_from
+
+T = TypeVar("T")
+_KINDS: dict[Any, str] = {
+    bool: "yes or no",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a field says beside its name, its type and its default.
+
+    Attributes:
+        help: its help text.
+        panel: the title under which the help shows it; "" is the ``PANEL`` of its class.
+        flag: its name on the command line; "" is the field's, with hyphens.
+        short: a second name, of one letter, such as ``-o``.
+        argument: what the help calls it, if it has no name and goes by its place.
+        least: a number is at least that.
+        above: a number is more than that.
+        most: a number is at most that.
+        instead_of: a field that cannot have a value too.
+        may_change: a resume may have another value; without that, it would be another run.
+        alike: arms of a comparison have to share it, and the report shows it.
+    """
+
+    help: str
+    panel: str = ""
+    flag: str = ""
+    short: str = ""
+    argument: str = ""
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    instead_of: str = ""
+    may_change: bool = False
+    alike: bool = True
+
+    def check_range(self, flag: str, number: float) -> None:
+        """Raise StyleCliError if a number is out of range, or not finite."""
+        if self.least <= number <= self.most and math.isfinite(number) and number > self.above:
+            return
+        bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
+        known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
+        hint = f"it is {' and '.join(known) or 'a finite number'}"
+        raise StyleCliError(f"{flag} {number} is out of range", hint=hint)
+
+
+def option(default: T, help_: str, **about: Any) -> T:
+    """A field of a config class.
+
+    Args:
+        default: its default.
+        help_: its help text.
+        about: the other attributes of :class:`About`.
+    """
+    return field(default=default, metadata={"about": About(help=help_, **about)})
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of a config class, taken apart.
+
+    Attributes:
+        name: of the field.
+        type: of a value; of several, the type of each; without the None of an optional one.
+        several: whether a value is a tuple.
+        optional: whether it may be None.
+        default: its default.
+        panel: the title under which the help shows it; None is the first of all.
+        about: all else.
+    """
+
+    name: str
+    type: Any
+    several: bool
+    optional: bool
+    default: Any
+    panel: str | None
+    about: About
+
+    @property
+    def flag(self) -> str:
+        """Such as ``--batch-size``."""
+        return self.about.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names to choose from; () if it is no choice."""
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
+
+    def check(self, value: Any) -> None:
+        """Raise StyleCliError if a value cannot be meant."""
+        if value is None and self.optional:
+            return
+        if isinstance(value, tuple) != self.several:
+            raise self._of_another_type(value)
+        if self.several and self.choices and len(set(value)) < len(value):
+            given = ",".join(map(str, value))
+            raise StyleCliError(f"{self.flag} {given}: one was given twice", hint="once is enough")
+        for one in value if self.several else (value,):
+            self._check_type(one)
+            if self.choices and one not in self.choices:
+                hint = choose_from(one, self.choices)
+                raise StyleCliError(f"unknown {self.flag} {one!r}", hint=hint)
+            if self.type in (int, float):
+                self.about.check_range(self.flag, one)
+
+    def _check_type(self, value: Any) -> None:
+        """From Python, and from a damaged checkpoint, anything may come."""
+        expected = str if self.choices else self.type
+        accepted = (int, float) if expected is float else expected
+        if not isinstance(value, accepted) or isinstance(value, bool) != (expected is bool):
+            raise self._of_another_type(value)
+
+    def _of_another_type(self, value: Any) -> StyleCliError:
+        what = f"{'tuple of ' * self.several}{_KINDS[str if self.choices else self.type]}"
+        return StyleCliError(f"{self.flag} {value!r} is no {what}", hint="see --help")
+
+
+def options_of(config: type[Any]) -> list[Option]:
+    """The options of a config class, its own before those of its base classes."""
+    hints = get_type_hints(config)
+    left = {one.name: one for one in fields(config)}
+    options = []
+    for home in config.__mro__:
+        for name in filter(left.__contains__, inspect.get_annotations(home)):
+            one = left.pop(name)
+            about: About = one.metadata["about"]
+            panel = about.panel or getattr(home, "PANEL", None)
+            options.append(Option(name, *_taken_apart(hints[name]), one.default, panel, about))
+    return options
+
+
+def _taken_apart(hint: Any) -> tuple[Any, bool, bool]:
+    """The type of one value, whether there are several, and whether it may be None."""
+    several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
+    if several or optional:
+        hint = next(one for one in get_args(hint) if one is not NoneType)
+    return hint, several, optional
+
+
+def check_options(config: object) -> None:
+    """Raise StyleCliError if a value of a config is of another type, unknown or out of range."""
+    options = {one.name: one for one in options_of(type(config))}
+    for one in options.values():
+        one.check(getattr(config, one.name))
+        other = options.get(one.about.instead_of)
+        if other and None not in (getattr(config, one.name), getattr(config, other.name)):
+            both = f"both {one.flag} and {other.flag} were given"
+            raise StyleCliError(both, hint="choose one of them")
+
+
+def fixed_on_resume(config: type[Any]) -> tuple[str, ...]:
+    """The fields that a resume may not change: with another value, it would be another run."""
+    return tuple(one.name for one in options_of(config) if not one.about.may_change)
+
+
+def alike_in_arms(config: type[Any]) -> tuple[str, ...]:
+    """The fields that arms of a comparison have to share."""
+    return tuple(one.name for one in options_of(config) if one.about.alike)
+
+
+def as_json(config: object) -> dict[str, Any]:
+    """The values of a config as JSON can hold them: paths as text, tuples as lists."""
+    return {one.name: _plain(getattr(config, one.name)) for one in options_of(type(config))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def command_line(command: str, config: object, always: Collection[str] = ()) -> str:
+    """The words that run a command of stylecli with a config.
+
+    Args:
+        command: its name.
+        config: its options; those that have their default are left out.
+        always: names of fields that are not left out.
+    """
+    places: list[str] = []
+    words: list[str] = []
+    for one in options_of(type(config)):
+        value = getattr(config, one.name)
+        if one.about.argument:
+            places += [f"./{path}" if str(path).startswith("-") else str(path) for path in value]
+        elif value != one.default or one.name in always:
+            words.append(one.flag)
+            words += [] if value is True else [",".join(value) if one.several else str(value)]
+    return shlex.join(["stylecli", command, *places, *words])
