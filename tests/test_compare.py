@@ -263,7 +263,7 @@ def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monke
     assert any(sentence in event.text for event in events if isinstance(event, Notice))
     page = render_page(found, "stylecli compare")
     assert sentence in page
-    assert "noise none, upsampling nearest, output linear" in page
+    assert "output linear, noise none, upsampling nearest" in page
 
 
 def read_info_file(name):
@@ -513,8 +513,8 @@ def test_gatys_steps_without_gatys_are_refused_when_arms_are_trained_too(tmp_pat
 def test_the_command_line_says_what_was_asked(config):
     words = command_line(replace(config, photos=(), out=CompareConfig().out, style="udnie"))
     assert words == (
-        "stylecli compare --style-size 96 --device cpu --style udnie --norm bn,in --gatys "
-        "--gatys-steps 3 --size 96 --steps 1"
+        "stylecli compare --style udnie --norm bn,in --gatys --gatys-steps 3 --size 96 --steps 1 "
+        "--device cpu --style-size 96"
     )
 
 

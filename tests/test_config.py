@@ -1,11 +1,75 @@
+"""The options of the commands: which of them a resume may change and arms must share."""
+
 from dataclasses import fields
+from typing import get_args
 
-from stylecli.config import TrainConfig, fixed_on_resume
+import pytest
 
-# Spelled out: an option that moves from one list to the other changes what a checkpoint is worth.
-FREE = {"styles", "add_style", "output", "content", "init", "license", "steps", "minutes"}
-FREE |= {"device", "precision", "preview_every"}
+from stylecli.config import (
+    CompareConfig,
+    GatysConfig,
+    GeneratorConfig,
+    StylizeConfig,
+    TrainConfig,
+    fixed_on_resume,
+)
+from stylecli.core import choices
+from stylecli.errors import StyleCliError
+from stylecli.options import alike_in_arms, options_of
+
+# These are spelled out here: an option that moves from one list to another changes what a
+# checkpoint, or a comparison from before, is worth.
+OBJECTIVE = {"style_size", "style_weight", "content_weight", "tv_weight", "content_layer"}
+OBJECTIVE |= {"style_layers", "loss_padding", "loss_net"}
+GENERATOR = {"arch", "norm", "noise", "upsampling", "activation", "width"}
 
 
 def test_a_resume_may_change_these_options_and_no_others():
-    assert {field.name for field in fields(TrainConfig)} - {*fixed_on_resume(TrainConfig)} == FREE
+    free = {"styles", "add_style", "output", "content", "init", "license", "steps", "minutes"}
+    free |= {"device", "precision", "preview_every"}
+    assert {field.name for field in fields(TrainConfig)} - {*fixed_on_resume(TrainConfig)} == free
+
+
+def test_a_comparison_goes_on_only_with_the_options_that_its_arms_were_trained_with():
+    fixed = OBJECTIVE | {"seed", "precision", "steps", "minutes", "batch_size", "content"}
+    assert {*fixed_on_resume(CompareConfig)} == fixed
+    assert fixed < {field.name for field in fields(TrainConfig)}
+
+
+def test_arms_share_these_options_of_their_trainings():
+    shared = OBJECTIVE | {"seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"}
+    shared |= {"precision", "init", "optimizer", "loss_margin"}
+    assert {*alike_in_arms(TrainConfig)} - GENERATOR == shared
+
+
+def test_the_generator_has_these_options():
+    assert {field.name for field in fields(GeneratorConfig)} == GENERATOR
+
+
+@pytest.mark.parametrize("config", [TrainConfig, GatysConfig, StylizeConfig, CompareConfig])
+def test_numbers_have_bounds_help_is_a_sentence_and_flags_are_unique(config):
+    options = options_of(config)
+    assert len({one.flag for one in options}) == len(options)
+    for one in options:
+        assert one.about.help[-1] in ".]"
+        bounds = (one.about.least, one.about.above)
+        assert one.type not in (int, float) or max(bounds) > -float("inf")
+
+
+def test_a_share_of_a_crop_has_an_end():
+    with pytest.raises(StyleCliError, match=r"--loss-margin 0\.5 is out of range") as caught:
+        TrainConfig(loss_margin=0.5).check()
+    assert caught.value.hint == "it is at least 0 and at most 0.4"
+
+
+def test_every_architecture_that_can_be_chosen_is_there():
+    from stylecli.core.architectures import ARCHITECTURES
+
+    assert tuple(ARCHITECTURES) == get_args(choices.Arch)
+
+
+def test_every_optimizer_of_gatys_that_can_be_chosen_is_there():
+    from stylecli.gatys import OPTIMIZERS
+
+    (optimizer,) = (one for one in options_of(GatysConfig) if one.name == "optimizer")
+    assert set(optimizer.choices) == OPTIMIZERS.keys()

@@ -18,11 +18,11 @@ from stylecli.errors import StyleCliError, choose_from
 
 T = TypeVar("T")
 _KINDS: dict[Any, str] = {
-    bool: "yes or no",
-    int: "whole number",
-    float: "number",
-    str: "text",
-    Path: "path",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
 }
 
 
@@ -134,8 +134,9 @@ class Option:
             raise self._of_another_type(value)
 
     def _of_another_type(self, value: Any) -> StyleCliError:
-        what = f"{'tuple of ' * self.several}{_KINDS[str if self.choices else self.type]}"
-        return StyleCliError(f"{self.flag} {value!r} is no {what}", hint="see --help")
+        kind = _KINDS[str if self.choices else self.type]
+        expected = f"a tuple (each {kind})" if self.several else kind
+        return StyleCliError(f"{self.flag} takes {expected}, not {value!r}", hint="see --help")
 
 
 def options_of(config: type[Any]) -> list[Option]:
