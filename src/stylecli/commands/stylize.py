@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -21,7 +22,7 @@ from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.jobs import Job, Plan, plan
 
 if TYPE_CHECKING:
-    from stylecli.engine import Result
+    from stylecli.engine import Result, Stylizer
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
 _BACKEND = "auto: OpenVINO on a CPU where it is installed."
@@ -54,7 +55,7 @@ def stylize(
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
     backend: Annotated[
-        BackendChoice, typer.Option(help=_BACKEND, **of_choices(get_args(BackendChoice)))
+        str, typer.Option(help=_BACKEND, **of_choices(get_args(BackendChoice)))
     ] = "auto",
     device: Annotated[str, DEVICE] = "auto",
     precision: Annotated[str, PRECISION] = "auto",
@@ -72,25 +73,23 @@ def stylize(
     config.check()
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, **names)
-    if as_json and todo.jobs and todo.jobs[0].ending:
-        raise StyleCliError("--json and the image would both go to standard output")
-    if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:
-        raise StyleCliError("- was given, and standard input is closed", hint="name a file")
-    from stylecli.engine import full_name  # imports Pillow: a tenth of a second
+    _check_streams(todo, as_json)
+    from stylecli.engine import Stylizer, full_name  # imports Pillow: a tenth of a second
 
     name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         for job in todo.skipped:
-            _tell_of(reporter, job, "skipped")
+            _report_job(reporter, job, "skipped")
         if dry_run:
             _say_plan(reporter, todo)
             return
         if todo.jobs:
             reporter.say(f"loading the model {name}")
             most = None if max_memory is None else int(max_memory * 2**30)
-            choice = (model, style, device, precision, backend, batch_size, most, seed)
-            results = _run_engine(reporter, todo, should_stop, config, choice, fail_fast)
+            stylizer = Stylizer(model, style, device, precision, backend, batch_size, most, seed)
+            watch = _Watch(reporter, len(todo.jobs), should_stop, fail_fast)
+            results = _run(stylizer, todo, config, watch)
         interrupted = should_stop()
     _conclude_stylizing(reporter, todo, results, name, paths[-1])
     left = len(todo.jobs) - len(results)
@@ -98,56 +97,81 @@ def stylize(
         raise typer.Exit(130 if left and interrupted else 1)
 
 
+def _check_streams(todo: Plan, as_json: bool) -> None:
+    """Raise StyleCliError if standard input or output cannot be used as was asked."""
+    if as_json and todo.jobs and todo.jobs[0].ending:
+        raise StyleCliError("--json and the image would both go to standard output")
+    if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:
+        raise StyleCliError("- was given, and standard input is closed", hint="name a file")
+
+
 def _say_plan(reporter: Reporter, todo: Plan) -> None:
     for job in todo.jobs:
-        _tell_of(reporter, job, "planned")
+        _report_job(reporter, job, "planned")
         reporter.say(f"{job.source} → {job.target}")
     reporter.say(f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped")
 
 
-def _run_engine(
-    reporter: Reporter,
-    todo: Plan,
-    should_stop: Callable[[], bool],
-    config: StylizeConfig,
-    choice: tuple[str, str | None, str, str, str, int | None, int | None, int],
-    fail_fast: bool,
+def _run(
+    stylizer: "Stylizer", todo: Plan, config: StylizeConfig, watch: "_Watch"
 ) -> "list[Result]":
-    from stylecli.engine import Stylizer
-
-    stylizer = Stylizer(*choice)
     if not todo.jobs[0].ending:
         require_writable(todo.jobs[0].target.parent)
-    reporter.say(f"model {stylizer.description}")
-    done, of, failed = 0, len(todo.jobs), False
+    watch.reporter.say(f"model {stylizer.description}")
+    return stylizer.run_jobs(todo.jobs, watch.report, watch.stop, config)
 
-    def report(result: "Result | Frames | Notice") -> None:
-        nonlocal done, failed
-        if isinstance(result, Notice):
-            reporter.say(result.text)
-            reporter.event(event="notice", text=result.text)
-            return
-        if isinstance(result, Frames):
-            share = min(1.0, result.done / result.count)
-            note = f"{done + 1}/{of}  {result.source.name}, frame {result.done} of {result.count}"
-            reporter.advance("stylizing", (done + share) / of, note)
-            return
-        done += 1
+
+@dataclass
+class _Watch:
+    """What is shown while files are stylized, and when to stop.
+
+    Attributes:
+        reporter: shows it.
+        total: how many files there are.
+        should_stop: whether the user asked to stop.
+        fail_fast: whether to stop at the first file that fails.
+        done: how many files are finished, the failed ones too.
+        failed: whether one has failed.
+    """
+
+    reporter: Reporter
+    total: int
+    should_stop: Callable[[], bool]
+    fail_fast: bool
+    done: int = 0
+    failed: bool = False
+
+    def stop(self) -> bool:
+        """Whether to begin no other file."""
+        return self.should_stop() or (self.fail_fast and self.failed)
+
+    def report(self, event: "Result | Frames | Notice") -> None:
+        """Show an event."""
+        if isinstance(event, Notice):
+            self.reporter.say(event.text)
+            self.reporter.event(event="notice", text=event.text)
+        elif isinstance(event, Frames):
+            share = min(1.0, event.done / event.count)
+            note = f"{event.source.name}, frame {event.done} of {event.count}"
+            self._advance(share, f"{self.done + 1}/{self.total}  {note}")
+        else:
+            self._report_result(event)
+
+    def _report_result(self, result: "Result") -> None:
+        self.done += 1
+        self.failed |= bool(result.error)
         if result.error:
-            failed = True
             show_error(StyleCliError(result.error))
-        name, status = result.job.source.name, "failed" if result.error else "done"
-        seconds = round(result.seconds, 3)
-        _tell_of(reporter, result.job, status, seconds=seconds, error=result.error or None)
-        reporter.advance("stylizing", done / of, f"{done}/{of}  {name}")
+        values = {"seconds": round(result.seconds, 3), "error": result.error or None}
+        _report_job(self.reporter, result.job, "failed" if result.error else "done", **values)
+        self._advance(0.0, f"{self.done}/{self.total}  {result.job.source.name}")
 
-    def stop() -> bool:
-        return should_stop() or (fail_fast and failed)
-
-    return stylizer.run_jobs(todo.jobs, report, stop, config)
+    def _advance(self, share: float, note: str) -> None:
+        """Move the bar; ``share`` is how much of the next file is done."""
+        self.reporter.advance("stylizing", (self.done + share) / self.total, note)
 
 
-def _tell_of(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
+def _report_job(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
     reporter.event(status=status, source=str(job.source), target=str(job.target), **more)
 
 
@@ -156,7 +180,7 @@ def _conclude_stylizing(
 ) -> None:
     failed = [result for result in results if result.error]
     done = [result for result in results if not result.error]
-    for result in failed if len(todo.jobs) > 1 else []:  # some have scrolled away
+    for result in failed if len(todo.jobs) > 1 else []:  # the first may have scrolled out of sight
         reporter.say(f"failed: {result.error}")
     left = len(todo.jobs) - len(results)
     counts = [f"{len(done)} stylized"]
@@ -170,7 +194,7 @@ def _conclude_stylizing(
 
 
 def _count_skipped(skipped: Sequence[Job], model: str) -> list[str]:
-    """How many there are, and which of them another model has made, as far as they say so."""
+    """How many files were skipped, and how many of them name another model as their maker."""
     from stylecli.engine.marks import other_model
 
     makers = Counter(other_model(job.target, model) for job in skipped)
