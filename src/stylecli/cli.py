@@ -1,4 +1,4 @@
-"""The command line. No command imports torch before it computes: ``--help`` answers at once."""
+"""The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
 import os
 import sys
@@ -36,24 +36,24 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = output_failed(error)
-    os._exit(code)  # no tearing down: 0.1 s
+    os._exit(code)  # to tear the interpreter down would take 0.1 s
 
 
 def _run() -> int:
     """Run the command that stands on the command line, and return its exit code."""
     try:
-        code = app(standalone_mode=False)  # and errors are for us to show
+        code = app(standalone_mode=False)  # errors are shown below
     except SystemExit as ended:
-        broken = isinstance(ended.__context__, BrokenPipeError)  # of rich, which shows the help
+        broken = isinstance(ended.__context__, BrokenPipeError)  # by rich, which shows the help
         code = output_failed(BrokenPipeError()) if broken else ended.code
-    except OSError as error:  # of the help; commands have dealt with theirs
+    except OSError as error:  # in showing the help; commands handle their own
         code = output_failed(error)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's, of what stands on the command line
+        if not hasattr(error, "format_message"):  # those of typer about the command line have it
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context else app.info.name
-        message = " ".join(error.format_message().split())  # a list of choices has lines
+        message = " ".join(error.format_message().split())  # a list of choices has several lines
         show_error(StyleCliError(message, hint=f"{path} --help"))
         code = 2
     return code if isinstance(code, int) else int(code is not None)

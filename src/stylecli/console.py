@@ -53,7 +53,7 @@ class _Unfailing(io.TextIOWrapper):
             super().flush()
 
 
-def _plug_if_closed(number: int) -> None:
+def _occupy_if_closed(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
@@ -61,13 +61,14 @@ def _plug_if_closed(number: int) -> None:
 
 
 def open_standard_streams() -> None:
-    """Make stderr one that never fails, and stdout one whose failures are seen.
+    """Replace stderr by a stream that never fails, and let failures to write to stdout be seen.
 
-    A stream that was closed gets a null device that can only be used the wrong way round. Otherwise
-    the next file that is opened would take its number, and be written to by mistake.
+    A closed stream gets a null device that is opened for reading where it should be written, and
+    the other way round. Otherwise the next file that is opened would take the number of the stream,
+    and would be written to by mistake.
     """
     for number in range(3):
-        _plug_if_closed(number)
+        _occupy_if_closed(number)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -79,10 +80,10 @@ def open_standard_streams() -> None:
 
 
 def output_failed(error: OSError) -> int:
-    """The exit code after a failure to write to standard output; it is said, if it is an error."""
-    with suppress(OSError, ValueError):  # what is still buffered has nowhere to go
+    """The exit code after a failure to write to standard output; an error is also shown."""
+    with suppress(OSError, ValueError):  # what is still buffered cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):  # of `stylecli … | head`, which needs no more
+    if isinstance(error, BrokenPipeError):  # as in `stylecli … | head`: the reader has enough
         return 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
     show_error(StyleCliError(f"cannot write to standard output: {error.strerror or error}"))
     return 1
@@ -123,11 +124,10 @@ def show_error(error: StyleCliError) -> None:
 
 @contextmanager
 def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether it is time to stop in good order: Ctrl-C was pressed.
+    """A function that tells whether the user asked to stop, by Ctrl-C, SIGTERM or SIGHUP.
 
-    SIGTERM and SIGHUP, of a closed terminal, say the same.
-
-    Pressed twice, it ends the process at once; what was being written is left out.
+    The command then stops in good order. Asked a second time, the process ends at once, and the
+    file that is being written is lost.
     """
     asked = False
 
@@ -142,11 +142,11 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             console.print("stopping … (once more to stop at once)")
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a closed terminal; Windows has none
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP, of a closed terminal, is not there on Windows
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # What a shell or nohup had this process ignore stays so.
-    heard = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, ask) for number in heard}
+    # A signal stays ignored if a shell or nohup started this process so.
+    handled = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, ask) for number in handled}
     try:
         yield lambda: asked
     finally:
@@ -162,10 +162,10 @@ def duration(seconds: float) -> str:
 
 
 class Reporter:
-    """Says how a command gets on: a bar on a terminal, lines elsewhere, or JSON on stdout.
+    """Shows the progress of a command: a bar on a terminal, lines elsewhere, or JSON on stdout.
 
     Args:
-        quiet: say nothing.
+        quiet: show nothing.
         as_json: write events to stdout, a JSON object a line, and no bar.
     """
 
@@ -181,7 +181,7 @@ class Reporter:
             transient=True,
         )
         self._task: TaskID | None = None
-        self._told = 0.0
+        self._shown = 0.0
         self._title = ""
 
     def __enter__(self) -> "Reporter":
@@ -192,23 +192,23 @@ class Reporter:
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        """A line for the person."""
+        """Show a line to the user."""
         if not self.quiet:
             console.print(Text(printable(text)))
 
     def event(self, **values: Any) -> None:
-        """A line for the machine."""
+        """Write an event as a line of JSON, if that was asked for."""
         if self.as_json:
             write_out(json.dumps(values) + "\n")
 
     def advance(self, title: str, progress: float, note: str) -> None:
-        """Move the bar to a progress of 0 to 1; without a terminal, a line every tenth."""
+        """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
         title, note = printable(title), printable(note)
         if title != self._title:
-            self._title, self._told = title, 0.0
+            self._title, self._shown = title, 0.0
         if self._progress.disable:
-            if progress - self._told > 0.0999 and not self.as_json:
-                self._told = progress
+            if progress - self._shown > 0.0999 and not self.as_json:
+                self._shown = progress
                 self.say(f"{title} {progress:4.0%}  {note}")
             return
         if self._task is None:

@@ -9,7 +9,7 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
-from stylecli.comparison.folder import find_painting
+from stylecli.comparison.folder import find_style_image
 from stylecli.config import CompareConfig, fixed_on_resume
 from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
@@ -55,13 +55,13 @@ def compare(
 
 
 def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
-    """Raise StyleCliError for an option that was given and cannot act.
+    """Raise StyleCliError for an option that was given and would have no effect.
 
     Args:
         config: the comparison.
-        given: the fields of it that stand on the command line.
+        given: the names of its fields that stand on the command line.
     """
-    find_painting(config.style)
+    find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")
     of_trainings = {*fixed_on_resume(CompareConfig)} & {*given}
@@ -92,6 +92,6 @@ def _report(reporter: Reporter, event: Step | Notice | Progress) -> None:
 
 
 def _print(table: "Table") -> None:
-    """Turned on its side: one column an arm fits a terminal."""
+    """Print a table with rows and columns exchanged: a column for each arm fits a terminal."""
     rows = [(head, *(row.cells[i] for row in table.rows)) for i, head in enumerate(table.heads)]
     print_table(rows, ("", *(row.name for row in table.rows)))

@@ -22,8 +22,8 @@ def export(
 ) -> None:
     """Write a model as ONNX, for other runtimes, and check that it paints the same.
 
-    Input photos (N, 3, H, W), RGB in [0, 1]; output painted, the same. H and W are multiples of 4,
-    or of 32 for a pyramid.
+    The input is named photos: (N, 3, H, W), RGB in [0, 1]. The output is named painted,
+    and is like the input. H and W are multiples of 4, or of 32 for a pyramid.
     """
     from stylecli.exporting import export_onnx  # imports torch: seconds
 

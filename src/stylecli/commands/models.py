@@ -53,13 +53,13 @@ def _generator(info: ModelInfo) -> str:
 
 
 def _how_it_was_made(training: dict[str, Any]) -> dict[str, str]:
-    """What a training told of itself, in plain words; it may have told nothing."""
+    """The description of a training in plain words; each entry may be missing."""
 
     def number(key: str) -> float:
         value = training.get(key)
         return float(value) if is_number(value) else 0.0  # type: ignore[arg-type]
 
-    told = {
+    lines = {
         "imported_from": ("imported from", str(training.get("imported_from"))),
         "paintings": ("paintings", ", ".join(training.get("paintings", []))),
         "style_size": ("painting size", f"short side of {number('style_size'):.0f} px"),
@@ -76,4 +76,4 @@ def _how_it_was_made(training: dict[str, Any]) -> dict[str, str]:
         "init": ("started from", str(training.get("init"))),
         "stylecli": ("made with", f"stylecli {training.get('stylecli')}"),
     }
-    return dict(line for key, line in told.items() if key in training)
+    return dict(line for key, line in lines.items() if key in training)

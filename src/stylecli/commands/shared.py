@@ -1,4 +1,4 @@
-"""What all commands share: options, and how errors become exit codes."""
+"""Used by all commands: common options, and how errors become exit codes."""
 
 import functools
 from collections.abc import Callable
@@ -16,23 +16,23 @@ JSON = typer.Option("--json", help="Events to stdout, a JSON object a line.")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn what a user can cause into a line on stderr and an exit code."""
+    """A decorator that turns an error which a user can cause into a line and an exit code."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except typer.Exit:  # a RuntimeError too
+        except typer.Exit:  # it is a RuntimeError, so it comes before those
             raise
         except StyleCliError as error:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
-        except BrokenPipeError as error:  # of `stylecli stylize photo.jpg - | …`
+        except BrokenPipeError as error:  # as in `stylecli stylize photo.jpg - | head`
             raise typer.Exit(output_failed(error)) from None
-        except OSError as error:  # what nobody foresaw: a disk that is full, a name too long
+        except OSError as error:  # unforeseen, such as a full disk or a name that is too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error
-        except (RuntimeError, MemoryError) as error:  # of torch: out of memory, above all
+        except (RuntimeError, MemoryError) as error:  # torch raises it, mostly for lack of memory
             reason = str(error).partition("\n")[0]
             hint = "if memory ran out, try smaller images, or another --device"
             show_error(StyleCliError(reason or "out of memory", hint=hint))
@@ -45,10 +45,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def named_path(text: str) -> Path:
-    """A path as it is given, but not an empty one, which would mean the current folder.
+    """The path that a text names.
 
     Raises:
-        typer.BadParameter: it is empty, as a shell's variable is that was not set.
+        typer.BadParameter: the text is empty, as from a variable of the shell that is not set; it
+            would mean the current folder.
     """
     if not text:
         raise typer.BadParameter("an empty name is no file and no folder; for this folder, give .")

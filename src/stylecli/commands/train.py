@@ -39,8 +39,9 @@ def train(
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
-        wishes: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "changes": given}
-        result = run_training(config, report, should_stop, **wishes)
+        result = run_training(
+            config, report, should_stop, resume=resume, overwrite=overwrite, changes=given
+        )
     _conclude_training(reporter, result)
 
 

@@ -32,7 +32,7 @@ from stylecli.training.loop import train
 BATCH = "bn-batch"
 
 _COMPARED = ("arch", "norm")
-# Settings of the generator that are not compared; trainings of arms share all else.
+# The settings of a generator that are not compared, and the other settings that arms share.
 GENERATOR = tuple(one.name for one in fields(GeneratorSpec) if one.name not in _COMPARED)
 SHARED = tuple(name for name in alike_in_arms(TrainConfig) if name not in (*_COMPARED, *GENERATOR))
 _OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
@@ -47,7 +47,7 @@ class Arm:
         norm: ``in``, ``none``, ``bn`` (with running statistics) or ``bn-batch`` (the same
             network with the statistics of the batch at hand).
         path: its model file.
-        info: what that says of itself.
+        info: the description in that file.
     """
 
     arch: str
@@ -106,22 +106,22 @@ def trained_arms(
     report: Report,
     should_stop: Callable[[], bool],
 ) -> list[Arm] | None:
-    """The arms of a painting, from the comparison's folder; what is missing is trained.
+    """The arms of a style image, from the folder of the comparison; missing ones are trained.
 
-    All have the same painting, photos, order, batch, objective, seed and budget, and start from
-    scratch.
+    All have the same style image, photos in the same order, batch size, objective, seed and time,
+    and start from scratch.
 
     Args:
         config: the comparison.
-        folder: its folder, claimed.
-        report: told of the trainings.
-        should_stop: ends them; asked again, the same comparison goes on.
+        folder: its folder, marked as its own.
+        report: is called with the events of the trainings.
+        should_stop: is asked after each step; a later run goes on with a stopped training.
 
     Returns:
         None if it was stopped.
 
     Raises:
-        StyleCliError: a model that is there belongs to another painting.
+        StyleCliError: a model in the folder was trained for another style image.
     """
     paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
     there = [arm for pair, path in paths.items() if path.exists() for arm in _as_arms(*pair, path)]
@@ -136,14 +136,14 @@ def trained_arms(
     return arms
 
 
-def check_alike(arms: Sequence[Arm], painting_sha: str) -> None:
-    """Raise StyleCliError unless all arms were trained for a painting, under equal conditions.
+def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
+    """Raise StyleCliError unless all arms were trained for one style image, under equal conditions.
 
-    The arms that ship may differ in settings of the generator, of which the report tells: the
-    paper's own pyramid did.
+    The bundled arms may differ in settings of the generator, which the report lists: the pyramids
+    of the paper did.
     """
     for arm in arms:
-        if arm.info.training.get("paintings_sha") != painting_sha:  # or made before there was one
+        if arm.info.training.get("paintings_sha") != style_sha:  # models from before have none
             raise StyleCliError(
                 f"{arm.path} was trained for another painting",
                 hint="remove or rename that model, or compare another style",
@@ -177,7 +177,7 @@ def _check_generators(arms: Sequence[Arm]) -> None:
 
 
 def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[str, list[str]]:
-    """Settings of several arms in words: those that all share, and a line for each other one.
+    """Describe the settings of several arms: those that all share, and a line for each other one.
 
     Args:
         values: the name of each arm to its settings, name to value.
@@ -196,7 +196,7 @@ def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[st
 
 
 def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
-    """What an arm was trained to minimize: the settings, and their scales."""
+    """The objective that an arm was trained on: its settings, and its scales."""
     known = arm.info.training
     missing = [key for key in ("style_layers", "scales") if key not in known]
     if missing:
@@ -204,7 +204,7 @@ def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
             f"{arm.path} does not say what it was trained to minimize: {' and '.join(missing)}",
             hint="remove or rename that model",
         )
-    settings: dict[str, Any] = {"loss_padding": "zeros"}  # of those older than the setting
+    settings: dict[str, Any] = {"loss_padding": "zeros"}  # models from before that setting
     settings |= {key: known[key] for key in _OBJECTIVE if key in known}
     settings["style_layers"] = tuple(settings["style_layers"])
     return ObjectiveConfig(**settings), known["scales"]
@@ -215,7 +215,7 @@ def _pairs(config: CompareConfig) -> list[tuple[Arch, Norm]]:
 
 
 def _as_arms(arch: str, norm: str, path: Path) -> list[Arm]:
-    """Batch norm is shown as what it is: with running statistics, and with the batch's own."""
+    """The arms of a model; one with batch norm has two, with running or with batch statistics."""
     info = read_info(path)
     if (info.arch, info.norm) != (arch, norm):
         raise StyleCliError(
@@ -239,17 +239,17 @@ def _trained(
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()
-    papers: dict[str, Any] = {"noise": "none", "upsampling": "nearest", "activation": "relu"}
-    papers |= {"loss_margin": 0.0, "init": "scratch"}
-    asked = TrainConfig(**{**settings, **here, **papers}, arch=arch, norm=norm)
+    as_in_paper: dict[str, Any] = {"noise": "none", "upsampling": "nearest", "activation": "relu"}
+    as_in_paper |= {"loss_margin": 0.0, "init": "scratch"}
+    asked = TrainConfig(**{**settings, **here, **as_in_paper}, arch=arch, norm=norm)
     try:
         return train(asked, report, should_stop, resume=resume, changes=here).finished
     except StyleCliError as error:
-        raise _in_our_options(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
+        raise _with_own_hint(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
 
 
-def _in_our_options(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
-    """What a training complains of, without the advice that names options of `train`."""
+def _with_own_hint(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
+    """The error of a training, with a hint that names options of ``compare``."""
     hint = error.hint
     if "--" in hint:
         hint = "the same command goes on; if memory ran out, pass a smaller --batch-size"
@@ -259,11 +259,11 @@ def _in_our_options(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCl
 
 
 def painter(generator: Generator, companions: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """A call that stylizes, as it would be saved: clipped to [0, 1].
+    """A function that stylizes photos, clipped to [0, 1] as in a file.
 
     Args:
         generator: of one style.
-        companions: (N, 3, H, W) to be in the batch too and left out of the answer.
+        companions: (N, 3, H, W), which are in the batch too and left out of the result.
     """
 
     @torch.no_grad()

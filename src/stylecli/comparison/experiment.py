@@ -22,7 +22,7 @@ from stylecli.comparison.arms import (
     shared_and_different,
     trained_arms,
 )
-from stylecli.comparison.folder import ComparisonFolder, find_painting
+from stylecli.comparison.folder import ComparisonFolder, find_style_image
 from stylecli.comparison.metrics import (
     batch_dependence,
     contrast_sensitivity,
@@ -56,11 +56,11 @@ def compare(
 
     Args:
         config: what to compare.
-        report: told how it gets on.
-        should_stop: asked after each step.
+        report: is called with events on the way.
+        should_stop: is asked after each step.
 
     Returns:
-        None if it was stopped: the same comparison goes on where it was.
+        None if it was stopped; the same comparison goes on where it was.
 
     Raises:
         StyleCliError: an unknown name, no photo that can be read, models that were not trained
@@ -68,11 +68,11 @@ def compare(
     """
     config.check()
     resolve_device(config.device)
-    painting = find_painting(config.style)
+    style_image = find_style_image(config.style)
     photos = read_photos(config, report)
     found = [] if Path(config.style).is_file() else bundled_arms(config)
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
-    sha = digest([read_rgb(painting, style_size)])
+    sha = digest([read_rgb(style_image, style_size)])
     check_alike(found, sha)
     folder = ComparisonFolder(config, sha, list(photos))
     if not found:
@@ -85,7 +85,7 @@ def compare(
     check_alike(arms, sha)
     _report_differences(arms, report)
     try:
-        return _prepare(config, painting, photos, arms, folder, report, should_stop).run()
+        return _prepare(config, style_image, photos, arms, folder, report, should_stop).run()
     except _StopError:
         return None
 
@@ -110,7 +110,7 @@ class _Experiment:
         paths: of the photos.
         rgb: the photos: (H, W, 3) in 0..255 each.
         photos: the same: (1, 3, H, W) RGB in [0, 1] each, on the device.
-        painting: (H, W, 3) in 0..255.
+        style_image: (H, W, 3) in 0..255.
         settings: of the objective that the arms were trained on.
         objective: that objective, with the scales of that training.
         done: how many pictures are made, of one for each photo and column.
@@ -122,7 +122,7 @@ class _Experiment:
     paths: list[Path]
     rgb: list[Rgb]
     photos: list[Tensor]
-    painting: Rgb
+    style_image: Rgb
     settings: ObjectiveConfig
     objective: PerceptualObjective
     report: Callable[[Event], None]
@@ -140,7 +140,7 @@ class _Experiment:
         Raises:
             _StopError: the user asked to stop.
         """
-        style = center_square(self.painting, min(self.painting.shape[:2]))
+        style = center_square(self.style_image, min(self.style_image.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._gatys() if self.config.gatys else ([], [])
         results = []
@@ -171,10 +171,10 @@ class _Experiment:
         settings = GatysConfig(**objective, steps=self.config.gatys_steps)
         key = self._gatys_key(settings)
         for i, name in enumerate(self.names):
-            kept = self.folder.kept_gatys(self.paths[i], key)
+            kept = self.folder.load_gatys(self.paths[i], key)
             if kept is None:
                 kept = self._optimized(i, settings)
-                self.folder.keep_gatys(self.paths[i], key, *kept)
+                self.folder.save_gatys(self.paths[i], key, *kept)
             pictures.append(kept[0])
             curves.append(kept[1])
             self.done += 1
@@ -187,7 +187,7 @@ class _Experiment:
         weights = sha256(network.read_bytes()).hexdigest() if network.is_file() else network
         return (
             f"{self.config.size} {replace(settings, device='')} {weights} {self.objective.scales} "
-            f"{digest([self.painting])}"
+            f"{digest([self.style_image])}"
         )
 
     def _optimized(self, photo: int, settings: GatysConfig) -> tuple[Rgb, list[float]]:
@@ -272,7 +272,7 @@ def _steps(curves: list[list[float]], losses: list[dict[str, float]]) -> list[in
 
 def _prepare(
     config: CompareConfig,
-    painting: Path,
+    style_image: Path,
     photos: dict[Path, Rgb],
     arms: list[Arm],
     folder: ComparisonFolder,
@@ -282,8 +282,8 @@ def _prepare(
     """Build the objective that the arms were trained on, and put the photos on the device."""
     device = resolve_device(config.device)
     settings, scales = objective_of(arms[0])
-    style = read_rgb(painting, settings.style_size)
-    objective = build_objective(settings, [style], device, torch.float32)
+    style_rgb = read_rgb(style_image, settings.style_size)
+    objective = build_objective(settings, [style_rgb], device, torch.float32)
     objective.scales = scales
     return _Experiment(
         config=config,
@@ -292,7 +292,7 @@ def _prepare(
         paths=list(photos),
         rgb=list(photos.values()),
         photos=[to_tensor(rgb[None], device) for rgb in photos.values()],
-        painting=style,
+        style_image=style_rgb,
         settings=settings,
         objective=objective,
         report=report,

@@ -1,4 +1,4 @@
-"""The folder of a comparison: whose it is, what its arms may be trained on, what is done."""
+"""The folder of a comparison: which comparison it belongs to, its training photos and results."""
 
 import hashlib
 import json
@@ -15,29 +15,29 @@ from stylecli.files.door import require_regular
 from stylecli.files.images import Picture, Rgb, read_picture, write_picture
 from stylecli.options import as_json
 
-_WRITTEN_BY = {"written_by": "stylecli compare"}  # or any comparison.json would be taken for ours
+_WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs
 
 
 class ComparisonFolder:
-    """Where a comparison keeps what it trained and computed.
+    """The folder in which a comparison keeps its models and results.
 
     Args:
         config: the comparison; ``out`` is the folder.
-        painting_sha: fingerprint of its painting.
-        photos: what is compared on.
+        style_sha: fingerprint of its style image.
+        photos: those to compare on.
 
     Raises:
         StyleCliError: the folder holds another comparison, or other things.
     """
 
-    def __init__(self, config: CompareConfig, painting_sha: str, photos: Sequence[Path]) -> None:
+    def __init__(self, config: CompareConfig, style_sha: str, photos: Sequence[Path]) -> None:
         self.config, self.out = config, config.out
         self.shas = {path: _sha(path.read_bytes()) for path in photos}
         self.mark = self.out / "comparison.json"
         settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
         content = str(config.content.resolve()) if config.content else "bundled"
         shas = sorted(self.shas.values())
-        told = {"content": content, "painting": painting_sha, "photos": shas}
+        told = {"content": content, "painting": style_sha, "photos": shas}
         self.identity: dict[str, Any] = {**settings, **told, **_WRITTEN_BY}
         self._check()
 
@@ -66,15 +66,15 @@ class ComparisonFolder:
                 )
 
     def _has_results(self) -> bool:
-        """A claim counts once a training began: a first try may have been mistyped.
+        """Whether a training has begun or there are results.
 
-        The state of an arm that was interrupted counts too, or another comparison would go on
-        with that training.
+        Until then another comparison may take the folder: the first may have been mistyped. A
+        checkpoint counts, or that other comparison would go on with the training.
         """
         return any(self.models.glob(f"*{SUFFIX}")) or (self.out / "results.json").exists()
 
     def _claimed(self) -> dict[str, Any]:
-        """What the comparison says that made this folder; {} if none did."""
+        """The identity of the comparison that made this folder; {} if none did."""
         try:
             claimed = json.loads(require_regular(self.mark).read_text(encoding="utf-8"))
         except (ValueError, StyleCliError):
@@ -83,7 +83,7 @@ class ComparisonFolder:
         return claimed if is_ours else {}
 
     def claim(self) -> None:
-        """Make the folder this comparison's own."""
+        """Mark the folder as that of this comparison."""
         if self._claimed() and self._has_results():
             return
         self.out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class ComparisonFolder:
         return others
 
     def check_content(self) -> None:
-        """Raise StyleCliError if there is nothing to train on."""
+        """Raise StyleCliError if there are no photos to train on."""
         if self.config.content:
             ContentPhotos(self.config.content, self.config.seed)
         else:
@@ -117,7 +117,7 @@ class ComparisonFolder:
         """A folder of the photos to train on: the user's, or a copy of the bundled others.
 
         Raises:
-            StyleCliError: in the folder for copies lies something else.
+            StyleCliError: the folder for the copies holds another file.
         """
         if self.config.content:
             return self.config.content
@@ -125,7 +125,9 @@ class ComparisonFolder:
         require_writable(folder)
         remove_leftovers(folder)
         wanted, copied = self.content_photos(), self._copied()
-        for name in copied - {path.name for path in wanted}:  # of a first try with other photos
+        for name in copied - {
+            path.name for path in wanted
+        }:  # copied for a comparison of other photos
             (folder / name).unlink()
         for path in wanted:
             if path.name not in copied:
@@ -137,7 +139,7 @@ class ComparisonFolder:
         """The names of the bundled photos that were copied already.
 
         Raises:
-            StyleCliError: something else lies there: it is the user's, and would be trained on.
+            StyleCliError: another file lies there; it is the user's, and would be trained on.
         """
         folder = self.out / "content"
         bundled = {path.name: path for path in bundled_photos()}
@@ -149,19 +151,19 @@ class ComparisonFolder:
             )
         return {path.name for path in _visible(folder)}
 
-    def kept_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
-        """What an earlier run optimized for a photo: the picture, and its totals."""
+    def load_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
+        """The picture that an earlier run optimized for a photo, and its totals, if there are any."""
         picture, file = self._gatys_files(photo, key)
         if not (picture.is_file() and file.is_file()):
             return None
         try:
             totals = [float(total) for total in json.loads(file.read_text(encoding="utf-8"))]
             return read_picture(picture).rgb, totals
-        except (ValueError, TypeError, StyleCliError):  # damaged: it is made again
+        except (ValueError, TypeError, StyleCliError):  # a damaged one is made again
             return None
 
-    def keep_gatys(self, photo: Path, key: str, rgb: Rgb, totals: list[float]) -> None:
-        """Keep it for the next run."""
+    def save_gatys(self, photo: Path, key: str, rgb: Rgb, totals: list[float]) -> None:
+        """Store a picture and its totals for the next run."""
         picture, file = self._gatys_files(photo, key)
         picture.parent.mkdir(parents=True, exist_ok=True)
         write_picture(picture, Picture(rgb))
@@ -173,8 +175,8 @@ class ComparisonFolder:
         return self.out / "gatys" / f"{name}.png", self.out / "gatys" / f"{name}.json"
 
 
-def find_painting(style: str) -> Path:
-    """The painting: the file itself, or that of a bundled style.
+def find_style_image(style: str) -> Path:
+    """The style image: the file itself, or that of a bundled style.
 
     Raises:
         StyleCliError: it is neither.

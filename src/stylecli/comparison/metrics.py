@@ -44,7 +44,7 @@ def contrast_sensitivity(
     Args:
         paint: the generator.
         photo: (1, 3, H, W) RGB in [0, 1].
-        objective: lends its loss network.
+        objective: its loss network computes the features.
 
     Returns:
         Contrast to ``pixels``, :func:`pixel_distance`, and ``features``, :func:`feature_distance`,
@@ -67,7 +67,7 @@ def batch_dependence(paint: Paint, photo: Tensor, batches: list[Tensor]) -> floa
     Args:
         paint: the generator.
         photo: (1, 3, H, W) RGB in [0, 1].
-        batches: companions, each (N, 3, H, W).
+        batches: other photos to share a batch with it, (N, 3, H, W) each.
 
     Returns:
         The largest :func:`pixel_distance` between the photo stylized alone and in a batch.
@@ -82,17 +82,17 @@ def milliseconds(paint: Paint, photo: Tensor, repeats: int = 3) -> float:
     times = []
     for _ in range(1 + repeats):
         began = time.perf_counter()
-        paint(photo).cpu()  # which waits for a GPU
+        paint(photo).cpu()  # waits until a GPU is done
         times.append(time.perf_counter() - began)
     return 1000 * min(times[1:])
 
 
 def steps_to_reach(totals: list[float], total: float) -> int | None:
-    """How many steps an optimization takes to be no worse than ``total``; None: more than it took.
+    """How many steps an optimization takes to reach ``total``; None if it took too few steps.
 
     Args:
         totals: the objective after 0, 1, 2 … steps.
-        total: to be reached.
+        total: the objective to reach.
     """
     return next((step for step, value in enumerate(totals) if value <= total), None)
 

@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: grid.png, report.html and results.json, from one result."""
+"""The files that a comparison writes: grid.png, report.html and results.json."""
 
 import base64
 import json
@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table as text: what the page and the terminal both show."""
+    """A table as text, for the page and the terminal."""
 
     heads: list[str]
     rows: list[Row]
@@ -102,7 +102,7 @@ def render_grid(comparison: Comparison) -> Rgb:
 
 
 def metrics_table(comparison: Comparison) -> Table:
-    """One row an arm."""
+    """The metrics: a row for each arm."""
     heads = list(_LOSSES)
     heads += [f"contrast {c:g}: pixels" for c in CONTRASTS]
     heads += [f"contrast {c:g}: features" for c in CONTRASTS]
@@ -138,7 +138,7 @@ def _mean_std(values: list[float], format_: str) -> str:
 
 
 def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
-    """How the arms were made: what all of them share, and a table of the rest."""
+    """How the arms were made: the settings that all share, and a table of the others."""
     made = {
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
@@ -165,7 +165,7 @@ def _text(value: object) -> str:
 
 
 def render_page(comparison: Comparison, command: str) -> str:
-    """One HTML page that needs nothing else."""
+    """One HTML page, with all pictures inside."""
     loader = PackageLoader("stylecli", "comparison")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
