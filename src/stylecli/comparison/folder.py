@@ -152,7 +152,7 @@ class ComparisonFolder:
         return {path.name for path in _visible(folder)}
 
     def load_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
-        """The picture that an earlier run optimized for a photo, and its totals, if there are any."""
+        """The picture that an earlier run optimized for a photo, and its totals; None without."""
         picture, file = self._gatys_files(photo, key)
         if not (picture.is_file() and file.is_file()):
             return None
