@@ -14,36 +14,38 @@ from stylecli.config import (
     fixed_on_resume,
 )
 from stylecli.core import choices
+from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.options import alike_in_arms, options_of
 
-# These are spelled out here: an option that moves from one list to another changes what a
-# checkpoint, or a comparison from before, is worth.
-OBJECTIVE = {"style_size", "style_weight", "content_weight", "tv_weight", "content_layer"}
-OBJECTIVE |= {"style_layers", "loss_padding", "loss_net"}
+# The exceptions are spelled out here: an option that becomes one, or is one no more, changes what
+# a checkpoint or a comparison from before is worth.
 GENERATOR = {"arch", "norm", "noise", "upsampling", "activation", "width"}
+
+
+def names(config):
+    return {field.name for field in fields(config)}
 
 
 def test_a_resume_may_change_these_options_and_no_others():
     free = {"styles", "add_style", "output", "content", "init", "license", "steps", "minutes"}
     free |= {"device", "precision", "preview_every"}
-    assert {field.name for field in fields(TrainConfig)} - {*fixed_on_resume(TrainConfig)} == free
+    assert names(TrainConfig) - {*fixed_on_resume(TrainConfig)} == free
 
 
-def test_a_comparison_goes_on_only_with_the_options_that_its_arms_were_trained_with():
-    fixed = OBJECTIVE | {"seed", "precision", "steps", "minutes", "batch_size", "content"}
-    assert {*fixed_on_resume(CompareConfig)} == fixed
-    assert fixed < {field.name for field in fields(TrainConfig)}
+def test_a_comparison_goes_on_with_these_options_changed_and_no_others():
+    free = {"photos", "style", "norms", "archs", "gatys", "gatys_steps", "size", "out", "device"}
+    assert names(CompareConfig) - {*fixed_on_resume(CompareConfig)} == free
+    assert {*fixed_on_resume(CompareConfig)} < names(TrainConfig)  # arms are trained with them
 
 
-def test_arms_share_these_options_of_their_trainings():
-    shared = OBJECTIVE | {"seed", "steps", "minutes", "batch_size", "size", "small_crops", "lr"}
-    shared |= {"precision", "init", "optimizer", "loss_margin"}
-    assert {*alike_in_arms(TrainConfig)} - GENERATOR == shared
+def test_arms_may_differ_in_these_options_of_their_trainings_and_no_others():
+    free = {"styles", "add_style", "output", "content", "license", "device", "preview_every"}
+    assert names(TrainConfig) - {*alike_in_arms(TrainConfig)} == free
 
 
-def test_the_generator_has_these_options():
-    assert {field.name for field in fields(GeneratorConfig)} == GENERATOR
+def test_the_generator_has_these_options_and_a_spec_has_them_too():
+    assert names(GeneratorConfig) == GENERATOR == names(GeneratorSpec) - {"output"}
 
 
 @pytest.mark.parametrize("config", [TrainConfig, GatysConfig, StylizeConfig, CompareConfig])
