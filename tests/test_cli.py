@@ -577,3 +577,51 @@ def test_what_a_shell_ignores_stays_ignored():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        (["train", "--optimizer", ""], ["muon", "adam"]),
+        (["train", "--precision", "f"], ["float32"]),
+        (["compare", "--arch", "p"], ["pyramid"]),
+        (["gatys", "--start", ""], ["photo", "noise"]),
+        (["stylize", "--backend", "open"], ["openvino"]),
+    ],
+)
+def test_completion_in_the_shell_knows_the_choices(words, choices):
+    asked = {"_STYLECLI_COMPLETE": "complete_bash", "COMP_CWORD": str(len(words))}
+    asked["COMP_WORDS"] = " ".join(["stylecli", *words])
+    code = "from stylecli.cli import app; app(prog_name='stylecli')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **asked},
+        timeout=60,
+    )
+    assert done.stdout.split() == choices, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "a.jpg", "--norm", "inn"], "unknown --norm 'inn'"),
+        (["train", "a.jpg", "--steps", "0"], "--steps 0 is out of range"),
+        (["compare", "--norm", "bn,inn"], "unknown --norm 'inn'"),
+        (["gatys", "a.jpg", "b.jpg", "c.png", "--start", "foto"], "unknown --start 'foto'"),
+        (["stylize", "a.jpg", "b.jpg", "--quality", "0"], "--quality 0 is out of range"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_torch_is_imported(tmp_path, arguments, message):
+    code = (
+        "import sys; from stylecli.cli import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit as ended: code = ended.code\n"
+        "sys.exit(99 if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr

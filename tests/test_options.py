@@ -89,6 +89,11 @@ def test_the_defaults_and_a_full_config_are_accepted():
         ({"minutes": 0.0}, "--minutes 0.0 is out of range", "it is more than 0"),
         ({"minutes": None, "steps": 0}, "--steps 0 is out of range", "it is at least 1"),
         ({"steps": 2}, "both --steps and --minutes were given", "choose one of them"),
+        (
+            {"minutes": None, "steps": -(10**400)},
+            f"--steps {-(10**400)} is out of range",
+            "it is a",
+        ),
         ({"seed": 1.0}, "--seed takes a whole number, not 1.0", "see --help"),
         ({"seed": None}, "--seed takes a whole number, not None", "see --help"),
         ({"kind": "sqare"}, "unknown --kind 'sqare'", "did you mean square? there are: round, s"),

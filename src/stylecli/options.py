@@ -58,7 +58,7 @@ class About:
 
     def check_range(self, flag: str, number: float) -> None:
         """Raise StyleCliError if a number is out of range, or not finite."""
-        if self.least <= number <= self.most and math.isfinite(number) and number > self.above:
+        if self.least <= number <= self.most and self.above < number < math.inf:
             return
         bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
         known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]

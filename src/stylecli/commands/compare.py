@@ -35,6 +35,7 @@ def compare(
     """
     config = CompareConfig(**given)
     _refuse_idle(config, given)
+    config.check()
     from stylecli.comparison.experiment import compare as run_comparison  # imports torch: seconds
     from stylecli.comparison.report import metrics_table, write_outputs
 

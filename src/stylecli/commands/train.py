@@ -32,11 +32,13 @@ def train(
 
     Ctrl-C saves the state; the same command with --resume goes on.
     """
-    from stylecli.training.loop import train as run_training  # imports torch: seconds
-
     config = TrainConfig(**given)
     if resume and not (config.paintings or config.output):
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
+    if not resume:
+        config.check()
+    from stylecli.training.loop import train as run_training  # imports torch: seconds
+
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report_training, reporter)
         result = run_training(
