@@ -125,9 +125,7 @@ class ComparisonFolder:
         require_writable(folder)
         remove_leftovers(folder)
         wanted, copied = self.content_photos(), self._copied()
-        for name in copied - {
-            path.name for path in wanted
-        }:  # copied for a comparison of other photos
+        for name in copied - {path.name for path in wanted}:  # copied for other photos
             (folder / name).unlink()
         for path in wanted:
             if path.name not in copied:
