@@ -33,6 +33,7 @@ from stylecli.comparison.metrics import (
 )
 from stylecli.config import CompareConfig, GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.objective import Scales, build_objective, prepared_network
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
@@ -42,8 +43,7 @@ from stylecli.files.door import require_regular
 from stylecli.files.images import ImageError, Rgb, center_square, read_picture, read_rgb, shrunk
 from stylecli.files.jobs import scan_images
 from stylecli.gatys import optimize
-from stylecli.objective import build_objective
-from stylecli.training.loop import digest
+from stylecli.training.resume import digest
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
@@ -184,8 +184,10 @@ class _Measuring:
         self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]
         self.settings, scales = objective_of(arms[0])
         self.painting = read_rgb(painting, self.settings.style_size)
-        self.objective = build_objective(self.settings, [self.painting], self.device, torch.float32)
-        self.objective.scales = scales
+        network = prepared_network(self.settings, self.device, torch.float32)
+        style_image = to_tensor(self.painting[None], self.device)
+        balance = Scales.from_json(scales)
+        self.objective = build_objective(self.settings, network, [style_image], balance)
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
         self.done = 0
         self.of = len(photos) * (len(arms) + config.gatys)
@@ -242,7 +244,8 @@ class _Measuring:
             else settings.loss_net
         )
         return (
-            f"{self.config.size} {replace(settings, device='')} {weights} {self.objective.scales} "
+            f"{self.config.size} {replace(settings, device='')} {weights} "
+            f"{self.objective.scales.as_json()} "
             f"{digest([self.painting])}"
         )
 
@@ -303,7 +306,7 @@ class _Measuring:
         settings["photos"] = [str(path) for path in self.config.photos]
         return {
             "settings": settings,
-            "scales": self.objective.scales,
+            "scales": self.objective.scales.as_json(),
             "machine": f"{platform.machine()}, {platform.system()}",
             "threads": torch.get_num_threads(),
             "device": str(self.device),
