@@ -44,8 +44,9 @@ def _is_table(value: Any) -> bool:
     return schema.is_table(value, lambda _: True)
 
 
-def _are_lists_of_numbers(value: Any) -> bool:
-    return schema.is_table(value, lambda one: schema.is_list(one, schema.is_number))
+def _are_scales(value: Any) -> bool:
+    numbers = schema.is_table(value, lambda one: schema.is_list(one, schema.is_number))
+    return numbers and value.keys() == {"style", "tv"} and len(value["tv"]) == 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Checkpoint:
     outliers: int = _saved(schema.is_count)
     left_out: int = _saved(schema.is_count)
     overwrite: bool = _saved(lambda value: isinstance(value, bool))
-    scales: dict[str, list[float]] = _saved(_are_lists_of_numbers)
+    scales: dict[str, list[float]] = _saved(_are_scales)
     style_sha: str = _saved(schema.is_text)
     photos_sha: str = _saved(schema.is_text)
 
@@ -229,10 +230,9 @@ def restored_scales(path: Path, saved: Checkpoint, styles: int) -> Scales:
     Raises:
         StyleCliError: the checkpoint is damaged.
     """
-    with _explaining_damage(path):
-        scales = Scales.from_json(saved.scales)
-        if len(scales.style) != styles:
-            raise ValueError("its scales")
+    scales = Scales.from_json(saved.scales)
+    if len(scales.style) != styles:
+        raise _damaged(path, "its scales")
     return scales
 
 
