@@ -125,6 +125,20 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     assert train(longer, resume=True).steps == 4
 
 
+def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
+    path = TrainFiles(stopped.output).checkpoint
+    assert set(model_files.read_metadata(path)) == {
+        *("config", "format_version", "spec", "style_names", "first_row", "origin"),
+        *("base_license", "step", "seconds", "recent", "lr_factor", "rollbacks", "outliers"),
+        *("left_out", "overwrite", "scales", "style_sha", "photos_sha"),
+    }
+    names = load_file(path).keys()
+    assert {tuple(name.split(".")[:2]) for name in names} == {
+        *(("now", "weights"), ("now", "moments"), ("snapshot", "weights")),
+    }
+    assert {"now.weights.body.0.0.weight", "now.moments.0.0.exp_avg"} < names
+
+
 @pytest.mark.parametrize("change", [{"brush": "wide"}, {"loss_padding": None}])
 def test_a_checkpoint_of_another_version_says_so(config, change):
     train(config, should_stop=stop_after(2))
