@@ -50,7 +50,7 @@ def test_what_may_surprise_is_said(config):
 def test_a_bad_setting_is_an_error_before_anything_is_written_or_computed(
     config, tmp_path, monkeypatch, changes, says
 ):
-    monkeypatch.setattr("stylecli.core.objective.balance", None)  # it takes seconds
+    monkeypatch.setattr("stylecli.training.setup.balance", None)  # it takes seconds
     new = tmp_path / "new" / "m.safetensors"
     with pytest.raises(StyleCliError, match=says):
         train(replace(config, output=new, **changes))

@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import Tensor
-
 from stylecli.config import TrainConfig
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
-    Scales,
-    build_objective,
+    balance,
     prepared_network,
+    style_targets,
 )
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
@@ -63,9 +61,9 @@ def set_up(
     schedule = Schedule(config, inputs.device.type)
     schedule.start_clock()  # not before: a download is no training
     if saved:
-        objective, start = _restored(saved, files, config, inputs)
+        objective, start = _saved_parts(saved, files, config, inputs)
     else:
-        objective, start = _first(config, inputs)
+        objective, start = _new_parts(config, inputs)
     generator = start.generator.to(inputs.device).train()
     start.freeze_the_rest()
     optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
@@ -98,7 +96,9 @@ def read_inputs(config: TrainConfig, report: Report) -> Inputs:
     for text in _surprises(config, batch_size, photos):
         report(Notice(text))
     network = prepared_network(config, device, dtype)
-    return Inputs(device, dtype, batch_size, style_images, photos, network)
+    tensors = [to_tensor(rgb[None], device) for rgb in style_images]
+    targets = style_targets(network, tensors, config.style_layers)
+    return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
 
 
 def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> Iterator[str]:
@@ -118,26 +118,22 @@ def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> I
         yield f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
 
 
-def _first(config: TrainConfig, inputs: Inputs) -> tuple[PerceptualObjective, Start]:
+def _new_parts(config: TrainConfig, inputs: Inputs) -> tuple[PerceptualObjective, Start]:
     """Objective and network of a new training."""
-    photos = inputs.photos.batch(0, BALANCE_PHOTOS, config.size)
-    objective = _objective(config, inputs, to_tensor(photos, inputs.device))
-    return objective, first_start(config, objective, inputs.photos, inputs.device)
+    network, targets, device = inputs.network, inputs.targets, inputs.device
+    photos = to_tensor(inputs.photos.batch(0, BALANCE_PHOTOS, config.size), device)
+    scales = balance(network, targets, config.content_layer, photos)
+    objective = PerceptualObjective(network, targets, scales, config)
+    return objective, first_start(config, objective, inputs.photos, device)
 
 
-def _restored(
+def _saved_parts(
     saved: Checkpoint, files: TrainFiles, config: TrainConfig, inputs: Inputs
 ) -> tuple[PerceptualObjective, Start]:
     """Objective and network of a checkpoint; the weights are still to be loaded."""
     scales = restored_scales(files.checkpoint, saved, len(inputs.style_images))
-    return _objective(config, inputs, scales), restored_start(files.checkpoint, saved)
-
-
-def _objective(
-    config: TrainConfig, inputs: Inputs, balance_with: Tensor | Scales
-) -> PerceptualObjective:
-    images = [to_tensor(rgb[None], inputs.device) for rgb in inputs.style_images]
-    return build_objective(config, inputs.network, images, balance_with)
+    objective = PerceptualObjective(inputs.network, inputs.targets, scales, config)
+    return objective, restored_start(files.checkpoint, saved)
 
 
 def _with_numbers(

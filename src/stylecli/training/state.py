@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from stylecli.config import TrainConfig
 from stylecli.core.generators import Generator
@@ -31,6 +32,7 @@ class Inputs:
         style_images: each (H, W, 3) in 0..255, at the size that sets the strokes.
         photos: the content photos.
         network: the loss network, ready for use.
+        targets: layer to (S, C, C), the Gram matrices of the S style images.
     """
 
     device: torch.device
@@ -39,6 +41,7 @@ class Inputs:
     style_images: list[Rgb]
     photos: ContentPhotos
     network: LossNetwork
+    targets: dict[str, Tensor]
 
 
 @dataclass
