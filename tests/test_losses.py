@@ -32,7 +32,7 @@ def test_gram_matrix_stays_in_float32_where_half_precision_would_overflow():
 
 def test_total_variation_of_a_known_image():
     image = torch.zeros(1, 3, 2, 2)
-    image[..., 0, 1] = 1 / 255  # two neighbours differ by 1, in each of 3 channels of 4 pixels
+    image[..., 0, 1] = 1 / 255  # two neighbors differ by 1, in each of 3 channels of 4 pixels
     assert float(total_variation(image)) == pytest.approx(2 * 3 / 12)
 
 

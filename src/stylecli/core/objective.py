@@ -223,11 +223,12 @@ def balance(
         photos: (N, 3, H, W) RGB in [0, 1]; the more, the steadier the balance.
     """
     energies, losses = [], []
-    styles = range(len(next(iter(targets.values()))))
+    count = len(next(iter(targets.values())))
+    styles = torch.arange(count, device=photos.device)[:, None]  # (S, 1)
     for photo in photos:  # all at once would take more memory than a training
         features = network(photo[None], (content_layer, *targets))
         energies.append(features[content_layer].float().square().mean())
-        of_each = [style_losses(features, targets, torch.tensor([i])) for i in styles]
+        of_each = [style_losses(features, targets, style) for style in styles]
         losses.append(torch.cat(of_each))  # (S,)
     energy = torch.stack(energies).mean()
     ratios = energy / torch.stack(losses).mean(0)  # (S,)

@@ -34,7 +34,7 @@ class Start:
     Attributes:
         generator: with a row of scales and shifts for each style.
         styles: their names.
-        first_row: of the styles that are trained; those before it are kept as they are.
+        first_row: the row of the first style that is trained; those before it are kept.
         origin: where the weights come from: ``scratch``, or a model's name.
         license: of the model that a style is added to.
     """

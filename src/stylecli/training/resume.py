@@ -57,14 +57,14 @@ class Checkpoint:
         config: the settings, as :func:`as_json` gives them.
         spec: of the generator.
         style_names: of the generator's styles.
-        first_row: of the styles that are trained.
+        first_row: the row of the first style that is trained.
         origin: the model that the first weights came from, or ``scratch``.
         base_license: of the model that a style is added to.
         step: how many steps are done.
         seconds: of training so far.
         recent: the losses of the last steps.
         lr_factor: of the learning rate, after roll-backs.
-        rollbacks: how many there were.
+        rollbacks: how many roll-backs there were.
         outliers: how many of the last batches in a row were odd.
         left_out: how many batches nothing was learned from.
         overwrite: whether a model that is there is replaced.
