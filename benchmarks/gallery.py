@@ -20,7 +20,6 @@ import typer
 from regularity import regularity
 from rich.console import Console
 from rich.table import Table
-from training import SIZE, Judge, split
 
 from stylecli.config import GatysConfig
 from stylecli.core.generators import Generator
@@ -30,6 +29,7 @@ from stylecli.events import Pixels
 from stylecli.files.atomic import atomic_path
 from stylecli.files.images import Rgb
 from stylecli.gatys import optimize
+from training import SIZE, Judge, split
 
 AFTER = (25, 50, 100, 300)
 FEW = 5

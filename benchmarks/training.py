@@ -31,15 +31,19 @@ from rich.table import Table
 
 from stylecli.config import ObjectiveConfig, TrainConfig
 from stylecli.core.generators import Generator, build_generator
-from stylecli.core.losses import PerceptualObjective
 from stylecli.core.model_files import load_generator, load_tensors, read_metadata
+from stylecli.core.objective import (
+    BALANCE_PHOTOS,
+    PerceptualObjective,
+    build_objective,
+    prepared_network,
+)
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import center_square, read_rgb
 from stylecli.files.jobs import scan_images
-from stylecli.objective import balance, build_objective
 from stylecli.training import loop as training
 from stylecli.training.files import TrainFiles
 
@@ -81,10 +85,10 @@ class Judge:
 def judging_objective(style: Path) -> PerceptualObjective:
     """What all runs are judged by, whatever they were trained with: as Johnson's, all in all."""
     config, device = ObjectiveConfig(loss_padding="zeros"), torch.device("cpu")
-    painting = read_rgb(style, config.style_size)
-    objective = build_objective(config, [painting], device, torch.float32)
-    balance(objective, ContentPhotos(None, 0), SIZE, device)
-    return objective
+    style_image = to_tensor(read_rgb(style, config.style_size)[None], device)
+    photos = to_tensor(ContentPhotos(None, 0).batch(0, BALANCE_PHOTOS, SIZE), device)
+    network = prepared_network(config, device, torch.float32)
+    return build_objective(config, network, [style_image], photos)
 
 
 @app.command()

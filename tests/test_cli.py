@@ -165,7 +165,7 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
 def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(
     stylecli, tmp_path, painting, monkeypatch
 ):
-    monkeypatch.setattr("stylecli.objective._BALANCE_PHOTOS", 2)  # sixteen take seconds
+    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 2)  # sixteen take seconds
     photo = tmp_path / "photo.jpg"
     Image.open(bundled_photos()[14]).resize((90, 64)).save(photo)
     brief = ["--steps", 3, "--size", 66, "--style-size", 64]

@@ -30,7 +30,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.loop import digest
+from stylecli.training.resume import digest
 
 # One process makes the comparison that most of these look at.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.xdist_group("compare")
 def quick_balance():
     """A painting's weight from two photos in place of sixteen: seconds for every arm."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("stylecli.objective._BALANCE_PHOTOS", 2)
+        patched.setattr("stylecli.training.setup.BALANCE_PHOTOS", 2)
         yield
 
 

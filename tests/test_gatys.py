@@ -125,7 +125,7 @@ def asked_by_command(tmp_path, painting, *words):
 def totals_are(monkeypatch, totals):
     """Let the objective of each picture that is tried be as given; then fail."""
     monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
-    monkeypatch.setattr("stylecli.objective._BALANCE_PHOTOS", 2)
+    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 2)
     sound, given = gatys._Search.evaluate, iter(totals)
 
     def evaluate(self, picture):

@@ -16,9 +16,10 @@ from stylecli.comparison.metrics import (
 from stylecli.config import ObjectiveConfig
 from stylecli.core.generators import build_generator
 from stylecli.core.norms import use_batch_statistics
+from stylecli.core.objective import Scales, build_objective
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.vgg import load_loss_network
 from stylecli.files.content import bundled_photos
-from stylecli.objective import build_objective
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,9 @@ def photo():
 
 @pytest.fixture(scope="module")
 def objective():
-    painting = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
-    return build_objective(ObjectiveConfig(), [painting], torch.device("cpu"), torch.float32)
+    torch.manual_seed(0)
+    images = [torch.rand(1, 3, 48, 48)]
+    return build_objective(ObjectiveConfig(), load_loss_network(), images, Scales((1.0,), 1.0))
 
 
 def test_contrast_is_scaled_around_the_mean_of_each_color(photo):

@@ -13,17 +13,21 @@ from torch import Tensor
 
 from stylecli.config import GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
-from stylecli.core.losses import PerceptualObjective
+from stylecli.core.objective import (
+    BALANCE_PHOTOS,
+    PerceptualObjective,
+    build_objective,
+    prepared_network,
+)
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import Rgb, read_rgb
-from stylecli.objective import balance, build_objective
 
 Flat = npt.NDArray[np.float64]
 
-_LBFGS_SCALE = 1e-6  # of the objective: its numbers are large, and L-BFGS wants them about 1
+_LBFGS_SCALE = 1e-6  # of the objective, whose values are large: L-BFGS works best with about 1
 _NO_LIMIT = 10**9
 _SMALLEST = 32  # px: the loss network halves a photo several times
 
@@ -40,7 +44,7 @@ def stylize_slowly(
 
     Args:
         photo: (H, W, 3) in 0..255.
-        config: painting, weights and optimizer.
+        config: style image, weights and optimizer.
         report: told of every step.
         should_stop: asked after every step.
 
@@ -48,7 +52,8 @@ def stylize_slowly(
         (H, W, 3) in 0..255: the best picture on the way.
 
     Raises:
-        StyleCliError: a bad setting, the painting cannot be read, or no step lowers the objective.
+        StyleCliError: a bad setting, a style image that cannot be read, or no step lowers the
+            objective.
     """
     config.check()
     if config.style is None:
@@ -58,9 +63,10 @@ def stylize_slowly(
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
-    painting = read_rgb(config.style, config.style_size)
-    objective = build_objective(config, [painting], device, dtype)
-    balance(objective, ContentPhotos(None, config.seed), _BALANCE_SIZE, device)
+    style_image = to_tensor(read_rgb(config.style, config.style_size)[None], device)
+    photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
+    network = prepared_network(config, device, dtype)
+    objective = build_objective(config, network, [style_image], to_tensor(photos, device))
     best = optimize(to_tensor(photo[None], device), objective, config, report, should_stop)
     return _as_picture(best)
 
@@ -76,7 +82,7 @@ def optimize(
 
     Args:
         photo: (1, 3, H, W) RGB in [0, 1].
-        objective: balanced already.
+        objective: what is minimized.
         config: steps, optimizer, learning rate, start and seed.
         report: told of the start, step 0, and of every step: each with the losses after it.
         should_stop: asked after every step.
@@ -101,7 +107,7 @@ def optimize(
 
 
 class _Search:
-    """What both optimizers ask: losses and gradient of a picture; and whether to go on."""
+    """What both optimizers share: losses and gradient of a picture, and the best one so far."""
 
     def __init__(
         self,
@@ -114,7 +120,7 @@ class _Search:
         self.objective, self.content, self.config = objective, content, config
         self.report, self.should_stop = report, should_stop
         self.step = 0
-        self.best: Tensor | None = None  # better than the start, which is no result
+        self.best: Tensor | None = None  # the start, which is no result, is never the best
         self.first = self.least = float("inf")
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
@@ -124,8 +130,8 @@ class _Search:
         (gradient,) = torch.autograd.grad(terms["total"], tried)
         return {name: float(term.detach()) for name, term in terms.items()}, gradient
 
-    def goes_on(self, picture: Tensor, losses: dict[str, float]) -> bool:
-        """Take note of a picture that a step led to; tell whether to take another."""
+    def record(self, picture: Tensor, losses: dict[str, float]) -> bool:
+        """Take note of a picture that a step led to; return whether to take another step."""
         if self.step == 0:
             self.first = self.least = losses["total"]
         elif losses["total"] < self.least:
@@ -139,7 +145,7 @@ class _Search:
 
 
 def _lbfgs(search: _Search, picture: Tensor) -> None:
-    """L-BFGS-B by SciPy: torch's own has no bounds, and a line search that gives up here."""
+    """L-BFGS-B of SciPy. That of torch has no bounds, and its line search fails on this problem."""
     seen: dict[str, Any] = {}
 
     def evaluate(flat: Flat) -> tuple[float, Flat]:
@@ -152,12 +158,12 @@ def _lbfgs(search: _Search, picture: Tensor) -> None:
     def after_step(flat: Flat) -> None:
         if not np.array_equal(flat, seen["flat"]):  # the line search went back to an earlier point
             evaluate(flat)
-        if not search.goes_on(seen["picture"], seen["losses"]):
+        if not search.record(seen["picture"], seen["losses"]):
             raise StopIteration
 
     start = picture.double().cpu().numpy().ravel()
     evaluate(start)
-    search.goes_on(picture, seen["losses"])
+    search.record(picture, seen["losses"])
     options = {"maxiter": search.config.steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}
     options["maxcor"] = 20
     bounds = [(0, 1)] * start.size
@@ -176,7 +182,7 @@ def _adam(search: _Search, picture: Tensor) -> None:
     picture = picture.clone().requires_grad_()
     optimizer = torch.optim.Adam([picture], lr=search.config.lr)
     losses, picture.grad = search.evaluate(picture)
-    while search.goes_on(picture, losses):
+    while search.record(picture, losses):
         optimizer.step()
         picture.data.clamp_(0, 1)
         losses, picture.grad = search.evaluate(picture)

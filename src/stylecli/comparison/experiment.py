@@ -34,15 +34,14 @@ from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.config import CompareConfig, GatysConfig, ObjectiveConfig
 from stylecli.core.devices import resolve_device
 from stylecli.core.generators import Generator
-from stylecli.core.losses import PerceptualObjective
+from stylecli.core.objective import PerceptualObjective, Scales, build_objective, prepared_network
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import Rgb, center_square, read_rgb
 from stylecli.gatys import optimize
-from stylecli.objective import build_objective
 from stylecli.options import as_json
-from stylecli.training.loop import digest
+from stylecli.training.resume import digest
 
 Event = Step | Notice | Progress
 
@@ -186,8 +185,8 @@ class _Experiment:
         network = Path(settings.loss_net)
         weights = sha256(network.read_bytes()).hexdigest() if network.is_file() else network
         return (
-            f"{self.config.size} {replace(settings, device='')} {weights} {self.objective.scales} "
-            f"{digest([self.style_image])}"
+            f"{self.config.size} {replace(settings, device='')} {weights} "
+            f"{self.objective.scales.as_json()} {digest([self.style_image])}"
         )
 
     def _optimized(self, photo: int, settings: GatysConfig) -> tuple[Rgb, list[float]]:
@@ -240,7 +239,7 @@ class _Experiment:
     def _about(self) -> dict[str, Any]:
         return {
             "settings": as_json(self.config),
-            "scales": self.objective.scales,
+            "scales": self.objective.scales.as_json(),
             "machine": f"{platform.machine()}, {platform.system()}",
             "threads": torch.get_num_threads(),
             "device": str(self.device),
@@ -283,8 +282,9 @@ def _prepare(
     device = resolve_device(config.device)
     settings, scales = objective_of(arms[0])
     style_rgb = read_rgb(style_image, settings.style_size)
-    objective = build_objective(settings, [style_rgb], device, torch.float32)
-    objective.scales = scales
+    network = prepared_network(settings, device, torch.float32)
+    style_images = [to_tensor(style_rgb[None], device)]
+    objective = build_objective(settings, network, style_images, Scales.from_json(scales))
     return _Experiment(
         config=config,
         folder=folder,

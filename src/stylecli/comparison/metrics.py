@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from stylecli.core.losses import PerceptualObjective
+from stylecli.core.objective import PerceptualObjective
 
 Paint = Callable[[Tensor], Tensor]  # (N, 3, H, W) RGB in [0, 1] to the same
 

@@ -1,4 +1,4 @@
-"""The feed-forward generators in torch: a photo in, the stylized photo out, in one pass."""
+"""The feed-forward generators in torch: they stylize a photo in one pass."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from stylecli.core.architectures import architecture_of
 from stylecli.core.architectures.shapes import ChannelCounts
@@ -25,14 +24,14 @@ from stylecli.core.spec import (
 )
 from stylecli.errors import StyleCliError
 
-_NOISE_STRENGTH = 0.2  # at the start, times a normal number for each channel: by trial
+# A new network has this strength of noise, times a normal number for each channel. Found by trial.
+_NOISE_STRENGTH = 0.2
 
 
 class Noise(nn.Module):
     """Adds a plane of fixed noise, times a learned strength for each channel.
 
-    The strengths are (C,); or, while several styles are trained, (N, C), a row for each image. So
-    are the seeds: (1,) for all images, or (N,).
+    The strengths are (C,); or, for S styles, (S, C), a row for each style.
 
     Args:
         channels: of the feature maps.
@@ -46,31 +45,43 @@ class Noise(nn.Module):
         self.seed: Tensor
         self.register_buffer("seed", torch.zeros(1, dtype=torch.int64), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
-        return self.add_to_rows(x, 0)
+    def forward(
+        self, x: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
+    ) -> Tensor:
+        """Add noise to feature maps.
+
+        Args:
+            x: (N, C, H, W).
+            styles: (N,) which style for which image, if there are several.
+            seeds: (N,) int64, of each image's noise; None is the one of :attr:`seed`.
+        """
+        strength = self.strength if self.strength.ndim == 1 else self.strength[styles]
+        return self._add(x, 0, strength, self.seed if seeds is None else seeds)
 
     def add_to_rows(self, x: Tensor, top: int) -> Tensor:
-        """The same for some rows of a map, (N, C, rows, W), of which ``top`` is the first."""
+        """Add noise to some rows of a map, (N, C, rows, W), of which ``top`` is the first."""
+        return self._add(x, top, self.strength, self.seed)
+
+    def _add(self, x: Tensor, top: int, strength: Tensor, seeds: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rows = torch.arange(top, top + height, device=x.device)[:, None]  # (rows, 1)
         columns = torch.arange(width, device=x.device)
-        plane = noise_plane(rows, columns, self.layer, self.seed.view(-1, 1, 1, 1))
-        strength = self.strength.view(-1, x.shape[1], 1, 1)
+        plane = noise_plane(rows, columns, self.layer, seeds.view(-1, 1, 1, 1))
+        strength = strength.view(-1, x.shape[1], 1, 1)
         return torch.addcmul(x, strength.to(x.dtype), plane.to(x.dtype))  # (N, C, rows, W)
 
 
 class Generator(nn.Module):
-    """A generator of any architecture: conventions of range and size, and how it holds styles.
+    """A generator of any architecture, of one style or of several.
 
     A generator of several styles has, in every instance norm, a row of scales and shifts for each
-    of them; all else is shared (Dumoulin et al. 2017). Mixing rows makes another generator.
+    of them; all else is shared (Dumoulin et al. 2017). A weighted mean of rows is a style too.
 
     Args:
         spec: which network; a width of None is the architecture's own.
 
     Attributes:
-        spec: the same, with the width.
+        spec: the given spec, with a number as its width.
 
     Raises:
         StyleCliError: the spec names what there is not.
@@ -88,9 +99,20 @@ class Generator(nn.Module):
         assert self.spec.width is not None
         return self.spec.width
 
-    def layers(self, x: Tensor) -> Tensor:
-        """The network proper: (N, 3, H, W) to the same, on sides as :func:`inner_size` gives."""
-        z: Tensor = self.architecture.build(_Running(self), x, self.spec)
+    def layers(
+        self, x: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
+    ) -> Tensor:
+        """Run the layers alone, without padding and without the conventions of range.
+
+        Args:
+            x: (N, 3, H, W) as :meth:`to_input` gives, with sides as :func:`inner_size` gives.
+            styles: (N,) which style for which image, if it holds several.
+            seeds: (N,) of each image's noise; None is the one of :meth:`use_seed`.
+
+        Returns:
+            (N, 3, H, W), for :meth:`to_rgb_range`.
+        """
+        z: Tensor = self.architecture.build(_Running(self, styles, seeds), x, self.spec)
         return z
 
     @property
@@ -100,7 +122,7 @@ class Generator(nn.Module):
         return len(tables[0]) if tables and tables[0].ndim == 2 else 1
 
     def tables(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Name and numbers of all that each style has of its own: (C,), or (S, C) for S styles.
+        """What each style has of its own, by name: (C,) each, or (S, C) for S styles.
 
         These are the scales and shifts of instance norms, and the strengths of noise.
         """
@@ -117,8 +139,8 @@ class Generator(nn.Module):
         """Replace its S styles by K mixtures of them, in place.
 
         Args:
-            mixes: (K, S) shares. A row of one 1 is a style as it is; (1, S) leaves an ordinary
-                generator of one style.
+            mixes: (K, S) shares. A row with a single 1 is a style as it is. With K = 1, what
+                remains is an ordinary generator of one style.
 
         Raises:
             StyleCliError: several styles for a generator without instance norm.
@@ -144,23 +166,14 @@ class Generator(nn.Module):
         return deepcopy(self).remix(mix[None])
 
     def use_seed(self, seed: int) -> "Generator":
-        """Take another seed of the noise, 0 to 2^31 - 1, in place; models are saved without."""
-        for _, module in self._noises():
-            module.seed.fill_(seed)
+        """Use another seed of the noise, 0 to 2^31 - 1, in place; model files do not hold it."""
+        for module in self.modules():
+            if isinstance(module, Noise):
+                module.seed.fill_(seed)
         return self
 
-    def _noises(self) -> Iterator[tuple[str, Noise]]:
-        for name, module in self.named_modules():
-            if isinstance(module, Noise):
-                yield name, module
-
     def forward(
-        self,
-        photos: Tensor,
-        styles: Tensor | None = None,
-        seeds: Tensor | None = None,
-        *,
-        chosen: bool = False,
+        self, photos: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
     ) -> Tensor:
         """Stylize photos.
 
@@ -168,7 +181,6 @@ class Generator(nn.Module):
             photos: (N, 3, H, W) RGB in [0, 1], any H and W.
             styles: (N,) which style for which photo, if it holds several.
             seeds: (N,) int64, of each photo's noise; None is the one of :meth:`use_seed`.
-            chosen: of its own call to itself: each photo's style is in the tables.
 
         Returns:
             (N, 3, H, W) RGB around [0, 1]; values outside are to be clipped when saved.
@@ -176,27 +188,19 @@ class Generator(nn.Module):
         Raises:
             ValueError: it holds several styles, and none was chosen.
         """
-        if styles is None and self.styles > 1 and not chosen:
+        if styles is None and self.styles > 1:
             raise ValueError(f"the generator holds {self.styles} styles: say which for each photo")
-        own: dict[str, Tensor] = {}
-        if styles is not None and self.styles > 1:
-            own |= {name: table[styles] for name, table in self.tables()}
-        if seeds is not None:
-            own |= {f"{name}.seed": seeds for name, _ in self._noises()}
-        if own:
-            painted: Tensor = functional_call(self, own, (photos,), {"chosen": True})
-            return painted
         height, width = photos.shape[-2:]
-        z = self.layers(self.to_input(self._padded(photos)))[..., :height, :width]
-        return self.to_rgb_range(z)
+        z = self.layers(self.to_input(self._padded(photos)), styles, seeds)
+        return self.to_rgb_range(z[..., :height, :width])
 
     def to_input(self, photos: Tensor) -> Tensor:
-        """RGB in [0, 1] as the first layer sees it."""
+        """RGB in [0, 1] to the range that the first layer expects."""
         return (photos - GRAY) * INPUT_GAIN
 
     def to_rgb_range(self, z: Tensor) -> Tensor:
-        """What the last layer gives as RGB around [0, 1], in float32."""
-        z = z.float()  # the 8 bits of bfloat16 would show as bands in a sky
+        """The output of the last layer to RGB around [0, 1], in float32."""
+        z = z.float()  # in a sky, the few digits of bfloat16 would show as bands
         z = LAST_LAYER_GAIN * z
         return GRAY + OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
 
@@ -208,12 +212,12 @@ class Generator(nn.Module):
 
 
 def activated(x: Tensor, spec: GeneratorSpec) -> Tensor:
-    """The activation that a spec asks for; it may be done in place."""
+    """The activation that a spec asks for; ``x`` is overwritten."""
     return F.relu_(x) if spec.activation == "relu" else F.leaky_relu_(x, LEAK)
 
 
 class _Declared(ChannelCounts):
-    """Layers that are made, not run."""
+    """Makes the layers of a generator and adds them to it."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator, self.spec = generator, generator.spec
@@ -228,7 +232,7 @@ class _Declared(ChannelCounts):
         place.add_module(last, module)
 
     def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
-        # A norm subtracts any bias again.
+        # Where a norm follows, it would subtract the bias again.
         bias = self.spec.norm == "none"
         self._put(name, ReflectConv2d(x, channels, kernel, stride, bias=bias))
         return channels
@@ -248,10 +252,11 @@ class _Declared(ChannelCounts):
 
 
 class _Running:
-    """Layers that are run on tensors."""
+    """Runs the layers of a generator on tensors, each image in its style and with its seed."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, styles: Tensor | None, seeds: Tensor | None) -> None:
         self.layer, self.spec = generator.get_submodule, generator.spec
+        self.styles, self.seeds = styles, seeds
 
     def conv(self, x: Tensor, name: str, channels: int, kernel: int, stride: int = 1) -> Tensor:
         return self.layer(name)(x)  # type: ignore[no-any-return]
@@ -260,10 +265,12 @@ class _Running:
         return self.layer(name)(x)  # type: ignore[no-any-return]
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
+        norm = self.layer(name)
+        y: Tensor = norm(x, self.styles) if isinstance(norm, InstanceNorm) else norm(x)
+        return y
 
     def noise(self, x: Tensor, name: str, layer: int) -> Tensor:
-        return x if self.spec.noise == "none" else self.layer(name)(x)
+        return x if self.spec.noise == "none" else self.layer(name)(x, self.styles, self.seeds)
 
     def activation(self, x: Tensor) -> Tensor:
         return activated(x, self.spec)

@@ -1,4 +1,4 @@
-"""The normalization layers of the generators, by name: the paper's one question."""
+"""The normalization layers of the generators, by name: what the paper compares."""
 
 from collections.abc import Callable
 
@@ -10,25 +10,32 @@ from stylecli.errors import StyleCliError, choose_from
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Each image by its own mean and variance (Ulyanov et al. 2017, eq. 4).
+    """Normalizes each image by its own mean and variance (Ulyanov et al. 2017, eq. 4).
 
-    No running statistics: with them, ``.eval()`` would silently stop normalizing each image by
-    itself. The paper applies the norm "in training and at test time".
+    It keeps no running statistics: with them, ``.eval()`` would silently stop normalizing each
+    image by itself. The paper applies the norm "in training and at test time".
 
-    Its learned scale and shift are (C,); or, while several styles are trained, (N, C), one row
-    for each image: conditional instance normalization (Dumoulin et al. 2017, eq. 5).
+    The learned scale and shift are (C,); or, for S styles, (S, C), a row for each style:
+    conditional instance normalization (Dumoulin et al. 2017, eq. 5).
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=EPSILON, affine=True, track_running_stats=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+    def forward(self, x: Tensor, styles: Tensor | None = None) -> Tensor:
+        """Normalize feature maps.
+
+        Args:
+            x: (N, C, H, W).
+            styles: (N,) which style for which image, if there are several.
+        """
         if self.weight.ndim == 1:
             return super().forward(x)
-        # All planes of all images as the channels of one: the norm is the same, and fused.
+        assert styles is not None
+        # torch has no instance norm with a scale for each image. Batch norm has, if all planes of
+        # all images are passed as the channels of one image.
         planes = x.reshape(1, -1, *x.shape[2:])  # (1, N·C, H, W)
-        scale, shift = self.weight.flatten(), self.bias.flatten()
+        scale, shift = self.weight[styles].flatten(), self.bias[styles].flatten()  # (N·C,)
         return F.batch_norm(planes, None, None, scale, shift, True, 0.0, self.eps).view_as(x)
 
 
@@ -50,8 +57,9 @@ _LAYERS: dict[str, Callable[[int], nn.Module]] = {
 def build_norm(name: str, channels: int) -> nn.Module:
     """The layer that normalizes ``channels`` feature maps.
 
-    ``in``: each image by its own mean and variance, in training and at test time. ``bn``: by the
-    batch's in training, by running statistics in ``.eval()``. ``none``: not at all.
+    ``in`` normalizes each image by its own mean and variance, in training and at test time.
+    ``bn`` normalizes by those of the batch in training, and by running statistics in ``.eval()``.
+    ``none`` changes nothing.
 
     Raises:
         StyleCliError: there is no norm of that name.
@@ -62,7 +70,7 @@ def build_norm(name: str, channels: int) -> nn.Module:
 
 
 def use_batch_statistics(network: nn.Module) -> nn.Module:
-    """Let batch norm normalize by the batch at hand at test time too, in place.
+    """Change a network in place, so that batch norm uses the batch's statistics in ``.eval()`` too.
 
     An early release of the paper's code did so: its "batch norm" pictures of one image were made
     with that image's own statistics.

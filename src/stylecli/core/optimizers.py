@@ -1,4 +1,4 @@
-"""What steps along the gradients of a generator: Muon and Adam together, or Adam alone."""
+"""The optimizer of a generator: Muon and Adam together, or Adam alone."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -10,8 +10,10 @@ from stylecli.core import choices
 from stylecli.errors import StyleCliError, choose_from
 
 OPTIMIZERS = get_args(choices.Optimizer)
-_MUON_TO_ADAM = 10.0  # of the learning rates, by trial: a step of Muon is one of length
+# Ratio of the learning rates, found by trial: a step of Muon has a fixed length.
+_MUON_TO_ADAM = 10.0
 _COLORS = 3
+# What torch's optimizers keep of each parameter.
 _MOMENTS: dict[type, tuple[str, ...]] = {
     torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.Muon: ("momentum_buffer",),
@@ -21,12 +23,13 @@ _MOMENTS: dict[type, tuple[str, ...]] = {
 class GeneratorOptimizer:
     """Adam for all parameters; or Muon for those that are matrices, and Adam for the rest.
 
-    Muon (Jordan et al. 2024) turns the momentum of a weight matrix into the nearest matrix whose
-    singular values are all one. A convolution is a matrix of its output channels by all that each
-    of them sees. Those that read or write colors are left to Adam, as are scales and shifts.
+    Muon (Jordan et al. 2024) replaces the momentum of a weight matrix by the nearest matrix whose
+    singular values are all one. The weights of a convolution are taken as a matrix, with a row for
+    each output channel. Convolutions that read or write colors are left to Adam, and so are scales
+    and shifts.
 
     Args:
-        parameters: of the generator, those that are to be trained.
+        parameters: those parameters of the generator that are trained.
         name: ``muon`` or ``adam``.
         lr: Adam's learning rate; Muon's is ten times as large.
 
@@ -40,7 +43,7 @@ class GeneratorOptimizer:
         self._matrices = [p for p in parameters if name == "muon" and _is_hidden(p)]
         ids = {id(p) for p in self._matrices}
         rest = [p for p in parameters if id(p) not in ids]
-        # torch's Muon takes matrices only: give it other views of the same numbers.
+        # torch's Muon takes matrices only, so it gets views of the same numbers as matrices.
         self._views = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
         self._optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr)]
         if self._views:
@@ -50,12 +53,12 @@ class GeneratorOptimizer:
         self._parameters = list(parameters)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         for parameter in self._parameters:
             parameter.grad = None
 
     def step(self, factor: float) -> None:
-        """Take a step along the gradients, of ``factor`` times the learning rate."""
+        """Take a step along the gradients, with ``factor`` times the learning rate."""
         for view, parameter in zip(self._views, self._matrices, strict=True):
             assert parameter.grad is not None
             view.grad = parameter.grad.flatten(1)
@@ -64,7 +67,10 @@ class GeneratorOptimizer:
             optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        """Moments by name, not copied: ``0.5.exp_avg``, of which optimizer and which parameter."""
+        """The moments by name, not copied.
+
+        ``0.5.exp_avg`` is the ``exp_avg`` of the sixth parameter of the first optimizer.
+        """
         return {
             f"{place}.{index}.{name}": value
             for place, optimizer in enumerate(self._optimizers)
@@ -73,7 +79,7 @@ class GeneratorOptimizer:
         }
 
     def _expected(self) -> set[str]:
-        """The names in :meth:`state` after a step; before the first, there are none."""
+        """The names in :meth:`state` after a step. Before the first step there are none."""
         return {
             f"{place}.{index}.{name}"
             for place, optimizer in enumerate(self._optimizers)
@@ -82,10 +88,10 @@ class GeneratorOptimizer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave; it belongs to the optimizer from now on.
+        """Go on from moments that :meth:`state` gave; the optimizer changes them from now on.
 
         Raises:
-            ValueError: something is missing, too much, or of another shape.
+            ValueError: moments are missing, or too many, or of another shape.
         """
         if state.keys() not in (set(), self._expected()):
             raise ValueError("the moments of some weights are missing, or there are too many")

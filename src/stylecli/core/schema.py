@@ -84,21 +84,23 @@ def is_table(value: Any, check: Check) -> bool:
     return isinstance(value, dict) and all(is_name(k) and check(v) for k, v in value.items())
 
 
-def _are_styles(value: Any) -> bool:
+def are_styles(value: Any) -> bool:
+    """Whether it is a list of names, all different."""
     return is_list(value, is_name) and len(set(value)) == len(value) <= _MAX_STYLES
 
 
 def _is_training(value: Any) -> bool:
     """A training tells what it likes, but what others compute with has its type."""
     checks: dict[str, Check] = {
-        "curve": lambda curve: is_list(curve, lambda p: _are_losses(p) and "step" in p),
+        "curve": lambda curve: is_list(curve, lambda p: are_losses(p) and "step" in p),
         "paintings": lambda names: is_list(names, is_text),  # files may have any name
     }
     known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
     return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
 
 
-def _are_losses(value: Any) -> bool:
+def are_losses(value: Any) -> bool:
+    """Whether it is a dictionary of numbers, with a total among them."""
     return is_table(value, is_number) and "total" in value
 
 
@@ -109,20 +111,8 @@ MODEL: dict[str, Check] = {
     "width": lambda value: is_count(value) and 1 <= value <= MAX_WIDTH,
     "training": _is_training,
     "losses": lambda value: is_table(value, is_number),
-    "styles": _are_styles,
+    "styles": are_styles,
     "thumbnail": lambda value: is_text(value) and len(value) <= _MAX_THUMBNAIL,
     "license": is_text,
     "format_version": is_count,
-}
-
-# Of the state of an unfinished training.
-CHECKPOINT: dict[str, Check] = {
-    **dict.fromkeys(("config", "spec"), lambda value: isinstance(value, dict)),
-    **dict.fromkeys(("step", "first_row", "rollbacks", "outliers", "left_out"), is_count),
-    **dict.fromkeys(("seconds", "lr_factor"), is_number),
-    **dict.fromkeys(("origin", "base_license", "style_sha", "photos_sha"), is_text),
-    "overwrite": lambda value: isinstance(value, bool),
-    "recent": lambda value: is_list(value, _are_losses),
-    "scales": lambda value: is_table(value, lambda numbers: is_list(numbers, is_number)),
-    "style_names": _are_styles,
 }

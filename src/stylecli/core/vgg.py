@@ -41,12 +41,12 @@ DOWNLOADS = {"vgg16-torchvision": OXFORD, "vgg19": TORCHVISION}
 
 
 class LossNetwork(nn.Module):
-    """A frozen VGG up to any of its named ReLU layers: ``relu1_1``, ``relu1_2``, ``relu2_1`` …
+    """A VGG that is not trained, up to any of its ReLU layers: ``relu1_1``, ``relu1_2``, …
 
     Args:
         weights: ``convB_N.weight`` (out, in, 3, 3) and ``convB_N.bias`` (out,), for block B and
-            layer N. A 2 × 2 max pooling stands before each new block.
-        preprocessing: what the weights expect of an image.
+            layer N. There is a 2 × 2 max pooling before each block but the first.
+        preprocessing: how the images were normalized that the weights were trained on.
 
     Source: Simonyan and Zisserman, arXiv 1409.1556.
     """
@@ -69,18 +69,18 @@ class LossNetwork(nn.Module):
     def prepare(
         self, device: torch.device, dtype: torch.dtype, padding: str = "zeros"
     ) -> "LossNetwork":
-        """Convert once what never changes: the weights, to where and how they are used.
+        """Move the weights to where they are used and convert them, in place.
 
         Args:
             device: where to compute.
             dtype: of the convolutions.
-            padding: of their inputs: ``zeros``, as VGG was trained; or ``replicate``. Zeros are
-                the mean color, and an image that continues in it costs less: what is optimized
-                against them gets a gray border.
+            padding: of the inputs of convolutions: ``zeros``, as VGG was trained; or
+                ``replicate``. Zeros are the mean color, and an image whose edges are close to it
+                has a lower loss. So an image that is optimized with zeros gets a gray border.
         """
         self.padding = padding
         for name, buffer in self.named_buffers():
-            if name in ("mean", "std"):  # 0..255 has more steps than bfloat16 can hold
+            if name in ("mean", "std"):  # bfloat16 cannot hold all values of 0..255
                 setattr(self, name, buffer.to(device))
             else:
                 layout = torch.channels_last if buffer.ndim == 4 else torch.preserve_format
@@ -95,11 +95,11 @@ class LossNetwork(nn.Module):
                 raise StyleCliError(f"the loss network has no layer {name!r}", hint=hint)
 
     def forward(self, images: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Features of images, computed only as deep as the deepest name.
+        """Features of images; layers deeper than the deepest that is asked for are not computed.
 
         Args:
             images: (N, 3, H, W) RGB in [0, 1].
-            names: the layers wanted.
+            names: of the layers.
 
         Returns:
             Name to (N, C, H / 2^b, W / 2^b) for a layer in block b + 1.
@@ -142,7 +142,7 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
 
 def _from_file(path: Path) -> LossNetwork:
     raw = _read_weights(path)
-    # torchvision marks its copy of Oxford's weights by a classifier of NaN.
+    # In torchvision's copy of Oxford's weights, the weights of the classifier are NaN.
     classifier = raw.get("classifier.0.weight")
     is_oxford = classifier is not None and bool(classifier.isnan().any())
     if any(_CONV.fullmatch(key) for key in raw):
@@ -202,7 +202,11 @@ def _download(source: str) -> Weights:
 
 
 def _renamed(raw: Weights) -> Weights:
-    """``features.N`` to ``convB_N``: convolutions lie 3 apart across a pooling."""
+    """Weights named ``features.N`` renamed to ``convB_N``.
+
+    N counts all layers. From one convolution to the next it grows by 2 within a block, and by 3
+    where a pooling lies between.
+    """
     pattern = re.compile(r"features\.(\d+)\.weight")
     indices = sorted(int(match[1]) for match in map(pattern.fullmatch, raw) if match)
     named: Weights = {}

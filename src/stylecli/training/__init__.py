@@ -1,1 +1,1 @@
-"""Training: a painting in, a model file out."""
+"""Training: from one style image or several to a model file."""

@@ -1,37 +1,37 @@
-"""What keeps a training from breaking: odd batches are left out, explosions undone."""
+"""What keeps a training from breaking: odd batches are left out, and explosions are undone."""
 
 import math
 from collections import deque
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from stylecli.core.generators import Generator
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.errors import StyleCliError
 
-if TYPE_CHECKING:
-    from stylecli.training.files import State
-
-_FIRST_STEPS = 10  # of a new network, whose losses leap without harm
+_FIRST_STEPS = 10  # the losses of a new network leap for so long, without harm
 _OUTLIER = 5  # times the usual loss
 _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
 
+State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` of its optimizer
+
 
 class Guard:
-    """Watches a network that learns, and keeps the last state known to be good.
+    """Watches a network while it is trained, and keeps the last state that is known to be good.
 
     Args:
         generator: the network.
-        optimizer: that changes it.
+        optimizer: changes the network.
 
     Attributes:
-        recent: the losses of the last steps.
+        snapshot: the last state that is known to be good.
+        recent: the losses of the last steps, the oldest first.
         lr_factor: of the learning rate; each roll-back halves it.
-        rollbacks: how many there were.
-        outliers: how many batches in a row were odd until now.
+        rollbacks: how many roll-backs there were.
+        outliers: how many of the last batches in a row were odd.
         left_out: how many batches nothing was learned from.
     """
 
@@ -47,35 +47,44 @@ class Guard:
         self.snapshot = deepcopy(self.state())
         self._note_buffers()
 
-    def state(self) -> "State":
-        """Weights and optimizer, not copied."""
-        return self.generator.state_dict(), self.optimizer.state()
+    def state(self) -> State:
+        """The present state of network and optimizer, not copied."""
+        parts = {"weights": self.generator.state_dict(), "moments": self.optimizer.state()}
+        return {f"{part}.{name}": t for part, names in parts.items() for name, t in names.items()}
 
-    def load(self, state: "State") -> None:
-        """Put weights and optimizer into a state."""
-        weights, moments = deepcopy(state)  # an optimizer keeps and changes what it is given
-        self.generator.load_state_dict(weights)
-        self.optimizer.load(moments)
+    def load(self, state: State) -> None:
+        """Put network and optimizer into a state.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: something is missing or does not fit.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "moments": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor.clone()  # an optimizer changes in place what it is given
+        self.generator.load_state_dict(parts["weights"])
+        self.optimizer.load(parts["moments"])
         self._note_buffers()
 
     def accept(self, losses: dict[str, float]) -> None:
-        """A step went well."""
+        """Take note of a step that went well."""
         self.outliers = 0
         self.recent.append(losses)
         self._note_buffers()
 
     def is_outlier(self, total: float) -> bool:
-        """Whether a loss is not finite, or far beyond what is usual by now."""
+        """Whether a loss is not finite, or far larger than the losses of the last steps."""
         if len(self.recent) < _FIRST_STEPS:
             return not math.isfinite(total)
         usual = float(np.mean([losses["total"] for losses in self.recent]))
         return not (math.isfinite(total) and total < _OUTLIER * usual)
 
     def refuse(self, total: float) -> str:
-        """Leave out photos that would throw the network off; if it is off already, roll back.
+        """Leave a batch out, or roll back if the network itself is broken.
 
-        One odd batch, such as of empty white photos, says nothing of the network; several in a
-        row, or a loss that is not finite, do: no training recovers from an explosion by itself.
+        A single odd batch, such as one of empty white photos, does not mean that the network is
+        broken. Several in a row do, and so does a loss that is not finite. No training recovers
+        from that by itself.
 
         Returns:
             What was done.
@@ -92,7 +101,10 @@ class Guard:
         return f"these photos are left out: a loss of {total:,.0f}"
 
     def _note_buffers(self) -> None:
-        """Batch norm counts odd photos into its running statistics before anyone sees the loss."""
+        """Copy the running statistics of batch norm.
+
+        A forward pass changes them before the loss of its photos is known.
+        """
         self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
 
     def roll_back(self) -> str:
@@ -102,7 +114,7 @@ class Guard:
             What was done.
 
         Raises:
-            StyleCliError: it was done too often already.
+            StyleCliError: this was done too often already.
         """
         self.rollbacks += 1
         if self.rollbacks > _MAX_ROLLBACKS:
@@ -116,21 +128,3 @@ class Guard:
         self.outliers = 0
         self.left_out += 1  # the photos that broke it are not tried again
         return "the loss exploded: back to the last good weights, learning rate halved"
-
-    def counts(self) -> dict[str, Any]:
-        """What :meth:`restore` needs besides weights."""
-        names = ("lr_factor", "rollbacks", "outliers", "left_out")
-        return {"recent": list(self.recent), **{name: getattr(self, name) for name in names}}
-
-    def restore(self, counts: dict[str, Any], now: "State", snapshot: "State") -> None:
-        """Take up :meth:`counts` and two states.
-
-        Raises:
-            KeyError, RuntimeError, TypeError, ValueError: something is missing or does not fit.
-        """
-        self.load(snapshot)  # to see that it could be
-        self.load(now)
-        self.snapshot = snapshot
-        self.recent.extend(counts["recent"])
-        for name in ("lr_factor", "rollbacks", "outliers", "left_out"):
-            setattr(self, name, counts[name])

@@ -1,4 +1,4 @@
-"""Where a training writes, and which of its settings a resume may change."""
+"""Where a training writes: its model, checkpoint, log and preview, and what is not overwritten."""
 
 import errno
 import json
@@ -7,25 +7,18 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stylecli.config import TrainConfig, fixed_on_resume
-from stylecli.core.model_files import SUFFIX, read_metadata
-from stylecli.core.schema import CHECKPOINT, bad_fields, has_controls
+from stylecli.config import TrainConfig
+from stylecli.core.model_files import SUFFIX
+from stylecli.core.schema import has_controls
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import PREVIEW
 
-if TYPE_CHECKING:  # the command line reads this module, and --help must not wait for torch
-    from torch import Tensor
-
-    State = tuple[dict[str, Tensor], dict[str, Tensor]]  # of a generator and of its optimizer
-
-_DEFAULTS = TrainConfig()
-
-
+# The errors of file systems, such as those of a network, that have no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -37,7 +30,7 @@ class TrainFiles:
 
     @classmethod
     def of(cls, config: TrainConfig) -> "TrainFiles":
-        """Where a training writes: to its output, or to ``models/`` by the paintings' names.
+        """The files of a training: at its output, or in ``models/``, named by its style images.
 
         Raises:
             StyleCliError: the output is not a ``.safetensors`` file.
@@ -65,16 +58,16 @@ class TrainFiles:
 
     @property
     def log(self) -> Path:
-        """The losses, a JSON object a line."""
+        """The losses: a JSON object in each line."""
         return self.model.with_suffix(".jsonl")
 
     @property
     def preview(self) -> Path:
-        """Photos as the training now paints them."""
+        """A picture of some photos as the network stylizes them now."""
         return self.model.with_suffix(PREVIEW)
 
     def cut_log(self, step: int) -> None:
-        """Drop what a killed training logged after its last checkpoint, at ``step``."""
+        """Drop the lines after ``step``: a killed training wrote them after its last checkpoint."""
         if not self.log.exists():
             return
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -88,14 +81,18 @@ class TrainFiles:
             log.write(json.dumps(line) + "\n")
 
     def curve(self, points: int = 60) -> list[dict[str, float]]:
-        """The log in brief, to be kept in the model: means of as many stretches of equal length."""
+        """The log in brief, for the model file: the means of stretches of equal length.
+
+        Args:
+            points: how many stretches, at most.
+        """
         try:
             lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError):
             return []
         names = {"step", "seconds", "content", "style", "tv", "total"}
         if not all(isinstance(line, dict) and line.keys() == names for line in lines):
-            return []  # another program has written to it
+            return []  # another program has written to this file
         length = max(1, -(-len(lines) // points))
         stretches = [lines[i : i + length] for i in range(0, len(lines), length)]
         return [
@@ -117,9 +114,9 @@ class TrainFiles:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other trainings from these files: two would undo each other's work.
+        """Keep other trainings from writing these files, which would undo each other's work.
 
-        The operating system lets go of the lock when the process ends, however it ends. A folder
+        The operating system releases the lock when the process ends, however it ends. A folder
         that had to be made for the lock is removed again if it is still empty.
 
         Raises:
@@ -140,7 +137,7 @@ class TrainFiles:
                 hint="wait until that training has ended, or pass another --output",
             ) from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:  # of a network's file system
+            if error.errno not in _NO_LOCKS:
                 raise StyleCliError(
                     f"cannot lock {self.model}: {error.strerror or error}",
                     hint="pass another --output, or see whether this folder can be written",
@@ -148,36 +145,27 @@ class TrainFiles:
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows removes it by itself, afterwards
+            with suppress(OSError):  # Windows removes the file by itself, afterwards
                 if lock.is_locked:
                     Path(lock.lock_file).unlink()
             lock.release()
-            with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # a folder that is not empty stays
                 for one in made:
                     one.rmdir()
 
-    def check(self, *, resume: bool, overwrite: bool) -> dict[str, Any]:
-        """What the checkpoint that is there says; {} if there is none that can be read.
+    def refuse_loss(self, *, resume: bool, overwrite: bool) -> None:
+        """Check that no file of the user's would be lost.
+
+        Args:
+            resume: whether the training goes on from its checkpoint.
+            overwrite: whether a model that is there is to be replaced.
 
         Raises:
-            StyleCliError: a model or the state of a training would be lost.
+            StyleCliError: a model, the checkpoint of a training, or a foreign file would be lost.
         """
-        if resume and not self.checkpoint.is_file():
-            raise StyleCliError(
-                f"nothing to resume: no {self.checkpoint}",
-                hint="that training is finished, or was never begun: leave --resume out",
-            )
         self._check_log()
-        try:
-            saved = read_metadata(self.checkpoint) if self.checkpoint.is_file() else {}
-        except StyleCliError:  # damaged: to begin again is still possible
-            if resume:
-                raise
-            saved = {}
-        if resume and (bad := bad_fields(saved, CHECKPOINT)):
-            raise damaged_checkpoint(self.checkpoint, f"its {bad[0]}")
-        if overwrite or (resume and saved.get("overwrite", False)):
-            return saved
+        if overwrite:
+            return
         if self.model.exists():
             raise StyleCliError(
                 f"{self.model} exists",
@@ -188,103 +176,18 @@ class TrainFiles:
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
             )
-        return saved
 
 
-def damaged_checkpoint(path: Path, what: str) -> StyleCliError:
-    """The error for a checkpoint that cannot be gone on from."""
-    return StyleCliError(
-        f"{path} is damaged, or of another version of stylecli: {what}",
-        hint="start again with --overwrite",
-    )
-
-
-def style_name(painting: Path) -> str:
-    """What a style is called: by the painting's file, in lower case, with hyphens."""
-    plain = unicodedata.normalize("NFKD", painting.stem.lower())
+def style_name(style_image: Path) -> str:
+    """The name of a style: that of the image file, in lower case, with hyphens."""
+    plain = unicodedata.normalize("NFKD", style_image.stem.lower())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-") or "style"
 
 
 def _step_of(line: str) -> float:
+    """The step of a line in a log; infinity if the line is no line of a log."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):  # half a line, from a full disk
+    except (ValueError, TypeError, KeyError):  # such as half a line, from a full disk
         return math.inf
-
-
-def saved_config(
-    files: TrainFiles, changes: dict[str, Any], *, overwrite: bool = False
-) -> TrainConfig:
-    """The settings of the interrupted training whose checkpoint lies there, changed.
-
-    Steps given in place of minutes, or the other way round, replace them.
-
-    Raises:
-        StyleCliError: there is no checkpoint, or it is damaged.
-    """
-    saved = files.check(resume=True, overwrite=overwrite)["config"]
-    if saved.keys() != {one.name for one in fields(TrainConfig)}:
-        raise StyleCliError(
-            f"{files.checkpoint} is of another version of stylecli",
-            hint="start again with --overwrite",
-        )
-    try:
-        config = _from_json(saved)
-        config.check()
-    except TypeError as error:
-        raise damaged_checkpoint(files.checkpoint, "its settings") from error
-    if "steps" in changes or "minutes" in changes:
-        config = replace(config, steps=None, minutes=None)
-    return replace(config, **changes)
-
-
-def chosen(config: TrainConfig) -> dict[str, Any]:
-    """The settings that are not at their default."""
-    values = {one.name: getattr(config, one.name) for one in fields(TrainConfig)}
-    return {k: v for k, v in values.items() if v != getattr(_DEFAULTS, k)}
-
-
-def _from_json(saved: dict[str, Any]) -> TrainConfig:
-    """What :func:`as_json` was given."""
-    paths = {key: Path(saved[key]) for key in ("add_style", "output", "content") if saved[key]}
-    styles = tuple(map(Path, saved["styles"]))
-    layers = tuple(saved["style_layers"])
-    return TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
-
-
-def as_json(config: TrainConfig) -> dict[str, Any]:
-    """The settings as JSON can hold them."""
-    values = {**asdict(config), "styles": [str(path) for path in config.styles]}
-    values["style_layers"] = list(config.style_layers)
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
-
-
-def refuse_changes(config: TrainConfig, saved: dict[str, Any]) -> None:
-    """Raise StyleCliError if a resume would make another training of it."""
-    now = as_json(config)
-    told = [key for key in fixed_on_resume(TrainConfig) if now[key] is not None]
-    changed = [key for key in told if now[key] != saved[key]]
-    if changed:
-        was = ", ".join(f"{key} {saved[key]}" for key in changed)
-        raise StyleCliError(
-            f"a resumed training cannot change its settings; it began with {was}",
-            hint="leave those options out, or start again with --overwrite",
-        )
-
-
-def pack_state(prefix: str, state: "State") -> "dict[str, Tensor]":
-    """Weights and optimizer as named tensors."""
-    weights, moments = state
-    tensors = {f"{prefix}.weights.{name}": tensor for name, tensor in weights.items()}
-    return tensors | {f"{prefix}.moments.{name}": tensor for name, tensor in moments.items()}
-
-
-def unpack_state(prefix: str, tensors: "dict[str, Tensor]") -> "State":
-    """What :func:`pack_state` was given."""
-
-    def below(name: str) -> "dict[str, Tensor]":
-        start = f"{prefix}.{name}."
-        return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
-    return below("weights"), below("moments")

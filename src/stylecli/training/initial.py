@@ -1,15 +1,13 @@
-"""The network that a training begins with: a new one, or a trained one turned to new paintings."""
+"""The network that a training begins with: a new one, or a trained one for new style images."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stylecli.config import GALLERY, TrainConfig
 from stylecli.core.generators import Generator, build_generator
-from stylecli.core.losses import PerceptualObjective
 from stylecli.core.model_files import (
     SUFFIX,
     ModelInfo,
@@ -18,6 +16,7 @@ from stylecli.core.model_files import (
     load_generator,
     read_info,
 )
+from stylecli.core.objective import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
@@ -30,12 +29,12 @@ _KIND = ("arch", "norm", "noise", "upsampling", "activation")  # and width, whic
 
 @dataclass(frozen=True)
 class Start:
-    """A network to train, and what of it.
+    """A network to train, and which part of it is trained.
 
     Attributes:
         generator: with a row of scales and shifts for each style.
         styles: their names.
-        first_row: of the styles that are trained; those before it were there, and stay.
+        first_row: the row of the first style that is trained; those before it are kept.
         origin: where the weights come from: ``scratch``, or a model's name.
         license: of the model that a style is added to.
     """
@@ -46,49 +45,34 @@ class Start:
     origin: str
     license: str = ""
 
-    def trainable(self) -> list[nn.Parameter]:
-        """All parameters; or, where a style is added, only its own scales and shifts."""
-        if not self.first_row:
-            return list(self.generator.parameters())
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters; or, where a style is added, the tables that it has a row in."""
+        if self.first_row:
+            return [table for _, table in self.generator.tables()]
+        return list(self.generator.parameters())
+
+    def freeze_the_rest(self) -> None:
+        """Let a training change nothing else, and no row of a style that is kept."""
+        trained = self.trained_parameters()
         self.generator.requires_grad_(False)
-        tables = [table for _, table in self.generator.tables()]
-        for table in tables:
-            table.requires_grad_(True)
-            table.register_hook(self._without_old_rows)  # type: ignore[no-untyped-call]
-        return tables
+        for parameter in trained:
+            parameter.requires_grad_(True)
+            if self.first_row:
+                parameter.register_hook(self._without_kept_rows)  # type: ignore[no-untyped-call]
 
-    def _without_old_rows(self, gradient: Tensor) -> Tensor:
-        """The gradient with zeros for the styles that stay as they are."""
-        kept = gradient.clone()
-        kept[: self.first_row] = 0
-        return kept
-
-    def metadata(self) -> dict[str, Any]:
-        """What :meth:`restored` needs."""
-        return {
-            "spec": asdict(self.generator.spec),
-            "style_names": self.styles,
-            "first_row": self.first_row,
-            "origin": self.origin,
-            "base_license": self.license,
-        }
-
-    @classmethod
-    def restored(cls, saved: dict[str, Any]) -> "Start":
-        """From :meth:`metadata`; the weights are still to be loaded."""
-        styles = saved["style_names"]
-        generator = build_generator(GeneratorSpec(**saved["spec"]))
-        generator.remix(torch.ones(len(styles), 1))
-        first_row, origin = saved["first_row"], saved["origin"]
-        return cls(generator, styles, first_row, origin, saved["base_license"])
+    def _without_kept_rows(self, gradient: Tensor) -> Tensor:
+        """The gradient with zeros for the styles that are kept."""
+        changed = gradient.clone()
+        changed[: self.first_row] = 0
+        return changed
 
 
 def check_start(config: TrainConfig) -> None:
-    """Before anything is computed: refuse what a training cannot start from.
+    """Refuse, before anything is computed, what a training cannot start from.
 
     Raises:
         StyleCliError: no such model, one of another kind, a network that cannot be built, or two
-            paintings of one name.
+            style images of one name.
     """
     names = [style_name(path) for path in config.paintings]
     path = _trained(config)
@@ -110,14 +94,14 @@ def first_start(
     photos: ContentPhotos,
     device: torch.device,
 ) -> Start:
-    """Where a training starts from, by its settings.
+    """The network that a new training starts with.
 
     Args:
         config: names a trained model, ``auto`` or ``scratch``; :func:`check_start` accepted it.
-        objective: for its paintings, balanced: of a model with several styles, each painting
-            starts from the style that suits it best.
-        photos: for that trial.
-        device: for that trial.
+        objective: of this training. If the trained model has several styles, each style image
+            starts from the one with the least loss.
+        photos: to compute that loss on.
+        device: to compute it with.
     """
     names = [style_name(path) for path in config.paintings]
     path = _trained(config)
@@ -138,13 +122,14 @@ def first_start(
 
 
 def _new(config: TrainConfig, styles: int) -> Generator:
+    """A network with random weights, the same for the same seed."""
     torch.manual_seed(config.seed)
     kind = {name: getattr(config, name) for name in _KIND}
     return build_generator(GeneratorSpec(**kind, width=config.width)).remix(torch.ones(styles, 1))
 
 
 def _trained(config: TrainConfig) -> Path | None:
-    """The file of the model to start from; None is from scratch."""
+    """The file of the model to start from; None means from scratch."""
     if config.init == "scratch":
         return None
     if config.init == "auto":
@@ -170,21 +155,26 @@ def _trained(config: TrainConfig) -> Path | None:
 
 
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:
+    """Whether a model has the kind of network that is asked for."""
     same = all(getattr(config, name) == getattr(info, name) for name in _KIND)
     return same and config.width in (None, info.width)
 
 
 @torch.no_grad()
 def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tensor) -> Tensor:
-    """For each painting, which style of a trained generator has the least loss: (K, S)."""
+    """Which style of a trained generator has the least loss, for each style image.
+
+    Returns:
+        (K, S): for each of K style images a row that is 1 at one of S styles, and 0 elsewhere.
+    """
+    count = len(objective.scales.style)
     if generator.styles == 1:
-        return torch.ones(len(objective.scales["style"]), 1)
+        return torch.ones(count, 1)
     content = objective.content_target(photos)
-    paintings = range(len(objective.scales["style"]))
-    losses = torch.empty(len(paintings), generator.styles)
+    losses = torch.empty(count, generator.styles)
     rows = torch.eye(generator.styles)
     for s in range(generator.styles):
         stylized = generator.of_style(rows[s])(photos)
-        for k in paintings:
+        for k in range(count):
             losses[k, s] = objective(stylized, content, [k])["total"]
     return rows[losses.argmin(1)]

@@ -1,27 +1,31 @@
-"""How far a training is, and what follows from it: learning rate, crop size, time left."""
+"""How far a training is, and what follows from that: learning rate, crops, time left."""
 
 import math
 import time
+from collections.abc import Sequence
+
+import numpy as np
 
 from stylecli.config import TrainConfig
 from stylecli.events import counted
 
-# Without --steps or --minutes.
+# How long a training takes if neither --steps nor --minutes is given.
 DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
 
-# A CPU learns more from a photo the fewer share a step; to a GPU, more in a step are free.
+# A CPU learns more from each photo if fewer share a step. On a GPU, more photos in a step cost
+# next to nothing.
 _DEFAULT_BATCH = {"cpu": 2, "mps": 4, "cuda": 8}
-_LEAST_FOR_BATCH_NORM = 4  # at 1 it is instance norm
+_LEAST_FOR_BATCH_NORM = 4  # in batches of one, batch norm is instance norm
 
-_WARM_UP = 0.05
+_WARM_UP = 0.05  # of the training
 
 
 class Schedule:
     """Progress of a training from 0 to 1, by its steps or by its minutes.
 
     Args:
-        config: tells steps or minutes.
-        device_type: ``cpu``, ``cuda`` or ``mps``: how long, if the config tells neither.
+        config: tells steps or minutes, and the sizes of crops.
+        device_type: ``cpu``, ``cuda`` or ``mps``; the default number of minutes depends on it.
     """
 
     def __init__(self, config: TrainConfig, device_type: str) -> None:
@@ -29,20 +33,26 @@ class Schedule:
         self.small_crops = config.small_crops
         self.steps = config.steps
         self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device_type])
-        self._started = time.monotonic()
+        self._earlier = 0.0
+        self._started: float | None = None
 
     def __str__(self) -> str:
         return (
             counted(self.steps, "step") if self.steps else f"about {self.seconds / 60:.3g} minutes"
         )
 
+    def start_clock(self) -> None:
+        """Count seconds from now on."""
+        self._started = time.monotonic()
+
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""
-        return time.monotonic() - self._started
+        now = 0.0 if self._started is None else time.monotonic() - self._started
+        return self._earlier + now
 
     def add_elapsed(self, seconds: float) -> None:
-        """Count what was trained before a resume."""
-        self._started -= seconds
+        """Count seconds of training that lie before a resume."""
+        self._earlier += seconds
 
     def progress(self, step: int) -> float:
         """From 0 to 1, when ``step`` steps are done."""
@@ -50,25 +60,52 @@ class Schedule:
         return min(1.0, done)
 
     def crop_size(self, step: int) -> int:
-        """Side of the training crops in px: small ones first, as they are cheap."""
+        """Side of the training crops in px. Small ones come first, because they are cheap."""
         return self.size // 2 if self.progress(step) < self.small_crops else self.size
 
     def seconds_left(self, step: int, per_step: float) -> float:
-        """An estimate, given what a step has lately taken."""
+        """An estimate from the number of seconds that the last steps took."""
         if not self.steps:
             return max(0.0, self.seconds - self.elapsed())
         large = self.steps - max(step, math.ceil(self.small_crops * self.steps))
-        small = self.steps - step - large  # one at half the side costs a quarter
+        small = self.steps - step - large  # a crop of half the side takes a quarter of the time
         return per_step * (small + 4 * large if small else large)
 
 
-def photos_a_step(config: TrainConfig, device_type: str) -> int:
-    """The batch size that was asked for, or the one that suits device and norm."""
+def resolve_batch_size(config: TrainConfig, device_type: str) -> int:
+    """The batch size that was asked for, or else the one that suits device and norm."""
     least = _LEAST_FOR_BATCH_NORM if config.norm == "bn" else 1
     return config.batch_size or max(least, _DEFAULT_BATCH[device_type])
 
 
 def learning_rate_factor(progress: float) -> float:
-    """One cycle: up in the first twentieth, then down along a cosine to nearly nothing."""
+    """The share of the peak learning rate at a progress of 0 to 1.
+
+    It rises for the first twentieth, then falls along a cosine to nearly nothing.
+    """
     warm = min(1.0, 0.1 + progress / _WARM_UP)
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def inner_part(config: TrainConfig, step: int, size: Sequence[int]) -> tuple[slice, slice]:
+    """The rows and columns of a step's crops that its loss is computed on.
+
+    Features near the edges of an image are held less to the photo. If the edges of the crops
+    were the edges of the loss in every step, colors that the style has and the photo lacks would
+    gather there: a band along the edges, seen after trainings from scratch. Therefore the loss
+    sees another part of the crops in each step. The size of the part is always the same, and what
+    is left out is a multiple of 8 px, because the loss network is slow on sizes that are new.
+
+    Args:
+        config: its seed, and the share of a side that is left out.
+        step: the number of the step; the same number gives the same part.
+        size: of the crops: height and width, px.
+    """
+    random = np.random.default_rng([config.seed, step, 2])
+    left_out = [8 * round(config.loss_margin * side / 8) for side in size]
+    first = [int(random.integers(0, out + 1)) for out in left_out]
+    down, across = (
+        slice(start, start + side - out)
+        for start, side, out in zip(first, size, left_out, strict=True)
+    )
+    return down, across

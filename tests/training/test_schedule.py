@@ -1,9 +1,17 @@
-"""Progress, learning rate, crop size, time left."""
+"""Progress, learning rate, crops, time left."""
+
+from dataclasses import replace
 
 import pytest
 
 from stylecli.config import TrainConfig
-from stylecli.training.schedule import Schedule, learning_rate_factor, photos_a_step
+from stylecli.errors import choose_from
+from stylecli.training.schedule import (
+    Schedule,
+    inner_part,
+    learning_rate_factor,
+    resolve_batch_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,14 @@ def test_minutes_are_counted_across_a_resume():
     assert schedule.seconds_left(0, 1.0) == 0
 
 
+def test_no_second_counts_before_the_clock_is_started():
+    schedule = Schedule(TrainConfig(minutes=1e-9), "cpu")
+    assert (schedule.elapsed(), schedule.progress(0)) == (0, 0)
+    schedule.start_clock()
+    assert schedule.elapsed() > 0
+    assert schedule.progress(0) == 1
+
+
 def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
     rates = [learning_rate_factor(i / 100) for i in range(101)]
     assert max(rates) > 0.95
@@ -50,4 +66,24 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
     ],
 )
 def test_batches_suit_device_and_norm(settings, device, photos):
-    assert photos_a_step(TrainConfig(**settings), device) == photos
+    assert resolve_batch_size(TrainConfig(**settings), device) == photos
+
+
+def test_one_step_and_two_steps():
+    assert str(Schedule(TrainConfig(steps=1), "cpu")) == "1 step"
+    assert str(Schedule(TrainConfig(steps=2), "cpu")) == "2 steps"
+    assert choose_from("x", ["a"]) == "there is: a"
+    assert choose_from("x", ["b", "a"]) == "there are: a, b"
+
+
+def test_the_edges_of_a_loss_lie_elsewhere_in_every_step(config):
+    config = replace(config, loss_margin=0.16)
+    parts = [inner_part(config, step, (100, 200)) for step in range(300)]
+    assert parts[7] == inner_part(config, 7, (100, 200))
+    assert {(down.stop - down.start, across.stop - across.start) for down, across in parts} == {
+        (84, 168)
+    }
+    assert {down.start for down, _ in parts} == set(range(17))
+    assert {across.start for _, across in parts} == set(range(33))
+    whole = inner_part(replace(config, loss_margin=0.0), 7, (100, 200))
+    assert whole == (slice(0, 100), slice(0, 200))

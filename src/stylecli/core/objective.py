@@ -1,0 +1,236 @@
+"""What training, the slow optimization and evaluation all minimize: one objective."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stylecli.core.losses import content_loss, gram_matrix, style_losses, total_variation
+from stylecli.core.vgg import LossNetwork, load_loss_network
+
+BALANCE_PHOTOS = 16  # enough for a steady balance
+
+# For photos as they are, the style term is this many times the content energy, whatever the style
+# image. At 40, The Starry Night gets about the content : style of 1 : 5 of Johnson et al.
+_STYLE_TO_CONTENT = 40.0
+# The content energy of photos in Oxford's VGG-16 at 256 px (measured: 1.6e5 to 2.2e5), for which
+# the weight of the total variation is meant.
+_USUAL_ENERGY = 2e5
+
+
+class ObjectiveSettings(Protocol):
+    """The settings of an objective; the configs of the commands have them among others."""
+
+    @property
+    def loss_net(self) -> str:
+        """Name or file of the loss network, see :func:`stylecli.core.vgg.load_loss_network`."""
+
+    @property
+    def loss_padding(self) -> str:
+        """What the loss network sees beyond an image: ``replicate`` or ``zeros``."""
+
+    @property
+    def content_layer(self) -> str:
+        """The layer of the content loss, such as ``relu3_3``."""
+
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The layers of the style loss."""
+
+    @property
+    def content_weight(self) -> float:
+        """Factor of the content loss."""
+
+    @property
+    def style_weight(self) -> float:
+        """Factor of the style loss; 1 is balanced for each style image."""
+
+    @property
+    def tv_weight(self) -> float:
+        """Factor of the total variation."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Factors that give every style image and every loss network the same balance of terms.
+
+    Attributes:
+        style: of the style loss, one for each style image.
+        tv: of the total variation.
+    """
+
+    style: tuple[float, ...]
+    tv: float
+
+    def as_json(self) -> dict[str, list[float]]:
+        """The form in which model files and checkpoints hold them."""
+        return {"style": list(self.style), "tv": [self.tv]}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Sequence[float]]) -> "Scales":
+        """From the form of :meth:`as_json`.
+
+        Raises:
+            KeyError, ValueError: they are not all there.
+        """
+        (tv,) = saved["tv"]
+        return cls(tuple(saved["style"]), tv)
+
+
+class PerceptualObjective(nn.Module):
+    """Content loss + style loss + total variation of stylized images.
+
+    ``content``: mean squared difference of features at one layer from those of the photo.
+    ``style``: mean squared difference of Gram matrices from those of the style image, summed over
+    layers. Each term is returned weighted, so that they add up to ``total``.
+
+    Source: Johnson et al. 2016, eq. 1 to 5.
+
+    Args:
+        network: the loss network, see :func:`prepared_network`.
+        targets: layer to (S, C, C), the Gram matrices of S style images, see
+            :func:`style_targets`.
+        scales: the balance of the terms, see :func:`balance`.
+        settings: the content layer and the weights.
+
+    Raises:
+        ValueError: there are not as many scales as style images.
+    """
+
+    def __init__(
+        self,
+        network: LossNetwork,
+        targets: Mapping[str, Tensor],
+        scales: Scales,
+        settings: ObjectiveSettings,
+    ) -> None:
+        super().__init__()
+        if any(len(target) != len(scales.style) for target in targets.values()):
+            raise ValueError(f"{len(scales.style)} scales for another number of style images")
+        self.network, self.scales, self.settings = network, scales, settings
+        self.style_layers = tuple(targets)
+        for name, target in targets.items():
+            self.register_buffer(f"gram_{name}", target)
+        self.style_scales: Tensor
+        device = next(iter(targets.values())).device
+        self.register_buffer("style_scales", torch.tensor(scales.style, device=device))
+
+    @property
+    def targets(self) -> dict[str, Tensor]:
+        """Layer to (S, C, C): the Gram matrices of the style images."""
+        return {name: self.get_buffer(f"gram_{name}") for name in self.style_layers}
+
+    @torch.no_grad()
+    def content_target(self, photos: Tensor) -> Tensor:
+        """The features that the stylized photos are to keep: (N, C, H', W'), no gradient."""
+        layer = self.settings.content_layer
+        features: dict[str, Tensor] = self.network(photos, (layer,))
+        return features[layer]
+
+    def forward(
+        self, stylized: Tensor, content: Tensor, styles: Sequence[int] = (0,)
+    ) -> dict[str, Tensor]:
+        """The weighted terms and their ``total``, each a scalar: a mean over the batch.
+
+        Args:
+            stylized: (N, 3, H, W) RGB around [0, 1].
+            content: what :meth:`content_target` gave for the photos.
+            styles: which style image for which stylized one: N of them, or one for all.
+        """
+        settings = self.settings
+        features = self.network(stylized, (settings.content_layer, *self.style_layers))
+        rows = torch.tensor(list(styles), device=stylized.device)  # (N,) or (1,)
+        style = self.style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
+        content_term = content_loss(features[settings.content_layer], content)
+        terms = {
+            "content": settings.content_weight * content_term,
+            "style": settings.style_weight * style.mean(),
+            "tv": settings.tv_weight * self.scales.tv * total_variation(stylized),
+        }
+        return {**terms, "total": torch.stack(list(terms.values())).sum()}
+
+
+def prepared_network(
+    settings: ObjectiveSettings, device: torch.device, dtype: torch.dtype
+) -> LossNetwork:
+    """The loss network that settings name, ready for use; it may be downloaded.
+
+    Args:
+        settings: the network, its padding, and the layers that it has to have.
+        device: where to compute.
+        dtype: of its convolutions.
+
+    Raises:
+        StyleCliError: there is no such network, or it has no layer of that name.
+    """
+    network = load_loss_network(settings.loss_net)
+    network.check_layers((settings.content_layer, *settings.style_layers))
+    return network.prepare(device, dtype, settings.loss_padding)
+
+
+def build_objective(
+    settings: ObjectiveSettings,
+    network: LossNetwork,
+    style_images: Sequence[Tensor],
+    balance_with: Tensor | Scales,
+) -> PerceptualObjective:
+    """The objective for one style image or several.
+
+    Args:
+        settings: layers and weights.
+        network: the loss network, see :func:`prepared_network`.
+        style_images: each (1, 3, H, W) RGB in [0, 1]; its size sets the size of the strokes.
+        balance_with: photos, (N, 3, H, W) RGB in [0, 1], to balance the terms on; or the scales
+            that an earlier balance gave.
+    """
+    targets = style_targets(network, style_images, settings.style_layers)
+    if isinstance(balance_with, Scales):
+        scales = balance_with
+    else:
+        scales = balance(network, targets, settings.content_layer, balance_with)
+    return PerceptualObjective(network, targets, scales, settings)
+
+
+@torch.no_grad()
+def style_targets(
+    network: LossNetwork, style_images: Sequence[Tensor], layers: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The Gram matrices of S style images, each (1, 3, H, W): layer to (S, C, C)."""
+    grams: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for image in style_images:
+        for name, features in network(image, layers).items():
+            grams[name].append(gram_matrix(features))
+    return {name: torch.cat(of_each) for name, of_each in grams.items()}
+
+
+@torch.no_grad()
+def balance(
+    network: LossNetwork, targets: Mapping[str, Tensor], content_layer: str, photos: Tensor
+) -> Scales:
+    """The scales with which every style image and loss network starts from the same balance.
+
+    The Gram matrices of style images differ in size, so that a weight which suits one does not
+    suit another. Therefore the style loss of photos as they are is put into a fixed ratio to
+    their content energy, the mean of their squared features. That energy differs between loss
+    networks, and the total variation is scaled along with it.
+
+    Args:
+        network: the loss network.
+        targets: layer to (S, C, C), see :func:`style_targets`.
+        content_layer: whose features the energy is computed from.
+        photos: (N, 3, H, W) RGB in [0, 1]; the more, the steadier the balance.
+    """
+    energies, losses = [], []
+    count = len(next(iter(targets.values())))
+    styles = torch.arange(count, device=photos.device)[:, None]  # (S, 1)
+    for photo in photos:  # all at once would take more memory than a training
+        features = network(photo[None], (content_layer, *targets))
+        energies.append(features[content_layer].float().square().mean())
+        of_each = [style_losses(features, targets, style) for style in styles]
+        losses.append(torch.cat(of_each))  # (S,)
+    energy = torch.stack(energies).mean()
+    ratios = energy / torch.stack(losses).mean(0)  # (S,)
+    style = (_STYLE_TO_CONTENT * ratios).tolist()
+    return Scales(tuple(style), float(energy) / _USUAL_ENERGY)

@@ -1,0 +1,99 @@
+"""What a training consists of: its inputs, which stay, and the state that every step changes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stylecli.config import TrainConfig
+from stylecli.core.generators import Generator
+from stylecli.core.objective import PerceptualObjective
+from stylecli.core.optimizers import GeneratorOptimizer
+from stylecli.core.vgg import LossNetwork
+from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Report
+from stylecli.files.content import ContentPhotos
+from stylecli.files.images import Rgb
+from stylecli.training.divergence import Guard
+from stylecli.training.files import TrainFiles
+from stylecli.training.initial import Start
+from stylecli.training.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training reads before it begins.
+
+    Attributes:
+        device: where to compute.
+        dtype: of the convolutions.
+        batch_size: photos in a batch.
+        style_images: each (H, W, 3) in 0..255, at the size that sets the strokes.
+        photos: the content photos.
+        network: the loss network, ready for use.
+        targets: layer to (S, C, C), the Gram matrices of the S style images.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+    style_images: list[Rgb]
+    photos: ContentPhotos
+    network: LossNetwork
+    targets: dict[str, Tensor]
+
+
+@dataclass
+class Training:
+    """A training under way.
+
+    Attributes:
+        config: the settings, with numbers where the default depends on device or model.
+        files: where it writes.
+        report: told of every step.
+        overwrite: whether a model that is there is replaced.
+        inputs: what it has read.
+        schedule: its clock, and what follows from progress.
+        objective: what is minimized.
+        start: the network, and which part of it is trained.
+        optimizer: changes the network.
+        guard: keeps the losses of the last steps, and undoes what breaks the network.
+        step: how many steps are done.
+        ended: when the last step ended, in seconds of the monotonic clock.
+        seconds_per_step: a running mean.
+        told: problems that were reported already and are not reported again.
+    """
+
+    config: TrainConfig
+    files: TrainFiles
+    report: Report
+    overwrite: bool
+    inputs: Inputs
+    schedule: Schedule
+    objective: PerceptualObjective
+    start: Start
+    optimizer: GeneratorOptimizer
+    guard: Guard
+    step: int = 0
+    ended: float = 0.0
+    seconds_per_step: float = 0.0
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def generator(self) -> Generator:
+        """The network that is trained."""
+        return self.start.generator
+
+    def report_once(self, text: str) -> None:
+        """Report a problem, unless it was reported already."""
+        if text not in self.told:
+            self.report(Notice(text))
+        self.told.add(text)
+
+    def try_to_write(self, write: Callable[[], object]) -> None:
+        """Write a file that is only for looking at; if that fails, the training goes on."""
+        try:
+            write()
+        except (OSError, RuntimeError, MemoryError, StyleCliError) as error:
+            self.report_once(str(error))

@@ -1,0 +1,160 @@
+"""The loop: what it tells and writes on the way, and what it never loses."""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stylecli.core import model_files
+from stylecli.core.optimizers import GeneratorOptimizer
+from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Step
+from stylecli.files.content import ContentPhotos
+from stylecli.training import loop, schedule
+from stylecli.training.files import TrainFiles
+from stylecli.training.loop import train
+from trainings import break_losses, stop_after
+
+
+def test_settings_reach_what_they_are_about(config, monkeypatch):
+    seen = {"sizes": [], "factors": [], "previews": 0}
+    batch, step = ContentPhotos.batch, GeneratorOptimizer.step
+    preview, init = loop.write_preview, GeneratorOptimizer.__init__
+
+    def spy_batch(self, number, batch_size, size):
+        seen["sizes"].append((number, size))
+        return batch(self, number, batch_size, size)
+
+    def spy_step(self, factor):
+        seen["factors"].append(factor)
+        step(self, factor)
+
+    def spy_init(self, parameters, name, lr):
+        seen["optimizer"] = (name, lr)
+        init(self, parameters, name, lr)
+
+    def spy_preview(training):
+        seen["previews"] += 1
+        seen["settings"] = training.objective.settings
+        seen["padding"] = training.objective.network.padding
+        preview(training)
+
+    monkeypatch.setattr(ContentPhotos, "batch", spy_batch)
+    monkeypatch.setattr(GeneratorOptimizer, "step", spy_step)
+    monkeypatch.setattr(GeneratorOptimizer, "__init__", spy_init)
+    monkeypatch.setattr(loop, "write_preview", spy_preview)
+    break_losses(monkeypatch, lambda step: step == 10)
+    weights = {"content_weight": 2.0, "style_weight": 3.0, "tv_weight": 0.5}
+    how = {"optimizer": "adam", "lr": 1e-3, "small_crops": 0.5, "loss_padding": "zeros"}
+    train(replace(config, **weights, **how, size=96, preview_every=8))
+    assert {size for number, size in seen["sizes"] if 0 < number < 10} == {48}
+    assert {size for number, size in seen["sizes"] if 10 <= number < 20} == {96}
+    assert seen["optimizer"] == ("adam", 1e-3)
+    assert {name: getattr(seen["settings"], name) for name in weights} == weights
+    assert seen["padding"] == "zeros"
+    assert seen["previews"] == 3  # after steps 8 and 16, and at the end
+    usual = [schedule.learning_rate_factor(done / 20) for done in range(20)]
+    assert seen["factors"] == usual[:10] + [factor / 2 for factor in usual[11:]]
+
+
+def test_a_time_budget_is_kept(config):
+    result = train(replace(config, steps=None, minutes=0.05))
+    assert 3 <= result.seconds < 6
+    assert result.steps > 1
+
+
+def test_too_little_time_still_trains_one_step(config):
+    assert train(replace(config, steps=None, minutes=1e-6)).steps == 1
+
+
+def test_out_of_memory_is_a_clear_error(config, monkeypatch):
+    sound = loop.losses_of
+
+    def out_of_memory(training, photos):
+        raise RuntimeError("not enough memory: you tried to allocate 99 GB\nmore")
+
+    monkeypatch.setattr(loop, "losses_of", out_of_memory)
+    with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
+        train(config)
+    assert "--resume" not in caught.value.hint  # nothing was saved yet
+
+    def later(training, photos):
+        return out_of_memory(training, photos) if training.step == 3 else sound(training, photos)
+
+    monkeypatch.setattr(loop, "losses_of", later)
+    with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
+        train(config)
+    assert "--resume goes on from" in caught.value.hint
+
+
+def test_what_overwrite_drops_is_said(config):
+    events = []
+    train(config, should_stop=stop_after(3))
+    train(replace(config, steps=1), events.append, overwrite=True)
+    train(replace(config, steps=1), events.append, overwrite=True)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert [text for text in notices if "dropped" in text] == [notices[1]]
+    assert "3 steps" in notices[1]
+
+
+def test_a_model_that_appears_meanwhile_is_kept_and_the_training_too(config):
+    train(config, should_stop=stop_after(5))
+    config.output.write_bytes(b"another's")
+    with pytest.raises(StyleCliError, match="exists"):
+        train(config, resume=True)
+    assert config.output.read_bytes() == b"another's"
+    assert train(config, resume=True, overwrite=True).finished
+    late = replace(config, seed=1)
+    train(late, should_stop=stop_after(5), overwrite=True)
+    assert train(late, resume=True).finished  # to overwrite was the wish at the start
+
+
+def test_a_model_that_appears_at_the_last_moment_is_kept_and_the_training_too(config):
+    def appear(event):
+        config.output.write_bytes(b"another's")
+
+    with pytest.raises(StyleCliError, match="exists") as caught:
+        train(config, appear)
+    assert "--resume --overwrite" in caught.value.hint  # --overwrite alone would begin again
+    assert config.output.read_bytes() == b"another's"
+    assert train(config, resume=True, overwrite=True).steps == 20
+
+
+def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
+    config, monkeypatch
+):
+    def full(*_):
+        raise StyleCliError("cannot write: No space left on device")
+
+    monkeypatch.setattr("stylecli.training.outcome.save_model", full)
+    with pytest.raises(StyleCliError, match="No space left"):
+        train(config)
+    assert model_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
+    monkeypatch.undo()
+    assert train(config, resume=True).steps == 20
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    files, steps = TrainFiles(config.output), []
+    sound = Path.write_bytes
+
+    def write(self, data):
+        if self.name.startswith(".") and 3 <= len(steps) < 6:
+            sound(self, data[:1000])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return sound(self, data)
+
+    def watch(event):
+        events.append(event)
+        if isinstance(event, Step):
+            steps.append(model_files.read_metadata(files.checkpoint)["step"])
+
+    events = []
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert train(replace(config, steps=9), watch).finished
+    assert steps == [0, 1, 2, 2, 2, 2, 6, 7, 8]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert sum("No space left" in text and "goes on" in text for text in notices) == 1
+    assert not list(config.output.parent.glob(".stylecli-*"))

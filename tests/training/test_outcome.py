@@ -1,0 +1,43 @@
+"""What a training leaves: model file, losses, preview."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from stylecli.core.model_files import read_info
+from stylecli.events import Step
+from stylecli.training.files import TrainFiles
+from stylecli.training.loop import train
+
+
+def test_the_preview_has_a_row_for_the_photos_and_one_for_each_style(trio):
+    train(replace(trio, steps=1))
+    with Image.open(TrainFiles(trio.output).preview) as preview:
+        assert preview.size == (3 * 256, 4 * 256)
+    more = {"styles": (), "add_style": trio.styles[0], "init": str(trio.output)}
+    path = trio.output.with_name("more.safetensors")
+    renamed = trio.styles[0].rename(trio.styles[0].with_name("four.png"))
+    train(replace(trio, **{**more, "add_style": renamed}, output=path, steps=1))
+    with Image.open(TrainFiles(path).preview) as preview:
+        assert preview.size == (3 * 256, 2 * 256)  # not the styles that are kept
+
+
+def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
+    events = []
+    result = train(replace(config, steps=60), events.append)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [event.step for event in steps] == list(range(1, 61))
+    last = sum(event.losses["style"] for event in steps[-10:]) / 10
+    assert last < 0.6 * steps[0].losses["style"]
+    logged = [json.loads(line) for line in TrainFiles(config.output).log.read_text().splitlines()]
+    assert [line["step"] for line in logged] == [10, 20, 30, 40, 50, 60]
+    assert logged[-1]["style"] == steps[-1].losses["style"]
+    info = read_info(config.output)
+    assert info.losses == result.losses
+    assert (info.arch, info.norm, info.width) == ("residual", "in", 4)
+    assert info.training["steps_done"] == 60
+    assert [point["step"] for point in info.training["curve"]] == [10, 20, 30, 40, 50, 60]
+    assert info.training["curve"][-1]["style"] == pytest.approx(logged[-1]["style"], abs=0.1)
+    assert TrainFiles(config.output).preview.is_file()

@@ -1,0 +1,219 @@
+"""What a resume saves, restores, refuses and compares: it ends bit for bit as without."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylecli.config import TrainConfig
+from stylecli.core import model_files
+from stylecli.core.model_files import read_info
+from stylecli.errors import StyleCliError
+from stylecli.events import Step
+from stylecli.files.content import bundled_photos
+from stylecli.training import loop, schedule
+from stylecli.training.files import TrainFiles
+from stylecli.training.loop import train
+from trainings import break_losses, resumed, stop_after
+
+
+@pytest.mark.parametrize(
+    ("arch", "norm", "noise"),
+    [("residual", "in", "gaussian"), ("residual", "bn", "none"), ("pyramid", "in", "gaussian")],
+)
+def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, norm, noise):
+    config = replace(config, arch=arch, norm=norm, noise=noise, upsampling="bilinear")
+    config = replace(config, loss_margin=0.16 if noise != "none" else 0.0)
+    straight = train(config)
+    halves = replace(config, output=tmp_path / "halves.safetensors")
+    halves = replace(halves, preview_every=3)  # to look at a network changes nothing in it
+    stopped = train(halves, should_stop=stop_after(10))
+    assert (stopped.finished, stopped.steps) == (False, 10)
+    assert not halves.output.exists()
+    resumed = train(halves, resume=True)
+    assert (resumed.finished, resumed.steps) == (True, 20)
+    assert resumed.losses == straight.losses
+    weights, again = load_file(config.output), load_file(halves.output)
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    files, kept = TrainFiles(config.output), tmp_path / "as-killed.safetensors"
+
+    def watch(event):
+        if isinstance(event, Step) and event.step == 8:  # of the state after seven
+            kept.write_bytes(files.checkpoint.read_bytes())
+
+    straight = train(config, watch)
+    weights = load_file(config.output)
+    config.output.unlink()
+    kept.rename(files.checkpoint)
+    assert train(config, watch, resume=True).losses == straight.losses
+    again = load_file(config.output)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_a_network_of_several_styles_resumes_bit_for_bit_too(trio, tmp_path):
+    straight = train(trio)
+    halves = replace(trio, output=tmp_path / "halves.safetensors")
+    train(halves, should_stop=stop_after(5))
+    saved = resumed(halves.output, {})
+    assert train(saved, resume=True).losses == straight.losses
+    weights, again = load_file(trio.output), load_file(halves.output)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+    info = read_info(trio.output)
+    assert info.styles == ["one", "two", "three"]
+    assert weights["body.0.1.weight"].shape == (3, 4)
+    assert not torch.equal(weights["body.0.1.weight"][0], weights["body.0.1.weight"][1])
+
+
+def test_a_roll_back_after_a_resume_is_the_same_as_without(config, tmp_path, monkeypatch):
+    break_losses(monkeypatch, lambda step: step in (3, 14))
+    train(config)
+    halves = replace(config, output=tmp_path / "halves.safetensors")
+    train(halves, should_stop=stop_after(10))
+    train(halves, resume=True)
+    weights, again = load_file(config.output), load_file(halves.output)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_a_warm_start_resumes_even_if_the_model_it_began_with_is_gone(config, tmp_path):
+    train(replace(config, steps=2))
+    warm = replace(config, init=str(config.output), output=tmp_path / "w.safetensors")
+    train(warm, should_stop=stop_after(2))
+    config.output.unlink()
+    assert train(replace(warm, width=4), resume=True).finished
+
+
+def test_a_time_budget_is_that_of_the_device_it_began_on(config, monkeypatch):
+    untimed = replace(config, steps=None)
+    train(untimed, should_stop=stop_after(2))
+    monkeypatch.setitem(schedule.DEFAULT_MINUTES, "cpu", 0.001)  # as if another were faster
+    saved = resumed(config.output, {})
+    assert saved == replace(untimed, minutes=10.0)
+
+
+def test_a_resume_takes_the_settings_that_it_is_not_given_from_the_checkpoint(config, photos):
+    config = replace(config, content=photos, license="mine", style_weight=2.0)
+    train(config, should_stop=stop_after(3))
+    assert train(TrainConfig(output=config.output), resume=True).steps == 20
+    info = read_info(config.output)
+    assert (info.license, info.training["content"]) == ("mine", "photos")
+    assert info.training["style_weight"] == 2.0
+    train(config, should_stop=stop_after(3), overwrite=True)
+    result = train(TrainConfig(output=config.output, steps=5, license="ours"), resume=True)
+    assert (result.steps, read_info(config.output).license) == (5, "ours")
+
+
+def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
+    with pytest.raises(StyleCliError, match="nothing to resume"):
+        train(config, resume=True)
+    train(config, should_stop=stop_after(2))
+    with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.002"):
+        train(replace(config, batch_size=3, lr=1.0), resume=True)
+    with pytest.raises(StyleCliError, match="began with style_size 64"):
+        train(replace(config, style_size=80), resume=True)
+    with pytest.raises(StyleCliError, match="is not the painting"):
+        train(replace(config, styles=(bundled_photos()[0],)), resume=True)
+    longer = resumed(config.output, {"steps": 4})
+    assert longer == replace(config, steps=4)
+    with pytest.raises(StyleCliError, match="less than the 2 steps that are done"):
+        train(replace(config, steps=1), resume=True)
+    assert train(longer, resume=True).steps == 4
+
+
+def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
+    path = TrainFiles(stopped.output).checkpoint
+    assert set(model_files.read_metadata(path)) == {
+        *("config", "format_version", "spec", "style_names", "first_row", "origin"),
+        *("base_license", "step", "seconds", "recent", "lr_factor", "rollbacks", "outliers"),
+        *("left_out", "overwrite", "scales", "style_sha", "photos_sha"),
+    }
+    names = load_file(path).keys()
+    assert {tuple(name.split(".")[:2]) for name in names} == {
+        *(("now", "weights"), ("now", "moments"), ("snapshot", "weights")),
+    }
+    assert {"now.weights.body.0.0.weight", "now.moments.0.0.exp_avg"} < names
+
+
+@pytest.mark.parametrize("change", [{"brush": "wide"}, {"loss_padding": None}])
+def test_a_checkpoint_of_another_version_says_so(config, change):
+    train(config, should_stop=stop_after(2))
+    files = TrainFiles(config.output)
+    metadata = model_files.read_metadata(files.checkpoint)
+    metadata["config"] = {k: v for k, v in metadata["config"].items() if k not in change}
+    metadata["config"] |= {k: v for k, v in change.items() if v}
+    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
+    with pytest.raises(StyleCliError, match="another version of stylecli"):
+        resumed(config.output, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in ("step", "seconds", "recent", "lr_factor", "scales")),
+        *((key, None) for key in ("style_sha", "photos_sha", "spec", "style_names", "first_row")),
+        ("step", "3"),
+        ("step", True),
+        ("recent", [3]),
+        ("spec", {"width": True}),
+        ("spec", {"brush": 1}),
+        ("style_names", [1]),
+        ("scales", {"style": 1.0}),
+        ("scales", {"style": [1.0]}),
+        ("scales", {"style": [1.0, 2.0], "tv": [1.0]}),
+        ("scales", {"style": [1.0], "tv": []}),
+        ("config", {}),
+        ("config", 5),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
+    files = TrainFiles(stopped.output)
+    metadata = {k: v for k, v in model_files.read_metadata(files.checkpoint).items() if k != key}
+    metadata |= {key: value} if value is not None else {}
+    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
+    with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors") as caught:
+        train(stopped, resume=True)
+    assert "\n" not in caught.value.message
+    assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: {k: v for k, v in tensors.items() if not k.startswith("now.weights")},
+        lambda tensors: {k: v for k, v in tensors.items() if not k.startswith("snapshot")},
+        lambda tensors: {k: v for k, v in tensors.items() if "momentum_buffer" not in k},
+        lambda tensors: {**tensors, "now.moments.what": torch.zeros(1)},
+        lambda tensors: {k: v[:1] if v.ndim else v for k, v in tensors.items()},
+    ],
+)
+def test_a_checkpoint_without_some_tensors_is_one_clear_line(stopped, change):
+    files = TrainFiles(stopped.output)
+    metadata, tensors = (f(files.checkpoint) for f in (model_files.read_metadata, load_file))
+    model_files.save_tensors(files.checkpoint, change(tensors), metadata)
+    with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged") as caught:
+        train(stopped, resume=True)
+    assert "\n" not in caught.value.message
+
+
+def test_a_damaged_checkpoint_can_be_overwritten(config):
+    TrainFiles(config.output).checkpoint.write_bytes(b"half")
+    with pytest.raises(StyleCliError, match="interrupted training"):
+        train(config)
+    with pytest.raises(StyleCliError, match="cannot be read"):
+        train(config, resume=True)
+    assert train(replace(config, steps=1), overwrite=True).finished
+
+
+def test_an_interrupted_training_survives_a_failed_attempt_to_replace_it(config, tmp_path):
+    train(config, should_stop=stop_after(3))
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "text.jpg").write_text("no image")
+    with pytest.raises(StyleCliError, match="none of the 1 content photos"):
+        train(replace(config, content=bad), overwrite=True)
+    assert train(config, resume=True).finished

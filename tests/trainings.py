@@ -1,0 +1,48 @@
+"""What tests of training share: when to stop, how to break a loss, what a resume would do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stylecli.config import TrainConfig
+from stylecli.core import model_files
+from stylecli.core.model_files import read_info
+from stylecli.training import loop
+from stylecli.training.files import TrainFiles
+from stylecli.training.resume import read_checkpoint, resumed_config
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """Asks a training to stop when it has done some steps."""
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) >= steps
+
+
+def gallery_kind() -> dict[str, str]:
+    """What a training has to share with the bundled gallery to start from it."""
+    info = read_info(model_files.bundled_models() / "gallery.safetensors")
+    return {name: getattr(info, name) for name in ("noise", "upsampling", "activation")}
+
+
+def resumed(output: Path, changes: dict[str, Any]) -> TrainConfig:
+    """The settings that a resume of the training with that output would have."""
+    path = TrainFiles(output).checkpoint
+    return resumed_config(path, read_checkpoint(path), changes)
+
+
+def break_losses(
+    monkeypatch: pytest.MonkeyPatch, when: Callable[[int], bool], factor: float = torch.nan
+) -> None:
+    """Make the loss not a number, or much too large, at some steps."""
+    sound = loop.losses_of
+
+    def losses(training, photos):
+        terms = sound(training, photos)
+        # nothing is recent while the training sets itself up
+        broken = training.guard.recent and when(training.step)
+        return {**terms, "total": terms["total"] * factor} if broken else terms
+
+    monkeypatch.setattr(loop, "losses_of", losses)
