@@ -1,6 +1,7 @@
 """Options are fields of config classes; everything said of them is derived, without torch."""
 
 import inspect
+import json
 import math
 import shlex
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from stylecli.commands.signature import options_from
 from stylecli.errors import StyleCliError
-from stylecli.options import as_json, check_options, command_line, option, options_of
+from stylecli.options import as_json, check_options, command_line, from_json, option, options_of
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,16 @@ def test_json_holds_paths_as_text_and_tuples_as_lists():
     assert stored["kinds"] == ["bn", "in"]
     assert stored["steps"] is None
     assert as_json(Config())["out"] is None
+
+
+@pytest.mark.parametrize("config", [FULL, Config()])
+def test_what_was_stored_as_json_comes_back(config):
+    assert from_json(Config, json.loads(json.dumps(as_json(config)))) == config
+
+
+def test_damaged_json_is_found_by_the_check():
+    with pytest.raises(StyleCliError, match="--files takes a tuple"):
+        check_options(from_json(Config, {**as_json(FULL), "files": [3]}))
 
 
 def test_a_command_gets_only_what_was_given_and_its_own_parameters():

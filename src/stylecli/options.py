@@ -8,7 +8,7 @@ resume may change, what arms of a comparison share, and the command line that is
 import inspect
 import math
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -185,6 +185,17 @@ def alike_in_arms(config: type[Any]) -> tuple[str, ...]:
 def as_json(config: object) -> dict[str, Any]:
     """The values of a config as JSON can hold them: paths as text, tuples as lists."""
     return {one.name: _plain(getattr(config, one.name)) for one in options_of(type(config))}
+
+
+def from_json(config: type[T], values: Mapping[str, Any]) -> T:
+    """The config that :func:`as_json` was given; values of other types stay as they are."""
+    return config(**{one.name: _restored(one, values[one.name]) for one in options_of(config)})
+
+
+def _restored(option: Option, value: Any) -> Any:
+    if option.several and isinstance(value, list):
+        return tuple(_restored(option, one) for one in value)
+    return Path(value) if option.type is Path and isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,12 @@
 """The network that a training begins with: a new one, or a trained one for new style images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from stylecli.config import GALLERY, TrainConfig
+from stylecli.config import GALLERY, GeneratorConfig, TrainConfig
 from stylecli.core.generators import Generator, build_generator
 from stylecli.core.model_files import (
     SUFFIX,
@@ -24,7 +24,8 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training.files import style_name
 
 _TRIAL_PHOTOS = 4
-_KIND = ("arch", "norm", "noise", "upsampling", "activation")  # and width, which has a default
+# Of the generator; its width, which has a default of its own, is compared apart.
+_KIND = tuple(one.name for one in fields(GeneratorConfig) if one.name != "width")
 
 
 @dataclass(frozen=True)

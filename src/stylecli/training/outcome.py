@@ -1,25 +1,27 @@
 """What a training leaves: its result, the model file, and a picture of what the network does."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import torch
 
 from stylecli import __version__
+from stylecli.config import GeneratorConfig
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import Picture, center_square, read_rgb, thumbnail, write_picture
-from stylecli.training.resume import as_json, digest
+from stylecli.options import as_json
+from stylecli.training.resume import digest
 from stylecli.training.state import Training
 
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 _PREVIEW_SIDE = 256  # px
 # A model file has these settings in fields of their own, or does not hold them.
 _NOT_AMONG_SETTINGS = (
-    *("arch", "norm", "width", "noise", "upsampling", "activation"),
+    *(one.name for one in fields(GeneratorConfig)),
     *("styles", "add_style", "output"),
 )
 

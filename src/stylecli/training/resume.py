@@ -24,6 +24,7 @@ from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, counted
 from stylecli.files.images import Rgb
+from stylecli.options import as_json, from_json
 from stylecli.training.divergence import State
 from stylecli.training.initial import Start
 from stylecli.training.state import Training
@@ -48,7 +49,7 @@ class Checkpoint:
     """What a checkpoint says of its training.
 
     Attributes:
-        config: the settings, as :func:`as_json` gives them.
+        config: the settings, as :func:`stylecli.options.as_json` gives them.
         spec: of the generator.
         style_names: of the generator's styles.
         first_row: the row of the first style that is trained.
@@ -164,7 +165,7 @@ def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tr
             hint="start again with --overwrite",
         )
     try:
-        config = _from_json(saved.config)
+        config = from_json(TrainConfig, saved.config)
         config.check()
     except TypeError as error:
         raise _damaged(path, "its settings") from error
@@ -255,21 +256,6 @@ def restore(training: Training, saved: Checkpoint) -> None:
 def digest(style_images: list[Rgb]) -> str:
     """A fingerprint of style images, (H, W, 3) each, at the size that they are trained at."""
     return sha256(b"".join(rgb.tobytes() for rgb in style_images)).hexdigest()
-
-
-def as_json(config: TrainConfig) -> dict[str, Any]:
-    """The settings in types that JSON has."""
-    values = {**asdict(config), "styles": [str(path) for path in config.styles]}
-    values["style_layers"] = list(config.style_layers)
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
-
-
-def _from_json(saved: dict[str, Any]) -> TrainConfig:
-    """The settings that :func:`as_json` was given."""
-    paths = {name: Path(saved[name]) for name in ("add_style", "output", "content") if saved[name]}
-    styles = tuple(map(Path, saved["styles"]))
-    layers = tuple(saved["style_layers"])
-    return TrainConfig(**{**saved, **paths, "styles": styles, "style_layers": layers})
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> State:
