@@ -43,9 +43,7 @@ class _Commands(TyperGroup):
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
             alone = typer.Typer(add_completion=False, context_settings=_HELP_NAMES)
-            alone.command(cmd_name)(
-                getattr(import_module(f"stylecli.commands.{module}"), function)
-            )
+            alone.command(cmd_name)(getattr(import_module(f"stylecli.commands.{module}"), function))
             self.commands[cmd_name] = get_command(alone)
         return self.commands.get(cmd_name)
 
