@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli.comparison.arms import GENERATOR, SHARED, shared_and_different
+from stylecli.comparison.chart import Chart, logarithmic_chart
 from stylecli.comparison.metrics import CONTRASTS, mean_std
 from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.files.atomic import atomic_path
@@ -55,7 +56,6 @@ _FACTS = (
     *("device", "torch"),
 )
 _UNKNOWN = "–"
-_PHONE = "(max-width: 40rem)"
 
 
 class Row(NamedTuple):
@@ -187,45 +187,22 @@ def render_page(comparison: Comparison, command: str) -> str:
         shared=shared,
         made=made,
         definitions=DEFINITIONS,
-        curves=_curves(comparison, (8, 4.5)),
-        small_curves=_curves(comparison, (4, 4.4)),
-        phone=_PHONE,
+        trainings=_trainings(comparison),
         command=command,
         about=comparison.about,
     )
 
 
-def _curves(comparison: Comparison, size: tuple[float, float]) -> str:
-    """Total objective in training against steps, as an image for light and dark pages.
-
-    Args:
-        comparison: its arms.
-        size: width and height in inches, of which letters of 10 points are a part.
-    """
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
+def _trainings(comparison: Comparison) -> Chart | None:
+    """Total objective in training against steps, of each model."""
     models = {arm.model: arm for arm in comparison.arms if arm.training.get("curve")}
-    if not models:
-        return ""
-    gray = "#85858c"
-    style: Any = {"text.color": gray, "axes.labelcolor": gray, "axes.edgecolor": gray}
-    style |= {"xtick.color": gray, "ytick.color": gray, "svg.hashsalt": "stylecli"}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=size, layout="constrained")
-        for arm in models.values():
-            curve = arm.training["curve"]
-            steps, totals = [p["step"] for p in curve], [p["total"] for p in curve]
-            axes.plot(steps, totals, label=f"{arm.arch}, {arm.norm.partition('-')[0]}")
-        axes.set(xlabel="training steps", ylabel="objective in training", yscale="log")
-        axes.grid(alpha=0.25, which="both")
-        axes.legend(framealpha=0)
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
-        plt.close(figure)
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue().encode()).decode()}"
+    return logarithmic_chart(
+        (
+            f"{arm.arch}, {arm.norm.partition('-')[0]}",
+            [(point["step"], point["total"]) for point in arm.training["curve"]],
+        )
+        for arm in models.values()
+    )
 
 
 def _as_uri(rgb: Rgb) -> str:
