@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stylecli.comparison.folder import ComparisonFolder
-from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig, fixed_on_resume
+from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
@@ -25,7 +25,7 @@ from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
-from stylecli.options import alike_in_arms
+from stylecli.options import alike_in_arms, fixed_on_resume
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 
