@@ -224,7 +224,7 @@ def test_what_goes_wrong_with_a_frame_is_not_blamed_on_the_file_that_is_written(
     source = tmp_path / "a.gif"
     images = [Image.new("RGB", (30, 20), (60 * i, 0, 0)) for i in range(4)]
     images[0].save(source, save_all=True, append_images=images[1:], duration=50)
-    animation = Animation.open(source)
+    animation = Animation.open(source, tmp_path / f"out{suffix}")
     with pytest.raises(StoppedError):
         animation.write(tmp_path / f"out{suffix}", frames(), 90)
     assert not (tmp_path / f"out{suffix}").exists()

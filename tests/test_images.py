@@ -18,17 +18,15 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from stylecli.files.colors import SRGB
+from stylecli.files.formats import ImageError
 from stylecli.files.images import (
-    ImageError,
-    Picture,
-    mixed,
     read_picture,
     read_rgb,
     read_short_side,
     set_max_pixels,
-    shrunk,
     write_picture,
 )
+from stylecli.files.pictures import Picture, mixed, shrunk
 
 ORIENTATION = 0x0112
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
@@ -352,7 +350,8 @@ WRITE = """
 import sys
 import numpy as np
 from pathlib import Path
-from stylecli.files.images import Picture, write_picture
+from stylecli.files.images import (write_picture)
+from stylecli.files.pictures import (Picture)
 rgb = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3).astype(np.uint8)
 for suffix in (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"):
     write_picture(Path(sys.argv[1]) / f"x{suffix}", Picture(rgb))
@@ -438,7 +437,9 @@ SHORT_WRITES = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from stylecli.files.images import ImageError, Picture, write_picture
+from stylecli.files.formats import (ImageError)
+from stylecli.files.images import (write_picture)
+from stylecli.files.pictures import (Picture)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 for suffix in sys.argv[2:]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.strips import StripRunner, _statistics
+from stylecli.core.strips import StripRunner, channel_statistics
 from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -70,9 +70,9 @@ def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, ups
     assert np.abs(strips.astype(float) - expected).max() <= 1
 
 
-def test_statistics_of_strips_are_those_of_the_whole():
+def testchannel_statistics_of_strips_are_those_of_the_whole():
     rows = torch.randn(1, 3, 50, 7).double() * 3 + 100
-    mean, var = _statistics(iter(rows.split(8, dim=2)))
+    mean, var = channel_statistics(iter(rows.split(8, dim=2)))
     torch.testing.assert_close(mean, rows.mean((0, 2, 3)).float())
     torch.testing.assert_close(var, rows.var((0, 2, 3), correction=0).float())
 

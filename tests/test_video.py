@@ -17,8 +17,9 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
 from stylecli.engine.clips import painted_frames
 from stylecli.events import Notice
-from stylecli.files.images import ImageError, Picture
+from stylecli.files.formats import ImageError
 from stylecli.files.jobs import Job, plan
+from stylecli.files.pictures import Picture
 from stylecli.files.video import Video, exact_rate
 
 AS_IT_IS = StylizeConfig(strength=0)

@@ -1,4 +1,4 @@
-"""What describes a generator, without torch."""
+"""The description of a generator, and numbers that all generators share; without torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ OUTPUTS = ("linear", "tanh")
 NOISES = ("none", "gaussian")
 UPSAMPLINGS = ("nearest", "bilinear")
 ACTIVATIONS = ("relu", "leaky_relu")
+MAX_WIDTH = 512
 
-# The network sees photos centered on gray at about unit variance, and answers in units of
-# Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
+# Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
+# its output is in units of 150 / 255 around gray, as Johnson's.
 GRAY = 0.5
 INPUT_GAIN = 4.0
 OUTPUT_RANGE = 150 / 255
-# A step of Adam moves a thousand weights of the last layer at once: undamped, the whole picture
-# jumps, and training is slow at best and diverges at worst.
+# A step of Adam moves all of the thousand weights of the last layer at once. Without this factor,
+# the whole picture jumps, and training is slow at best and diverges at worst.
 LAST_LAYER_GAIN = 0.17
 LEAK = 0.01  # slope of a leaky ReLU below zero
 EPSILON = 1e-5  # under the root of every norm
@@ -34,10 +35,10 @@ class GeneratorSpec:
         output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
             gradient: bright flat clouds turn to white blobs that training cannot remove.
         noise: ``none``, as in the papers; or ``gaussian``: a plane of fixed noise after some
-            layers, times a learned strength for each channel (Karras et al. 2019). Without it a
-            flat area can only be filled with a pattern that repeats at the network's own stride.
-        upsampling: of the residual generator: ``nearest``, or ``bilinear``, which leaves no
-            pattern of its own.
+            layers, times a learned strength for each channel (Karras et al. 2019). Without noise,
+            a flat area can only get a pattern that repeats at the network's own stride.
+        upsampling: ``nearest``, or ``bilinear``, which adds no pattern of its own; the pyramid
+            uses ``nearest`` in any case.
         activation: ``relu``, or ``leaky_relu`` with a slope of 0.01.
     """
 
@@ -50,7 +51,7 @@ class GeneratorSpec:
     activation: str = "relu"
 
     def check(self, architectures: Iterable[str]) -> None:
-        """Raise StyleCliError if it names what there is not, or has a bad width."""
+        """Raise StyleCliError if a name in it is unknown, or its width is out of range."""
         for what, given, known in (
             ("architecture", self.arch, architectures),
             ("norm", self.norm, NORMS),
@@ -61,6 +62,6 @@ class GeneratorSpec:
         ):
             if given not in known:
                 raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
-        if self.width is not None and not 1 <= self.width <= 512:
+        if self.width is not None and not 1 <= self.width <= MAX_WIDTH:
             hint = "the default is good"
-            raise StyleCliError(f"width {self.width} is not from 1 to 512", hint=hint)
+            raise StyleCliError(f"width {self.width} is not from 1 to {MAX_WIDTH}", hint=hint)
