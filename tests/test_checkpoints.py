@@ -205,6 +205,8 @@ def with_weights(path, change):
         (lambda path: told(path, styles=["a", ""]), "damaged description: its styles"),
         (lambda path: told(path, styles=["a" * 300]), "damaged description: its styles"),
         (lambda path: told(path, styles=["a\x1b[2J"]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a\u200fb"]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a\udcffb"]), "damaged description: its styles"),
         (lambda path: told(path, name="a\rb"), "damaged description: its name"),
         (lambda path: told(path, norm="i\nn"), "damaged description: its norm"),
         (lambda path: told(path, width=True), "damaged description: its width"),
