@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
 from stylecli.core.noise import noise_plane
 from stylecli.core.spec import GeneratorSpec
@@ -47,7 +48,7 @@ def test_numbers_are_nearly_normal_and_do_not_repeat():
         assert abs((numbers * other).mean()) < 0.005
 
 
-@pytest.fixture(scope="module", params=["residual", "pyramid"])
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def noisy(request):
     torch.manual_seed(2)
     spec = GeneratorSpec(request.param, "in", 4, noise="gaussian", upsampling="bilinear")

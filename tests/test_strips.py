@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner, channel_statistics
@@ -36,7 +37,7 @@ def whole(generator, rgb):
         return generator(to_tensor(rgb[None], CPU))[0].permute(1, 2, 0).mul(255).numpy()
 
 
-@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("norm", ["in", "bn", "none"])
 @pytest.mark.parametrize("scratch_bytes", [2**30, 30_000, 0])
 def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
@@ -58,7 +59,7 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     height=st.integers(1, 130),
     width=st.integers(1, 90),
     rows=st.integers(1, 70),
-    arch=st.sampled_from(["residual", "pyramid"]),
+    arch=st.sampled_from(sorted(ARCHITECTURES)),
 )
 def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, upsampling):
     rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
