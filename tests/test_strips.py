@@ -71,7 +71,7 @@ def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, ups
     assert np.abs(strips.astype(float) - expected).max() <= 1
 
 
-def testchannel_statistics_of_strips_are_those_of_the_whole():
+def test_statistics_of_strips_are_those_of_the_whole():
     rows = torch.randn(1, 3, 50, 7).double() * 3 + 100
     mean, var = channel_statistics(iter(rows.split(8, dim=2)))
     torch.testing.assert_close(mean, rows.mean((0, 2, 3)).float())
