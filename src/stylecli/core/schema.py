@@ -4,13 +4,11 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from typing import Any
-
-from stylecli.core.spec import MAX_WIDTH, GeneratorSpec
 
 _MAX_NAME = 255  # characters; the name of a file cannot be longer
 _MAX_STYLES = 1000
+MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
 # Unicode's categories of control characters; of halves of a surrogate pair, which stand for bytes
@@ -114,8 +112,8 @@ def _are_losses(value: Any) -> bool:
 
 # The checks of a model's description, after defaults have been filled in.
 MODEL: dict[str, Check] = {
-    **{one.name: is_name for one in fields(GeneratorSpec)},
-    "name": is_name,
+    **dict.fromkeys(("name", "arch", "norm", "output", "noise", "upsampling"), is_name),
+    "activation": is_name,
     "width": lambda value: is_count(value) and 1 <= value <= MAX_WIDTH,
     "training": _is_training,
     "losses": lambda value: is_table(value, is_number),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError, choose_from
 
 NORMS = ("in", "bn", "none")
@@ -10,7 +11,6 @@ OUTPUTS = ("linear", "tanh")
 NOISES = ("none", "gaussian")
 UPSAMPLINGS = ("nearest", "bilinear")
 ACTIVATIONS = ("relu", "leaky_relu")
-MAX_WIDTH = 512
 
 # Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
 # its output is in units of 150 / 255 around gray, as Johnson's.
