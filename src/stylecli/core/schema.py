@@ -123,7 +123,7 @@ MODEL: dict[str, Check] = {
     "format_version": is_count,
 }
 
-# The checks of the state of an unfinished training.
+# Of the state of an unfinished training.
 CHECKPOINT: dict[str, Check] = {
     **dict.fromkeys(("config", "spec"), lambda value: isinstance(value, dict)),
     **dict.fromkeys(("step", "first_row", "rollbacks", "outliers", "left_out"), is_count),

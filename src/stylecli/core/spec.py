@@ -1,4 +1,4 @@
-"""The description of a generator, and numbers that all generators share; without torch."""
+"""What describes a generator, without torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class GeneratorSpec:
     activation: str = "relu"
 
     def check(self, architectures: Iterable[str]) -> None:
-        """Raise StyleCliError if a name in it is unknown, or its width is out of range."""
+        """Raise StyleCliError if it names what there is not, or has a bad width."""
         for what, given, known in (
             ("architecture", self.arch, architectures),
             ("norm", self.norm, NORMS),
@@ -63,5 +63,6 @@ class GeneratorSpec:
             if given not in known:
                 raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
         if self.width is not None and not 1 <= self.width <= MAX_WIDTH:
-            hint = "the default is good"
-            raise StyleCliError(f"width {self.width} is not from 1 to {MAX_WIDTH}", hint=hint)
+            raise StyleCliError(
+                f"width {self.width} is not from 1 to {MAX_WIDTH}", hint="the default is good"
+            )

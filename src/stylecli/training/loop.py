@@ -53,7 +53,6 @@ from stylecli.training.files import (
 )
 from stylecli.training.initial import Start, check_start, first_start
 from stylecli.training.schedule import Schedule, learning_rate_factor, photos_a_step
-from stylecli.training.threads import adapted_threads
 
 CHECKPOINT_EVERY = 60.0  # seconds
 
@@ -221,18 +220,13 @@ class _Training:
     def run(self, should_stop: Callable[[], bool]) -> bool:
         """Train until the end, or until asked to stop; then return True."""
         saved_at = self.ended = time.monotonic()
-        by_time_on_cpu = self.device.type == "cpu" and not self.config.steps
-        with (
-            closing(
-                self.photos.batches(self.step, self.batch_size, self.schedule.crop_size)
-            ) as all_,
-            adapted_threads(enabled=by_time_on_cpu) as adapt_threads,
-        ):
+        with closing(
+            self.photos.batches(self.step, self.batch_size, self.schedule.crop_size)
+        ) as all_:
             for photos in all_:
                 if self.guard.recent and self.schedule.progress(self.step) >= 1:
                     return False
                 self._train_on(photos)
-                adapt_threads()
                 if should_stop():
                     return True
                 if time.monotonic() - saved_at > CHECKPOINT_EVERY:

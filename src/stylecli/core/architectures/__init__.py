@@ -1,4 +1,4 @@
-"""The architectures of the generators by name: each is a module of its own, and a line here."""
+"""The architectures of the generators, by name; each is one module, and one line here."""
 
 from stylecli.core.architectures import pyramid, residual
 from stylecli.core.architectures.layers import Architecture
@@ -14,7 +14,7 @@ def architecture_of(spec: GeneratorSpec) -> Architecture:
     """The architecture that a spec names.
 
     Raises:
-        StyleCliError: a name in the spec is unknown, or its width is out of range.
+        StyleCliError: the spec names what there is not, or has a bad width.
     """
     spec.check(ARCHITECTURES)
     return ARCHITECTURES[spec.arch]
