@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError, choose_from
 
 NORMS = ("in", "bn", "none")
@@ -62,7 +61,6 @@ class GeneratorSpec:
         ):
             if given not in known:
                 raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
-        if self.width is not None and not 1 <= self.width <= MAX_WIDTH:
-            raise StyleCliError(
-                f"width {self.width} is not from 1 to {MAX_WIDTH}", hint="the default is good"
-            )
+        if self.width is not None and not 1 <= self.width <= 512:
+            hint = "the default is good"
+            raise StyleCliError(f"width {self.width} is not from 1 to 512", hint=hint)
