@@ -94,7 +94,7 @@ def _are_styles(value: Any) -> bool:
 
 
 def _is_training(value: Any) -> bool:
-    """Whether it is a table in which those entries have their type that the program computes with.
+    """Whether it is a table whose entries that the program computes with have the right type.
 
     A training may store any other entries.
     """

@@ -42,7 +42,7 @@ class ContentPhotos:
         seed: of order, crops and flips.
 
     Attributes:
-        bad: files that could not be read; in its place, the next good one is used.
+        bad: files that could not be read; the next good one takes the place of each.
 
     Raises:
         StyleCliError: there is no such folder, or no image file in it.
