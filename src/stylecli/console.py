@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -20,23 +19,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from stylecli.core.schema import is_control
 from stylecli.errors import StyleCliError
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-# Control characters; halves of a surrogate pair, which stand for bytes of a name that are no text;
-# separators of lines and paragraphs.
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str) -> str:
     r"""A text with each character that commands a terminal, or reorders a line, as ``\x1b``."""
     return "".join(
-        char.encode("unicode_escape").decode()
-        if char in _REORDERING or unicodedata.category(char) in _UNPRINTABLE
-        else char
-        for char in text
+        char.encode("unicode_escape").decode() if is_control(char) else char for char in text
     )
 
 

@@ -13,9 +13,9 @@ _BLOCKS = 5
 def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     """Supplement of the paper: ``c9s1-w, d2w, d4w, R4w x 5, u2w, uw, c9s1-3``.
 
-    Departs from the paper as its authors' released code and later practice do: reflection
-    padding everywhere, and upsampling + convolution in place of transposed convolution (no
-    checkerboard). Noise, if any, follows every layer at 1/1, 1/2 and 1/4 but the last two.
+    It differs from the paper as its authors' released code and later practice do: padding is by
+    reflection everywhere, and upsampling and a convolution take the place of a transposed
+    convolution, which leaves a checkerboard. Noise, if any, follows every layer but the last two.
     """
     assert spec.width is not None
     w = spec.width
