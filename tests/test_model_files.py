@@ -9,18 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stylecli.core import model_files
+from stylecli.core import model_files, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
-from stylecli.core.model_files import (
-    ModelInfo,
-    find_model,
-    list_models,
-    load_model,
-    save_model,
-    save_tensors,
-)
+from stylecli.core.model_files import ModelInfo, find_model, list_models, load_model, save_model
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import save_tensors
 from stylecli.errors import StyleCliError
 
 
@@ -171,14 +165,14 @@ def with_metadata(path, text):
 
 def told(path, **changes):
     """Change fields of a model's description."""
-    with_metadata(path, json.dumps({**model_files.read_metadata(path), **changes}))
+    with_metadata(path, json.dumps({**tensor_files.read_metadata(path), **changes}))
 
 
 def with_weights(path, change):
     """Change a model's first tensor."""
     tensors = load_file(path)
     name = "body.0.0.weight"
-    save_tensors(path, {**tensors, name: change(tensors[name])}, model_files.read_metadata(path))
+    save_tensors(path, {**tensors, name: change(tensors[name])}, tensor_files.read_metadata(path))
 
 
 @pytest.mark.parametrize(

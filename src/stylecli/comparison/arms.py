@@ -13,7 +13,6 @@ from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
-    SUFFIX,
     ModelInfo,
     bundled_models,
     list_models,
@@ -23,6 +22,7 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
 from stylecli.options import alike_in_arms, fixed_on_resume

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 

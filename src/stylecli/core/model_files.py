@@ -15,7 +15,6 @@ from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
     SUFFIX,
-    load_tensors,
     opened_tensors,
     read_metadata,
     save_tensors,
@@ -26,25 +25,6 @@ if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs non
     from numpy.typing import NDArray
 
     from stylecli.core.generators import Generator
-
-__all__ = [  # re-exported
-    "FORMAT_VERSION",
-    "SUFFIX",
-    "ModelInfo",
-    "bundled_models",
-    "find_model",
-    "find_style",
-    "list_models",
-    "load_arrays",
-    "load_generator",
-    "load_model",
-    "load_tensors",
-    "model_folders",
-    "read_info",
-    "read_metadata",
-    "save_model",
-    "save_tensors",
-]
 
 
 @dataclass(frozen=True)

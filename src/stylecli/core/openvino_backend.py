@@ -16,7 +16,7 @@ from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 # OpenVINO imports its converter, if it can, and that what reports each use to its makers. Neither
 # is needed here, and both take time.

@@ -22,17 +22,10 @@ from stylecli.engine.marks import marked
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.clips import Clip, open_clip
-from stylecli.files.images import (
-    STANDARD_STREAM,
-    Picture,
-    Rgb,
-    mixed,
-    opened,
-    read_picture,
-    shrunk,
-    write_picture,
-)
+from stylecli.files.colors import Rgb
+from stylecli.files.images import STANDARD_STREAM, opened, read_picture, write_picture
 from stylecli.files.jobs import Job
+from stylecli.files.pictures import Picture, mixed, shrunk
 
 _AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
 # An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.

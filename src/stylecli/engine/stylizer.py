@@ -20,8 +20,10 @@ from stylecli.engine.pipeline import Course, Pipeline, Result
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
-from stylecli.files.images import Rgb, as_image, as_picture, set_max_pixels
+from stylecli.files.colors import Rgb
+from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import Job, plan
+from stylecli.files.pictures import as_image, as_picture
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
 _SHARE_OF_FREE_MEMORY = 0.75

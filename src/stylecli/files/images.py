@@ -29,38 +29,9 @@ from stylecli.files.pictures import (
     Picture,
     as_image,
     as_picture,
-    center_square,
-    mixed,
     resized,
-    scaled_crop,
-    shrunk,
-    thumbnail,
     upright,
 )
-
-__all__ = [  # re-exported
-    "STANDARD_STREAM",
-    "ImageError",
-    "Picture",
-    "Rgb",
-    "as_image",
-    "as_picture",
-    "center_square",
-    "format_for",
-    "max_pixels",
-    "mixed",
-    "opened",
-    "read_picture",
-    "read_rgb",
-    "read_short_side",
-    "require_file",
-    "save_image",
-    "scaled_crop",
-    "set_max_pixels",
-    "shrunk",
-    "thumbnail",
-    "write_picture",
-]
 
 STANDARD_STREAM = Path("-")
 _MAX_ASPECT = 8  # of a photo to train with
