@@ -194,7 +194,7 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "photos = np.random.default_rng(0).integers(0, 256, (1, 1200, 1600, 3), np.uint8)\n"
         "run(photos[:, :64, :64])\n"
         "now = psutil.Process().memory_info().vms\n"
-        "for extra in (16, 150, 300):\n"
+        "for extra in (16, 60, 120):\n"
         "    most = (now + extra * 2**20, resource.RLIM_INFINITY)\n"
         "    resource.setrlimit(resource.RLIMIT_AS, most)\n"
         "    try: run(photos)\n"

@@ -26,3 +26,20 @@ def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
         itemsize: bytes of a number.
     """
     return pixels * width * ARCHITECTURES[arch].peak * itemsize
+
+
+def upsampled_taps(mode: str) -> list[list[list[float]]]:
+    """Where a convolution of 3 taps finds its inputs in a row that was made twice as long.
+
+    Args:
+        mode: ``nearest`` or ``bilinear``.
+
+    Returns:
+        (2, 3, 3): for the first and the second of the two pixels that a pixel becomes, and for
+        each tap, the weights of the pixel before, the pixel itself and the pixel after it.
+    """
+    if mode == "nearest":
+        before, after = [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]
+        return [[[1.0, 0.0, 0.0], before, after], [before, after, [0.0, 0.0, 1.0]]]
+    before, after = [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]
+    return [[[0.75, 0.25, 0.0], before, after], [before, after, [0.0, 0.25, 0.75]]]

@@ -8,6 +8,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from stylecli.core.architectures import architecture_of
+from stylecli.core.geometry import upsampled_taps
 from stylecli.core.spec import (
     EPSILON,
     GRAY,
@@ -47,6 +48,9 @@ def build_graph(weights: Weights, spec: GeneratorSpec) -> tuple[ov.Model, list[t
     return ov.Model([painted], [photos, *layers.planes], "generator"), layers.noises
 
 
+_UNPADDED = ([0, 0], [0, 0], [1, 1])
+
+
 class _Map:
     """A node, and how much smaller than the photo its sides are."""
 
@@ -63,14 +67,22 @@ class _GraphLayers:
         self.noises: list[tuple[int, int]] = []
 
     def conv(self, x: _Map, name: str, channels: int, kernel: int, stride: int = 1) -> _Map:
-        node, margin = x.node, kernel // 2
-        if margin:
-            node = ops.pad(node, [0, 0, margin, margin], [0, 0, margin, margin], "reflect")
-        weight = self.weights[f"{name}.weight"]
-        node = ops.convolution(node, weight, [stride] * 2, [0, 0], [0, 0], [1, 1])
-        if f"{name}.bias" in self.weights:
-            node = ops.add(node, _by_channel(self.weights[f"{name}.bias"]))
-        return _Map(node, x.scale * stride)
+        node = _padded(x.node, kernel // 2, "reflect")
+        node = ops.convolution(node, self.weights[f"{name}.weight"], [stride] * 2, *_UNPADDED)
+        return _Map(self._biased(node, name), x.scale * stride)
+
+    def upsample_conv(self, x: _Map, name: str, channels: int, mode: str) -> _Map:
+        taps = np.array(upsampled_taps(mode), np.float32)
+        four = np.einsum("oiyx,pya,qxb->opqiab", self.weights[f"{name}.weight"], taps, taps)
+        weight = four.reshape(4 * channels, *four.shape[3:])
+        node = ops.convolution(_padded(x.node, 1, "edge"), weight, [1, 1], *_UNPADDED)
+        node = ops.depth_to_space(node, "depth_first", 2)
+        return _Map(self._biased(node, name), x.scale // 2)
+
+    def _biased(self, node: ov.Node, name: str) -> ov.Node:
+        if f"{name}.bias" not in self.weights:
+            return node
+        return ops.add(node, _by_channel(self.weights[f"{name}.bias"]))
 
     def to_rgb(self, x: _Map, name: str, kernel: int) -> _Map:
         return self.conv(x, name, 3, kernel)
@@ -101,16 +113,13 @@ class _GraphLayers:
         noise = ops.multiply(plane, _by_channel(self.weights[f"{name}.strength"]))
         return _Map(ops.add(x.node, noise), x.scale)
 
-    def upsample(self, x: _Map, mode: str) -> _Map:
-        assert x.scale % 2 == 0
-        kind = {"nearest": ("nearest", "asymmetric"), "bilinear": ("linear_onnx", "half_pixel")}
-        name, places = kind[mode]
+    def upsample(self, x: _Map) -> _Map:
         doubled = ops.interpolate(
             x.node,
             np.array([2.0, 2.0], np.float32),
-            name,
+            "nearest",
             "scales",
-            coordinate_transformation_mode=places,
+            coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
             axes=np.array([2, 3]),
         )
@@ -126,6 +135,10 @@ class _GraphLayers:
 
     def concatenate(self, x: _Map, y: _Map) -> _Map:
         return _Map(ops.concat([x.node, y.node], 1), x.scale)
+
+
+def _padded(node: ov.Node, margin: int, mode: str) -> ov.Node:
+    return ops.pad(node, [0, 0, margin, margin], [0, 0, margin, margin], mode) if margin else node
 
 
 def _by_channel(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

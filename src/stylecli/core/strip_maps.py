@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import upsample
+from stylecli.core.convolutions import UpsampleConv2d, upsample
 from stylecli.core.generators import Generator
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.tensors import to_tensor
@@ -119,18 +119,31 @@ class Mapped(LazyMap):
 
 
 class Upsampled(LazyMap):
-    """Twice the size: ``nearest`` or ``bilinear``."""
+    """Twice the size: each pixel becomes four."""
 
-    def __init__(self, below: LazyMap, mode: str = "nearest") -> None:
+    def __init__(self, below: LazyMap) -> None:
         super().__init__(below.channels, 2 * below.height, 2 * below.width)
-        self.below, self.mode = below, mode
+        self.below = below
 
     def _computed(self, top: int, bottom: int) -> Tensor:
-        beside = int(self.mode == "bilinear")  # it needs a further row on each side
-        low = max(0, top // 2 - beside)
-        x = self.below.rows(low, min(self.below.height, -(-bottom // 2) + beside))
-        doubled = upsample(x, self.mode)
+        low = top // 2
+        doubled = upsample(self.below.rows(low, -(-bottom // 2)))
         return doubled[:, :, top - 2 * low : bottom - 2 * low]
+
+
+class UpsampleConvolved(LazyMap):
+    """Twice the size and a convolution, beyond whose edges the map below is continued."""
+
+    def __init__(self, below: LazyMap, conv: UpsampleConv2d, dtype: torch.dtype) -> None:
+        super().__init__(conv.out_channels, 2 * below.height, 2 * below.width)
+        self.below, self.conv, self.dtype = below, conv, dtype
+
+    def _computed(self, top: int, bottom: int) -> Tensor:
+        low, high = top // 2 - 1, -(-bottom // 2) + 1
+        inside = self.below.rows(max(0, low), min(self.below.height, high)).to(self.dtype)
+        margins = (1, 1, max(0, -low), max(0, high - self.below.height))
+        doubled = self.conv.of_padded(F.pad(inside, margins, mode="replicate"))
+        return doubled[:, :, top - 2 * (low + 1) : bottom - 2 * (low + 1)]
 
 
 class Pooled(LazyMap):

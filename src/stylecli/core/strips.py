@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stylecli.core.convolutions import UpsampleConv2d
 from stylecli.core.generators import Generator, Noise, activated
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.strip_maps import (
@@ -25,6 +26,7 @@ from stylecli.core.strip_maps import (
     Source,
     Stored,
     Sum,
+    UpsampleConvolved,
     Upsampled,
 )
 from stylecli.core.tensors import to_uint8
@@ -128,8 +130,13 @@ class _StripLayers:
     def activation(self, x: LazyMap) -> LazyMap:
         return Mapped(x, lambda rows, top: activated(rows, self.spec))
 
-    def upsample(self, x: LazyMap, mode: str) -> LazyMap:
-        return Upsampled(x, mode)
+    def upsample(self, x: LazyMap) -> LazyMap:
+        return Upsampled(x)
+
+    def upsample_conv(self, x: LazyMap, name: str, channels: int, mode: str) -> LazyMap:
+        conv = self.layer(name)
+        assert isinstance(conv, UpsampleConv2d)
+        return UpsampleConvolved(x, conv, self.runner.dtype)
 
     def pool(self, x: LazyMap, scale: int) -> LazyMap:
         return Pooled(x, scale)

@@ -35,8 +35,14 @@ class Layers(Protocol[Map]):
     def noise(self, x: Map, name: str, layer: int) -> Map:
         """Fixed noise is added, if the spec asks for it; ``layer`` is a number of its own."""
 
-    def upsample(self, x: Map, mode: str) -> Map:
-        """Twice the size: ``nearest`` or ``bilinear``."""
+    def upsample(self, x: Map) -> Map:
+        """Twice the size: each pixel becomes four."""
+
+    def upsample_conv(self, x: Map, name: str, channels: int, mode: str) -> Map:
+        """Twice the size, ``nearest`` or ``bilinear``, and a convolution of 3 x 3 after it.
+
+        Beyond its edges, the enlarged map goes on as it is at them.
+        """
 
     def pool(self, x: Map, scale: int) -> Map:
         """The mean of each square of ``scale`` px."""

@@ -25,7 +25,7 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     x = beside[0]
     for i, side in enumerate(beside[1:]):
         # Both sides of a join are normalized first: otherwise the larger one would dominate.
-        below = net.norm(net.upsample(x, "nearest"), f"norms_below.{i}")
+        below = net.norm(net.upsample(x), f"norms_below.{i}")
         side = net.norm(side, f"norms_beside.{i}")
         x = net.concatenate(below, side)
         x = _three_convs(net, x, f"joins.{i}", spec.width * (i + 2))

@@ -27,9 +27,9 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
         branch = net.activation(conv_norm(net, x, f"body.{i}.branch.0", 4 * w, 3))
         branch = conv_norm(net, branch, f"body.{i}.branch.2", 4 * w, 3)
         x = net.noise(net.add(x, branch), f"body.{i}.noise", i - 3)
-    x = conv_norm(net, net.upsample(x, spec.upsampling), "body.12", 2 * w, 3)
+    x = net.norm(net.upsample_conv(x, "body.12.0", 2 * w, spec.upsampling), "body.12.1")
     x = net.noise(net.activation(x), "body.13.1", _BLOCKS + 3)
-    x = conv_norm(net, net.upsample(x, spec.upsampling), "body.15", w, 3)
+    x = net.norm(net.upsample_conv(x, "body.15.0", w, spec.upsampling), "body.15.1")
     return net.to_rgb(net.activation(x), "body.17", 9)
 
 

@@ -35,7 +35,7 @@ class ChannelCounts:
         """As many channels as before."""
         return x
 
-    def upsample(self, x: int, mode: str) -> int:
+    def upsample(self, x: int) -> int:
         """As many channels as before."""
         return x
 
@@ -65,6 +65,9 @@ class _WeightShapes(ChannelCounts):
         if self.spec.norm == "none":
             self.shapes[f"{name}.bias"] = (channels,)
         return channels
+
+    def upsample_conv(self, x: int, name: str, channels: int, mode: str) -> int:
+        return self.conv(x, name, channels, 3)
 
     def to_rgb(self, x: int, name: str, kernel: int) -> int:
         self.shapes |= {f"{name}.weight": (3, x, kernel, kernel), f"{name}.bias": (3,)}
