@@ -2,30 +2,59 @@
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from stylecli import __version__
-from stylecli.commands.compare import compare
-from stylecli.commands.exchange import export, import_
-from stylecli.commands.gatys import gatys
-from stylecli.commands.models import models
-from stylecli.commands.sheet import sheet
-from stylecli.commands.stylize import stylize
-from stylecli.commands.train import train
 from stylecli.console import open_standard_streams, output_failed, show_error, write_out
 from stylecli.errors import StyleCliError
 
+# Name to module and function, in the order in which the help lists them.
+_COMMANDS = {
+    "stylize": ("stylize", "stylize"),
+    "train": ("train", "train"),
+    "compare": ("compare", "compare"),
+    "sheet": ("sheet", "sheet"),
+    "gatys": ("gatys", "gatys"),
+    "models": ("models", "models"),
+    "export": ("exchange", "export"),
+    "import": ("exchange", "import_"),
+}
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+class _Commands(TyperGroup):
+    """The commands; the module of one is imported when that one is called, completed or listed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all."""
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command by its name; None if there is none."""
+        if cmd_name in _COMMANDS and not self.commands[cmd_name]:
+            module, function = _COMMANDS[cmd_name]
+            alone = typer.Typer(add_completion=False, context_settings=_HELP_NAMES)
+            alone.command(cmd_name)(getattr(import_module(f"stylecli.commands.{module}"), function))
+            self.commands[cmd_name] = get_command(alone)
+        return self.commands.get(cmd_name)
+
+
 app = typer.Typer(
     name="stylecli",
+    cls=_Commands,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP_NAMES,
 )
-for command in (stylize, train, compare, sheet, gatys, models, export):
-    app.command()(command)
-app.command("import")(import_)
 
 
 def main() -> NoReturn:

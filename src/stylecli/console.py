@@ -11,18 +11,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from types import FrameType
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from stylecli.core.schema import is_control
 from stylecli.errors import StyleCliError
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:  # most runs need nothing of it, and its import takes a twentieth of a start
+    from rich.console import Console
+    from rich.progress import Progress
 
 
 def printable(text: str) -> str:
@@ -92,26 +90,49 @@ def write_out(text: str) -> None:
 
 def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
     """A table to stdout: folded to a terminal's width, each row on one line in a pipe."""
+    from rich.console import Console  # only here: see above
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, show_header=bool(heads))
     for head in heads:
-        table.add_column(_cell(head), overflow="fold")
+        table.add_column(Text(printable(head)), overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(Text(printable(text)) for text in row))
     terminal = sys.stdout.isatty()
     drawn = io.StringIO()
     Console(file=drawn, force_terminal=terminal, width=None if terminal else 10_000).print(table)
     write_out(drawn.getvalue())
 
 
-def _cell(text: str) -> Text:
-    return Text(printable(text))
+class _Screen:
+    """Standard error: plain lines, until something asks for colors or a bar."""
+
+    @cached_property
+    def rich(self) -> "Console":
+        """What draws colors and bars, and lines above a bar."""
+        from rich.console import Console  # only here: see above
+
+        return Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def line(self, text: str, title: str = "", style: str = "") -> None:
+        """Write a line; it may begin with a title in a style of rich's."""
+        if title or "rich" in vars(self):
+            from rich.text import Text  # only here: see above
+
+            self.rich.print(Text.assemble((title, style), printable(text)))
+        else:
+            sys.stderr.write(printable(text) + "\n")
+
+
+_screen = _Screen()
 
 
 def show_error(error: StyleCliError) -> None:
     """One line for what went wrong, one for what to do."""
-    console.print(Text.assemble(("error: ", "bold red"), printable(error.message)))
+    _screen.line(error.message, "error: ", "bold red")
     if error.hint:
-        console.print(Text.assemble(("hint: ", "bold cyan"), printable(error.hint)))
+        _screen.line(error.hint, "hint: ", "bold cyan")
 
 
 @contextmanager
@@ -127,12 +148,12 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         nonlocal asked
         if asked:  # not by an exception, which would wait for every thread's work to end
             try:
-                console.print("stopped at once")
+                _screen.line("stopped at once")
             finally:
                 os._exit(130)
         asked = True
         if not quiet:
-            console.print("stopping … (once more to stop at once)")
+            _screen.line("stopping … (once more to stop at once)")
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP, of a closed terminal, is not there on Windows
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -164,29 +185,21 @@ class Reporter:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-            disable=quiet or as_json or not console.is_terminal or console.is_dumb_terminal,
-            transient=True,
-        )
-        self._task: TaskID | None = None
+        self._bar: Progress | None = None
         self._shown = 0.0
         self._title = ""
 
     def __enter__(self) -> "Reporter":
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._bar:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
         if not self.quiet:
-            console.print(Text(printable(text)))
+            _screen.line(text)
 
     def event(self, **values: Any) -> None:
         """Write an event as a line of JSON, if that was asked for."""
@@ -195,14 +208,36 @@ class Reporter:
 
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
+        if self.quiet or self.as_json:
+            return
         title, note = printable(title), printable(note)
         if title != self._title:
             self._title, self._shown = title, 0.0
-        if self._progress.disable:
-            if progress - self._shown > 0.0999 and not self.as_json:
-                self._shown = progress
-                self.say(f"{title} {progress:4.0%}  {note}")
-            return
-        if self._task is None:
-            self._task = self._progress.add_task(title, total=1.0, note=note)
-        self._progress.update(self._task, completed=progress, note=note, description=title)
+        if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+            self._draw(title, progress, note)
+        elif progress - self._shown > 0.0999:
+            self._shown = progress
+            self.say(f"{title} {progress:4.0%}  {note}")
+
+    def _draw(self, title: str, progress: float, note: str) -> None:
+        if self._bar is None and progress < 1:
+            self._bar = _started_bar(title)
+        if self._bar:
+            (task,) = self._bar.task_ids
+            self._bar.update(task, completed=progress, note=note, description=title)
+
+
+def _started_bar(title: str) -> "Progress":
+    """A bar at the bottom of the screen, of one task."""
+    from rich.progress import BarColumn, Progress, TextColumn  # only here: see above
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=_screen.rich,
+        transient=True,
+    )
+    bar.add_task(title, total=1.0, note="")
+    bar.start()
+    return bar

@@ -1,6 +1,7 @@
 """Used by all commands: common options, and how errors become exit codes."""
 
 import functools
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
@@ -20,6 +21,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        gc.freeze()  # what is imported stays: no need to look for garbage in it again and again
+        gc.enable()
         try:
             function(*args, **kwargs)
         except typer.Exit:  # it is a RuntimeError, so it comes before those

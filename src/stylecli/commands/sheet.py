@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from stylecli.commands.shared import QUIET, command, refuse_input
 from stylecli.commands.signature import DEVICE, PRECISION
@@ -20,7 +19,7 @@ from stylecli.files.pictures import Picture, shrunk
 @command
 def sheet(
     photo: Annotated[Path, typer.Argument(help="Any image file.")],
-    out: Annotated[Path | None, typer.Argument(help=escape("[default: PHOTO-sheet.png]"))] = None,
+    out: Annotated[Path | None, typer.Argument(help=r"\[default: PHOTO-sheet.png]")] = None,
     size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
     device: Annotated[str, DEVICE] = "auto",

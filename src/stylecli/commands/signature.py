@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from stylecli.config import ComputeConfig
 from stylecli.options import Option, options_of
@@ -61,7 +60,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 def _typer_info(option: Option) -> Any:
     """The names and the help of an option, as typer wants them."""
     about = option.about
-    help_ = escape(about.help)  # or rich takes [default: …] for a color
+    help_ = about.help.replace("[", r"\[")  # or rich takes [default: …] for a color
     if about.argument:
         return typer.Argument(metavar=about.argument, help=help_)
     names = [option.flag, about.short] if about.short else [option.flag]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.markup import escape
 
 from stylecli.commands.shared import JSON, QUIET, command, named_path
 from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 
 _IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
 _BACKEND = "auto: OpenVINO on a CPU where it is installed."
-_BATCH_SIZE = escape("Images of one size at once. [default: CPU 1, CUDA 8]")
-_MAX_MEMORY = escape(
+_BATCH_SIZE = r"Images of one size at once. \[default: CPU 1, CUDA 8]"  # \[: no markup of rich's
+_MAX_MEMORY = (
     "GiB, for images on their way and for the network; larger images go in strips, exactly. "
-    "[default: three quarters of what is free]"
+    r"\[default: three quarters of what is free]"
 )
 _SEED = "Seed of the noise inside the network: another seed, other strokes."
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
