@@ -70,12 +70,65 @@ def test_openvino_paints_what_torch_paints_at_any_size(tmp_path, photo, arch, no
         assert expected.std() > 0
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """The sizes that networks were compiled for so far; -1 is any."""
+    from stylecli.core import openvino_backend
+
+    sizes, build_graph = [], openvino_backend.build_graph
+
+    def noted(weights, spec, shape):
+        sizes.append(shape[1:3])
+        return build_graph(weights, spec, shape)
+
+    monkeypatch.setattr(openvino_backend, "build_graph", noted)
+    return sizes
+
+
+@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_photos_of_many_sizes_share_a_network_and_are_painted_as_torch_paints_them(
+    tmp_path, photo, compiled, arch, upsampling
+):
+    path = saved(tmp_path, arch, noise="gaussian", upsampling=upsampling)
+    expect, run = (
+        open_backends(path, [1.0], backend=backend, device="cpu", precision="float32")[0]
+        for backend in ("torch", "openvino")
+    )
+    for height, width in ((40, 60), (67, 101), (60, 40), (13, 12), (12, 9), (64, 101), (40, 60)):
+        part = photo[None, :height, :width]
+        assert np.abs(run(part).astype(int) - expect(part)).max() <= 1
+    first = (64, 64) if arch == "pyramid" else (40, 60)
+    assert compiled == [first, (-1, -1)]
+
+
+def test_a_size_that_comes_again_and_again_gets_a_network_of_its_own(
+    tmp_path, photo, compiled, monkeypatch
+):
+    monkeypatch.setattr("stylecli.core.openvino_backend._WORTH_COMPILING", 10_000)  # pixels
+    path = saved(tmp_path, width=2)
+    (run,) = open_backends(path, [1.0], backend="openvino", device="cpu", precision="float32")
+    sizes = [(64, 100), (60, 100), (52, 100), (56, 100)]
+    free = [run(photo[None, :height, :width]) for height, width in sizes]
+    assert compiled == [(64, 100), (-1, -1)]
+    for (height, width), painted_before in zip(sizes, free, strict=True):
+        painted_now = run(photo[None, :height, :width]).astype(int)
+        assert np.abs(painted_now - painted_before).max() <= 1
+    assert compiled == [(64, 100), (-1, -1), *sizes[1:]]
+    for width in range(20, 100, 4):  # each is rare
+        run(photo[None, :, :width])
+    assert len(compiled) == 5
+
+
 @pytest.mark.parametrize("noise", ["none", "gaussian"])
 def test_bfloat16_stays_within_what_nobody_sees(tmp_path, photo, noise):
     path = saved(tmp_path, noise=noise, upsampling="bilinear")
     expected = painted(path, photo, "torch", "float32")
     assert expected.std() > 10
     assert np.abs(painted(path, photo, "openvino", "bfloat16") - expected).mean() < 1
+    (run,) = open_backends(path, [1.0], backend="openvino", device="cpu", precision="bfloat16")
+    run(photo[None, :48, :48])  # so that the next size is left free
+    assert np.abs(run(photo[None])[0] - expected).mean() < 1
 
 
 def test_a_blend_of_styles_is_mixed_as_torch_mixes_it(tmp_path, photo):
@@ -199,11 +252,13 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "    resource.setrlimit(resource.RLIMIT_AS, most)\n"
         "    try: run(photos)\n"
         "    except OutOfMemoryError: print('out of memory')\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)\n"
+        "print(run(photos[:, :300]).shape)\n"
     )
     command = [sys.executable, "-c", code, str(path), backend]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == 3 * "out of memory\n"
+    assert done.stdout == 3 * "out of memory\n" + "(1, 300, 1600, 3)\n"
 
 
 def test_what_torch_keeps_for_itself_on_a_gpu_is_free(monkeypatch):

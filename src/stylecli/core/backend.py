@@ -17,6 +17,7 @@ Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 _MEMORY_WORDS = (
     *("out of memory", "not enough memory", "can't allocate memory"),
     *("failed to allocate", "bad_alloc"),
+    "resource temporarily unavailable",  # no room for the stack of a thread
 )
 
 

@@ -5,7 +5,7 @@ the disk, and torch is not needed.
 """
 
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,12 @@ else:
 
 from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 
-_KEPT_SIZES = 4  # each size of photo is compiled for itself: a tenth of a second
+# A network that is compiled for one size of photo is a quarter faster than one that takes any; it
+# takes a tenth of a second, as much as is won on so many pixels.
+_WORTH_COMPILING = 3_000_000
+_KEPT_SIZES, _KEPT_PIXELS = 4, 12_000_000
+_COUNTED_SIZES = 1000
+_LEAST_FREE = 12  # px: a smaller side cannot be left free
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -63,7 +68,10 @@ class OpenVinoBackend:
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
-        self._compiled: OrderedDict[tuple[int, ...], _Sized] = OrderedDict()
+        self._sized: OrderedDict[tuple[int, int], _Network] = OrderedDict()
+        self._free: _Network | None = None  # takes any size
+        self._planes = _Planes(seed)
+        self._seen: Counter[tuple[int, int]] = Counter()  # pixels, by size
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         short = precision == "bfloat16" or (precision == "auto" and "BF16" in capabilities)
         self.itemsize = 2 if short else 4
@@ -81,17 +89,39 @@ class OpenVinoBackend:
         mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
-        return self._for(padded.shape)(np.ascontiguousarray(padded))[:, :height, :width]
+        network = self._for(down, across)
+        # One by one: a CPU is no faster with several, and a batch would be a further size.
+        painted = [network(photo[None]) for photo in padded]
+        return np.concatenate(painted)[:, :height, :width]
 
-    def _for(self, shape: tuple[int, ...]) -> "_Sized":
-        if shape not in self._compiled:
-            network, noises = build_graph(self._weights, self._spec)
-            sized = _Sized(self._core, self._options, network, noises, shape, self._seed)
-            self._compiled[shape] = sized
-        self._compiled.move_to_end(shape)
-        while len(self._compiled) > _KEPT_SIZES:
-            self._compiled.popitem(last=False)
-        return self._compiled[shape]
+    def _for(self, height: int, width: int) -> "_Network":
+        """The network for photos of a size: compiled for it as soon as that is worth it."""
+        sides = height, width
+        if sides not in self._sized:
+            self._seen[sides] += height * width
+            few = self._seen[sides] < _WORTH_COMPILING and min(sides) >= _LEAST_FREE
+            if self._sized and few:
+                self._free = self._free or self._compile(-1, -1)
+                return self._free
+            self._sized[sides] = self._compile(*sides)
+            self._forget()
+        self._sized.move_to_end(sides)
+        return self._sized[sides]
+
+    def _compile(self, height: int, width: int) -> "_Network":
+        graph, noises = build_graph(self._weights, self._spec, (1, height, width, 3))
+        compiled = self._core.compile_model(graph, "CPU", self._options)
+        return _Network(compiled.create_infer_request(), noises, self._planes)
+
+    def _forget(self) -> None:
+        """Keep the networks that were used last, but no more than there is room for."""
+        pixels = sum(height * width for height, width in self._sized)
+        while len(self._sized) > 1 and (len(self._sized) > _KEPT_SIZES or pixels > _KEPT_PIXELS):
+            (height, width), _ = self._sized.popitem(last=False)
+            pixels -= height * width
+            del self._seen[height, width]
+        if len(self._seen) > _COUNTED_SIZES:
+            self._seen.clear()
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch."""
@@ -111,34 +141,46 @@ class OpenVinoBackend:
         return free_cpu_memory()
 
 
-class _Sized:
-    """A network compiled for one size of photos, and the noise that it takes."""
+class _Planes:
+    """Planes of noise, each cut from the largest so far."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._largest: dict[int, npt.NDArray[np.float32]] = {}  # by layer
+
+    def __call__(self, layer: int, height: int, width: int) -> npt.NDArray[np.float32]:
+        """(1, 1, H, W)."""
+        known = self._largest.get(layer, np.empty((0, 0), np.float32))
+        if known.shape[0] < height or known.shape[1] < width:
+            sides = max(height, known.shape[0]), max(width, known.shape[1])
+            if sides[0] * sides[1] > 2 * height * width:  # a tall one, then a broad one
+                sides = height, width
+            rows, columns = np.arange(sides[0])[:, None], np.arange(sides[1])
+            known = noise_plane(rows, columns, layer, self._seed).astype(np.float32)
+            self._largest[layer] = known
+        return np.ascontiguousarray(known[None, None, :height, :width])
+
+
+class _Network:
+    """A compiled network, and the noise for the size that it ran with last."""
 
     def __init__(
-        self,
-        core: ov.Core,
-        options: dict[str, str],
-        network: ov.Model,
-        noises: list[tuple[int, int]],
-        shape: tuple[int, ...],
-        seed: int,
+        self, request: ov.InferRequest, noises: list[tuple[int, int]], planes: _Planes
     ) -> None:
-        sides = [(shape[1] // scale, shape[2] // scale) for _, scale in noises]
-        network.reshape({0: list(shape)} | {i: [1, 1, *s] for i, s in enumerate(sides, start=1)})
-        self.request = core.compile_model(network, "CPU", options).create_infer_request()
-        self.planes = [
-            _plane(height, width, layer, seed)
-            for (layer, _), (height, width) in zip(noises, sides, strict=True)
-        ]
+        self._request, self._noises, self._planes = request, noises, planes
+        self._sides: tuple[int, int] | None = None
+        self._noise: list[npt.NDArray[np.float32]] = []
 
     def __call__(self, photos: Batch) -> Batch:
-        painted: Batch = self.request.infer([photos, *self.planes], share_inputs=True)[0]
+        height, width = photos.shape[1:3]
+        if self._sides != (height, width):
+            self._sides = height, width
+            self._noise = [
+                self._planes(layer, height // scale, width // scale)
+                for layer, scale in self._noises
+            ]
+        painted: Batch = self._request.infer([photos, *self._noise], share_inputs=True)[0]
         return painted.copy()  # the request uses its memory again
-
-
-def _plane(height: int, width: int, layer: int, seed: int) -> npt.NDArray[np.float32]:
-    plane = noise_plane(np.arange(height)[:, None], np.arange(width), layer, seed)  # (H, W)
-    return plane.astype(np.float32)[None, None]  # type: ignore[no-any-return]
 
 
 def mixed_weights(path: Path, mix: list[float]) -> Weights:

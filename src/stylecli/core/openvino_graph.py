@@ -1,6 +1,10 @@
-"""A generator as a graph of OpenVINO's own operators, built from the weights in a model file."""
+"""A generator as a graph of OpenVINO's own operators, built from the weights in a model file.
 
-from collections.abc import Mapping
+It computes what torch computes. Two layers that are slow as they are written have equals that are
+three times as fast: a convolution after an upsampling, and the last one.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +22,31 @@ from stylecli.core.spec import (
     GeneratorSpec,
 )
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Array = npt.NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+_COLUMNS = 4  # that the last convolution paints at once
+_UNPADDED = ([0, 0], [0, 0], [1, 1])
+_END = 2**31 - 1
 
 
-def build_graph(weights: Weights, spec: GeneratorSpec) -> tuple[ov.Model, list[tuple[int, int]]]:
-    """A network from pictures to pictures: (N, H, W, 3) in 0..255 to the same, H and W free.
+def build_graph(
+    weights: Weights, spec: GeneratorSpec, shape: Sequence[int]
+) -> tuple[ov.Model, list[tuple[int, int]]]:
+    """A network from pictures to pictures: (N, H, W, 3) in 0..255 to the same.
 
     Height and width are multiples of what the architecture pads to.
 
     Args:
         weights: of one style, by their names in a model file.
         spec: of the generator, with a width.
+        shape: (N, H, W, 3); -1 leaves a side free, and then it is at least 12.
 
     Returns:
         The network, and for each of its further inputs, which are planes of noise
         (1, 1, H / scale, W / scale), the noise's layer and the scale.
     """
-    photos = ops.parameter([-1, -1, -1, 3], np.uint8, "photos")
+    photos = ops.parameter(list(shape), np.uint8, "photos")
     x = ops.transpose(ops.convert(photos, "f32"), [0, 3, 1, 2])
     x = _affine(x, INPUT_GAIN / 255, -INPUT_GAIN * GRAY)
     layers = _GraphLayers(weights, spec)
@@ -43,15 +55,23 @@ def build_graph(weights: Weights, spec: GeneratorSpec) -> tuple[ov.Model, list[t
     z = ops.tanh(z) if spec.output == "tanh" else z
     painted = ops.round(_affine(z, 255 * OUTPUT_RANGE, 255 * GRAY), "half_to_even")
     painted = ops.convert(ops.clamp(painted, 0.0, 255.0), "u8")
-    painted = ops.transpose(painted, [0, 2, 3, 1])
+    painted = ops.transpose(painted, [0, 2, 3, 1])  # (N, H, W / columns, columns * 3)
+    painted = ops.reshape(painted, [0, 0, -1, 3], special_zero=True)
     return ov.Model([painted], [photos, *layers.planes], "generator"), layers.noises
 
 
 class _Map:
-    """A node, and how much smaller than the photo its sides are."""
+    """A node, and how much smaller than the photo its sides are.
 
-    def __init__(self, node: ov.Node, scale: int) -> None:
-        self.node, self.scale = node, scale
+    An upsampling waits for the layer after it: ``small`` is the node before, ``mode`` the kind.
+    """
+
+    def __init__(self, small: ov.Node, scale: int, mode: str = "") -> None:
+        self.small, self.scale, self.mode = small, scale, mode
+
+    @property
+    def node(self) -> ov.Node:
+        return _doubled(self.small, self.mode) if self.mode else self.small
 
 
 class _GraphLayers:
@@ -63,17 +83,46 @@ class _GraphLayers:
         self.noises: list[tuple[int, int]] = []
 
     def conv(self, x: _Map, name: str, channels: int, kernel: int, stride: int = 1) -> _Map:
-        node, margin = x.node, kernel // 2
-        if margin:
-            node = ops.pad(node, [0, 0, margin, margin], [0, 0, margin, margin], "reflect")
+        if x.mode and (kernel, stride) == (3, 1) and not {1, 2} & set(_sides(x.small)):
+            return _Map(self._doubled_conv(x.small, x.mode, name), x.scale)
+        return _Map(self._conv(x.node, name, stride), x.scale * stride)
+
+    def _conv(self, node: ov.Node, name: str, stride: int = 1) -> ov.Node:
         weight = self.weights[f"{name}.weight"]
-        node = ops.convolution(node, weight, [stride] * 2, [0, 0], [0, 0], [1, 1])
-        if f"{name}.bias" in self.weights:
-            node = ops.add(node, _by_channel(self.weights[f"{name}.bias"]))
-        return _Map(node, x.scale * stride)
+        node = _mirrored(node, weight.shape[2])
+        node = ops.convolution(node, weight, [stride] * 2, *_UNPADDED)
+        return self._biased(node, name)
+
+    def _biased(self, node: ov.Node, name: str) -> ov.Node:
+        if f"{name}.bias" not in self.weights:
+            return node
+        bias = self.weights[f"{name}.bias"]
+        repeats = node.get_output_partial_shape(0)[1].get_length() // len(bias)
+        return ops.add(node, _by_channel(np.tile(bias, repeats)))
+
+    def _doubled_conv(self, small: ov.Node, mode: str, name: str) -> ov.Node:
+        """An upsampling and a convolution of 3 x 3 as one transposed convolution.
+
+        (N, C, H, W) to (N, C', 2 H, 2 W), sides of 3 or more. Two pixels along each edge are
+        computed as they are written, as both layers treat the edge in ways of their own.
+        """
+        weight = _doubling(self.weights[f"{name}.weight"], mode)
+        crop = [weight.shape[2] // 2 + 1] * 2
+        inner = ops.convolution_backprop_data(small, weight, [2, 2], None, crop, crop)
+        node = self._biased(inner, name)  # (N, C', 2 H - 4, 2 W - 4)
+        for axis in (3, 2):
+            ends = ops.concat([_sliced(small, axis, 0, 2), _sliced(small, axis, -2, _END)], axis)
+            edges = self._conv(_doubled(ends, mode), name)  # 8 along the axis: the middle is wrong
+            edges = _sliced(edges, 2, 2, -2) if axis == 3 else edges
+            node = ops.concat([_sliced(edges, axis, 0, 2), node, _sliced(edges, axis, 6, 8)], axis)
+        return node
 
     def to_rgb(self, x: _Map, name: str, kernel: int) -> _Map:
-        return self.conv(x, name, 3, kernel)
+        """(N, columns * 3, H, W / columns): three channels alone would take three times as long."""
+        weight, columns = self.weights[f"{name}.weight"], _COLUMNS if kernel > 1 else 1
+        node = _mirrored(x.node, kernel)
+        node = ops.convolution(node, _repeated(weight, columns), [1, columns], *_UNPADDED)
+        return _Map(self._biased(node, name), x.scale)
 
     def norm(self, x: _Map, name: str) -> _Map:
         if self.spec.norm == "none":
@@ -95,26 +144,19 @@ class _GraphLayers:
     def noise(self, x: _Map, name: str, layer: int) -> _Map:
         if self.spec.noise == "none":
             return x
-        plane = ops.parameter([1, 1, -1, -1], np.float32, f"noise{layer}")
+        sides, strength = _sides(x.node), self.weights[f"{name}.strength"]
+        plane = ops.parameter([1, 1, *sides], np.float32, f"noise{layer}")
         self.planes.append(plane)
         self.noises.append((layer, x.scale))
-        noise = ops.multiply(plane, _by_channel(self.weights[f"{name}.strength"]))
-        return _Map(ops.add(x.node, noise), x.scale)
+        if -1 in sides:  # with free sides, only a convolution is fused with the sum
+            noise = ops.convolution(plane, strength[:, None, None, None], [1, 1], *_UNPADDED)
+        else:
+            noise = ops.multiply(plane, _by_channel(strength))
+        return _Map(ops.add(noise, x.node), x.scale)  # the other way round, x would be copied
 
     def upsample(self, x: _Map, mode: str) -> _Map:
         assert x.scale % 2 == 0
-        kind = {"nearest": ("nearest", "asymmetric"), "bilinear": ("linear_onnx", "half_pixel")}
-        name, places = kind[mode]
-        doubled = ops.interpolate(
-            x.node,
-            np.array([2.0, 2.0], np.float32),
-            name,
-            "scales",
-            coordinate_transformation_mode=places,
-            nearest_mode="floor",
-            axes=np.array([2, 3]),
-        )
-        return _Map(doubled, x.scale // 2)
+        return _Map(x.node, x.scale // 2, mode)
 
     def pool(self, x: _Map, scale: int) -> _Map:
         sides = [scale, scale]
@@ -126,6 +168,53 @@ class _GraphLayers:
 
     def concatenate(self, x: _Map, y: _Map) -> _Map:
         return _Map(ops.concat([x.node, y.node], 1), x.scale)
+
+
+def _doubled(node: ov.Node, mode: str) -> ov.Node:
+    kind = {"nearest": ("nearest", "asymmetric"), "bilinear": ("linear_onnx", "half_pixel")}
+    name, places = kind[mode]
+    return ops.interpolate(
+        node,
+        np.array([2.0, 2.0], np.float32),
+        name,
+        "scales",
+        coordinate_transformation_mode=places,
+        nearest_mode="floor",
+        axes=np.array([2, 3]),
+    )
+
+
+def _doubling(weight: Array, mode: str) -> Array:
+    """The weight of a transposed convolution, (C, C', K, K), that also upsamples."""
+    spread = {"nearest": [1.0, 1.0], "bilinear": [0.25, 0.75, 0.75, 0.25]}[mode]
+    taps = np.stack([np.convolve(spread, one) for one in np.eye(3)[::-1]])  # (3, K)
+    weights: Array = np.einsum("oiyx,ya,xb->ioab", weight, taps, taps).astype(np.float32)
+    return weights
+
+
+def _repeated(weight: Array, columns: int) -> Array:
+    """A kernel at places side by side: (C', C, K, K) to (columns * C', C, K, K + columns - 1)."""
+    kernel = weight.shape[3]
+    places = np.zeros((columns, *weight.shape[:3], kernel + columns - 1), np.float32)
+    for column, place in enumerate(places):
+        place[..., column : column + kernel] = weight
+    return places.reshape(-1, *places.shape[2:])
+
+
+def _mirrored(node: ov.Node, kernel: int) -> ov.Node:
+    """With the margin by which a convolution with such a kernel makes it smaller."""
+    margin = [0, 0, kernel // 2, kernel // 2]
+    return ops.pad(node, margin, margin, "reflect") if kernel > 1 else node
+
+
+def _sides(node: ov.Node) -> list[int]:
+    """Height and width; -1 for one that is free."""
+    sides = list(node.get_output_partial_shape(0))[2:]
+    return [side.get_length() if side.is_static else -1 for side in sides]
+
+
+def _sliced(node: ov.Node, axis: int, first: int, end: int) -> ov.Node:
+    return ops.slice(node, [first], [end], [1], [axis])
 
 
 def _by_channel(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
