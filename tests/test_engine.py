@@ -15,7 +15,7 @@ from PIL import Image
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine import Stylizer, marks, pipeline
+from stylecli.engine import Stylizer, marks, stages
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture, read_rgb, write_picture
@@ -221,7 +221,10 @@ def test_a_pickled_stylizer_paints_the_same(starry_night):
     photo = read_rgb(bundled_photos()[3], 64)
     again = pickle.loads(pickle.dumps(starry_night))
     assert again.description == starry_night.description
-    np.testing.assert_array_equal(again(photo), starry_night(photo))
+    painted = again(photo)
+    # Which network paints a size, and so the last bit, depends on the sizes that came before.
+    assert np.abs(painted.astype(int) - starry_night(photo)).max() <= 1
+    np.testing.assert_array_equal(painted, pickle.loads(pickle.dumps(again))(photo))
 
 
 @pytest.mark.parametrize(("room", "most"), [(1, 1), (150_000, 3), (2**40, 12)])
@@ -243,8 +246,8 @@ def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeyp
         write_picture(*given)
         on_their_way -= 1
 
-    monkeypatch.setattr(pipeline, "read_picture", read)
-    monkeypatch.setattr(pipeline, "write_picture", write)
+    monkeypatch.setattr(stages, "read_picture", read)
+    monkeypatch.setattr(stages, "write_picture", write)
     monkeypatch.setattr(Stylizer, "_paint", lambda self, images, scratch: list(images))
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)
     results = stylizer.run(tmp_path / "in", tmp_path / "out")
