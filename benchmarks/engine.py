@@ -2,6 +2,7 @@ r"""How fast and how large the engine is, as ratios measured in one run on this 
 
     python benchmarks/engine.py throughput            # folder to folder against the bare network
     python benchmarks/engine.py latency               # one photo, the whole process
+    python benchmarks/engine.py sizes                 # as many sizes as photos, against one size
     python benchmarks/engine.py memory                # peak of the process, by image size
     python benchmarks/engine.py memory --sides 10000  # a hundred megapixels: minutes
     python benchmarks/engine.py files                 # peak after 100 and after 1,000 small files
@@ -122,6 +123,39 @@ def throughput(model: str = DEFAULT_MODEL, repeats: int = 5) -> None:
     ]
     heads = ("", "photos/s", "of the bare network", "of torch eager float32")
     show(f"{PHOTOS} photos of {SIZE[0]} x {SIZE[1]}, {auto.description}", heads, rows)
+
+
+@app.command()
+def sizes(model: str = DEFAULT_MODEL, count: int = 200, repeats: int = 3) -> None:
+    """Photos that all differ in size, against as many of one size with as many pixels."""
+    ratios, of_one = [], []
+    with folder_of_photos(count, SIZE) as folder:
+        various, rng, pixels = folder / "various", np.random.default_rng(0), 0
+        various.mkdir()
+        for i, height in enumerate(rng.permutation(count) + SIZE[1] - count // 2):
+            size = round(SIZE[0] * SIZE[1] / height), int(height)
+            pixels += size[0] * size[1]
+            Image.open(folder / "in" / f"{i:04}.jpg").resize(size).save(
+                various / f"{i:04}.jpg", quality=92
+            )
+
+        def seconds(inputs: Path) -> float:
+            return fastest(lambda: Stylizer(model).run(inputs, folder / "out", overwrite=True), 1)
+
+        for _ in range(repeats):
+            of_one.append(seconds(folder / "in"))
+            ratios.append(seconds(various) / of_one[-1])
+    same = f"{count} of {SIZE[0]} x {SIZE[1]}"
+    rows = [
+        (same, f"{count / min(of_one):.2f}", "", ""),
+        (
+            f"{count} of {count} sizes, {pixels / (count * SIZE[0] * SIZE[1]):.1%} of the pixels",
+            "",
+            f"{min(ratios):.2f} x",
+            f"{np.median(ratios):.2f} x",
+        ),
+    ]
+    show("folder to folder", ("", "photos/s", "time, least", "median"), rows)
 
 
 def stylecli(*arguments: object) -> list[str]:

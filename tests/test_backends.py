@@ -72,13 +72,13 @@ def test_openvino_paints_what_torch_paints_at_any_size(tmp_path, photo, arch, no
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The sizes that networks were compiled for so far; -1 is any."""
+    """The sizes that networks were compiled for so far; ``free`` is any."""
     from stylecli.core import openvino_backend
 
     sizes, build_graph = [], openvino_backend.build_graph
 
     def noted(weights, spec, shape):
-        sizes.append(shape[1:3])
+        sizes.append(shape[1:3] if isinstance(shape[1], int) else "free")
         return build_graph(weights, spec, shape)
 
     monkeypatch.setattr(openvino_backend, "build_graph", noted)
@@ -95,11 +95,11 @@ def test_photos_of_many_sizes_share_a_network_and_are_painted_as_torch_paints_th
         open_backends(path, [1.0], backend=backend, device="cpu", precision="float32")[0]
         for backend in ("torch", "openvino")
     )
-    for height, width in ((40, 60), (67, 101), (60, 40), (13, 12), (12, 9), (64, 101), (40, 60)):
+    for height, width in ((40, 60), (67, 101), (60, 40), (13, 12), (12, 9), (64, 101)):
         part = photo[None, :height, :width]
         assert np.abs(run(part).astype(int) - expect(part)).max() <= 1
     first = (64, 64) if arch == "pyramid" else (40, 60)
-    assert compiled == [first, (-1, -1)]
+    assert compiled == [first, "free"]
 
 
 def test_a_size_that_comes_again_and_again_gets_a_network_of_its_own(
@@ -110,11 +110,11 @@ def test_a_size_that_comes_again_and_again_gets_a_network_of_its_own(
     (run,) = open_backends(path, [1.0], backend="openvino", device="cpu", precision="float32")
     sizes = [(64, 100), (60, 100), (52, 100), (56, 100)]
     free = [run(photo[None, :height, :width]) for height, width in sizes]
-    assert compiled == [(64, 100), (-1, -1)]
+    assert compiled == [(64, 100), "free"]
     for (height, width), painted_before in zip(sizes, free, strict=True):
         painted_now = run(photo[None, :height, :width]).astype(int)
         assert np.abs(painted_now - painted_before).max() <= 1
-    assert compiled == [(64, 100), (-1, -1), *sizes[1:]]
+    assert compiled == [(64, 100), "free", *sizes[1:]]
     for width in range(20, 100, 4):  # each is rare
         run(photo[None, :, :width])
     assert len(compiled) == 5

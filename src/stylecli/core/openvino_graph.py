@@ -31,7 +31,7 @@ _END = 2**31 - 1
 
 
 def build_graph(
-    weights: Weights, spec: GeneratorSpec, shape: Sequence[int]
+    weights: Weights, spec: GeneratorSpec, shape: Sequence[int | ov.Dimension]
 ) -> tuple[ov.Model, list[tuple[int, int]]]:
     """A network from pictures to pictures: (N, H, W, 3) in 0..255 to the same.
 
@@ -40,13 +40,13 @@ def build_graph(
     Args:
         weights: of one style, by their names in a model file.
         spec: of the generator, with a width.
-        shape: (N, H, W, 3); -1 leaves a side free, and then it is at least 12.
+        shape: (N, H, W, 3); a side may be left free, within bounds of 12 or more.
 
     Returns:
         The network, and for each of its further inputs, which are planes of noise
         (1, 1, H / scale, W / scale), the noise's layer and the scale.
     """
-    photos = ops.parameter(list(shape), np.uint8, "photos")
+    photos = ops.parameter(ov.PartialShape(list(shape)), np.uint8, "photos")
     x = ops.transpose(ops.convert(photos, "f32"), [0, 3, 1, 2])
     x = _affine(x, INPUT_GAIN / 255, -INPUT_GAIN * GRAY)
     layers = _GraphLayers(weights, spec)
@@ -54,8 +54,8 @@ def build_graph(
     z = _affine(z, LAST_LAYER_GAIN, 0.0)
     z = ops.tanh(z) if spec.output == "tanh" else z
     painted = ops.round(_affine(z, 255 * OUTPUT_RANGE, 255 * GRAY), "half_to_even")
-    painted = ops.convert(ops.clamp(painted, 0.0, 255.0), "u8")
-    painted = ops.transpose(painted, [0, 2, 3, 1])  # (N, H, W / columns, columns * 3)
+    painted = ops.transpose(ops.clamp(painted, 0.0, 255.0), [0, 2, 3, 1])
+    painted = ops.convert(painted, "u8")  # (N, H, W / columns, columns * 3)
     painted = ops.reshape(painted, [0, 0, -1, 3], special_zero=True)
     return ov.Model([painted], [photos, *layers.planes], "generator"), layers.noises
 
@@ -144,11 +144,12 @@ class _GraphLayers:
     def noise(self, x: _Map, name: str, layer: int) -> _Map:
         if self.spec.noise == "none":
             return x
-        sides, strength = _sides(x.node), self.weights[f"{name}.strength"]
-        plane = ops.parameter([1, 1, *sides], np.float32, f"noise{layer}")
+        strength = self.weights[f"{name}.strength"]
+        sides = list(x.node.get_output_partial_shape(0))[2:]
+        plane = ops.parameter(ov.PartialShape([1, 1, *sides]), np.float32, f"noise{layer}")
         self.planes.append(plane)
         self.noises.append((layer, x.scale))
-        if -1 in sides:  # with free sides, only a convolution is fused with the sum
+        if -1 in _sides(plane):  # with free sides, only a convolution is fused with the sum
             noise = ops.convolution(plane, strength[:, None, None, None], [1, 1], *_UNPADDED)
         else:
             noise = ops.multiply(plane, _by_channel(strength))
