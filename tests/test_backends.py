@@ -95,7 +95,7 @@ def test_photos_of_many_sizes_share_a_network_and_are_painted_as_torch_paints_th
         open_backends(path, [1.0], backend=backend, device="cpu", precision="float32")[0]
         for backend in ("torch", "openvino")
     )
-    for height, width in ((40, 60), (67, 101), (60, 40), (13, 12), (12, 9), (64, 101)):
+    for height, width in ((40, 60), (67, 101), (60, 40), (13, 12), (5, 6), (64, 101)):
         part = photo[None, :height, :width]
         assert np.abs(run(part).astype(int) - expect(part)).max() <= 1
     first = (64, 64) if arch == "pyramid" else (40, 60)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
@@ -37,7 +38,7 @@ from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 _WORTH_COMPILING = 3_000_000
 _KEPT_SIZES, _KEPT_PIXELS = 4, 12_000_000
 _COUNTED_SIZES = 1000
-_LEAST_FREE, _MOST_FREE = 12, 2048  # px: sides that can be left free
+_MOST_FREE = 2048  # px: a longer side is not left free
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -100,8 +101,8 @@ class OpenVinoBackend:
         if sides not in self._sized:
             self._seen[sides] += height * width
             rare = self._seen[sides] < _WORTH_COMPILING
-            if self._sized and rare and min(sides) >= _LEAST_FREE and max(sides) <= _MOST_FREE:
-                free = ov.Dimension(_LEAST_FREE, _MOST_FREE)
+            if self._sized and rare and max(sides) <= _MOST_FREE:
+                free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
                 self._free = self._free or self._compile(free, free)
                 return self._free
             self._sized[sides] = self._compile(*sides)

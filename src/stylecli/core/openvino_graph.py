@@ -40,7 +40,7 @@ def build_graph(
     Args:
         weights: of one style, by their names in a model file.
         spec: of the generator, with a width.
-        shape: (N, H, W, 3); a side may be left free, within bounds of 12 or more.
+        shape: (N, H, W, 3); a side may be left free, within bounds.
 
     Returns:
         The network, and for each of its further inputs, which are planes of noise
@@ -83,7 +83,7 @@ class _GraphLayers:
         self.noises: list[tuple[int, int]] = []
 
     def conv(self, x: _Map, name: str, channels: int, kernel: int, stride: int = 1) -> _Map:
-        if x.mode and (kernel, stride) == (3, 1) and not {1, 2} & set(_sides(x.small)):
+        if x.mode and x.scale == 1 and (kernel, stride) == (3, 1):  # a small map wins nothing
             return _Map(self._doubled_conv(x.small, x.mode, name), x.scale)
         return _Map(self._conv(x.node, name, stride), x.scale * stride)
 
@@ -149,7 +149,7 @@ class _GraphLayers:
         plane = ops.parameter(ov.PartialShape([1, 1, *sides]), np.float32, f"noise{layer}")
         self.planes.append(plane)
         self.noises.append((layer, x.scale))
-        if -1 in _sides(plane):  # with free sides, only a convolution is fused with the sum
+        if x.scale == 1:  # with free sides, only a convolution is fused with so large a sum
             noise = ops.convolution(plane, strength[:, None, None, None], [1, 1], *_UNPADDED)
         else:
             noise = ops.multiply(plane, _by_channel(strength))
@@ -206,12 +206,6 @@ def _mirrored(node: ov.Node, kernel: int) -> ov.Node:
     """With the margin by which a convolution with such a kernel makes it smaller."""
     margin = [0, 0, kernel // 2, kernel // 2]
     return ops.pad(node, margin, margin, "reflect") if kernel > 1 else node
-
-
-def _sides(node: ov.Node) -> list[int]:
-    """Height and width; -1 for one that is free."""
-    sides = list(node.get_output_partial_shape(0))[2:]
-    return [side.get_length() if side.is_static else -1 for side in sides]
 
 
 def _sliced(node: ov.Node, axis: int, first: int, end: int) -> ov.Node:
