@@ -7,6 +7,7 @@ the disk, and torch is not needed.
 import sys
 from collections import Counter, OrderedDict
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ _WORTH_COMPILING = 3_000_000
 _KEPT_SIZES, _KEPT_PIXELS = 4, 12_000_000
 _COUNTED_SIZES = 1000
 _MOST_FREE = 2048  # px: a longer side is not left free
+# OpenVINO's guide: a stream for one to four cores, the fewer the less they wait for each other; but
+# each has memory of its own.
+_FEW_CORES, _CORES_AT_MOST = 4, 4
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -50,6 +54,7 @@ class OpenVinoBackend:
         mix: shares of its styles.
         precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
         seed: of the noise, if the model has any.
+        at_once: calls that may run at once; each has a share of the cores.
 
     Raises:
         StyleCliError: an unknown precision, or a damaged file.
@@ -57,7 +62,9 @@ class OpenVinoBackend:
 
     device_type = "cpu"
 
-    def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
+    def __init__(
+        self, path: Path, mix: list[float], precision: str, seed: int = 0, at_once: int = 1
+    ) -> None:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
@@ -65,10 +72,13 @@ class OpenVinoBackend:
         self._spec = read_info(path).spec
         self._weights = mixed_weights(path, mix)
         self._core = ov.Core()
-        self._options = {"PERFORMANCE_HINT": "LATENCY"}
+        self.at_once = at_once
+        self._options = {"NUM_STREAMS": str(at_once)}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
+        self._many: OpenVinoBackend | None = None
+        self._choosing, self._in_strips = Lock(), Lock()
         self._sized: OrderedDict[tuple[int, int], _Network] = OrderedDict()
         self._free: _Network | None = None  # takes any size
         self._planes = _Planes(seed)
@@ -90,10 +100,20 @@ class OpenVinoBackend:
         mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
-        network = self._for(down, across)
+        with self._choosing:
+            network = self._for(down, across)
         # One by one: a CPU is no faster with several, and a batch would be a further size.
         painted = [network(photo[None]) for photo in padded]
         return np.concatenate(painted)[:, :height, :width]
+
+    def for_many(self) -> "OpenVinoBackend":
+        """Photos at once, on few cores each: no core waits for the others after each layer."""
+        if self._many is None:
+            _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
+            at_once = cores if cores <= _FEW_CORES else cores // _CORES_AT_MOST
+            given = self._path, self._mix, self._precision, self._seed, at_once
+            self._many = OpenVinoBackend(*given) if at_once > 1 else self
+        return self._many
 
     def _for(self, height: int, width: int) -> "_Network":
         """The network for photos of a size: compiled for it as soon as that is worth it."""
@@ -113,7 +133,7 @@ class OpenVinoBackend:
     def _compile(self, height: int | ov.Dimension, width: int | ov.Dimension) -> "_Network":
         graph, noises = build_graph(self._weights, self._spec, (1, height, width, 3))
         compiled = self._core.compile_model(graph, "CPU", self._options)
-        return _Network(compiled.create_infer_request(), noises, self._planes)
+        return _Network(compiled, noises, self._planes)
 
     def _forget(self) -> None:
         """Keep the networks that were used last, but no more than there is room for."""
@@ -126,17 +146,16 @@ class OpenVinoBackend:
             self._seen.clear()
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
-        """Stylize one image (H, W, 3) of any size, exactly, with torch."""
-        if self._torch is None:
-            import torch
+        """Stylize one image (H, W, 3) of any size, exactly, with torch, one at a time."""
+        with self._in_strips:
+            if self._torch is None:
+                import torch
 
-            from stylecli.core.torch_backend import load_torch_backend
+                from stylecli.core.torch_backend import load_torch_backend
 
-            cpu = torch.device("cpu")
-            self._torch = load_torch_backend(
-                self._path, self._mix, cpu, self._precision, self._seed
-            )
-        return self._torch.in_strips(rgb, scratch, memory)
+                given = self._path, self._mix, torch.device("cpu"), self._precision, self._seed
+                self._torch = load_torch_backend(*given)
+            return self._torch.in_strips(rgb, scratch, memory)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
@@ -164,7 +183,28 @@ class _Planes:
 
 
 class _Network:
-    """A compiled network, and the noise for the size that it ran with last."""
+    """A compiled network, for as many threads as like."""
+
+    def __init__(
+        self, compiled: ov.CompiledModel, noises: list[tuple[int, int]], planes: _Planes
+    ) -> None:
+        self._compiled, self._noises, self._planes = compiled, noises, planes
+        self._idle: list[_Request] = []
+
+    def __call__(self, photos: Batch) -> Batch:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            made = self._compiled.create_infer_request()
+            request = _Request(made, self._noises, self._planes)
+        try:
+            return request(photos)
+        finally:
+            self._idle.append(request)
+
+
+class _Request:
+    """A network's memory for one call, and the noise for the size that it ran with last."""
 
     def __init__(
         self, request: ov.InferRequest, noises: list[tuple[int, int]], planes: _Planes
@@ -176,11 +216,11 @@ class _Network:
     def __call__(self, photos: Batch) -> Batch:
         height, width = photos.shape[1:3]
         if self._sides != (height, width):
-            self._sides = height, width
             self._noise = [
                 self._planes(layer, height // scale, width // scale)
                 for layer, scale in self._noises
             ]
+            self._sides = height, width
         painted: Batch = self._request.infer([photos, *self._noise], share_inputs=True)[0]
         return painted.copy()  # the request uses its memory again
 

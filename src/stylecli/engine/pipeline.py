@@ -109,7 +109,7 @@ class Pipeline:
                 if batch[0].clip is None:
                     self._painting.append(self._network.submit(painted, batch, self._paint))
                     del batch  # or its photos would outlive their writing
-                    self._settle(networks - 1, _AHEAD)
+                    self._settle(networks - 1, max(networks, _AHEAD))
                     continue
                 self._settle(0, 0)
                 item = self._paint_clip(batch[0], batch[0].clip)
@@ -149,7 +149,7 @@ class Pipeline:
 
     def _read_ahead(self) -> None:
         """Begin to decode what there is room for."""
-        while len(self._ahead) < _AHEAD + self._course.batch_size:
+        while len(self._ahead) < _AHEAD + self._course.batch_size * self._course.networks:
             self._next = self._next or next(self._rest, None)
             if self._next is None:
                 return
