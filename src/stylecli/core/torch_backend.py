@@ -26,6 +26,8 @@ class TorchBackend:
         dtype: the number format of the convolutions.
     """
 
+    at_once = 1
+
     def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
         # CUDA's convolutions are fastest with channels last.
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
@@ -53,6 +55,10 @@ class TorchBackend:
             return to_uint8(self._stylized(to_tensor(photos, self.device)))
         finally:
             self.generator.train(was_training)
+
+    def for_many(self) -> "TorchBackend":
+        """Itself."""
+        return self
 
     def _stylized(self, photos: Tensor) -> Tensor:
         mixed = self.dtype != torch.float32
