@@ -2,6 +2,8 @@ r"""How fast and how large the engine is, as ratios measured in one run on this 
 
     python benchmarks/engine.py throughput            # folder to folder against the bare network
     python benchmarks/engine.py latency               # one photo, the whole process
+    python benchmarks/engine.py streams               # one photo on all cores, or one on each
+    python benchmarks/engine.py sizes                 # as many sizes as photos, against one size
     python benchmarks/engine.py memory                # peak of the process, by image size
     python benchmarks/engine.py memory --sides 10000  # a hundred megapixels: minutes
     python benchmarks/engine.py files                 # peak after 100 and after 1,000 small files
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import openvino as ov
 import psutil
 import torch
 import typer
@@ -35,6 +38,8 @@ from stylecli.core.backends import open_backends
 from stylecli.core.generators import build_generator
 from stylecli.core.model_files import find_style
 from stylecli.core.norms import NORMS
+from stylecli.core.openvino_backend import mixed_weights
+from stylecli.core.openvino_graph import build_graph
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor
@@ -122,6 +127,74 @@ def throughput(model: str = DEFAULT_MODEL, repeats: int = 5) -> None:
     ]
     heads = ("", "photos/s", "of the bare network", "of torch eager float32")
     show(f"{PHOTOS} photos of {SIZE[0]} x {SIZE[1]}, {auto.description}", heads, rows)
+
+
+@app.command()
+def streams(model: str = DEFAULT_MODEL, photos: int = 24, repeats: int = 7) -> None:
+    """OpenVINO's network alone: a photo at a time on all cores, or more at once on fewer each."""
+    path, info, mix = find_style(model)
+    core, cores = ov.Core(), psutil.cpu_count(logical=False) or 1
+    graph, noises = build_graph(mixed_weights(path, mix), info.spec, (1, SIZE[1], SIZE[0], 3))
+    planes = [np.zeros((1, 1, SIZE[1] // n, SIZE[0] // n), np.float32) for _, n in noises]
+    photo = np.random.default_rng(0).integers(0, 256, (1, SIZE[1], SIZE[0], 3), np.uint8)
+    queues = {}
+    for count in sorted({1, 2, cores // 4, cores // 2, cores} & set(range(1, cores + 1))):
+        compiled = core.compile_model(graph, "CPU", {"NUM_STREAMS": str(count)})
+        queues[count] = ov.AsyncInferQueue(compiled, count)
+    times: dict[int, list[float]] = {count: [] for count in queues}
+    for _ in range(repeats + 1):  # the first round warms up
+        for count, queue in queues.items():
+            began = time.perf_counter()
+            for _ in range(photos):
+                queue.start_async([photo, *planes], share_inputs=True)
+            queue.wait_all()
+            times[count].append(time.perf_counter() - began)
+    ratios = {n: np.array(times[1][1:]) / times[n][1:] for n in times}
+    rows = [
+        (
+            f"{n}",
+            f"{cores / n:.0f}",
+            f"{photos / min(times[n][1:]):.1f}",
+            f"{min(r):.2f} x",
+            f"{np.median(r):.2f} x",
+        )
+        for n, r in ratios.items()
+    ]
+    heads = ("photos at once", "cores for each", "photos/s", "speed, least", "median")
+    show(f"the network alone, {SIZE[0]} x {SIZE[1]}, {info.name}", heads, rows)
+
+
+@app.command()
+def sizes(model: str = DEFAULT_MODEL, count: int = 200, repeats: int = 3) -> None:
+    """Photos that all differ in size, against as many of one size with as many pixels."""
+    ratios, of_one = [], []
+    with folder_of_photos(count, SIZE) as folder:
+        various, rng, pixels = folder / "various", np.random.default_rng(0), 0
+        various.mkdir()
+        for i, height in enumerate(rng.permutation(count) + SIZE[1] - count // 2):
+            size = round(SIZE[0] * SIZE[1] / height), int(height)
+            pixels += size[0] * size[1]
+            Image.open(folder / "in" / f"{i:04}.jpg").resize(size).save(
+                various / f"{i:04}.jpg", quality=92
+            )
+
+        def seconds(inputs: Path) -> float:
+            return fastest(lambda: Stylizer(model).run(inputs, folder / "out", overwrite=True), 1)
+
+        for _ in range(repeats):
+            of_one.append(seconds(folder / "in"))
+            ratios.append(seconds(various) / of_one[-1])
+    same = f"{count} of {SIZE[0]} x {SIZE[1]}"
+    rows = [
+        (same, f"{count / min(of_one):.2f}", "", ""),
+        (
+            f"{count} of {count} sizes, {pixels / (count * SIZE[0] * SIZE[1]):.1%} of the pixels",
+            "",
+            f"{min(ratios):.2f} x",
+            f"{np.median(ratios):.2f} x",
+        ),
+    ]
+    show("folder to folder", ("", "photos/s", "time, least", "median"), rows)
 
 
 def stylecli(*arguments: object) -> list[str]:

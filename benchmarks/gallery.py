@@ -27,7 +27,7 @@ from stylecli.core.model_files import bundled_models, load_model
 from stylecli.core.tensors import to_uint8
 from stylecli.events import Pixels
 from stylecli.files.atomic import atomic_path
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 from stylecli.gatys import optimize
 from training import SIZE, Judge, split
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 WINDOW = 128
 _STRIDE = 64

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from stylecli.config import ObjectiveConfig, TrainConfig
 from stylecli.core.generators import Generator, build_generator
-from stylecli.core.model_files import load_generator, load_tensors, read_metadata
+from stylecli.core.model_files import load_generator
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
@@ -39,11 +39,13 @@ from stylecli.core.objective import (
     prepared_network,
 )
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import load_tensors, read_metadata
 from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
-from stylecli.files.images import center_square, read_rgb
+from stylecli.files.images import read_rgb
 from stylecli.files.jobs import scan_images
+from stylecli.files.pictures import center_square
 from stylecli.training import loop as training
 from stylecli.training.files import TrainFiles
 

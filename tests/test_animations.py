@@ -13,6 +13,7 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
 from stylecli.events import Notice
 from stylecli.files.animations import Animation
+from stylecli.files.clips import open_clip
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import plan
@@ -224,7 +225,23 @@ def test_what_goes_wrong_with_a_frame_is_not_blamed_on_the_file_that_is_written(
     source = tmp_path / "a.gif"
     images = [Image.new("RGB", (30, 20), (60 * i, 0, 0)) for i in range(4)]
     images[0].save(source, save_all=True, append_images=images[1:], duration=50)
-    animation = Animation.open(source)
+    animation = Animation.open(source, tmp_path / f"out{suffix}")
     with pytest.raises(StoppedError):
         animation.write(tmp_path / f"out{suffix}", frames(), 90)
     assert not (tmp_path / f"out{suffix}").exists()
+
+
+@pytest.mark.parametrize(("name", "opens"), [("x.gif", 2), ("x.jpg", 0)])
+def test_an_animation_is_opened_once_to_look_at_and_once_to_read(
+    tmp_path, monkeypatch, name, opens
+):
+    """On a slow disk, or of a large GIF, to count the frames takes long."""
+    source = save(tmp_path / "x.gif", frames(), duration=TIMES)
+    opened = []
+    usual = Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a) or usual(*a, **k))
+    clip = open_clip(source, tmp_path / name)
+    assert (clip is None) == (opens == 0)
+    if clip:
+        assert len(list(clip.frames())) == 3
+    assert len(opened) == opens

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from stylecli.files.atomic import atomic_path, remove_leftovers, require_writabl
 
 WAIT_WHILE_WRITING = """
 import sys
+import time
 from pathlib import Path
 from stylecli.files.atomic import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
@@ -65,6 +67,7 @@ def test_what_another_process_is_writing_is_no_leftover_whatever_its_number(writ
 
 FORGETFUL = """
 import sys
+import time
 from pathlib import Path
 import psutil
 psutil.pid_exists = lambda number: False
@@ -80,6 +83,16 @@ def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
     (tmp_path / ".stylecli.toml").write_text("not ours")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".stylecli.toml"]
+
+
+def test_on_windows_only_what_is_older_than_a_minute_is_a_leftover(tmp_path, monkeypatch):
+    """There, a file that is about to be renamed has no lock any more."""
+    for name, age in ((".stylecli-new.png", 5), (".stylecli-old.png", 100)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(sys, "platform", "win32")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".stylecli-new.png"]
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

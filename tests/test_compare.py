@@ -25,7 +25,7 @@ from stylecli.comparison.photos import companions
 from stylecli.comparison.report import metrics_table, render_page, write_outputs
 from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
-from stylecli.core.model_files import load_tensors, save_tensors
+from stylecli.core.tensor_files import load_tensors, save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
@@ -268,7 +268,8 @@ def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monke
 
 def read_info_file(name):
     """What a bundled model says of itself, as it is stored, and its weights."""
-    from stylecli.core.model_files import bundled_models, read_metadata
+    from stylecli.core.model_files import bundled_models
+    from stylecli.core.tensor_files import read_metadata
 
     path = bundled_models() / name
     return read_metadata(path), load_tensors(path)

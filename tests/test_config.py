@@ -11,12 +11,11 @@ from stylecli.config import (
     GeneratorConfig,
     StylizeConfig,
     TrainConfig,
-    fixed_on_resume,
 )
 from stylecli.core import choices
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
-from stylecli.options import alike_in_arms, options_of
+from stylecli.options import alike_in_arms, fixed_on_resume, options_of
 
 # The exceptions are spelled out here: an option that becomes one, or is one no more, changes what
 # a checkpoint or a comparison from before is worth.

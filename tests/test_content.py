@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from stylecli.errors import StyleCliError
+from stylecli.files import content, images
 from stylecli.files.content import ContentPhotos
 
 
@@ -110,6 +111,19 @@ def test_mostly_blank_photos_are_counted(photos):
         product_shot(photos / f"{i}.png")
     (photos / "text.jpg").write_text("no image")
     assert ContentPhotos(photos, 0).count_blank(64) == (2, 5)
+
+
+def test_photos_are_checked_at_a_small_size(monkeypatch):
+    """Large photos decode several times as fast for it, and a folder may have 32 of them."""
+    read_at = []
+
+    def read_rgb(path, short_side):
+        read_at.append(short_side)
+        return images.read_rgb(path, short_side)
+
+    monkeypatch.setattr(content, "read_rgb", read_rgb)
+    assert ContentPhotos(None, 0).count_blank(256) == (0, 24)
+    assert set(read_at) == {128}
 
 
 def test_crops_vary_in_scale_place_and_direction(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.convolutions import padded, upsample
+from stylecli.core.convolutions import UpsampleConv2d, padded, upsample
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
@@ -19,12 +19,29 @@ def test_padding_and_its_gradient_are_those_of_torch(mode, margin):
     torch.testing.assert_close(gradient, *torch.autograd.grad((expected * weights).sum(), x))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (7, 4)])
+def test_an_upsampling_and_its_convolution_in_one_are_both_one_after_the_other(mode, height, width):
+    conv = UpsampleConv2d(3, 4, mode).double()
+    x = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    doubled = F.interpolate(x, scale_factor=2, mode=mode)
+    expected = F.conv2d(F.pad(doubled, (1,) * 4, mode="replicate"), conv.weight, conv.bias)
+    ours = conv(x)
+    torch.testing.assert_close(ours, expected)
+    weights = torch.randn_like(ours)
+    inputs = (x, conv.weight, conv.bias)
+    gradients = torch.autograd.grad((ours * weights).sum(), inputs)
+    torch.testing.assert_close(gradients, torch.autograd.grad((expected * weights).sum(), inputs))
+
+
 def test_under_autocast_padding_and_upsampling_keep_their_number_format():
     x = torch.randn(1, 4, 8, 8).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         assert padded(x, 1, "reflect").dtype == torch.bfloat16
+        assert torch.equal(upsample(x), F.interpolate(x, scale_factor=2))
         for mode in ("nearest", "bilinear"):
-            doubled = upsample(x, mode)
+            conv = UpsampleConv2d(4, 6, mode)
+            doubled = conv(x)
             assert doubled.dtype == torch.bfloat16
-            expected = F.interpolate(x.detach().float(), scale_factor=2, mode=mode)
-            torch.testing.assert_close(doubled.float(), expected, atol=0.03, rtol=0.01)
+            (gradient,) = torch.autograd.grad(doubled.sum(), conv.weight)
+            assert gradient.dtype == torch.float32

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+import stylecli
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_stylizer_is_there_by_its_short_name_and_costs_nothing_until_then():
+def test_all_of_the_api_is_there_by_its_short_name_and_costs_nothing_until_then():
+    for name in stylecli.__all__:
+        assert getattr(stylecli, name).__doc__
+    assert (Path(stylecli.__file__).parent / "py.typed").exists()
     code = (
-        "import sys, stylecli; assert 'torch' not in sys.modules\n"
+        "import sys, stylecli; assert not {'torch', 'numpy'} & {*sys.modules}\n"
         "from stylecli import Stylizer; assert 'torch' not in sys.modules; print(Stylizer.__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.strips import StripRunner, _statistics
+from stylecli.core.strips import StripRunner, channel_statistics
 from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -36,7 +37,7 @@ def whole(generator, rgb):
         return generator(to_tensor(rgb[None], CPU))[0].permute(1, 2, 0).mul(255).numpy()
 
 
-@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("norm", ["in", "bn", "none"])
 @pytest.mark.parametrize("scratch_bytes", [2**30, 30_000, 0])
 def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
@@ -58,7 +59,7 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     height=st.integers(1, 130),
     width=st.integers(1, 90),
     rows=st.integers(1, 70),
-    arch=st.sampled_from(["residual", "pyramid"]),
+    arch=st.sampled_from(sorted(ARCHITECTURES)),
 )
 def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, upsampling):
     rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
@@ -72,7 +73,7 @@ def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, ups
 
 def test_statistics_of_strips_are_those_of_the_whole():
     rows = torch.randn(1, 3, 50, 7).double() * 3 + 100
-    mean, var = _statistics(iter(rows.split(8, dim=2)))
+    mean, var = channel_statistics(iter(rows.split(8, dim=2)))
     torch.testing.assert_close(mean, rows.mean((0, 2, 3)).float())
     torch.testing.assert_close(var, rows.var((0, 2, 3), correction=0).float())
 

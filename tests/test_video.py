@@ -15,9 +15,8 @@ from PIL import Image
 from clips import count_and_seconds, ffmpeg, frames_of, make_clip, sound_of
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
-from stylecli.engine.clips import painted_frames
 from stylecli.events import Notice
-from stylecli.files.images import ImageError, Picture
+from stylecli.files.formats import ImageError
 from stylecli.files.jobs import Job, plan
 from stylecli.files.video import Video, exact_rate
 
@@ -84,7 +83,7 @@ def test_no_more_than_a_few_frames_are_in_memory(stylizer, tmp_path, monkeypatch
             read += 1
             yield frame
 
-    def paint(self, images, scratch):
+    def paint(self, images, scratch, free):
         nonlocal painted, most
         painted += len(images)
         most = max(most, read - painted)
@@ -136,28 +135,6 @@ def test_the_head_of_a_video(tmp_path):
     assert (video.rate, video.count, video.pixel_shape) == (Fraction(30000, 1001), 30, "1:1")
     with pytest.raises(ImageError, match="no such file"):
         Video.open(tmp_path / "y.mp4")
-
-
-def test_steady_keeps_what_does_not_move():
-    """A photo that stands still under a little noise; the painting of it then flickers less."""
-    random = np.random.default_rng(0)
-    still = random.integers(0, 255, (48, 64, 3))
-    noisy = [(still + random.integers(-3, 4, still.shape)).clip(0, 255) for _ in range(6)]
-
-    class Still:
-        def frames(self):
-            return (Picture(frame.astype(np.uint8)) for frame in noisy)
-
-    def louder(images):
-        return [(3 * image.astype(int)).clip(0, 255).astype(np.uint8) for image in images]
-
-    def flicker(steady):
-        finish, config = (lambda frame, rgb: Picture(rgb)), StylizeConfig(steady=steady)
-        painted = painted_frames(Still(), louder, finish, 1, config)
-        frames = np.stack([picture.rgb.astype(int) for picture in painted])
-        return np.abs(np.diff(frames, axis=0)).mean()
-
-    assert flicker(0.9) < 0.4 * flicker(0.0)
 
 
 def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):

@@ -11,7 +11,6 @@ from stylecli.core import choices
 from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError
 from stylecli.options import check_options, option
-from stylecli.options import fixed_on_resume as fixed_on_resume
 
 DEFAULT_MODEL = "starry-night"
 GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
@@ -146,6 +145,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         0.0,
         "Share of a crop's side that the loss leaves out at its edges, at random: with 0.16, "
         "no colors gather there in a long training from scratch.",
+        panel=OBJECTIVE,
         least=0,
         most=0.4,
     )

@@ -9,32 +9,24 @@ import json
 import os
 import signal
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from stylecli.core.schema import is_control
 from stylecli.errors import StyleCliError
 
 if TYPE_CHECKING:  # most runs need nothing of it, and its import takes a twentieth of a start
     from rich.console import Console
     from rich.progress import Progress
 
-# Control characters; halves of a surrogate pair, which stand for bytes of a name that are no text;
-# separators of lines and paragraphs.
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
 
 def printable(text: str) -> str:
     r"""A text with each character that commands a terminal, or reorders a line, as ``\x1b``."""
     return "".join(
-        char.encode("unicode_escape").decode()
-        if char in _REORDERING or unicodedata.category(char) in _UNPRINTABLE
-        else char
-        for char in text
+        char.encode("unicode_escape").decode() if is_control(char) else char for char in text
     )
 
 

@@ -1,4 +1,4 @@
-"""Generators for other runtimes: ONNX, checked before it counts."""
+"""Export of generators to ONNX, for other runtimes; the file is checked before it is kept."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def export_onnx(
 ) -> float:
     """Write a model as ONNX: ``photos`` (N, 3, H, W), RGB in [0, 1], to ``painted``, the same.
 
-    N, H and W are free; H and W are multiples of 4 (residual) or 32, and at least 64 (pyramid).
-    The file is checked with ONNX Runtime against torch, on photos of sizes other than the one it
-    was made with, and only then gets its name.
+    N, H and W are free, but H and W are to be sizes that the architecture needs no padding for:
+    multiples of 4 for residual; multiples of 32 and at least 64 for pyramid. The file is compared
+    with torch by ONNX Runtime, on photos of sizes other than the one it was made with.
 
     Args:
         model: name or file.
@@ -34,7 +34,7 @@ def export_onnx(
         overwrite: replace a file that is there.
 
     Returns:
-        By how much the two differ at most, of the range of colors.
+        The largest difference between the two, as a share of the range of colors.
 
     Raises:
         StyleCliError: no such model, the file exists, ONNX is not installed, or the check fails.
@@ -77,8 +77,8 @@ def _export(generator: Generator, path: Path) -> None:
         raise StyleCliError(
             "export needs ONNX, and it is not installed", hint="pip install 'stylecli[onnx]'"
         ) from error
-    multiple, _ = inner_size(generator.spec.arch, 1, 1)
-    photos = torch.rand(2, 3, 2 * multiple, 3 * multiple)
+    least, _ = inner_size(generator.spec.arch, 1, 1)
+    photos = torch.rand(2, 3, 2 * least, 3 * least)
     # fmt: off
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     # fmt: on
@@ -96,7 +96,7 @@ def _export(generator: Generator, path: Path) -> None:
 
 
 def _difference(generator: Generator, path: Path, size: tuple[int, int]) -> float:
-    """How much torch and ONNX Runtime differ on a photo, at most."""
+    """The largest difference between torch and ONNX Runtime on a photo."""
     import onnxruntime
 
     rgb = read_rgb(bundled_photos()[0], max(size))[: size[0], : size[1]]

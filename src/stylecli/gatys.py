@@ -22,8 +22,9 @@ from stylecli.core.objective import (
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
+from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
-from stylecli.files.images import Rgb, read_rgb
+from stylecli.files.images import read_rgb
 
 Flat = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Generators that others trained: the checkpoints of PyTorch's example of fast style transfer."""
+"""Import of generators that others trained with PyTorch's example of fast style transfer."""
 
 import os
 import re
@@ -12,14 +12,15 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.core.generators import Generator, build_generator
-from stylecli.core.model_files import SUFFIX, ModelInfo, list_models, save_model
+from stylecli.core.model_files import ModelInfo, list_models, save_model
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.door import require_regular
 from stylecli.training.files import style_name
 
-# Their convolution and norm, and ours in the generator's body.
+# The names of their convolutions and norms, and of the place of ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
 _LAYERS |= {
     (f"res{i}.conv{j}", f"res{i}.in{j}"): f"{5 + i}.branch.{2 * j - 2}"
@@ -28,7 +29,7 @@ _LAYERS |= {
 }
 _LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
 _LAST = ("deconv3", "17")
-# Of instance norms, by old versions of torch; and the last layer, which has no norm.
+# Statistics of instance norms, which old versions of torch stored; and the last layer.
 _PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
 
 
@@ -37,13 +38,13 @@ def import_checkpoint(
 ) -> Path:
     """Turn a checkpoint into an ordinary model file, ``models/NAME.safetensors``.
 
-    Its network is Johnson's with instance norm, as ``fast_neural_style`` among the examples of
-    PyTorch trains it: colors in 0..255 both ways. Here, scaling is part of the first and the last
-    convolution; other biases and offsets vanish in the instance norm that follows them.
+    Its network is Johnson's with instance norm, as PyTorch's example ``fast_neural_style`` trains
+    it, with colors in 0..255 at both ends. That scale becomes part of the first and the last
+    convolution; other biases have no effect, as an instance norm follows.
 
     Args:
         source: a ``.pth`` file with a dictionary of tensors.
-        name: of the new model.
+        name: the name of the new model.
         license_: a line that is stored in it.
         overwrite: replace a model of that name.
 
@@ -70,9 +71,9 @@ def import_checkpoint(
 
 
 def _refuse_to_replace(target: Path) -> None:
-    """Raise StyleCliError if anything has that name, or a bundled model would be hidden by it."""
+    """Raise StyleCliError if a file or a model of that name is there."""
     hint = "--overwrite, or another name"
-    if os.path.lexists(target):  # a link to nowhere too: its disk may come back
+    if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
         raise StyleCliError(f"{target} is there", hint=hint)
     if target.stem in {path.stem for path, _ in list_models()}:
         raise StyleCliError(f"a model {target.stem} is there", hint=hint)
@@ -90,7 +91,7 @@ def read_state(source: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state: Any = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # on bad bytes, torch raises many kinds, with advice for programmers
+    except Exception as error:  # torch raises many kinds of error on damaged files
         raise StyleCliError(
             f"{source} cannot be read as weights: it is damaged, none, or a whole pickled module",
             hint=hint,
@@ -106,8 +107,7 @@ def converted(state: dict[str, Tensor]) -> Generator:
     """A generator that paints what the network of a state dict paints.
 
     Raises:
-        StyleCliError: tensors are missing or of another shape. Statistics on instance norms, of
-            old versions of torch, are passed over.
+        StyleCliError: tensors are missing, unknown, or of another shape.
     """
     known = {f"{name}.{kind}" for pair in _LAYERS for name in pair for kind in ("weight", "bias")}
     unknown = [key for key in state if not _PASSED_OVER.search(key) and _plain(key) not in known]
@@ -150,7 +150,7 @@ def _plain(key: str) -> str:
 
 
 def _rescale(generator: Generator, first: Tensor, last: Tensor, bias: Tensor) -> None:
-    """Turn layers that see and give 0..255 into ours, in place; see Generator.to_input."""
+    """Change layers for colors in 0..255 into ours, in place; see :meth:`Generator.to_input`."""
     low, high = (float(generator.to_input(torch.tensor(x))) for x in (0.0, 1.0))
     first *= 255 / (high - low)
     black, gain = (float(generator.to_rgb_range(torch.tensor(z))) for z in (0.0, 1.0))

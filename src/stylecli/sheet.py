@@ -9,13 +9,13 @@ import torch
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.model_files import bundled_models, list_models, load_generator
 from stylecli.core.torch_backend import TorchBackend
+from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
-from stylecli.files.images import Rgb
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A style that there is: which model file, which row of it, and what to call it."""
+    """A style: the model file that holds it, its row there, and its label."""
 
     path: Path
     row: int
@@ -23,7 +23,7 @@ class Choice:
 
 
 def all_styles() -> list[Choice]:
-    """Every style of the user's own models, and every other one that is bundled, by name."""
+    """Every style of the user's models, and every bundled one of another name; sorted by name."""
     found: dict[str, list[tuple[Path, int]]] = {}
     bundled = bundled_models().resolve()
     for path, info in list_models():
@@ -44,14 +44,14 @@ def render_sheet(
     precision: str = "auto",
     report: Callable[[int], None] = lambda done: None,
 ) -> Rgb:
-    """The photo, then the photo in each style, labelled.
+    """The photo, then the photo in each style, each with its label.
 
     Args:
         photo: (H, W, 3) in 0..255.
         choices: the styles, such as :func:`all_styles`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        report: told how many are done, after each.
+        report: called after each style with how many are done.
 
     Returns:
         The page: (H', W', 3) in 0..255.

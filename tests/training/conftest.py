@@ -6,7 +6,8 @@ import pytest
 
 from stylecli.config import TrainConfig
 from stylecli.files.content import bundled_photos
-from stylecli.files.images import Picture, read_rgb, write_picture
+from stylecli.files.images import read_rgb, write_picture
+from stylecli.files.pictures import Picture
 from stylecli.training.loop import train
 from trainings import stop_after
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stylecli.core import model_files
+from stylecli.core import tensor_files
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step
@@ -130,7 +130,7 @@ def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
     monkeypatch.setattr("stylecli.training.outcome.save_model", full)
     with pytest.raises(StyleCliError, match="No space left"):
         train(config)
-    assert model_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
+    assert tensor_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20
     monkeypatch.undo()
     assert train(config, resume=True).steps == 20
 
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     def watch(event):
         events.append(event)
         if isinstance(event, Step):
-            steps.append(model_files.read_metadata(files.checkpoint)["step"])
+            steps.append(tensor_files.read_metadata(files.checkpoint)["step"])
 
     events = []
     monkeypatch.setattr(Path, "write_bytes", write)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from stylecli.config import TrainConfig
-from stylecli.core import model_files
+from stylecli.core import tensor_files
 from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Step
@@ -127,7 +127,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
 
 def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
     path = TrainFiles(stopped.output).checkpoint
-    assert set(model_files.read_metadata(path)) == {
+    assert set(tensor_files.read_metadata(path)) == {
         *("config", "format_version", "spec", "style_names", "first_row", "origin"),
         *("base_license", "step", "seconds", "recent", "lr_factor", "rollbacks", "outliers"),
         *("left_out", "overwrite", "scales", "style_sha", "photos_sha"),
@@ -143,10 +143,12 @@ def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
 def test_a_checkpoint_of_another_version_says_so(config, change):
     train(config, should_stop=stop_after(2))
     files = TrainFiles(config.output)
-    metadata = model_files.read_metadata(files.checkpoint)
+    metadata = tensor_files.read_metadata(files.checkpoint)
     metadata["config"] = {k: v for k, v in metadata["config"].items() if k not in change}
     metadata["config"] |= {k: v for k, v in change.items() if v}
-    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
+    tensor_files.save_tensors(
+        files.checkpoint, tensor_files.load_tensors(files.checkpoint), metadata
+    )
     with pytest.raises(StyleCliError, match="another version of stylecli"):
         resumed(config.output, {})
 
@@ -172,9 +174,11 @@ def test_a_checkpoint_of_another_version_says_so(config, change):
 )
 def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
     files = TrainFiles(stopped.output)
-    metadata = {k: v for k, v in model_files.read_metadata(files.checkpoint).items() if k != key}
+    metadata = {k: v for k, v in tensor_files.read_metadata(files.checkpoint).items() if k != key}
     metadata |= {key: value} if value is not None else {}
-    model_files.save_tensors(files.checkpoint, model_files.load_tensors(files.checkpoint), metadata)
+    tensor_files.save_tensors(
+        files.checkpoint, tensor_files.load_tensors(files.checkpoint), metadata
+    )
     with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors") as caught:
         train(stopped, resume=True)
     assert "\n" not in caught.value.message
@@ -193,8 +197,8 @@ def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
 )
 def test_a_checkpoint_without_some_tensors_is_one_clear_line(stopped, change):
     files = TrainFiles(stopped.output)
-    metadata, tensors = (f(files.checkpoint) for f in (model_files.read_metadata, load_file))
-    model_files.save_tensors(files.checkpoint, change(tensors), metadata)
+    metadata, tensors = (f(files.checkpoint) for f in (tensor_files.read_metadata, load_file))
+    tensor_files.save_tensors(files.checkpoint, change(tensors), metadata)
     with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged") as caught:
         train(stopped, resume=True)
     assert "\n" not in caught.value.message

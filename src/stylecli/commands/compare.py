@@ -10,12 +10,12 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
 from stylecli.comparison.folder import find_style_image
-from stylecli.config import CompareConfig, fixed_on_resume
+from stylecli.config import CompareConfig
 from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress, Step
 from stylecli.options import command_line as printed_command
-from stylecli.options import options_of
+from stylecli.options import fixed_on_resume, options_of
 
 if TYPE_CHECKING:
     from stylecli.comparison.report import Table

@@ -11,7 +11,9 @@ from stylecli.console import Reporter
 from stylecli.errors import StyleCliError
 from stylecli.events import counted
 from stylecli.files.atomic import require_writable
-from stylecli.files.images import Picture, format_for, read_picture, shrunk, write_picture
+from stylecli.files.formats import format_for
+from stylecli.files.images import read_picture, write_picture
+from stylecli.files.pictures import Picture, shrunk
 
 
 @command

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from stylecli.comparison.folder import ComparisonFolder
-from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig, fixed_on_resume
+from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
-    SUFFIX,
     ModelInfo,
     bundled_models,
     list_models,
@@ -23,9 +22,10 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
-from stylecli.options import alike_in_arms
+from stylecli.options import alike_in_arms, fixed_on_resume
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 

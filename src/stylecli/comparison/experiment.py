@@ -38,7 +38,9 @@ from stylecli.core.objective import PerceptualObjective, Scales, build_objective
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable
-from stylecli.files.images import Rgb, center_square, read_rgb
+from stylecli.files.colors import Rgb
+from stylecli.files.images import read_rgb
+from stylecli.files.pictures import center_square
 from stylecli.gatys import optimize
 from stylecli.options import as_json
 from stylecli.training.resume import digest

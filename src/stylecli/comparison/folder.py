@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stylecli.config import CompareConfig, fixed_on_resume
-from stylecli.core.model_files import SUFFIX, bundled_models
+from stylecli.config import CompareConfig
+from stylecli.core.model_files import bundled_models
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
+from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.door import require_regular
-from stylecli.files.images import Picture, Rgb, read_picture, write_picture
-from stylecli.options import as_json
+from stylecli.files.images import read_picture, write_picture
+from stylecli.files.pictures import Picture
+from stylecli.options import as_json, fixed_on_resume
 
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs
 

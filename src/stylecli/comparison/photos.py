@@ -6,10 +6,13 @@ from pathlib import Path
 from stylecli.config import CompareConfig
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
+from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.door import require_regular
-from stylecli.files.images import ImageError, Rgb, read_picture, shrunk
+from stylecli.files.formats import ImageError
+from stylecli.files.images import read_picture
 from stylecli.files.jobs import scan_images
+from stylecli.files.pictures import shrunk
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24

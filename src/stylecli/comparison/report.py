@@ -16,8 +16,10 @@ from stylecli.comparison.chart import Chart, logarithmic_chart
 from stylecli.comparison.metrics import CONTRASTS, mean_std
 from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.files.atomic import atomic_path
+from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
-from stylecli.files.images import Picture, Rgb, write_picture
+from stylecli.files.images import write_picture
+from stylecli.files.pictures import Picture
 
 DEFINITIONS = (
     (

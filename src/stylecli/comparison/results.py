@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 
@@ -17,6 +17,7 @@ Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 _MEMORY_WORDS = (
     *("out of memory", "not enough memory", "can't allocate memory"),
     *("failed to allocate", "bad_alloc"),
+    "resource temporarily unavailable",  # no room for the stack of a thread
 )
 
 
@@ -46,11 +47,13 @@ class Backend(Protocol):
         description: where and how it computes, for a person.
         device_type: ``cpu``, ``cuda`` or ``mps``.
         itemsize: bytes of the numbers that it computes with.
+        at_once: calls that may run at once, in threads of their own.
     """
 
     description: str
     device_type: str
     itemsize: int
+    at_once: int
 
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
@@ -58,6 +61,9 @@ class Backend(Protocol):
         Raises:
             OutOfMemoryError: they do not fit.
         """
+
+    def for_many(self) -> "Backend":
+        """The same for many photos: the one that does the most in a time, or itself."""
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, in little memory.

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylecli.core.geometry import upsampled_taps
+
 
 class ReflectConv2d(nn.Conv2d):
     """A convolution that keeps sides as they are; beyond its edges an image is mirrored."""
@@ -24,12 +26,44 @@ class ReflectConv2d(nn.Conv2d):
         return super().forward(padded(x, self.kernel_size[0] // 2, "reflect"))
 
 
-def upsample(x: Tensor, mode: str) -> Tensor:
-    """Twice the size, ``nearest`` or ``bilinear``: (N, C, H, W) to (N, C, 2 H, 2 W)."""
-    if not torch.is_autocast_enabled(x.device.type):
-        return F.interpolate(x, scale_factor=2, mode=mode)
+class UpsampleConv2d(nn.Conv2d):
+    """Twice the size, then a convolution of 3 x 3, beyond whose edges the image is continued.
+
+    Both are linear, so that they are one convolution of the small image, with four outputs for
+    each channel: the four pixels that each pixel becomes. On a CPU, its gradient takes a third to
+    a fifth of the time that the two take one after the other.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        mode: ``nearest`` or ``bilinear``.
+        bias: whether there is one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, mode: str, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, bias=bias)
+        self.register_buffer("taps", torch.tensor(upsampled_taps(mode)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', 2 H, 2 W)."""
+        return self.of_padded(padded(x, 1, "replicate"))
+
+    def of_padded(self, x: Tensor) -> Tensor:
+        """(N, C, H + 2, W + 2), an image and a margin of 1 px, to (N, C', 2 H, 2 W)."""
+        taps = self.get_buffer("taps")
+        with torch.autocast(x.device.type, enabled=False):
+            four = torch.einsum("oiyx,pya,qxb->opqiab", self.weight, taps, taps)
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        if not torch.is_autocast_enabled(x.device.type):
+            bias = None if bias is None else bias.to(x.dtype)
+            four = four.to(x.dtype)
+        return F.pixel_shuffle(F.conv2d(x, four.flatten(0, 2), bias), 2)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Each pixel becomes four: (N, C, H, W) to (N, C, 2 H, 2 W)."""
     with torch.autocast(x.device.type, enabled=False):
-        return F.interpolate(x, scale_factor=2, mode=mode)
+        return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def padded(x: Tensor, margin: int, mode: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which device to compute on, and how precisely."""
+"""The device to compute on, and the precision."""
 
 from typing import get_args
 
@@ -9,10 +9,10 @@ from stylecli.errors import StyleCliError, choose_from
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is the best there is: CUDA, then MPS, then the CPU.
+    """The device of a name; ``auto`` is the best there is: CUDA, then MPS, then the CPU.
 
     Raises:
-        StyleCliError: a device asked for by name is not there. It never falls back silently.
+        StyleCliError: a device was named, and it is not there.
     """
     if name == "auto":
         return torch.device(_best())
@@ -30,7 +30,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def all_devices(name: str) -> list[torch.device]:
-    """All that a name stands for: ``cuda``, and ``auto`` where it becomes that, is every GPU.
+    """All devices of a name; ``cuda`` is every GPU, and so is ``auto`` where there is CUDA.
 
     Raises:
         StyleCliError: as for :func:`resolve_device`.
@@ -56,7 +56,7 @@ def _is_there(device: torch.device) -> bool:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The number format for convolutions; ``auto`` is bfloat16 where the hardware has it.
+    """The number format of convolutions; ``auto`` is bfloat16 where there is hardware for it.
 
     Raises:
         StyleCliError: there is no precision of that name.
@@ -73,6 +73,8 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        known = getattr(torch.cpu, "get_capabilities", dict[str, object])()  # newer torch only
+        known = getattr(
+            torch.cpu, "get_capabilities", dict[str, object]
+        )()  # older versions of torch lack it
         return any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
     return False

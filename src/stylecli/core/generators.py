@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stylecli.core.architectures import architecture_of
 from stylecli.core.architectures.shapes import ChannelCounts
-from stylecli.core.convolutions import ReflectConv2d, upsample
+from stylecli.core.convolutions import ReflectConv2d, UpsampleConv2d, upsample
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.noise import noise_plane
 from stylecli.core.norms import InstanceNorm, build_norm
@@ -237,6 +237,11 @@ class _Declared(ChannelCounts):
         self._put(name, ReflectConv2d(x, channels, kernel, stride, bias=bias))
         return channels
 
+    def upsample_conv(self, x: int, name: str, channels: int, mode: str) -> int:
+        bias = self.spec.norm == "none"
+        self._put(name, UpsampleConv2d(x, channels, mode, bias=bias))
+        return channels
+
     def to_rgb(self, x: int, name: str, kernel: int) -> int:
         self._put(name, ReflectConv2d(x, 3, kernel))
         return 3
@@ -275,8 +280,11 @@ class _Running:
     def activation(self, x: Tensor) -> Tensor:
         return activated(x, self.spec)
 
-    def upsample(self, x: Tensor, mode: str) -> Tensor:
-        return upsample(x, mode)
+    def upsample(self, x: Tensor) -> Tensor:
+        return upsample(x)
+
+    def upsample_conv(self, x: Tensor, name: str, channels: int, mode: str) -> Tensor:
+        return self.layer(name)(x)  # type: ignore[no-any-return]
 
     def pool(self, x: Tensor, scale: int) -> Tensor:
         return F.avg_pool2d(x, scale)

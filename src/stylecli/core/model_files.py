@@ -1,53 +1,47 @@
-"""Model files: safetensors with JSON metadata, found by name or path. Nothing is unpickled."""
+"""Model files: found by name or path, read and written. Nothing is unpickled."""
 
-import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
-from safetensors import SafetensorError, safe_open
 
 from stylecli.core import schema
 from stylecli.core.architectures.shapes import weight_shapes
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import (
+    FORMAT_VERSION,
+    SUFFIX,
+    opened_tensors,
+    read_metadata,
+    save_tensors,
+)
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.atomic import atomic_path
-from stylecli.files.door import require_regular
 
-if TYPE_CHECKING:  # torch takes seconds to import, and listing models needs none of it
+if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs none of it
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from stylecli.core.generators import Generator
-
-FORMAT_VERSION = 2  # 1 had neither noise nor upsampling nor activation
-_KEY = "stylecli"
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself.
+    """The description in a model file.
+
+    The fields from ``arch`` to ``activation`` are those of
+    :class:`stylecli.core.spec.GeneratorSpec`.
 
     Attributes:
-        name: what the user calls it: its file's, without the suffix.
-        arch: the generator's architecture, see :class:`stylecli.core.generators.GeneratorSpec`.
-        norm: its norm.
-        width: its width.
-        output: its output convention.
-        noise: its noise.
-        upsampling: how it doubles sides.
-        activation: its activation.
-        training: the training config and what came of it: steps, seconds, photos.
-        losses: name to mean over the last steps of training.
-        styles: the names of the styles it holds, in the order of their rows.
+        name: the name of the file, without the suffix.
+        training: the training config, and the steps, seconds and photos that it took.
+        losses: the mean of each loss over the last steps of training, by name.
+        styles: the names of the styles in the model, in the order of their rows.
         thumbnail: the paintings of its last training as a small JPEG, base64.
-        license: who may do what with it.
-        format_version: of the file; a newer one than this program knows is refused.
+        license: a line on who may do what with the model.
+        format_version: the version of the file's format.
     """
 
     name: str
@@ -67,24 +61,24 @@ class ModelInfo:
 
     @property
     def spec(self) -> GeneratorSpec:
-        """What its generator is."""
+        """The description of its generator."""
         names = [one.name for one in fields(GeneratorSpec)]
         return GeneratorSpec(**{name: getattr(self, name) for name in names})
 
 
 def bundled_models() -> Path:
-    """The folder of models that ship with the program: in the package, or in a checkout of it."""
+    """The folder of the models that ship with the program, in the package or in a checkout."""
     packaged = Path(__file__).parents[1] / "models"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "models"
 
 
 def model_folders() -> list[Path]:
-    """Where a name is looked for, first to last: here, the user's own, the bundled."""
+    """The folders in which a name is looked for, in order: here, the user's, the bundled one."""
     return [Path("models"), platformdirs.user_data_path("stylecli") / "models", bundled_models()]
 
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
-    """Every model, the user's own before the bundled; files that are no model are passed over."""
+    """Every model, the user's own before the bundled ones, without files that are no models."""
     *own, bundled = model_folders()
     for folder in [*(one for one in own if one.resolve() != bundled.resolve()), bundled]:
         for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
@@ -113,47 +107,8 @@ def find_model(name: str) -> Path:
     raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The JSON that this program wrote into a safetensors file.
-
-    Raises:
-        StyleCliError: the file cannot be read, is damaged, or was not written by this program.
-    """
-    with _opened(path) as file:
-        text = (file.metadata() or {}).get(_KEY)
-    if text is None:
-        raise StyleCliError(
-            f"{path} is a safetensors file, but not one that stylecli wrote",
-            hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
-        )
-    try:
-        metadata = schema.parse(text)
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    version: Any = metadata.get("format_version")
-    if schema.is_count(version) and version > FORMAT_VERSION:
-        raise StyleCliError(
-            f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
-            hint="update stylecli",
-        )
-    return metadata
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file, of which only the header is read.
-
-    The library checks that the tensors it lists are exactly as long as the rest of the file.
-    """
-    try:
-        with safe_open(require_regular(path), framework="numpy") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
-
-
 def read_info(path: Path) -> ModelInfo:
-    """What a model file says of itself, without loading its weights.
+    """The description in a model file; its weights are not loaded.
 
     Raises:
         StyleCliError: the file is damaged or is no model.
@@ -169,50 +124,15 @@ def read_info(path: Path) -> ModelInfo:
     if bad := schema.bad_fields(vars(info), schema.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
-        info = replace(info, activation="leaky_relu")  # it went without saying
+        info = replace(info, activation="leaky_relu")  # version 1 did not store it
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
-
-
-def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON metadata to one file, whole or not at all.
-
-    Raises:
-        StyleCliError: the folder cannot be written.
-    """
-    from safetensors.torch import save
-
-    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            # Not save_file, which makes files that only their owner can read.
-            temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(metadata)}))
-    except (OSError, SafetensorError) as error:
-        raise StyleCliError(
-            f"cannot write {path}: {error}", hint="check the folder's permissions and free space"
-        ) from error
-
-
-def load_tensors(path: Path) -> "dict[str, Tensor]":
-    """The tensors of a safetensors file, on the CPU.
-
-    Raises:
-        StyleCliError: the file is missing or damaged.
-    """
-    from safetensors.torch import load
-
-    try:
-        # Not load_file, which maps the file: Windows then refuses to replace it.
-        return load(require_regular(path).read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """The weights in a model file as NumPy's arrays, without torch.
 
-    Names, types and shapes are compared with what the file says it is, from its header alone:
-    nothing is allocated for weights that are only claimed.
+    First, the names, types and shapes in the file's header are compared with its description, so
+    that nothing is allocated for weights that a damaged file only claims to have.
 
     Raises:
         StyleCliError: the file is damaged or foreign, or its weights are not all finite.
@@ -221,7 +141,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
 
     info = read_info(path)
     expected = weight_shapes(info.spec, len(info.styles))
-    with _opened(path) as file:
+    with opened_tensors(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
         if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
@@ -239,7 +159,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
 
 
 def _type_of(name: str) -> str:
-    """What safetensors calls the type of a weight."""
+    """Safetensors' name of the type of a weight."""
     return "I64" if name.endswith("num_batches_tracked") else "F32"
 
 
@@ -257,7 +177,7 @@ def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelIn
 
     Args:
         name: a model's name or path, or the name of one of several styles in a model.
-        style: which of its styles: ``a``, or a blend ``a:0.7,b:0.3``.
+        style: one of its styles, such as ``a``; or a blend, such as ``a:0.7,b:0.3``.
 
     Raises:
         StyleCliError: there is no such model or style, or the file is damaged or foreign.
@@ -270,7 +190,7 @@ def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelIn
 
 
 def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, list[float]]:
-    """What :func:`load_model` would load: the file, what it says, the shares of its styles.
+    """The file that :func:`load_model` would load, its description, and the shares of its styles.
 
     Raises:
         StyleCliError: there is no such model or style, or the file is damaged or foreign.
@@ -288,10 +208,15 @@ def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, li
 
 
 def parse_mix(text: str | None, styles: list[str]) -> list[float]:
-    """Shares of styles, adding up to 1, from ``a`` or ``a:0.7,b:0.3``; None is the only one.
+    """The share of each style in a blend; together they are 1.
+
+    Args:
+        text: a style, such as ``a``; a blend, such as ``a:0.7,b:0.3``; or None, if there is only
+            one style.
+        styles: the names of the styles in the model.
 
     Raises:
-        StyleCliError: a style that is not there, a share that is no number, or none above 0.
+        StyleCliError: there is no such style, a share is no number, or none is above 0.
     """
     if text is None and len(styles) == 1:
         return [1.0]
@@ -336,10 +261,3 @@ def load_generator(path: Path) -> "Generator":
     generator = build_generator(info.spec).remix(torch.ones(len(info.styles), 1))
     generator.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return generator.eval()
-
-
-def _damaged(path: Path, error: Exception) -> StyleCliError:
-    return StyleCliError(
-        f"{path} cannot be read as a model: {error}",
-        hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
-    )

@@ -1,8 +1,8 @@
-"""Noise planes: fixed numbers for a position, a layer and a seed, whoever computes them.
+"""Noise planes: random numbers that depend on a position, a layer and a seed, and nothing else.
 
-The numbers are counted, not drawn (Salmon et al. 2011): each is a hash of where it stands. So
-strips, batches, devices and backends agree, the noise of a film stands still, and a small plane is
-a corner of a larger one. Only operators are used, which arrays of NumPy and tensors of torch share.
+Each number is a hash of its position (a counter-based generator: Salmon et al. 2011). So strips,
+batches, devices and backends agree, the noise in a video does not move, and a small plane is a
+corner of a larger one. Only operators are used, so NumPy's arrays and torch's tensors both work.
 """
 
 from typing import Any
@@ -10,23 +10,23 @@ from typing import Any
 Array = Any  # of NumPy, or a tensor of torch
 
 _LOW_32 = 0xFFFFFFFF
-_ROWS, _COLUMNS = 0x2C1B3C6D, 0x297A2D39  # any two numbers: rows and columns differ in their hashes
+_ROWS, _COLUMNS = 0x2C1B3C6D, 0x297A2D39  # arbitrary, to hash rows and columns differently
 _FOUR_BYTES_MEAN = 4 * 127.5
 _FOUR_BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
 
 
 def noise_plane(rows: Array, columns: Array, layer: int, seed: Array) -> Array:
-    """Numbers of mean 0 and variance 1, nearly normal: sums of the four bytes of a hash.
+    """Nearly normal numbers of mean 0 and variance 1: sums of the four bytes of a hash.
 
     Args:
         rows: int64, from 0, of a shape such as (H, 1).
         columns: int64, from 0, of a shape such as (W,).
-        layer: of the network; each has another plane.
-        seed: 0 to 2^31 - 1; another seed, other planes. An array of shape (N, 1, 1, 1) gives a
-            plane for each.
+        layer: the number of the layer; each layer has another plane.
+        seed: 0 to 2^31 - 1; each seed gives other planes. An array of shape (N, 1, 1, 1) gives
+            N planes.
 
     Returns:
-        The shape that rows, columns and seed broadcast to, in the array library's default float.
+        An array of the shape that rows, columns and seed broadcast to, of the default float type.
     """
     key = seed * 64 + layer
     by_row = _mixed(_mixed(rows * 2 + _ROWS) + key)
@@ -38,11 +38,11 @@ def noise_plane(rows: Array, columns: Array, layer: int, seed: Array) -> Array:
 
 
 def _mixed(n: Array) -> Array:
-    """A hash of 32 bits, each of which depends on every bit of ``n``: two multiplications."""
+    """A hash of 32 bits, each of which depends on every bit of ``n``."""
     return _once_mixed(_once_mixed(n & _LOW_32))
 
 
 def _once_mixed(n: Array) -> Array:
-    """Half of it. The factor is below 2^27, so that no product leaves 63 bits."""
+    """One of its two rounds. The factor is below 2^27, so that every product fits in 63 bits."""
     n = ((n >> 16) ^ n) * 0x045D9F3B & _LOW_32
     return (n >> 16) ^ n

@@ -5,18 +5,19 @@ the disk, and torch is not needed.
 """
 
 import sys
-from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 # OpenVINO imports its converter, if it can, and that what reports each use to its makers. Neither
 # is needed here, and both take time.
@@ -32,7 +33,12 @@ else:
 
 from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 
-_KEPT_SIZES = 4  # each size of photo is compiled for itself: a tenth of a second
+# One network takes photos of any size. Those that are compiled for one size are a seventh faster,
+# but their last bits differ, so that a photo would come out otherwise among others of its size.
+_MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
+# OpenVINO's guide: a stream for one to four cores, the fewer the less they wait for each other; but
+# each has memory of its own.
+_FEW_CORES, _CORES_AT_MOST = 4, 4
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -44,6 +50,7 @@ class OpenVinoBackend:
         mix: shares of its styles.
         precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
         seed: of the noise, if the model has any.
+        at_once: calls that may run at once; each has a share of the cores.
 
     Raises:
         StyleCliError: an unknown precision, or a damaged file.
@@ -51,7 +58,9 @@ class OpenVinoBackend:
 
     device_type = "cpu"
 
-    def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
+    def __init__(
+        self, path: Path, mix: list[float], precision: str, seed: int = 0, at_once: int = 1
+    ) -> None:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
@@ -59,11 +68,15 @@ class OpenVinoBackend:
         self._spec = read_info(path).spec
         self._weights = mixed_weights(path, mix)
         self._core = ov.Core()
-        self._options = {"PERFORMANCE_HINT": "LATENCY"}
+        self.at_once = at_once
+        self._options = {"NUM_STREAMS": str(at_once)}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
-        self._compiled: OrderedDict[tuple[int, ...], _Sized] = OrderedDict()
+        self._many: OpenVinoBackend | None = None
+        self._choosing, self._in_strips = Lock(), Lock()
+        self._networks: dict[tuple[int, int] | None, _Network] = {}
+        self._planes = _Planes(seed)
         capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         short = precision == "bfloat16" or (precision == "auto" and "BF16" in capabilities)
         self.itemsize = 2 if short else 4
@@ -81,64 +94,114 @@ class OpenVinoBackend:
         mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
-        return self._for(padded.shape)(np.ascontiguousarray(padded))[:, :height, :width]
+        with self._choosing:
+            network = self._network_for(down, across)
+        # One by one: a CPU is no faster with several, and a batch would be a further size.
+        painted = [network(photo[None]) for photo in padded]
+        return np.concatenate(painted)[:, :height, :width]
 
-    def _for(self, shape: tuple[int, ...]) -> "_Sized":
-        if shape not in self._compiled:
-            network, noises = build_graph(self._weights, self._spec)
-            sized = _Sized(self._core, self._options, network, noises, shape, self._seed)
-            self._compiled[shape] = sized
-        self._compiled.move_to_end(shape)
-        while len(self._compiled) > _KEPT_SIZES:
-            self._compiled.popitem(last=False)
-        return self._compiled[shape]
+    def for_many(self) -> "OpenVinoBackend":
+        """Photos at once, on few cores each: no core waits for the others after each layer."""
+        if self._many is None:
+            _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
+            at_once = cores if cores <= _FEW_CORES else cores // _CORES_AT_MOST
+            given = self._path, self._mix, self._precision, self._seed, at_once
+            self._many = OpenVinoBackend(*given) if at_once > 1 else self
+        return self._many
+
+    def _network_for(self, height: int, width: int) -> "_Network":
+        """The network for any size; or, for a large photo, one of its own, while such ones come."""
+        sides = (height, width) if max(height, width) > _MOST_FREE else None
+        if sides not in self._networks:
+            for large in self._networks.keys() - {None}:
+                del self._networks[large]
+            self._networks[sides] = self._compile(sides)
+        return self._networks[sides]
+
+    def _compile(self, sides: tuple[int, int] | None) -> "_Network":
+        free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
+        graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
+        compiled = self._core.compile_model(graph, "CPU", self._options)
+        return _Network(compiled, noises, self._planes)
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
-        """Stylize one image (H, W, 3) of any size, exactly, with torch."""
-        if self._torch is None:
-            import torch
+        """Stylize one image (H, W, 3) of any size, exactly, with torch, one at a time."""
+        with self._in_strips:
+            if self._torch is None:
+                import torch
 
-            from stylecli.core.torch_backend import load_torch_backend
+                from stylecli.core.torch_backend import load_torch_backend
 
-            cpu = torch.device("cpu")
-            self._torch = load_torch_backend(
-                self._path, self._mix, cpu, self._precision, self._seed
-            )
-        return self._torch.in_strips(rgb, scratch, memory)
+                given = self._path, self._mix, torch.device("cpu"), self._precision, self._seed
+                self._torch = load_torch_backend(*given)
+            return self._torch.in_strips(rgb, scratch, memory)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
         return free_cpu_memory()
 
 
-class _Sized:
-    """A network compiled for one size of photos, and the noise that it takes."""
+class _Planes:
+    """Planes of noise, each cut from the largest so far."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._largest: dict[int, npt.NDArray[np.float32]] = {}  # by layer
+
+    def __call__(self, layer: int, height: int, width: int) -> npt.NDArray[np.float32]:
+        """(1, 1, H, W)."""
+        known = self._largest.get(layer, np.empty((0, 0), np.float32))
+        if known.shape[0] < height or known.shape[1] < width:
+            sides = max(height, known.shape[0]), max(width, known.shape[1])
+            if sides[0] * sides[1] > 2 * height * width:  # a tall one, then a broad one
+                sides = height, width
+            rows, columns = np.arange(sides[0])[:, None], np.arange(sides[1])
+            known = noise_plane(rows, columns, layer, self._seed).astype(np.float32)
+            self._largest[layer] = known
+        return np.ascontiguousarray(known[None, None, :height, :width])
+
+
+class _Network:
+    """A compiled network, for as many threads as like."""
 
     def __init__(
-        self,
-        core: ov.Core,
-        options: dict[str, str],
-        network: ov.Model,
-        noises: list[tuple[int, int]],
-        shape: tuple[int, ...],
-        seed: int,
+        self, compiled: ov.CompiledModel, noises: list[tuple[int, int]], planes: _Planes
     ) -> None:
-        sides = [(shape[1] // scale, shape[2] // scale) for _, scale in noises]
-        network.reshape({0: list(shape)} | {i: [1, 1, *s] for i, s in enumerate(sides, start=1)})
-        self.request = core.compile_model(network, "CPU", options).create_infer_request()
-        self.planes = [
-            _plane(height, width, layer, seed)
-            for (layer, _), (height, width) in zip(noises, sides, strict=True)
-        ]
+        self._compiled, self._noises, self._planes = compiled, noises, planes
+        self._idle: list[_Request] = []
 
     def __call__(self, photos: Batch) -> Batch:
-        painted: Batch = self.request.infer([photos, *self.planes], share_inputs=True)[0]
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            made = self._compiled.create_infer_request()
+            request = _Request(made, self._noises, self._planes)
+        try:
+            return request(photos)
+        finally:
+            self._idle.append(request)
+
+
+class _Request:
+    """A network's memory for one call, and the noise for the size that it ran with last."""
+
+    def __init__(
+        self, request: ov.InferRequest, noises: list[tuple[int, int]], planes: _Planes
+    ) -> None:
+        self._request, self._noises, self._planes = request, noises, planes
+        self._sides: tuple[int, int] | None = None
+        self._noise: list[npt.NDArray[np.float32]] = []
+
+    def __call__(self, photos: Batch) -> Batch:
+        height, width = photos.shape[1:3]
+        if self._sides != (height, width):
+            self._noise = [
+                self._planes(layer, height // scale, width // scale)
+                for layer, scale in self._noises
+            ]
+            self._sides = height, width
+        painted: Batch = self._request.infer([photos, *self._noise], share_inputs=True)[0]
         return painted.copy()  # the request uses its memory again
-
-
-def _plane(height: int, width: int, layer: int, seed: int) -> npt.NDArray[np.float32]:
-    plane = noise_plane(np.arange(height)[:, None], np.arange(width), layer, seed)  # (H, W)
-    return plane.astype(np.float32)[None, None]  # type: ignore[no-any-return]
 
 
 def mixed_weights(path: Path, mix: list[float]) -> Weights:

@@ -1,4 +1,4 @@
-"""What a file may say of itself: a file from a stranger is checked before anything believes it."""
+"""Checks of the metadata in a file, which may come from a stranger, before any of it is used."""
 
 import json
 import math
@@ -6,13 +6,15 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_MAX_NAME = 255  # characters; so long is a file's name at most
+_MAX_NAME = 255  # characters; the name of a file cannot be longer
 _MAX_STYLES = 1000
 MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
-_INVISIBLE = ("Cc", "Zl", "Zp")  # Unicode's control characters and its line and paragraph breaks
-_TURNS_TEXT_ROUND = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Unicode's categories of control characters; of halves of a surrogate pair, which stand for bytes
+# of a file's name that are no text; and of separators of lines and of paragraphs.
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 Check = Callable[[Any], bool]
 
@@ -21,8 +23,8 @@ def parse(text: str) -> dict[str, Any]:
     """The JSON object in a text, all its numbers finite.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, holds a number that is not finite, or is
-            no object.
+        ValueError: the text is no JSON, is nested too deeply, holds a number that is not finite,
+            or is no object.
     """
     try:
         values = json.loads(text, parse_float=_finite, parse_constant=_finite)
@@ -51,15 +53,18 @@ def is_text(value: Any) -> bool:
 
 
 def is_name(value: Any) -> bool:
-    """Whether it is a string that can be shown: not empty, not long, no control characters."""
+    """Whether it is a string that can be shown: neither empty nor long, no control characters."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and not has_controls(value)
 
 
+def is_control(char: str) -> bool:
+    """Whether a character commands a terminal, or changes the order of the others, when printed."""
+    return char in _REORDERING or unicodedata.category(char) in _CONTROLS
+
+
 def has_controls(text: str) -> bool:
-    """Whether a terminal would do something else with a text than show it."""
-    return any(
-        unicodedata.category(letter) in _INVISIBLE or letter in _TURNS_TEXT_ROUND for letter in text
-    )
+    """Whether a text holds a character that is not to be printed."""
+    return any(map(is_control, text))
 
 
 def is_count(value: Any) -> bool:
@@ -71,16 +76,16 @@ def is_number(value: Any) -> bool:
     """Whether it is a finite number; a bool is none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return -_LARGEST < value < _LARGEST  # an integer may be too large for a float
+    return -_LARGEST < value < _LARGEST  # a larger integer may not fit into a float
 
 
 def is_list(value: Any, check: Check) -> bool:
-    """Whether it is a list of what passes a check."""
+    """Whether it is a list whose elements all pass a check."""
     return isinstance(value, list) and all(map(check, value))
 
 
 def is_table(value: Any, check: Check) -> bool:
-    """Whether it is a dictionary of names to what passes a check."""
+    """Whether it is a dictionary whose keys are names, and whose values all pass a check."""
     return isinstance(value, dict) and all(is_name(k) and check(v) for k, v in value.items())
 
 
@@ -90,7 +95,10 @@ def are_styles(value: Any) -> bool:
 
 
 def _is_training(value: Any) -> bool:
-    """A training tells what it likes, but what others compute with has its type."""
+    """Whether it is a table whose entries that the program computes with have the right type.
+
+    A training may store any other entries.
+    """
     checks: dict[str, Check] = {
         "curve": lambda curve: is_list(curve, lambda p: are_losses(p) and "step" in p),
         "paintings": lambda names: is_list(names, is_text),  # files may have any name
@@ -104,7 +112,7 @@ def are_losses(value: Any) -> bool:
     return is_table(value, is_number) and "total" in value
 
 
-# Of a model's description; what is missing has a default.
+# The checks of a model's description, after defaults have been filled in.
 MODEL: dict[str, Check] = {
     **dict.fromkeys(("name", "arch", "norm", "output", "noise", "upsampling"), is_name),
     "activation": is_name,

@@ -9,13 +9,13 @@ from stylecli.errors import StyleCliError, choose_from
 
 NORMS = get_args(choices.Norm)
 
-# The network sees photos centered on gray at about unit variance, and answers in units of
-# Johnson's 150 / 255 around gray. Outside, images are RGB in [0, 1].
+# Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
+# its output is in units of 150 / 255 around gray, as Johnson's.
 GRAY = 0.5
 INPUT_GAIN = 4.0
 OUTPUT_RANGE = 150 / 255
-# A step of Adam moves a thousand weights of the last layer at once: undamped, the whole picture
-# jumps, and training is slow at best and diverges at worst.
+# A step of Adam moves all of the thousand weights of the last layer at once. Without this factor,
+# the whole picture jumps, and training is slow at best and diverges at worst.
 LAST_LAYER_GAIN = 0.17
 LEAK = 0.01  # slope of a leaky ReLU below zero
 EPSILON = 1e-5  # under the root of every norm
@@ -32,10 +32,10 @@ class GeneratorSpec:
         output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
             gradient: bright flat clouds turn to white blobs that training cannot remove.
         noise: ``none``, as in the papers; or ``gaussian``: a plane of fixed noise after some
-            layers, times a learned strength for each channel (Karras et al. 2019). Without it a
-            flat area can only be filled with a pattern that repeats at the network's own stride.
-        upsampling: of the residual generator: ``nearest``, or ``bilinear``, which leaves no
-            pattern of its own.
+            layers, times a learned strength for each channel (Karras et al. 2019). Without noise,
+            a flat area can only get a pattern that repeats at the network's own stride.
+        upsampling: ``nearest``, or ``bilinear``, which adds no pattern of its own; the pyramid
+            uses ``nearest`` in any case.
         activation: ``relu``, or ``leaky_relu`` with a slope of 0.01.
     """
 

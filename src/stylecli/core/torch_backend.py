@@ -1,4 +1,4 @@
-"""Generators run by torch: on CUDA, Apple's MPS, or the CPU."""
+"""The backend that runs generators with torch, on CUDA, Apple's MPS or the CPU."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor, to_uint8
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 
 class TorchBackend:
@@ -23,11 +23,13 @@ class TorchBackend:
     Args:
         generator: the network; it is moved to the device and used in eval mode.
         device: where to compute.
-        dtype: of the convolutions.
+        dtype: the number format of the convolutions.
     """
 
+    at_once = 1
+
     def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
-        # What CUDA's convolutions like best.
+        # CUDA's convolutions are fastest with channels last.
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         self.generator = generator.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.device = device
@@ -41,8 +43,8 @@ class TorchBackend:
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
 
-        The generator is in eval mode for the call and then what it was before, so that a
-        training can look at its own pictures.
+        The generator is in eval mode for the call, and afterwards in the mode that it was in: a
+        training uses this for its previews.
 
         Raises:
             OutOfMemoryError: they do not fit.
@@ -54,6 +56,10 @@ class TorchBackend:
         finally:
             self.generator.train(was_training)
 
+    def for_many(self) -> "TorchBackend":
+        """Itself."""
+        return self
+
     def _stylized(self, photos: Tensor) -> Tensor:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
@@ -63,7 +69,7 @@ class TorchBackend:
         return stylized
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
-        """Stylize one image (H, W, 3) of any size; on the CPU if even a strip does not fit.
+        """Stylize one image (H, W, 3) of any size; on the CPU, if a strip does not fit on a GPU.
 
         Args:
             rgb: the image.
@@ -94,18 +100,23 @@ class TorchBackend:
         """Bytes that a pass may still take."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
-            # What torch has reserved and does not use is free for the next pass.
-            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(
-                self.device
-            )
-            return int(free + kept)
+            # The next pass may also use memory that torch has reserved and does not use.
+            reserved = torch.cuda.memory_reserved(self.device)
+            return int(free + reserved - torch.cuda.memory_allocated(self.device))
         return free_cpu_memory()
 
 
 def load_torch_backend(
     path: Path, mix: list[float], where: torch.device, precision: str, seed: int = 0
 ) -> TorchBackend:
-    """The generator in a model file, with a mixture of its styles and a seed of its noise.
+    """A backend for the generator in a model file.
+
+    Args:
+        path: the model file.
+        mix: shares of its styles.
+        where: the device.
+        precision: see :func:`stylecli.core.devices.resolve_precision`.
+        seed: of the noise inside the network.
 
     Raises:
         StyleCliError: the file is damaged, or the precision is not there.

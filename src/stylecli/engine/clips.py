@@ -1,4 +1,4 @@
-"""Frames of videos and animations through a generator, a few on their way at a time."""
+"""The frames of videos and animations, stylized a few at a time."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,10 +10,11 @@ import numpy as np
 
 from stylecli.config import StylizeConfig
 from stylecli.files.clips import Clip
-from stylecli.files.images import Picture, Rgb, shrunk
+from stylecli.files.colors import Rgb
+from stylecli.files.pictures import Picture, shrunk
 
 _AHEAD = 4  # frames decoded before the network asks for them
-_NOISE = 12.0  # of 255: by as much a pixel changes in a video where nothing moves
+_NOISE = 12.0  # of 255: how much a pixel may change in a video where nothing moves
 
 
 def painted_frames(
@@ -28,9 +29,9 @@ def painted_frames(
     Args:
         clip: a video or an animation.
         paint: stylizes images of one size.
-        finish: makes what is written from a frame and its stylization.
-        batch_size: frames of one size that are painted at once.
-        config: ``max_size`` and ``steady`` are used here.
+        finish: makes the picture to write from a frame and its stylization.
+        batch_size: how many frames of one size are painted at once.
+        config: its ``max_size`` and ``steady`` are used.
     """
     before: tuple[Rgb, Rgb] | None = None
     with closing(_decoded_ahead(clip.frames(), config)) as frames:
@@ -45,7 +46,7 @@ def painted_frames(
 
 
 def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generator[Picture]:
-    """Frames at their wanted size, decoded in a thread of its own."""
+    """Frames scaled down to the size that was asked for, decoded ahead in a thread."""
 
     def decode() -> Picture | None:
         frame = next(frames, None)
@@ -63,9 +64,9 @@ def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generato
 
 
 def _steadied(photo: Rgb, painted: Rgb, photo_before: Rgb, painted_before: Rgb, most: float) -> Rgb:
-    """A frame that keeps something of the last one, the more the less a pixel has changed.
+    """Mix a stylized frame with the last one, the more the less each pixel of the photo changed.
 
-    A network sees each frame alone: noise that nobody notices in the photo moves its strokes.
+    The network stylizes each frame alone, and noise that nobody notices in a video moves strokes.
     """
     moved = np.abs(photo.astype(np.int16) - photo_before).max(axis=2, keepdims=True)
     kept = most * np.exp(-((moved / _NOISE) ** 2), dtype=np.float32)  # (H, W, 1)

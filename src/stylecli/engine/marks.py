@@ -1,4 +1,4 @@
-"""Which model made a picture: a line of its EXIF, so that a later run can say what it skips."""
+"""The model that made a picture, in its EXIF, so that a later run can say what it skips."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,33 +6,33 @@ from pathlib import Path
 from PIL import Image
 
 from stylecli.files.images import opened
+from stylecli.files.pictures import MAX_EXIF_BYTES
 
-_SOFTWARE = 0x0131
+_SOFTWARE = 0x0131  # the EXIF tag
 _PREFIX = "stylecli "
-_MAX_BYTES = 65_533  # a JPEG's segment holds no more
 
 
 def marked(exif: bytes, model: str) -> bytes:
-    """EXIF that also names the model; as it was, if there is no room in it."""
-    with suppress(Exception):  # Pillow raises many kinds on tags that are damaged
+    """EXIF that also names the model; unchanged, if it is damaged or has no room for that."""
+    with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
         tags = Image.Exif()
         tags.load(exif)
         tags[_SOFTWARE] = _PREFIX + _ascii(model)
         content = tags.tobytes()
-        return content if len(content) <= _MAX_BYTES else exif
+        return content if len(content) <= MAX_EXIF_BYTES else exif
     return exif
 
 
 def other_model(path: Path, model: str) -> str:
-    """The model that a picture names as its own, if it is another one; else nothing."""
+    """The model that a picture names in its EXIF, if it is another one; otherwise nothing."""
     tags = Image.Exif()
     with suppress(Exception), opened(path) as image:
-        tags.load(image.info.get("exif", b""))  # from the head alone
+        tags.load(image.info.get("exif", b""))  # this reads the header of the file alone
     text = str(tags.get(_SOFTWARE, ""))
     other = text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else ""
     return "" if other == _ascii(model) else other
 
 
 def _ascii(text: str) -> str:
-    """As EXIF can hold it."""
+    """A text in ASCII, as EXIF requires."""
     return text.encode("ascii", "replace").decode()

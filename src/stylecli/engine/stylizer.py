@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, overload
@@ -20,13 +21,16 @@ from stylecli.engine.pipeline import Course, Pipeline, Result
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
-from stylecli.files.images import Rgb, as_image, as_picture, set_max_pixels
+from stylecli.files.colors import Rgb
+from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import Job, plan
+from stylecli.files.pictures import as_image, as_picture
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
 _SHARE_OF_FREE_MEMORY = 0.75
 _SHARE_OF_IMAGES = 1 / 3  # of the memory that may be taken; the rest is for the network's pass
 _MOST_FOR_STRIPS = 2**30  # bytes: larger strips are no faster
+_LARGE = 3_000_000  # pixels: fast enough alone, and each at once would keep memory of its own
 
 
 def full_name(model: Path | str, style: str | None = None) -> str:
@@ -79,11 +83,7 @@ class Stylizer:
         backends = open_backends(
             path, mix, backend=backend, device=device, precision=precision, seed=seed
         )
-        self._where = backends[0].description
-        self._networks = len(backends)
-        self._free: SimpleQueue[Backend] = SimpleQueue()
-        for one in backends:
-            self._free.put(one)
+        self._backends, self._free = backends, _queue(backends)
         self._batch_size = batch_size or _BATCH[backends[0].device_type]
         self._max_memory = max_memory
 
@@ -94,8 +94,8 @@ class Stylizer:
     @property
     def description(self) -> str:
         """What, where and how it computes: ``gallery, udnie on cpu, torch, float32``."""
-        copies = f"{self._networks} x " if self._networks > 1 else ""
-        return f"{self._name} on {copies}{self._where}"
+        copies = f"{len(self._backends)} x " if len(self._backends) > 1 else ""
+        return f"{self._name} on {copies}{self._backends[0].description}"
 
     @overload
     def __call__(self, image: Rgb) -> Rgb: ...
@@ -184,34 +184,60 @@ class Stylizer:
         for folder in {job.target.parent for job in jobs}:
             remove_leftovers(folder)
         limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
+        many = len(jobs) > 1 or any(job.is_video for job in jobs)
+        backends = [one.for_many() for one in self._backends] if many else self._backends
+        paint = partial(self._paint, free=_queue(backends))
         course = Course(
             config,
             report,
             should_stop,
             mark=self._name,
-            networks=self._networks,
+            networks=sum(one.at_once for one in backends),
             batch_size=self._batch_size,
             max_bytes=int(limit * _SHARE_OF_IMAGES),
         )
-        return Pipeline(self._paint, course, jobs).run()
+        return Pipeline(paint, course, jobs).run()
 
-    def _paint(self, images: Sequence[Rgb], scratch: Path | None = None) -> list[Rgb]:
+    def _paint(
+        self,
+        images: Sequence[Rgb],
+        scratch: Path | None = None,
+        *,
+        free: SimpleQueue[Backend] | None = None,
+    ) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
-        backend = self._free.get()  # one that no other thread uses
+        free = free or self._free
+        backend = free.get()  # one that has no other call, or may have one more
         try:
             limit = self._max_memory or _SHARE_OF_FREE_MEMORY * backend.free_memory()
             budget = int(limit * (1 - _SHARE_OF_IMAGES))
             pixels = images[0].shape[0] * images[0].shape[1]
             need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
             fits = budget // need
-            if not fits:
-                return [_in_strips(backend, rgb, scratch, budget) for rgb in images]
-            batches = [images[first : first + fits] for first in range(0, len(images), fits)]
-            return [
-                rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch, budget)
-            ]
+            together = fits >= backend.at_once and pixels < _LARGE
+            if backend.at_once == 1 or together:
+                return _painted(backend, images, fits, scratch, budget)
         finally:
-            self._free.put(backend)
+            free.put(backend)
+        return self._paint(images, scratch)
+
+
+def _queue(backends: Sequence[Backend]) -> SimpleQueue[Backend]:
+    """Each as often as it may be called at once."""
+    free: SimpleQueue[Backend] = SimpleQueue()
+    for one in backends:
+        for _ in range(one.at_once):
+            free.put(one)
+    return free
+
+
+def _painted(
+    backend: Backend, images: Sequence[Rgb], fits: int, scratch: Path | None, budget: int
+) -> list[Rgb]:
+    if not fits:
+        return [_in_strips(backend, rgb, scratch, budget) for rgb in images]
+    batches = [images[first : first + fits] for first in range(0, len(images), fits)]
+    return [rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch, budget)]
 
 
 def _in_one_pass(

@@ -8,35 +8,15 @@ from typing import Any
 
 from PIL import Image, ImageSequence
 
-from stylecli.files.images import (
-    KEEPS_EXIF,
-    ImageError,
-    Picture,
-    as_image,
-    as_picture,
-    format_for,
-    max_pixels,
-    opened,
-    save_image,
-)
+from stylecli.files.formats import WITH_EXIF, ImageError, format_for
+from stylecli.files.images import max_pixels, opened, save_image
+from stylecli.files.pictures import Picture, as_image, as_picture
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
 _SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".tif", ".tiff"})
 _KEPT_BY_ENCODER = frozenset({"GIF", "PNG"})  # Pillow holds all frames of these until the end
-_FASTEST = 20  # ms: browsers and viewers slow a GIF without times down to about this
-
-
-def is_animation(path: Path, target: Path) -> bool:
-    """Whether a file has several frames, and its target can hold them.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    if format_for(target) not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
-        return False
-    with opened(path) as image:
-        return image.format in _FORMATS and getattr(image, "n_frames", 1) > 1
+_DEFAULT_TIME = 20  # ms; browsers show the frames of a GIF without times for about as long
 
 
 @dataclass(frozen=True)
@@ -45,10 +25,10 @@ class Animation:
 
     Attributes:
         path: the file.
-        count: of frames that can be read.
-        faulty: how many more there should be.
-        loop: how often it is shown, 0 for ever; None if the file does not say.
-        times: of each frame that was read, in ms.
+        count: how many frames can be read.
+        faulty: how many more the file should have.
+        loop: how often the animation is shown, 0 for ever; None if the file does not say.
+        times: for how long each frame is shown, in ms; one for each frame that was read so far.
     """
 
     path: Path
@@ -58,14 +38,18 @@ class Animation:
     times: list[int] = field(default_factory=list)
 
     @classmethod
-    def open(cls, path: Path) -> "Animation":
-        """Read the head of a file.
+    def open(cls, path: Path, target: Path) -> "Animation | None":
+        """Read the header of a file; None if it has one frame, or its target can hold only one.
 
         Raises:
             ImageError: it cannot be opened.
         """
+        if format_for(target) not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
+            return None
         with opened(path) as image:
             frames = getattr(image, "n_frames", 1)
+            if image.format not in _FORMATS or frames == 1:
+                return None
             sound = _sound_frames(image) if image.format == "PNG" else frames
             return cls(path, sound, frames - sound, image.info.get("loop"))
 
@@ -88,7 +72,7 @@ class Animation:
         with opened(self.path) as image:
             for frame in islice(ImageSequence.Iterator(image), self.count):
                 frame.load()
-                self.times.append(round(frame.info.get("duration") or _FASTEST))
+                self.times.append(round(frame.info.get("duration") or _DEFAULT_TIME))
                 yield as_picture(frame)
 
     def write(
@@ -96,13 +80,13 @@ class Animation:
     ) -> None:
         """Encode frames with the times and the loops of this file, whole or not at all.
 
-        One is in memory at a time, where Pillow's encoder allows it; where it does not, all of
-        them together may have as many pixels as one image.
+        Where Pillow's encoder allows it, one frame is in memory at a time. Where it does not, all
+        frames together may have as many pixels as one image.
 
         Args:
-            target: the file; its suffix tells the format.
+            target: the file; its suffix names the format.
             pictures: one for each of :meth:`frames`.
-            quality: 1 to 100, of WebP and AVIF.
+            quality: 1 to 100, for WebP and AVIF.
             metadata: keep EXIF, where the format has it.
 
         Raises:
@@ -114,21 +98,21 @@ class Animation:
             self._require_room(first)
         images = (as_image(picture, format_) for picture in chain([first], pictures))
         options = self._options(first, format_, metadata=metadata)
-        if format_ == "PNG":  # of which the encoder wants to see all sizes first
+        if format_ == "PNG":  # its encoder looks at the sizes of all frames first
             image, *options["append_images"] = images
         else:
             image = _Stream(images, self.count)
         try:
             save_image(target, image, format_, quality, options)
         except ImageError:
-            if isinstance(image, _Stream) and image.failure:  # of a frame, not of what is written
+            if isinstance(image, _Stream) and image.failure:  # a frame failed, not the writing
                 raise image.failure from None
             raise
 
     def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
-        """What Pillow is told, to encode many frames in a format."""
+        """Pillow's options for encoding many frames."""
         options: dict[str, Any] = {"save_all": True}
-        if metadata and first.exif and format_ in KEEPS_EXIF:
+        if metadata and first.exif and format_ in WITH_EXIF:
             options["exif"] = first.exif
         if format_ in _TIMED:
             options["duration"] = self.times  # it grows while frames are read
@@ -137,10 +121,11 @@ class Animation:
         if format_ == "GIF":
             options["disposal"] = 0 if first.alpha is None else 2
         if format_ == "WEBP" and first.alpha is not None:
-            options["kmax"] = 1  # whole frames: as differences, they lose their transparency
+            options["kmax"] = 1  # store whole frames, as differences lose their transparency
         return options
 
     def _require_room(self, first: Picture) -> None:
+        """Raise ImageError if all frames together have more pixels than an image may have."""
         height, width = first.rgb.shape[:2]
         pixels = self.count * width * height
         if pixels > max_pixels():
@@ -152,7 +137,11 @@ class Animation:
 
 
 class _Stream(Image.Image):
-    """Frames that come one after the other, each when Pillow's encoder seeks it."""
+    """An image of many frames, of which each is made when Pillow's encoder seeks it.
+
+    Attributes:
+        failure: the error that ended the making of a frame, if any.
+    """
 
     is_animated = True
 
@@ -161,14 +150,14 @@ class _Stream(Image.Image):
         self.n_frames = count
         self._images = images
         self._at = -1
-        self.failure: BaseException | None = None  # of making a frame
+        self.failure: Exception | None = None
         self.seek(0)
 
     def tell(self) -> int:
         return self._at
 
     def seek(self, frame: int) -> None:
-        if frame <= self._at:  # the encoders go back when they are done
+        if frame <= self._at:  # encoders go back to the first frame when they have finished
             return
         try:
             image = next(self._images, None)
@@ -177,20 +166,20 @@ class _Stream(Image.Image):
             raise
         if image is None:
             raise EOFError
-        vars(self).update(vars(image))  # as Pillow itself does with an image that it loads late
+        vars(self).update(vars(image))  # Pillow does the same with an image that it loads late
         self._at = frame
 
 
 def _sound_frames(image: Image.Image) -> int:
-    """How many frames come before a faulty one: an animated PNG is still a picture, then."""
+    """How many frames come before the first that cannot be read."""
     count = int(getattr(image, "n_frames", 1))
-    return next((number for number in range(1, count) if not _can_show(image, number)), count)
+    return next((number for number in range(1, count) if not _is_readable(image, number)), count)
 
 
-def _can_show(image: Image.Image, number: int) -> bool:
+def _is_readable(image: Image.Image, number: int) -> bool:
     try:
         image.seek(number)
         image.load()
-    except Exception:  # on bad bytes, Pillow raises many kinds
+    except Exception:  # Pillow raises many kinds of error on damaged files
         return False
     return True

@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,15 +17,18 @@ from stylecli.files.door import require_local
 if sys.platform != "win32":
     import fcntl
 
-# Hidden, so that no scan takes it for a photo; short, or a long name would become too long.
+# Temporary files are hidden, so that no scan takes them for photos; and their names are short,
+# so that they are not too long where the name of the target is as long as can be.
 _PREFIX = ".stylecli-"
+_MIN_AGE = 60.0  # seconds; on Windows, a file is no leftover before
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target``, with its suffix, that becomes it when the block ends.
+    """A temporary path beside ``target``, with its suffix, which is renamed to it at the end.
 
-    A crash, a kill, a full disk or a power cut leaves the old file, or none; never half a file.
+    After a crash, a kill, a full disk or a power cut, ``target`` is the old file or is not there;
+    it is never half a file.
 
     Raises:
         OSError: the folder cannot be written.
@@ -33,7 +37,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        if sys.platform == "win32":  # where a file that is open cannot be renamed
+        if sys.platform == "win32":  # an open file cannot be renamed there
             lock.close()
         temporary.replace(target)
         _flush_folder(target.parent)
@@ -43,10 +47,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 class CheckedFile(io.BufferedRandom):
-    """A new file that hides its number.
+    """A new file that does not tell its descriptor.
 
-    Given the number, Pillow's encoders write to the file themselves, and do not notice where a full
-    disk takes only a part. Python does.
+    Given the descriptor, Pillow's encoders write to it themselves, and do not notice that a full
+    disk takes only a part. Python's own writing does notice.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,12 +62,18 @@ class CheckedFile(io.BufferedRandom):
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed processes have left in a folder."""
+    """Remove temporary files that killed processes have left in a folder.
+
+    On Windows, :func:`atomic_path` has to give up its lock just before it renames a file, so files
+    of the last minute stay there.
+    """
     for path in folder.glob(f"{_PREFIX}*"):
-        # It is in use; or of another user's, and only in the way.
+        # An OSError means that the file is in use, or belongs to another user.
         with suppress(OSError), path.open("rb+") as file:
             _lock(file, wait=False)
             if sys.platform == "win32":
+                if time.time() - os.fstat(file.fileno()).st_mtime < _MIN_AGE:
+                    continue
                 file.close()
             path.unlink()
 
@@ -71,37 +81,39 @@ def remove_leftovers(folder: Path) -> None:
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new empty file beside ``target``, and a lock on it that ends with this process.
 
-    A process number would say less: two containers that share a folder may have the same.
+    A process number in the name would not do: processes in two containers may have the same.
     """
     while True:
         temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{target.suffix}")
         lock = temporary.open("xb")
         with suppress(OSError):  # a file system without locks
             _lock(lock, wait=True)
-        if temporary.exists():  # nobody took it for a leftover before it was locked
+        if temporary.exists():  # no other process removed it as a leftover before it was locked
             return temporary, lock
         lock.close()
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> None:
-    """Lock an open file until it is closed; on Windows, what is open cannot be removed anyway.
+    """Lock an open file until it is closed.
+
+    Windows needs no lock: a file that is open cannot be removed there.
 
     Raises:
-        OSError: another process has it, and it is not to be waited for.
+        OSError: another process has locked it, and ``wait`` is false.
     """
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _flush(path: Path) -> None:
-    """Have a file on the disk before it gets its name, or a power cut leaves the name alone."""
+    """Write a file to the disk: renamed before that, it could be empty after a power cut."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have a new name on the disk, where the system opens folders for that."""
-    with suppress(OSError):
+    """Write the names in a folder to the disk."""
+    with suppress(OSError):  # some systems cannot open folders
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -110,10 +122,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make a folder and try to write in it: before hours of work, not after.
+    """Make a folder and try to write in it, so that an error comes before hours of work.
 
     Raises:
-        StyleCliError: it cannot be made or written.
+        StyleCliError: the folder cannot be made, or not be written to.
     """
     require_local(folder)
     try:

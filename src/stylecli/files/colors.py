@@ -1,4 +1,4 @@
-"""From what an image file stores to 8-bit sRGB: bit depths, color profiles, transparency."""
+"""Conversion to 8-bit sRGB: bit depths, color profiles, transparency."""
 
 from io import BytesIO
 
@@ -12,16 +12,19 @@ Rgb = npt.NDArray[np.uint8]  # (H, W, 3)
 Alpha = npt.NDArray[np.uint8]  # (H, W)
 
 _GRAY = 128
-_SAMPLE_FORMAT = 339  # TIFF's tag: 1 is unsigned
+_SAMPLE_FORMAT = 339  # a tag of TIFF; its value 1 means whole numbers without a sign
 _RANGES = (255.0, 65_535.0, 2.0**31 - 1, 2.0**32 - 1)
-_EVIDENT = 1 / 16  # a range is evident if the brightest pixel reaches this share of it
+_MIN_SHARE_OF_RANGE = 1 / 16  # a range is believed if the brightest pixel reaches this share of it
 
 
 def _srgb_profile() -> bytes:
-    """An sRGB profile whose bytes are the same in every run: the library stores the time."""
+    """An sRGB profile whose bytes are the same in every run.
+
+    The library stores the current time in it, which is replaced here.
+    """
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes.fromhex("07e8 0001 0001 0000 0000 0000")  # 2024-01-01, midnight
-    profile[84:100] = bytes(16)  # a checksum over the date, too; zeros mean that there is none
+    profile[84:100] = bytes(16)  # its checksum counts the date; zeros mean that there is none
     return bytes(profile)
 
 
@@ -30,7 +33,7 @@ _SRGB = ImageCms.ImageCmsProfile(BytesIO(SRGB))
 
 
 def rgb_and_alpha(image: Image.Image) -> tuple[Rgb, Alpha | None]:
-    """Any mode to sRGB (H, W, 3), and transparency (H, W) where there is any.
+    """An image of any mode as sRGB (H, W, 3), and its transparency (H, W) if it has any.
 
     Raises:
         StyleCliError: the pixels are numbers whose range is not evident.
@@ -48,26 +51,27 @@ def rgb_and_alpha(image: Image.Image) -> tuple[Rgb, Alpha | None]:
 
 
 def without_hidden(rgb: Rgb, alpha: Alpha) -> Rgb:
-    """Gray instead of colors that nobody sees: they would enter the statistics of an image.
+    """An image with gray in place of colors that are fully transparent.
 
-    What is half transparent keeps its color: mixed with gray, soft edges would get a fringe.
+    Hidden colors would enter the statistics of an image, by which instance norm normalizes.
+    Colors that are half transparent stay: mixed with gray, soft edges would get a fringe.
     """
     return np.where((alpha == 0)[..., None], np.uint8(_GRAY), rgb)
 
 
 def on_gray(image: Image.Image) -> Image.Image:
-    """An RGBA image as RGB, for a format without transparency."""
+    """An RGBA image as RGB, in front of gray, for a format without transparency."""
     ground = Image.new("RGBA", image.size, (_GRAY, _GRAY, _GRAY, 255))
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Gray of 16 or 32 bits, or of floating-point numbers, as 8 bits.
+    """A grayscale image of 16 or 32 bits, or of floating-point numbers, as 8 bits.
 
     Pillow's own conversion clips: 16 bits become white, and 0 to 1 becomes black.
     """
     values = np.asarray(image)
-    tags = getattr(image, "tag_v2", None)  # of TIFF, where numbers without a sign are the usual
+    tags = getattr(image, "tag_v2", None)  # of a TIFF, whose numbers usually have no sign
     if image.mode == "I" and tags and tags.get(_SAMPLE_FORMAT, (1,)) == (1,):
         values = values.view(np.uint32)
     most = 65_535.0 if image.mode.startswith("I;16") else _range_of(values, image.mode)
@@ -82,11 +86,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _range_of(values: npt.NDArray[np.generic], mode: str) -> float:
-    """The largest value that pixels can have, as their own values show."""
+    """The largest value that pixels can have, guessed from the values that they have."""
     low, high = float(values.min()), float(values.max())
     ranges = (1.0, *_RANGES[:2]) if mode == "F" else _RANGES
     most = next((most for most in ranges if high <= most), 0.0)
-    if low >= 0 and (most == ranges[0] or high >= _EVIDENT * most > 0):
+    if low >= 0 and (most == ranges[0] or high >= _MIN_SHARE_OF_RANGE * most > 0):
         return most
     expected = "0 to 1, to 255 or to 65535" if mode == "F" else "0 to 255, to 65535 or to 2^32"
     raise StyleCliError(
@@ -106,5 +110,5 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             assert converted is not None
             return converted
         except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile, or one for another mode: the plain conversion is left
+            pass  # the profile is broken, or for another mode: convert without it
     return image.convert("RGB")

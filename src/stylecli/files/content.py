@@ -13,13 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from stylecli.errors import StyleCliError
-from stylecli.files.images import ImageError, Rgb, read_rgb, read_short_side, scaled_crop
+from stylecli.files.colors import Rgb
+from stylecli.files.formats import ImageError
+from stylecli.files.images import read_rgb, read_short_side
 from stylecli.files.jobs import scan_images
+from stylecli.files.pictures import scaled_crop
 
-PREVIEW = ".preview.png"  # so ends a picture of how a training gets on: it is no photo
+PREVIEW = ".preview.png"  # the ending of a training's preview, which is no photo to train on
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
-_LOOKED_AT = 32  # photos, before a training starts
+_PHOTOS_CHECKED = 32  # before a training starts
+_SIZE_CHECKED = 64  # px; crops of this size show enough, and large photos decode much faster for it
 
 
 def bundled_photos() -> list[Path]:
@@ -38,7 +42,7 @@ class ContentPhotos:
         seed: of order, crops and flips.
 
     Attributes:
-        bad: files that could not be read; each is replaced by the next good one.
+        bad: files that could not be read; the next good one takes the place of each.
 
     Raises:
         StyleCliError: there is no such folder, or no image file in it.
@@ -88,23 +92,23 @@ class ContentPhotos:
             pool.shutdown(cancel_futures=True)
 
     def count_blank(self, size: int) -> tuple[int, int]:
-        """How many photos are mostly of one plain color, and how many were looked at.
+        """How many photos are mostly of one plain color, and how many were checked.
 
-        Those are the first of the series: they are read soon anyway, and a folder may hold
-        thousands.
+        Only the first photos of the series are checked, as a folder may hold thousands.
 
         Args:
             size: side of the crops in px.
         """
-        looked = [*islice(self._photos_from(0, size), min(_LOOKED_AT, len(self.paths)))]
-        return sum(map(_is_mostly_blank, looked)), len(looked)
+        photos = self._photos_from(0, min(size, _SIZE_CHECKED))
+        blank = [_is_mostly_blank(rgb) for rgb in islice(photos, _PHOTOS_CHECKED)]
+        return sum(blank), len(blank)
 
     def _crop(self, sample: int, size: int) -> Rgb:
         """A random square of a photo, never of one plain color.
 
-        In such a crop, instance norm divides by next to nothing in layer after layer, and the
-        gradient leaves float32; one other pixel is enough to prevent that. A photo without any
-        other crop is replaced by the next.
+        In a crop of one color, instance norm divides by next to nothing in layer after layer, and
+        the gradient overflows float32; one other pixel is enough to prevent that. A photo that has
+        no other crop is replaced by the next.
         """
         for rgb in self._photos_from(sample, size):
             crop = _random_crop(rgb, size, np.random.default_rng([self.seed, sample]))
@@ -116,7 +120,7 @@ class ContentPhotos:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.paths))
 
     def _photos_from(self, sample: int, size: int) -> Iterator[Rgb]:
-        """The photo of a sample, then those that follow it; what cannot be read is left out."""
+        """The photo of a sample, then those that follow it, without files that cannot be read."""
         epoch, place = divmod(sample, len(self.paths))
         order = self._order(epoch)
         for skipped in range(len(order)):
@@ -136,9 +140,10 @@ class ContentPhotos:
 
 
 def _random_crop(rgb: Rgb, size: int, random: np.random.Generator) -> Rgb:
-    """A square of a photo, scaled between filling the crop and twice that, and maybe flipped.
+    """A random square of a photo, scaled to a side in px and perhaps flipped.
 
-    Where it is of one plain color, a square around something else in the photo, if there is any.
+    The short side of the photo becomes one to two times that side. If the square is of one plain
+    color, another is taken around a pixel of another color, if the photo has any.
     """
     zoom, top, left, flip = random.random(4)
     height, width = rgb.shape[:2]
@@ -155,7 +160,7 @@ def _random_crop(rgb: Rgb, size: int, random: np.random.Generator) -> Rgb:
 
 
 def _is_plain(rgb: Rgb) -> bool:
-    """Whether all pixels have one color; most photos show at once that they have not."""
+    """Whether all pixels have one color; the first row is compared first, as it often decides."""
     return bool((rgb[0] == rgb[0, 0]).all() and (rgb == rgb[0, 0]).all())
 
 
@@ -174,7 +179,10 @@ def _is_mostly_blank(rgb: Rgb) -> bool:
 
 
 def _caching_reader(size: int) -> Callable[[Path], Rgb]:
-    """Reads photos, twice as large as crops of ``size`` px at most, and keeps what has room."""
+    """A reader of photos for crops of ``size`` px, which keeps as many as its memory holds.
+
+    Photos are read with a short side of at most twice ``size``.
+    """
 
     def read(path: Path) -> Rgb:
         return read_rgb(path, min(2 * size, read_short_side(path)))

@@ -1,4 +1,4 @@
-"""The door through which files come in: only regular ones, so that nothing waits for ever."""
+"""Checks of the paths that a user gives, before anything is opened."""
 
 import re
 import stat
@@ -12,10 +12,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is 
 def require_regular(path: Path) -> Path:
     """The path itself, if it is a regular file or a link to one.
 
-    A named pipe would be waited for until someone writes to it, a device may never end.
+    Reading a named pipe would wait until someone writes to it, and a device may never end.
 
     Raises:
-        StyleCliError: it is missing, a folder, a pipe, a socket or a device, or an address.
+        StyleCliError: it is missing; a folder, a pipe, a socket or a device; or an address.
     """
     require_local(path)
     try:
@@ -34,8 +34,8 @@ def require_local(path: Path) -> Path:
     """The path itself, if it can be a file or folder of this machine.
 
     Raises:
-        StyleCliError: it is an address such as ``https://…``, which would become a folder of that
-            name; or it starts from the folder that one is in, and that has been removed.
+        StyleCliError: it is an address such as ``https://…``, for which a folder of that name
+            would be made; or it is relative, and the current folder has been removed.
     """
     if not path.is_absolute():
         _require_current_folder()

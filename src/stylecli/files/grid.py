@@ -1,4 +1,4 @@
-"""Pictures side by side on one labelled page."""
+"""Pictures side by side on one labeled page."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stylecli.files.images import Rgb
+from stylecli.files.colors import Rgb
 
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
-_SHAPE = 1.4  # width : height of a page
+_ASPECT = 1.4  # width : height of a page
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, (H, W, 3) in 0..255, and what stands below it."""
+    """A picture, (H, W, 3) in 0..255, and its label, which stands below it."""
 
     rgb: Rgb
     label: str
@@ -26,7 +26,7 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
 
     Args:
         cells: at least one, in reading order; all of one size look best.
-        columns: how many in a row; None makes a page a little wider than high.
+        columns: how many pictures a row has; None makes a page a little wider than high.
 
     Returns:
         (H, W, 3) in 0..255.
@@ -35,7 +35,7 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
     height = max(cell.rgb.shape[0] for cell in cells)
     text = max(12, width // 22)
     gap, step_down = text, height + 2 * text
-    columns = columns or max(1, round(math.sqrt(len(cells) * _SHAPE * step_down / width)))
+    columns = columns or max(1, round(math.sqrt(len(cells) * _ASPECT * step_down / width)))
     columns = min(columns, len(cells))
     rows = -(-len(cells) // columns)
     sheet = Image.new(

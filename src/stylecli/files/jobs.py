@@ -9,21 +9,28 @@ from pathlib import Path
 
 from stylecli.errors import StyleCliError
 from stylecli.files.door import require_local, require_regular
-from stylecli.files.images import READABLE, STANDARD_STREAM, format_for
+from stylecli.files.formats import READABLE, format_for
+from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.video import VIDEOS, is_video
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video to stylize: from where, to where; ``-`` is a standard stream."""
+    """One image or video to stylize.
+
+    Attributes:
+        source: the file to read; ``-`` is standard input.
+        target: the file to write; ``-`` is standard output.
+        ending: the suffix of an image that is written to standard output, such as ``.png``.
+    """
 
     source: Path
     target: Path
-    ending: str = ""  # .png: of an image to standard output
+    ending: str = ""
 
     @property
     def is_video(self) -> bool:
-        """Whether it is a video, by its name."""
+        """Whether the source is a video by its suffix."""
         return is_video(self.source)
 
 
@@ -32,8 +39,8 @@ class Plan:
     """What a run will do.
 
     Attributes:
-        jobs: to be done.
-        skipped: already there, and not to be done again.
+        jobs: the files to stylize.
+        skipped: those whose target is there already, and is not to be replaced.
     """
 
     jobs: tuple[Job, ...]
@@ -58,12 +65,12 @@ def plan(
             ``-``, standard output, for one image.
         overwrite: do again what is already there.
         suffix: added to each name in a folder, before its ending.
-        format: the ending of each image in a folder, or on standard output; None keeps the
-            photo's own.
+        format: the ending of each image in a folder, or on standard output; None keeps that of
+            the photo.
 
     Raises:
-        StyleCliError: an input is missing or no image, or an address, there is nothing to do, two
-            sources have one target, or a source would be overwritten.
+        StyleCliError: an input is missing, no image or an address; there is nothing to do; two
+            sources have one target; or a source would be overwritten.
     """
     for path in {*inputs, out} - {STANDARD_STREAM}:
         require_local(path)
@@ -72,11 +79,10 @@ def plan(
     else:
         jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out)]
     if not jobs:
-        known = " ".join(sorted(READABLE | VIDEOS))
         raise StyleCliError(
-            f"no images or videos in {', '.join(map(str, inputs))}", hint=f"they end in: {known}"
+            f"no images or videos in {', '.join(map(str, inputs))}", hint=_known_endings()
         )
-    if suffix:  # beside the photos lies what an earlier run made of them
+    if suffix:  # the results of an earlier run may lie beside the photos
         made = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in made]
     _refuse_collisions(jobs)
@@ -87,8 +93,13 @@ def plan(
     )
 
 
+def _known_endings() -> str:
+    """A hint that lists the endings of images and videos."""
+    return f"they end in: {' '.join(sorted(READABLE | VIDEOS))}"
+
+
 def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
-    """One image through standard input or output; there, PNG if nothing else is known."""
+    """The job for one image through standard input or output: PNG, if nothing says otherwise."""
     if len(inputs) > 1 or inputs[0].is_dir():
         raise StyleCliError(
             f"- stands for one image, and not for {', '.join(map(str, inputs))}",
@@ -108,34 +119,13 @@ def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
 
 
 def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
-    for source in inputs:
-        if not _exists(source):
-            raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
-        if not source.is_dir():
-            require_regular(source)
-    to_file = _looks_like_file(out) and not out.is_dir()
-    if to_file and len(inputs) == 1 and inputs[0].is_file():
-        job = Job(_checked(inputs[0]), out)
-        if job.is_video != is_video(out):
-            raise StyleCliError(
-                f"{job.source} cannot become {out}: one is a video, and one is an image",
-                hint="give the output the suffix of the input",
-            )
-        if not job.is_video:
-            format_for(out)
-        yield job
+    """A job for each file, before names are changed."""
+    _require_inputs(inputs)
+    is_one_file = len(inputs) == 1 and inputs[0].is_file()
+    if is_one_file and _looks_like_file(out) and not out.is_dir():
+        yield _job_to_file(inputs[0], out)
         return
-    if out.suffix and len(inputs) == 1 and inputs[0].is_file() and not out.exists():
-        known = " ".join(sorted(READABLE | VIDEOS))
-        raise StyleCliError(
-            f"{out} has an ending of no image or video",
-            hint=f"they end in: {known}; if a folder is meant, make it first",
-        )
-    if to_file or out.is_file():
-        raise StyleCliError(
-            f"the output {out} is a file, and the input is not one image",
-            hint="give a folder as the last argument",
-        )
+    _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
         if source.is_dir():
             yield from (Job(p, out / p.relative_to(source)) for p in _scan(source, out))
@@ -143,7 +133,44 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
             yield Job(_checked(source), out / source.name)
 
 
+def _require_inputs(inputs: Sequence[Path]) -> None:
+    """Raise StyleCliError unless each input is a folder or a regular file."""
+    for source in inputs:
+        if not _exists(source):
+            raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
+        if not source.is_dir():
+            require_regular(source)
+
+
+def _require_folder(out: Path, *, is_one_file: bool) -> None:
+    """Raise StyleCliError if the output is a file, or may have been meant as one."""
+    if is_one_file and out.suffix and not out.exists():
+        raise StyleCliError(
+            f"{out} has an ending of no image or video",
+            hint=f"{_known_endings()}; if a folder is meant, make it first",
+        )
+    if out.is_file() or (_looks_like_file(out) and not out.is_dir()):
+        raise StyleCliError(
+            f"the output {out} is a file, and the input is not one image",
+            hint="give a folder as the last argument",
+        )
+
+
+def _job_to_file(source: Path, out: Path) -> Job:
+    """The job for one file to one named file."""
+    job = Job(_checked(source), out)
+    if job.is_video != is_video(out):
+        raise StyleCliError(
+            f"{job.source} cannot become {out}: one is a video, and one is an image",
+            hint="give the output the suffix of the input",
+        )
+    if not job.is_video:
+        format_for(out)
+    return job
+
+
 def _named(job: Job, out: Path, suffix: str, format: str | None) -> Job:
+    """A job with its target's suffix and format changed."""
     if job.target == out and (suffix or format):
         raise StyleCliError(
             f"{out} is a name already, and --suffix and --format make names",
@@ -171,7 +198,7 @@ def _scan(folder: Path, out: Path) -> Iterable[Path]:
 
 
 def scan_images(folder: Path) -> Iterator[Path]:
-    """The files in a folder, or below, that are images by their suffix; hidden ones are not."""
+    """The files in a folder, or below, that are images by their suffix, without hidden ones."""
     return _scan_for(folder, READABLE)
 
 
@@ -185,22 +212,20 @@ def _scan_for(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # one may not look: it is named when it cannot be opened
+    except OSError:  # no permission: the file is reported when it is opened
         return True
 
 
 def _looks_like_file(out: Path) -> bool:
-    # Not by Pillow's own list, for which it loads a hundred formats: a tenth of a second.
+    # To ask Pillow would take a tenth of a second, as it loads a hundred formats.
     kind = mimetypes.guess_type(out.name)[0] or ""
     return out.suffix.lower() in READABLE | VIDEOS or kind.startswith(("image/", "video/"))
 
 
 def _checked(path: Path) -> Path:
+    """The path itself, if it is an image or a video by its suffix."""
     if path.suffix.lower() not in READABLE | VIDEOS:
-        known = " ".join(sorted(READABLE | VIDEOS))
-        raise StyleCliError(
-            f"{path} is not an image or a video by its name", hint=f"they end in: {known}"
-        )
+        raise StyleCliError(f"{path} is not an image or a video by its name", hint=_known_endings())
     return path
 
 
@@ -218,6 +243,7 @@ def _key(path: Path) -> str:
 
 
 def _refuse_collisions(jobs: Iterable[Job]) -> None:
+    """Raise StyleCliError if a job would overwrite an input or the result of another."""
     taken: dict[str, Path] = {}
     for job in jobs:
         target = _key(job.target)

@@ -1,41 +1,41 @@
-"""Videos: frames in, frames out, with ffmpeg; rate, length, size and sound stay what they were."""
+"""Videos: frames in, frames out; frame rate, length, size and sound stay what they were."""
 
-import logging
 import re
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
 
-import imageio_ffmpeg
 import numpy as np
-import numpy.typing as npt
 
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.colors import without_hidden
-from stylecli.files.images import ImageError, Picture, as_image, require_file
+from stylecli.files.ffmpeg import (
+    Frame,
+    count_frames,
+    decode,
+    encode,
+    ffmpeg_stderr,
+    file_argument,
+    input_options,
+)
+from stylecli.files.formats import ImageError
+from stylecli.files.pictures import Picture, as_image
 
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
-_NTSC = 1001  # 24000/1001 and its kin, which ffmpeg prints as 23.98
+_NTSC = 1001  # the denominator of rates such as 24000/1001, which ffmpeg prints as 23.98
 _BEST_CRF, _WORST_CRF = 16, 51
 
-# By its content alone, ffmpeg would also take a list of addresses, and fetch them.
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
-
-# What phones call HDR. White is at 203 cd/m2 there (ITU-R BT.2408), and highlights are brighter.
+# The transfer functions that are called HDR. Their white is at 203 cd/m2 (ITU-R BT.2408), and
+# highlights are brighter.
 _HDR = re.compile(r"Video:.*\b(arib-std-b67|smpte2084)\b")
 _TONE_MAP = (
     "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,"
     "zscale=p=bt709,tonemap=mobius:desat=0,zscale=t=bt709,format=gbrp"
 )
 _ALPHA = re.compile(r"Video:.*\b(yuva|rgba|argb|bgra|abgr|gbrap|ya8|ya16)|alpha_mode +: 1", re.I)
-
-logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every turned video
 
 
 def is_video(path: Path) -> bool:
@@ -44,9 +44,9 @@ def is_video(path: Path) -> bool:
 
 
 def exact_rate(printed: float) -> Fraction:
-    """The frame rate that ffmpeg printed, rounded to two decimals.
+    """The frame rate that ffmpeg meant, of which it printed two decimals.
 
-    Rounded, an hour of 23.976 frames a second ends 0.6 s early.
+    With the printed rate, an hour of 23.976 frames a second would end 0.6 s early.
     """
     ntsc = Fraction(round(printed * _NTSC / 1000) * 1000, _NTSC)
     if round(printed) != printed and abs(float(ntsc) - printed) <= 0.005:
@@ -60,11 +60,12 @@ class Video:
 
     Attributes:
         path: the file.
-        rate: frames a second, constant: where a file's varies, frames are repeated or left out.
-        count: of frames, by rate and length: an estimate.
-        pixel_shape: width to height of a pixel, ``1:1`` nearly always.
-        transfer: how HDR stores brightness, in ffmpeg's words; empty for other video.
-        decoder: what ffmpeg is told, to see transparency; None if there is none.
+        rate: frames a second. It is constant: where that of a file varies, frames are repeated or
+            left out.
+        count: an estimate of the number of frames, from rate and length.
+        pixel_shape: width to height of a pixel, nearly always ``1:1``.
+        transfer: ffmpeg's name of the transfer function of HDR video; empty for other video.
+        decoder: ffmpeg's options for decoding transparency; None if the video has none.
     """
 
     path: Path
@@ -76,29 +77,26 @@ class Video:
 
     @classmethod
     def open(cls, path: Path) -> "Video":
-        """Read the head of a file.
+        """Read the header of a file.
 
         Raises:
             ImageError: there is no video in it that ffmpeg can read.
         """
-        head, frames = _started(path, "rgb24", [], [])
+        head, frames = decode(path, "rgb24", [], [])
         frames.close()
         rate = exact_rate(head["fps"])
-        said = _said(_input(path))
-        shape = re.search(r"Video:.*\[?SAR (\d+):(\d+)", said)
-        wide, high = shape.groups() if shape else ("1", "1")
-        if head["size"] != head["source_size"]:  # it is shown turned
-            wide, high = high, wide
-        hdr = _HDR.search(said)
+        description = ffmpeg_stderr(input_options(path))
+        is_turned = head["size"] != head["source_size"]
+        hdr = _HDR.search(description)
         if hdr:
             _require_tone_mapping(path)
         return cls(
             path,
             rate,
             max(1, round(head["duration"] * rate)),
-            f"{wide}:{high}",
+            _pixel_shape(description, is_turned),
             hdr[1] if hdr else "",
-            _alpha_decoder(said),
+            _alpha_decoder(description),
         )
 
     def notice(self, target: Path) -> str:
@@ -113,35 +111,35 @@ class Video:
         Raises:
             ImageError: the file is damaged, or ends early.
         """
-        tones = ["-vf", _TONE_MAP.format(self.transfer)] if self.transfer else []
+        tone_map = ["-vf", _TONE_MAP.format(self.transfer)] if self.transfer else []
         pixels = "rgb24" if self.decoder is None else "rgba"
-        options = ["-r", str(self.rate), *tones]
-        head, frames = _started(self.path, pixels, list(self.decoder or ()), options)
+        options = ["-r", str(self.rate), *tone_map]
+        head, frames = decode(self.path, pixels, list(self.decoder or ()), options)
         width, height = head["size"]
-        came = 0
+        read = 0
         with closing(frames):
             try:
                 for data in frames:
                     yield _picture(np.frombuffer(data, np.uint8).reshape(height, width, -1))
-                    came += 1
+                    read += 1
             except (OSError, RuntimeError) as error:
                 reason = str(error).strip().partition("\n")[0]
                 raise ImageError(f"{self.path} is damaged: {reason}") from error
-        if came < 0.9 * self.count - self.rate:
-            raise ImageError(f"{self.path} is damaged: {came} of about {self.count} frames")
+        if read < 0.9 * self.count - self.rate:
+            raise ImageError(f"{self.path} is damaged: {read} of about {self.count} frames")
 
     def write(
         self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
     ) -> None:
         """Encode frames as a video with this one's rate and sound, whole or not at all.
 
-        Odd sides are kept by H.264's 4:4:4 form, which fewer players know: its usual form has
-        even sides only. WebM keeps transparency; in others it is put on gray.
+        The usual form of H.264 has even sides only. For odd sides its 4:4:4 form is used, which
+        fewer players know. WebM keeps transparency; in other containers gray takes its place.
 
         Args:
-            target: the file; its suffix tells the container.
+            target: the file; its suffix names the container.
             pictures: one for each frame, of one size.
-            quality: 1 to 100, as of a JPEG.
+            quality: 1 to 100, as for a JPEG.
             metadata: keep title, place, date and so on.
 
         Raises:
@@ -153,92 +151,58 @@ class Video:
         height, width = first.rgb.shape[:2]
         require_writable(target.parent)
         with atomic_path(target) as temporary:
-            clear = first.alpha is not None and _keeps_alpha(target)
-            size = f"{width}x{height}"
-            options = self._options(temporary, size, quality, metadata=metadata, clear=clear)
-            arrays = (_array(picture, clear) for picture in chain([first], pictures))
-            written = _encode(target, options, arrays)
-            there = re.findall(r"frame= *(\d+)", _said(_count(temporary)))
-            if not there or int(there[-1]) != written:
-                raise ImageError(f"cannot write {target}: ffmpeg wrote {there} of {written} frames")
+            has_alpha = first.alpha is not None and _keeps_alpha(target)
+            options = [
+                *("-f", "rawvideo", "-pix_fmt", "rgba" if has_alpha else "rgb24"),
+                *("-s", f"{width}x{height}", "-r", str(self.rate), "-i", "-"),
+                *self._options_beside_frames(metadata=metadata),
+                *_codec_options(target, height, width, quality, has_alpha=has_alpha),
+                file_argument(temporary),
+            ]
+            arrays = (_array(picture, has_alpha) for picture in chain([first], pictures))
+            sent = encode(target, options, arrays)
+            written = count_frames(temporary)
+            if written != sent:
+                raise ImageError(f"cannot write {target}: ffmpeg wrote {written} of {sent} frames")
 
-    def _options(
-        self, path: Path, size: str, quality: int, *, metadata: bool, clear: bool
-    ) -> list[str]:
-        """What ffmpeg is told, to encode raw frames from its standard input."""
-        vp9 = path.suffix.lower() == ".webm"
-        even = all(int(side) % 2 == 0 for side in size.split("x"))
-        crf = round(_BEST_CRF + (100 - quality) * (_WORST_CRF - _BEST_CRF) / 99)
-        # Untagged, players guess the matrix by the size, and the colors shift.
+    def _options_beside_frames(self, *, metadata: bool) -> list[str]:
+        """Ffmpeg's options for what the result has of this file: sound, metadata, pixel shape."""
+        # Without tags, players guess the matrix from the size, and colors shift.
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
         shape = f"setsar={self.pixel_shape.replace(':', '/')}"
-        options = ["-f", "rawvideo", "-pix_fmt", "rgba" if clear else "rgb24", "-s", size]
-        options += ["-r", str(self.rate), "-i", "-", *_input(self.path)]
-        options += ["-map", "0:v", "-map", "1:a?", "-c:a", "copy"]
-        kept = "1" if metadata else "-1"
-        options += ["-map_metadata", kept, *([] if metadata else ["-map_metadata:s", "-1"])]
-        options += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags},{shape}"]
-        pixels = "yuva420p" if clear else "yuv420p" if even or vp9 else "yuv444p"
-        options += ["-pix_fmt", pixels, "-crf", str(crf)]
-        options += ["-fflags", "+bitexact"]  # no random numbers: equal input, equal bytes
-        options += ["-c:v", "libvpx-vp9", "-b:v", "0", "-row-mt", "1"] if vp9 else []
-        options += [] if vp9 else ["-c:v", "libx264"]
-        if path.suffix.lower() == ".avi":  # which cannot tell the order of B-frames
-            options += ["-bf", "0"]
-        if path.suffix.lower() in (".mp4", ".m4v", ".mov"):
-            options += ["-movflags", "+faststart"]
-        return [*options, _name(path)]
+        kept = ["1"] if metadata else ["-1", "-map_metadata:s", "-1"]
+        return [
+            *input_options(self.path),
+            *("-map", "0:v", "-map", "1:a?", "-c:a", "copy", "-map_metadata", *kept),
+            *("-vf", f"scale=out_color_matrix=bt709:out_range=tv,{tags},{shape}"),
+        ]
 
 
-def _encode(target: Path, options: list[str], frames: Iterator[npt.NDArray[np.uint8]]) -> int:
-    """Send frames to ffmpeg and return how many.
-
-    Not with the library's writer: it hides ffmpeg's exit code, and a full disk.
-    """
-    with tempfile.TemporaryFile() as said:
-        # In a session of its own, Ctrl-C does not reach it: the engine decides when to stop.
-        process = subprocess.Popen(
-            [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            start_new_session=True,
-        )
-        assert process.stdin
-        sent = 0
-        try:
-            for frame in frames:
-                if not _send(process.stdin, frame):
-                    break
-                sent += 1
-            _close(process.stdin)
-            failed = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-        if failed:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
-            reason = lines[0] if lines else f"ffmpeg ended with {failed}"
-            raise ImageError(f"cannot write {target}: {reason}")
-    return sent
+def _codec_options(
+    target: Path, height: int, width: int, quality: int, *, has_alpha: bool
+) -> list[str]:
+    """Ffmpeg's options for H.264, or for VP9 in WebM."""
+    suffix = target.suffix.lower()
+    is_webm, is_even = suffix == ".webm", height % 2 == width % 2 == 0
+    pixels = "yuva420p" if has_alpha else "yuv420p" if is_even or is_webm else "yuv444p"
+    crf = round(_BEST_CRF + (100 - quality) * (_WORST_CRF - _BEST_CRF) / 99)
+    options = ["-pix_fmt", pixels, "-crf", str(crf)]
+    options += ["-fflags", "+bitexact"]  # otherwise the file holds random numbers
+    options += ["-c:v", "libvpx-vp9", "-b:v", "0", "-row-mt", "1"] if is_webm else []
+    options += [] if is_webm else ["-c:v", "libx264"]
+    options += ["-bf", "0"] if suffix == ".avi" else []  # AVI cannot store the order of B-frames
+    options += ["-movflags", "+faststart"] if suffix in (".mp4", ".m4v", ".mov") else []
+    return options
 
 
-def _send(pipe: IO[bytes], frame: npt.NDArray[np.uint8]) -> bool:
-    """Tell whether ffmpeg is still there to take a frame."""
-    try:
-        pipe.write(np.ascontiguousarray(frame).data)
-    except OSError:
-        return False
-    return True
+def _pixel_shape(description: str, is_turned: bool) -> str:
+    """Width to height of a pixel, from ffmpeg's description of a video."""
+    shape = re.search(r"Video:.*\[?SAR (\d+):(\d+)", description)
+    wide, high = shape.groups() if shape else ("1", "1")
+    return f"{high}:{wide}" if is_turned else f"{wide}:{high}"
 
 
-def _close(pipe: IO[bytes]) -> None:
-    with suppress(OSError):  # it has ended already: its exit code tells
-        pipe.close()
-
-
-def _picture(pixels: npt.NDArray[np.uint8]) -> Picture:
+def _picture(pixels: Frame) -> Picture:
     """A frame of (H, W, 3), or of (H, W, 4) with transparency."""
     if pixels.shape[2] == 3:
         return Picture(pixels)
@@ -246,79 +210,33 @@ def _picture(pixels: npt.NDArray[np.uint8]) -> Picture:
     return Picture(without_hidden(pixels[..., :3], alpha), alpha)
 
 
-def _array(picture: Picture, clear: bool) -> npt.NDArray[np.uint8]:
+def _array(picture: Picture, has_alpha: bool) -> Frame:
     """A picture as (H, W, 4) with transparency, or as (H, W, 3) without."""
-    if picture.alpha is None and not clear:
+    if picture.alpha is None and not has_alpha:
         return picture.rgb
-    image = as_image(picture, "PNG" if clear else "JPEG")
-    return np.asarray(image.convert("RGBA" if clear else "RGB"))
+    image = as_image(picture, "PNG" if has_alpha else "JPEG")
+    return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
 
 
 def _keeps_alpha(target: Path) -> bool:
     return target.suffix.lower() == ".webm"
 
 
-def _alpha_decoder(said: str) -> tuple[str, ...] | None:
-    """What ffmpeg is told, to see transparency; its own decoders of VP8 and VP9 leave it out."""
-    if not _ALPHA.search(said):
+def _alpha_decoder(description: str) -> tuple[str, ...] | None:
+    """Ffmpeg's options for decoding transparency; None if the video has none.
+
+    ffmpeg's own decoders of VP8 and VP9, which it uses unless told otherwise, leave it out.
+    """
+    if not _ALPHA.search(description):
         return None
-    webm = re.search(r"Video: (vp8|vp9)", said)
+    webm = re.search(r"Video: (vp8|vp9)", description)
     return ("-c:v", {"vp8": "libvpx", "vp9": "libvpx-vp9"}[webm[1]]) if webm else ()
 
 
 def _require_tone_mapping(path: Path) -> None:
-    filters = _said(["-filters"])
+    filters = ffmpeg_stderr(["-filters"])
     if not ("zscale" in filters and "tonemap" in filters):
         raise ImageError(
             f"{path} is HDR video, for which this ffmpeg lacks the filters zscale and tonemap: "
             "unset IMAGEIO_FFMPEG_EXE, or pip install --upgrade imageio-ffmpeg"
         )
-
-
-def _started(
-    path: Path, pixels: str, before: list[str], after: list[str]
-) -> tuple[dict[str, Any], Any]:
-    """What ffmpeg says of a video, and its frames as bytes.
-
-    Args:
-        path: the file.
-        pixels: ``rgb24`` or ``rgba``.
-        before: options of the input.
-        after: options of the output.
-    """
-    require_file(path)
-    frames = imageio_ffmpeg.read_frames(
-        _name(path),
-        pix_fmt=pixels,
-        bits_per_pixel={"rgb24": 24, "rgba": 32}[pixels],
-        input_params=["-format_whitelist", _CONTAINERS, *before],
-        output_params=["-map", "0:v:0", *after],
-    )
-    try:
-        head = next(frames)
-    except (OSError, RuntimeError, StopIteration, IndexError, ValueError) as error:
-        raise ImageError(f"{path} is not a video that can be read") from error
-    if not head.get("fps") or not all(head.get("size", (0, 0))):
-        frames.close()
-        raise ImageError(f"{path} is not a video that can be read")
-    return head, frames
-
-
-def _count(path: Path) -> list[str]:
-    return [*_input(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
-
-
-def _input(path: Path) -> list[str]:
-    return ["-format_whitelist", _CONTAINERS, "-i", _name(path)]
-
-
-def _said(options: list[str]) -> str:
-    """What ffmpeg says when it is run."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", *options]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
-    return (done.stderr + done.stdout).decode(errors="replace")
-
-
-def _name(path: Path) -> str:
-    """A path as ffmpeg takes it: before a colon, it would see a protocol."""
-    return str(path.absolute())

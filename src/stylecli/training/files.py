@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stylecli.config import TrainConfig
-from stylecli.core.model_files import SUFFIX
 from stylecli.core.schema import has_controls
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import PREVIEW

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from stylecli.config import GALLERY, GeneratorConfig, TrainConfig
 from stylecli.core.generators import Generator, build_generator
 from stylecli.core.model_files import (
-    SUFFIX,
     ModelInfo,
     bundled_models,
     find_model,
@@ -18,6 +17,7 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.objective import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.content import ContentPhotos

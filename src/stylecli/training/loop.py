@@ -27,6 +27,7 @@ from stylecli.training.resume import (
 from stylecli.training.schedule import inner_part, learning_rate_factor
 from stylecli.training.setup import described, set_up
 from stylecli.training.state import Training
+from stylecli.training.threads import adapted_threads
 
 CHECKPOINT_EVERY = 60.0  # seconds
 
@@ -127,11 +128,16 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
     """Take steps until the end, or until asked to stop; then return True."""
     saved_at = training.ended = time.monotonic()
     batch_size, crop_size = training.inputs.batch_size, training.schedule.crop_size
-    with closing(training.inputs.photos.batches(training.step, batch_size, crop_size)) as batches:
+    by_time_on_cpu = training.inputs.device.type == "cpu" and not training.config.steps
+    with (
+        closing(training.inputs.photos.batches(training.step, batch_size, crop_size)) as batches,
+        adapted_threads(enabled=by_time_on_cpu) as adapt_threads,
+    ):
         for photos in batches:
             if training.guard.recent and training.schedule.progress(training.step) >= 1:
                 return False
             _take_step(training, photos)
+            adapt_threads()
             if should_stop():
                 return True
             if time.monotonic() - saved_at > CHECKPOINT_EVERY:

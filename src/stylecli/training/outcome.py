@@ -12,7 +12,8 @@ from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
-from stylecli.files.images import Picture, center_square, read_rgb, thumbnail, write_picture
+from stylecli.files.images import read_rgb, write_picture
+from stylecli.files.pictures import Picture, center_square, thumbnail
 from stylecli.options import as_json
 from stylecli.training.resume import digest
 from stylecli.training.state import Training

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylecli.config import TrainConfig, fixed_on_resume
+from stylecli.config import TrainConfig
 from stylecli.core import schema
 from stylecli.core.generators import build_generator
-from stylecli.core.model_files import FORMAT_VERSION, load_tensors, read_metadata, save_tensors
 from stylecli.core.objective import Scales
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import FORMAT_VERSION, load_tensors, read_metadata, save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, counted
-from stylecli.files.images import Rgb
-from stylecli.options import as_json, from_json
+from stylecli.files.colors import Rgb
+from stylecli.options import as_json, fixed_on_resume, from_json
 from stylecli.training.divergence import State
 from stylecli.training.initial import Start
 from stylecli.training.state import Training

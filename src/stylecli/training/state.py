@@ -13,8 +13,8 @@ from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.vgg import LossNetwork
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
+from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
-from stylecli.files.images import Rgb
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start

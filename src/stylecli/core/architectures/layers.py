@@ -1,7 +1,8 @@
-"""What an architecture is written in: layers, whoever runs them.
+"""The layers that architectures are made of.
 
-torch builds and runs them (``core/generators.py``), in strips of rows too (``core/strips.py``), and
-so does OpenVINO (``core/openvino_graph.py``). An architecture is written once, for all of them.
+An architecture is a function that calls these layers, and each way to run it has its own: torch
+builds and runs them (``core/generators.py``), in strips of rows too (``core/strips.py``), and so
+does OpenVINO (``core/openvino_graph.py``). An architecture is written once, for all of them.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,9 @@ Map = TypeVar("Map")
 
 
 class Layers(Protocol[Map]):
-    """The layers that there are. A map is (N, C, H, W), in whatever form the runner has it.
+    """All layers. A map stands for (N, C, H, W), such as a tensor or a node of a graph.
 
-    Names are those of the weights in a model file: ``{name}.weight`` and so on.
+    The names are those of the weights in a model file: ``{name}.weight`` and so on.
     """
 
     def conv(self, x: Map, name: str, channels: int, kernel: int, stride: int = 1) -> Map:
@@ -32,13 +33,19 @@ class Layers(Protocol[Map]):
         """The activation that the spec asks for."""
 
     def noise(self, x: Map, name: str, layer: int) -> Map:
-        """Fixed noise, if the spec asks for it; no two layers have the same number."""
+        """Fixed noise is added, if the spec asks for it; ``layer`` is a number of its own."""
 
-    def upsample(self, x: Map, mode: str) -> Map:
-        """Twice the size: ``nearest`` or ``bilinear``."""
+    def upsample(self, x: Map) -> Map:
+        """Twice the size: each pixel becomes four."""
+
+    def upsample_conv(self, x: Map, name: str, channels: int, mode: str) -> Map:
+        """Twice the size, ``nearest`` or ``bilinear``, and a convolution of 3 x 3 after it.
+
+        Beyond its edges, the enlarged map goes on as it is at them.
+        """
 
     def pool(self, x: Map, scale: int) -> Map:
-        """Means of squares of ``scale`` px."""
+        """The mean of each square of ``scale`` px."""
 
     def add(self, x: Map, y: Map) -> Map:
         """A sum."""
@@ -52,14 +59,15 @@ class Architecture:
     """One architecture.
 
     Attributes:
-        build: the network, given the layers to make it of, the photo's map and the spec with a
+        build: the network as a function of the layers, the photo's map and the spec with a
             width: from (N, 3, H, W) to (N, 3, H, W).
-        width: channels of the first layer, if a spec names none.
-        multiple: inner sides are multiples of it.
-        least: and at least this, so that every map can be normalized and padded.
-        peak: bytes that a plain pass takes at its peak, for each pixel, channel of the first
-            layer and byte of a number: measured with torch, whose bfloat16 saves less than
-            half, and rounded up.
+        width: channels of the first layer, if the spec does not say.
+        multiple: photos are padded until their sides are multiples of it.
+        least: photos are padded to at least this side, in px, so that every map inside is large
+            enough to be normalized and padded.
+        peak: memory of a pass at its peak, divided by pixels x channels of the first layer x bytes
+            of a number. It is measured with torch, and rounded up for bfloat16, which saves less
+            than half of the memory.
     """
 
     build: Callable[[Layers[Any], Any, GeneratorSpec], Any]

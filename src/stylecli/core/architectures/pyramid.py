@@ -13,8 +13,8 @@ _SCALES = (32, 16, 8, 4, 2, 1)
 def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     """Six scales of the photo, 1/32 to 1, three convolutions each, joined from the smallest up.
 
-    Their 2017 code, with instance norm, uses no noise, and that is the default here; with it,
-    each scale gets a plane, added where their 2016 code concatenates three.
+    As in the authors' code of 2017, with instance norm, there is no noise by default. With noise,
+    each scale gets one plane, which is added where their code of 2016 concatenates three.
     """
     assert spec.width is not None
     beside = []
@@ -24,8 +24,8 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
         beside.append(net.noise(x, f"branches.{i}.6", i))
     x = beside[0]
     for i, side in enumerate(beside[1:]):
-        # Both sides of a join are normalized first, or the larger would drown the other.
-        below = net.norm(net.upsample(x, "nearest"), f"norms_below.{i}")
+        # Both sides of a join are normalized first: otherwise the larger one would dominate.
+        below = net.norm(net.upsample(x), f"norms_below.{i}")
         side = net.norm(side, f"norms_beside.{i}")
         x = net.concatenate(below, side)
         x = _three_convs(net, x, f"joins.{i}", spec.width * (i + 2))
@@ -38,5 +38,5 @@ def _three_convs(net: Layers[Map], x: Map, name: str, channels: int) -> Map:
     return x
 
 
-# 2 x 2 at its smallest scale: one value has no variance.
+# A photo of 64 px has 2 x 2 px at the smallest scale; a single value would have no variance.
 ARCHITECTURE = Architecture(build, width=8, multiple=32, least=64, peak=65)

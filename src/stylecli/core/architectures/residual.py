@@ -13,9 +13,9 @@ _BLOCKS = 5
 def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     """Supplement of the paper: ``c9s1-w, d2w, d4w, R4w x 5, u2w, uw, c9s1-3``.
 
-    Departs from the paper as its authors' released code and later practice do: reflection
-    padding everywhere, and upsampling + convolution in place of transposed convolution (no
-    checkerboard). Noise, if any, follows every layer at 1/1, 1/2 and 1/4 but the last two.
+    It differs from the paper as its authors' released code and later practice do: padding is by
+    reflection everywhere, and upsampling and a convolution take the place of a transposed
+    convolution, which leaves a checkerboard. Noise, if any, follows every layer but the last two.
     """
     assert spec.width is not None
     w = spec.width
@@ -27,9 +27,9 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
         branch = net.activation(conv_norm(net, x, f"body.{i}.branch.0", 4 * w, 3))
         branch = conv_norm(net, branch, f"body.{i}.branch.2", 4 * w, 3)
         x = net.noise(net.add(x, branch), f"body.{i}.noise", i - 3)
-    x = conv_norm(net, net.upsample(x, spec.upsampling), "body.12", 2 * w, 3)
+    x = net.norm(net.upsample_conv(x, "body.12.0", 2 * w, spec.upsampling), "body.12.1")
     x = net.noise(net.activation(x), "body.13.1", _BLOCKS + 3)
-    x = conv_norm(net, net.upsample(x, spec.upsampling), "body.15", w, 3)
+    x = net.norm(net.upsample_conv(x, "body.15.0", w, spec.upsampling), "body.15.1")
     return net.to_rgb(net.activation(x), "body.17", 9)
 
 

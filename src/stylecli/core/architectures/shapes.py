@@ -1,4 +1,4 @@
-"""Names and shapes of the weights of a generator, without torch: files are checked by them."""
+"""Names and shapes of a generator's weights, without torch, to check files with."""
 
 from stylecli.core.architectures import architecture_of
 from stylecli.core.spec import GeneratorSpec
@@ -8,48 +8,52 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
-    """What a model file of that generator holds, with rows for each of several styles.
+    """The names and shapes of the weights in a model file.
+
+    Args:
+        spec: the generator, with a width.
+        styles: how many styles it holds; several have rows of their own in some weights.
 
     Raises:
-        StyleCliError: the spec names what there is not, has a bad width, or has several styles and
-            no instance norm.
+        StyleCliError: a name in the spec is unknown, its width is out of range, or there are
+            several styles and no instance norm.
     """
     if styles > 1 and spec.norm != "in":
         raise StyleCliError(
             f"a generator with norm {spec.norm} holds one style",
             hint="pass --norm in for several",
         )
-    listed = _Listed(spec, styles)
-    architecture_of(spec).build(listed, 3, spec)
-    return listed.shapes
+    noted = _WeightShapes(spec, styles)
+    architecture_of(spec).build(noted, 3, spec)
+    return noted.shapes
 
 
 class ChannelCounts:
-    """Layers without weights, where a map is the number of its channels."""
+    """The layers without weights, run on numbers of channels in place of maps."""
 
     def activation(self, x: int) -> int:
-        """As many as before."""
+        """As many channels as before."""
         return x
 
-    def upsample(self, x: int, mode: str) -> int:
-        """As many as before."""
+    def upsample(self, x: int) -> int:
+        """As many channels as before."""
         return x
 
     def pool(self, x: int, scale: int) -> int:
-        """As many as before."""
+        """As many channels as before."""
         return x
 
     def add(self, x: int, y: int) -> int:
-        """As many as before."""
+        """As many channels as before."""
         return x
 
     def concatenate(self, x: int, y: int) -> int:
-        """Those of both."""
+        """The channels of both."""
         return x + y
 
 
-class _Listed(ChannelCounts):
-    """Layers that only note their weights."""
+class _WeightShapes(ChannelCounts):
+    """All layers, run on numbers of channels; the shapes of their weights are noted."""
 
     def __init__(self, spec: GeneratorSpec, styles: int) -> None:
         self.spec = spec
@@ -61,6 +65,9 @@ class _Listed(ChannelCounts):
         if self.spec.norm == "none":
             self.shapes[f"{name}.bias"] = (channels,)
         return channels
+
+    def upsample_conv(self, x: int, name: str, channels: int, mode: str) -> int:
+        return self.conv(x, name, channels, 3)
 
     def to_rgb(self, x: int, name: str, kernel: int) -> int:
         self.shapes |= {f"{name}.weight": (3, x, kernel, kernel), f"{name}.bias": (3,)}

@@ -3,15 +3,13 @@
 import os
 import pickle
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.model_files import bundled_models, load_model
+from stylecli.core.model_files import load_model
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
-from stylecli.exporting import export_onnx
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.importing import import_checkpoint, read_state
@@ -177,26 +175,3 @@ def test_a_checkpoint_that_is_no_regular_file_is_an_error(tmp_path, name, says):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StyleCliError, match=says):
         read_state(tmp_path / name)
-
-
-@pytest.mark.parametrize("arch", ["residual", "pyramid"])
-def test_an_exported_model_paints_the_same_at_sizes_it_was_not_made_with(tmp_path, arch):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    path = tmp_path / "starry.onnx"
-    assert export_onnx(f"starry-night-{arch}-in", path) < 1e-3
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    photo = (
-        read_rgb(bundled_models() / "paintings" / "starry-night.jpg", 128)[:128, :160]
-        .astype(np.float32)
-        .transpose(2, 0, 1)[None]
-        / 255
-    )
-    both = np.concatenate([photo, photo[..., ::-1]])
-    (painted,) = session.run(None, {"photos": both})
-    generator, _ = load_model(f"starry-night-{arch}-in")
-    with torch.no_grad():
-        expected = generator(torch.from_numpy(both)).clamp(0, 1).numpy()
-    assert np.abs(painted - expected).max() < 1e-3
-    with pytest.raises(StyleCliError, match="exists"):
-        export_onnx("starry-night", path)

@@ -4,25 +4,17 @@ import json
 import math
 import os
 import resource
-import stat
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stylecli.core import model_files
-from stylecli.core.architectures.shapes import weight_shapes
+from stylecli.core import model_files, tensor_files
+from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
-from stylecli.core.model_files import (
-    ModelInfo,
-    find_model,
-    list_models,
-    load_model,
-    read_info,
-    save_model,
-    save_tensors,
-)
+from stylecli.core.model_files import ModelInfo, find_model, list_models, load_model, save_model
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import save_tensors
 from stylecli.errors import StyleCliError
 
 
@@ -41,7 +33,7 @@ def saved(path, arch="residual", norm="in", **more):
     return generator
 
 
-@pytest.mark.parametrize("arch", ["residual", "pyramid"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("norm", ["in", "bn", "none"])
 def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
     generator = saved(tmp_path / "m.safetensors", arch, norm, losses={"total": 1.5}, license="CC0")
@@ -173,14 +165,14 @@ def with_metadata(path, text):
 
 def told(path, **changes):
     """Change fields of a model's description."""
-    with_metadata(path, json.dumps({**model_files.read_metadata(path), **changes}))
+    with_metadata(path, json.dumps({**tensor_files.read_metadata(path), **changes}))
 
 
 def with_weights(path, change):
     """Change a model's first tensor."""
     tensors = load_file(path)
     name = "body.0.0.weight"
-    save_tensors(path, {**tensors, name: change(tensors[name])}, model_files.read_metadata(path))
+    save_tensors(path, {**tensors, name: change(tensors[name])}, tensor_files.read_metadata(path))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +197,8 @@ def with_weights(path, change):
         (lambda path: told(path, styles=["a", ""]), "damaged description: its styles"),
         (lambda path: told(path, styles=["a" * 300]), "damaged description: its styles"),
         (lambda path: told(path, styles=["a\x1b[2J"]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a\u200fb"]), "damaged description: its styles"),
+        (lambda path: told(path, styles=["a\udcffb"]), "damaged description: its styles"),
         (lambda path: told(path, name="a\rb"), "damaged description: its name"),
         (lambda path: told(path, norm="i\nn"), "damaged description: its norm"),
         (lambda path: told(path, width=True), "damaged description: its width"),
@@ -262,42 +256,3 @@ def test_broken_files_do_not_keep_the_others_from_being_listed_and_found(folders
     assert find_model("sunny") == folder / "good.safetensors"
     with pytest.raises(StyleCliError, match="no model named"):
         find_model("cloudy")
-
-
-def test_metadata_is_plain_json_that_anyone_can_read(tmp_path):
-    path = tmp_path / "m.safetensors"
-    saved(path, training={"steps": 20})
-    length = int.from_bytes(path.read_bytes()[:8], "little")
-    header = json.loads(path.read_bytes()[8 : 8 + length])
-    assert json.loads(header["__metadata__"]["stylecli"])["training"] == {"steps": 20}
-    assert read_info(path).training == {"steps": 20}
-
-
-def test_a_model_is_readable_by_others_like_any_file(tmp_path):
-    saved(tmp_path / "m.safetensors")
-    (tmp_path / "plain").touch()
-    modes = {stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("m.safetensors", "plain")}
-    assert len(modes) == 1
-
-
-def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(StyleCliError, match="cannot write"):
-        saved(tmp_path / "file" / "m.safetensors")
-
-
-def test_only_instance_norm_holds_several_styles():
-    spec = GeneratorSpec(norm="none", width=4, noise="gaussian")
-    with pytest.raises(StyleCliError, match="norm none holds one style"):
-        weight_shapes(spec, 2)
-
-
-@pytest.mark.parametrize("arch", ["residual", "pyramid"])
-@pytest.mark.parametrize("norm", ["in", "bn", "none"])
-@pytest.mark.parametrize("noise", ["none", "gaussian"])
-def test_shapes_without_torch_are_those_that_torch_makes(arch, norm, noise):
-    styles = 3 if norm == "in" else 1
-    generator = build_generator(GeneratorSpec(arch, norm, 5, noise=noise))
-    generator.remix(torch.ones(styles, 1))
-    made = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
-    assert weight_shapes(generator.spec, styles) == made

@@ -1,0 +1,105 @@
+"""Safetensors files with JSON metadata: model files, and checkpoints of trainings."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from stylecli.core import schema
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path
+from stylecli.files.door import require_regular
+
+if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs none of it
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
+_KEY = "stylecli"
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The JSON metadata that this program wrote into a safetensors file.
+
+    Raises:
+        StyleCliError: the file cannot be read, is damaged, or was not written by this program.
+    """
+    with opened_tensors(path) as file:
+        text = (file.metadata() or {}).get(_KEY)
+    if text is None:
+        raise StyleCliError(
+            f"{path} is a safetensors file, but not one that stylecli wrote",
+            hint="a model comes from `stylecli train`; `stylecli models` lists what there is",
+        )
+    try:
+        metadata = schema.parse(text)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    version: Any = metadata.get("format_version")
+    if schema.is_count(version) and version > FORMAT_VERSION:
+        raise StyleCliError(
+            f"{path} has format {version}, and this stylecli reads up to {FORMAT_VERSION}",
+            hint="update stylecli",
+        )
+    return metadata
+
+
+@contextmanager
+def opened_tensors(path: Path) -> Iterator[Any]:
+    """A safetensors file of which only the header is read so far.
+
+    The library checks that the tensors in the header are exactly as long as the rest of the file.
+
+    Raises:
+        StyleCliError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(require_regular(path), framework="numpy") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
+    """Write tensors and JSON metadata to one file, whole or not at all.
+
+    Raises:
+        StyleCliError: the folder cannot be written.
+    """
+    from safetensors.torch import save
+
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            # The library's save_file would make a file that only its owner can read.
+            temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(metadata)}))
+    except (OSError, SafetensorError) as error:
+        raise StyleCliError(
+            f"cannot write {path}: {error}", hint="check the folder's permissions and free space"
+        ) from error
+
+
+def load_tensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        StyleCliError: the file is missing or damaged.
+    """
+    from safetensors.torch import load
+
+    try:
+        # The library's load_file would map the file, which Windows then refuses to replace.
+        return load(require_regular(path).read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StyleCliError:
+    return StyleCliError(
+        f"{path} cannot be read as a model: {error}",
+        hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
+    )

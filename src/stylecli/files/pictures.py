@@ -1,0 +1,134 @@
+"""Pictures in memory: from and to Pillow's images, scaled, cropped and mixed."""
+
+import base64
+from copy import deepcopy
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hidden
+from stylecli.files.formats import WITH_EXIF, WITHOUT_ALPHA
+
+_ORIENTATION = 0x0112  # the EXIF tag
+MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, upright, in sRGB.
+
+    Attributes:
+        rgb: (H, W, 3), 0..255.
+        alpha: (H, W), 0..255, or None for an opaque image. Where it is 0, ``rgb`` is
+            gray, so that hidden colors do not enter an image's statistics.
+        exif: to be saved with the result; its orientation is already applied and reset.
+    """
+
+    rgb: Rgb
+    alpha: Alpha | None = None
+    exif: bytes = b""
+
+
+def as_picture(image: Image.Image) -> Picture:
+    """An image that Pillow has decoded as a picture: turned upright, converted to sRGB."""
+    rgb, alpha = rgb_and_alpha(upright(image))
+    return Picture(rgb, alpha, _exif(image))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF says; as it is if its EXIF is damaged."""
+    tiff_tags = getattr(image, "tag_v2", None)  # needed later: they say how pixels are stored
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises many kinds of error on damaged EXIF
+        return image
+    if tiff_tags:
+        turned.tag_v2 = tiff_tags  # type: ignore[attr-defined]
+    return turned
+
+
+def _exif(image: Image.Image) -> bytes:
+    """The EXIF to save with a result: without orientation, and empty if it is damaged."""
+    if image.format not in WITH_EXIF:
+        return b""
+    try:
+        exif = deepcopy(image.getexif())  # the frames of an animation share one
+        exif.pop(_ORIENTATION, None)
+        content = exif.tobytes() if exif else b""
+    except Exception:  # Pillow raises many kinds of error on damaged EXIF
+        return b""
+    return content if len(content) <= MAX_EXIF_BYTES else b""
+
+
+def as_image(picture: Picture, format_: str) -> Image.Image:
+    """A picture for Pillow to encode, with transparency where the format has it."""
+    image = Image.fromarray(picture.rgb)
+    if picture.alpha is None:
+        return image
+    image.putalpha(Image.fromarray(picture.alpha))
+    return on_gray(image) if format_ in WITHOUT_ALPHA else image
+
+
+def shrunk(picture: Picture, long_side: int) -> Picture:
+    """A picture scaled down to a long side in px, if it is larger."""
+    height, width = picture.rgb.shape[:2]
+    scale = long_side / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # Pillow weights the colors of an RGBA image by their opacity, so that hidden ones do not show.
+    small = as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS)
+    if picture.alpha is None:
+        return Picture(np.asarray(small), None, picture.exif)
+    rgba = np.asarray(small)
+    alpha = rgba[..., 3]
+    return Picture(without_hidden(rgba[..., :3], alpha), alpha, picture.exif)
+
+
+def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
+    """A mixture of a photo and its stylization.
+
+    Args:
+        photo: (H, W, 3) in 0..255.
+        painted: the same size.
+        strength: 1 is the stylization, 0 the photo.
+        preserve_color: take only the luma of the stylization; the chroma is the photo's.
+    """
+    if preserve_color:
+        _, blue, red = Image.fromarray(photo).convert("YCbCr").split()
+        luma = Image.fromarray(painted).convert("L")
+        painted = np.asarray(Image.merge("YCbCr", (luma, blue, red)).convert("RGB"))
+    if strength == 1:
+        return painted
+    return np.asarray(Image.blend(Image.fromarray(photo), Image.fromarray(painted), strength))
+
+
+def resized(rgb: Rgb, short_side: int) -> Rgb:
+    """An image scaled to a short side in px, up or down."""
+    height, width = rgb.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
+
+
+def center_square(rgb: Rgb, side: int) -> Rgb:
+    """The middle (side, side, 3) of an image."""
+    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+    return rgb[top : top + side, left : left + side]
+
+
+def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rgb:
+    """The square of ``side`` px at (top, left), in fractions of pixels, as (size, size, 3)."""
+    box = (left, top, left + side, top + side)
+    image = Image.fromarray(rgb)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
+
+
+def thumbnail(*images: Rgb, side: int = 96) -> str:
+    """The middle squares of images, side by side, as a JPEG in base64, to be stored in JSON."""
+    squares = [center_square(resized(rgb, side), side) for rgb in images]
+    buffer = BytesIO()
+    Image.fromarray(np.concatenate(squares, axis=1)).save(buffer, format="JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()

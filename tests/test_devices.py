@@ -1,0 +1,41 @@
+"""Devices and precisions by name."""
+
+import pytest
+import torch
+
+from stylecli.core.devices import all_devices, resolve_device, resolve_precision
+from stylecli.errors import StyleCliError
+
+CPU = torch.device("cpu")
+
+
+def test_a_cpu_is_always_there_and_auto_is_something_that_is():
+    assert resolve_device("cpu") == CPU
+    torch.zeros(1, device=resolve_device("auto"))
+    assert all_devices("cpu") == [CPU]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpus", "cuda:x", ""])
+def test_a_name_that_no_device_has_is_a_clear_error(name):
+    with pytest.raises(StyleCliError, match=f"unknown device '{name}'") as caught:
+        resolve_device(name)
+    assert "cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:99", "mps", "meta"])
+def test_a_device_that_is_not_there_is_no_silent_cpu(name):
+    if name == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(StyleCliError, match=f"device {name} was asked for"):
+        resolve_device(name)
+
+
+def test_precisions():
+    assert resolve_precision("float32", CPU) == torch.float32
+    assert resolve_precision("bfloat16", CPU) == torch.bfloat16
+    assert resolve_precision("auto", CPU) in (torch.float32, torch.bfloat16)
+    with pytest.raises(StyleCliError, match="unknown precision 'float23'") as caught:
+        resolve_precision("float23", CPU)
+    assert "float32" in caught.value.hint
