@@ -7,14 +7,23 @@ import resource
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stylecli.core import model_files, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import build_generator
-from stylecli.core.model_files import ModelInfo, find_model, list_models, load_model, save_model
+from stylecli.core.model_files import (
+    ModelInfo,
+    find_model,
+    list_models,
+    load_model,
+    read_info,
+    save_model,
+)
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import save_tensors
+from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 
 
@@ -28,6 +37,7 @@ def folders(tmp_path, monkeypatch):
 
 def saved(path, arch="residual", norm="in", **more):
     generator = build_generator(GeneratorSpec(arch, norm, 4)).eval()
+    generator.remix(torch.ones(len(more.get("styles", [""])), 1))
     info = ModelInfo(name=path.stem, arch=arch, norm=norm, width=4, output="linear", **more)
     save_model(path, generator, info)
     return generator
@@ -256,3 +266,32 @@ def test_broken_files_do_not_keep_the_others_from_being_listed_and_found(folders
     assert find_model("sunny") == folder / "good.safetensors"
     with pytest.raises(StyleCliError, match="no model named"):
         find_model("cloudy")
+
+
+def test_each_file_is_read_once_to_start_a_stylizer(tmp_path, monkeypatch):
+    """Its description once, and its weights; no file twice, and none that is not needed."""
+    saved(tmp_path / "models" / "many.safetensors", styles=["dawn", "dusk"])
+    saved(tmp_path / "models" / "other.safetensors")
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    def counted(path, *arguments, **more):
+        opened.append(path.name)
+        return safe_open(path, *arguments, **more)
+
+    monkeypatch.setattr(tensor_files, "safe_open", counted)
+    assert Stylizer("dusk", device="cpu").info.styles == ["dawn", "dusk"]
+    assert opened == ["many.safetensors"] * 2
+
+
+def test_a_file_that_is_replaced_while_the_program_runs_is_read_again(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for styles in (["a", "b"], ["c", "d"], ["e", "f"]):
+        saved(path, styles=styles)
+        assert read_info(path).styles == styles
+    path.write_bytes(b"no model")
+    with pytest.raises(StyleCliError, match="cannot be read as a model"):
+        read_info(path)
+    path.unlink()
+    with pytest.raises(StyleCliError, match="cannot open"):
+        read_info(path)

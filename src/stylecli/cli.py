@@ -59,6 +59,8 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """The ``stylecli`` command."""
+    # Torch built for CUDA imports it, and that starts ldconfig; nothing here needs it.
+    sys.modules["cuda.bindings"] = None  # type: ignore[assignment]  # Python's way to say: not there
     open_standard_streams()
     code = _run()
     try:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,20 +100,34 @@ def find_model(name: str) -> Path:
     for folder in model_folders():
         if (folder / f"{name}{SUFFIX}").is_file():
             return folder / f"{name}{SUFFIX}"
-    models = list(list_models())
-    for path, info in models:
+    names = set()
+    for path, info in list_models():
         if name in info.styles:
             return path
-    names = {path.stem for path, _ in models}.union(*(info.styles for _, info in models))
+        names.update([path.stem, *info.styles])
     raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
 
 
 def read_info(path: Path) -> ModelInfo:
     """The description in a model file; its weights are not loaded.
 
+    It is read again when the file has changed; until then, all callers share what was read, so
+    that nobody may change the lists in it.
+
     Raises:
         StyleCliError: the file is damaged or is no model.
     """
+    try:
+        found = path.stat()
+    except OSError:
+        return _read_info(path, ())  # which says what is wrong
+    state = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return _read_info(path, state)
+
+
+@lru_cache(maxsize=100)
+def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
+    """The description in a file that is in a certain state."""
     metadata = read_metadata(path)
     hint = "`stylecli models` lists what there is"
     try:

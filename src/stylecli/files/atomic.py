@@ -2,7 +2,6 @@
 
 import io
 import os
-import secrets
 import sys
 import tempfile
 import time
@@ -84,7 +83,7 @@ def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
     A process number in the name would not do: processes in two containers may have the same.
     """
     while True:
-        temporary = target.with_name(f"{_PREFIX}{secrets.token_hex(8)}{target.suffix}")
+        temporary = target.with_name(f"{_PREFIX}{os.urandom(8).hex()}{target.suffix}")
         lock = temporary.open("xb")
         with suppress(OSError):  # a file system without locks
             _lock(lock, wait=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 from stylecli.files.animations import Animation
+from stylecli.files.formats import is_video
 from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.pictures import Picture
-from stylecli.files.video import Video, is_video
 
 
 class Clip(Protocol):
@@ -40,5 +40,7 @@ def open_clip(source: Path, target: Path) -> Clip | None:
     if STANDARD_STREAM in (source, target):
         return None
     if is_video(source):
+        from stylecli.files.video import Video  # imports the finder of ffmpeg: photos need none
+
         return Video.open(source)
     return Animation.open(source, target)

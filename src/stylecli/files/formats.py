@@ -1,4 +1,4 @@
-"""The formats of image files: which suffix stands for which, and what each format can hold."""
+"""The formats of files: which suffix stands for which, and what each format of images can hold."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ _FORMATS = {
     **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"},
 }
 READABLE = frozenset(_FORMATS)
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
 WITH_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 # TIFF is left out: its EXIF tags also describe how its pixels are stored.
@@ -23,6 +24,11 @@ class ImageError(StyleCliError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video by its suffix."""
+    return path.suffix.lower() in VIDEOS
 
 
 def format_for(path: Path) -> str:

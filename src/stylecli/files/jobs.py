@@ -9,9 +9,8 @@ from pathlib import Path
 
 from stylecli.errors import StyleCliError
 from stylecli.files.door import require_local, require_regular
-from stylecli.files.formats import READABLE, format_for
+from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
 from stylecli.files.images import STANDARD_STREAM
-from stylecli.files.video import VIDEOS, is_video
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from stylecli.files.ffmpeg import (
 from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture, as_image
 
-VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 _NTSC = 1001  # the denominator of rates such as 24000/1001, which ffmpeg prints as 23.98
 _BEST_CRF, _WORST_CRF = 16, 51
 
@@ -36,11 +35,6 @@ _TONE_MAP = (
     "zscale=p=bt709,tonemap=mobius:desat=0,zscale=t=bt709,format=gbrp"
 )
 _ALPHA = re.compile(r"Video:.*\b(yuva|rgba|argb|bgra|abgr|gbrap|ya8|ya16)|alpha_mode +: 1", re.I)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file is a video by its suffix."""
-    return path.suffix.lower() in VIDEOS
 
 
 def exact_rate(printed: float) -> Fraction:
