@@ -447,14 +447,14 @@ def test_photos_that_cannot_be_read_are_left_out_and_none_is_an_error(config, tm
 
 def parsed(words: list[str]) -> CompareConfig:
     """What the command takes some words for."""
-    command = typer.main.get_command(app).commands["compare"]
+    command = typer.main.get_command(app).get_command(None, "compare")
     with command.make_context("compare", words) as context:
         return CompareConfig(**given(context, CompareConfig))
 
 
 def options() -> set[str]:
     """Every option that the command has."""
-    command = typer.main.get_command(app).commands["compare"]
+    command = typer.main.get_command(app).get_command(None, "compare")
     return {name for each in command.params for name in each.opts if name.startswith("--")}
 
 
