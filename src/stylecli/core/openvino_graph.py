@@ -78,7 +78,9 @@ class _GraphLayers:
 
     def conv(self, x: _Map, name: str, channels: int, kernel: int, stride: int = 1) -> _Map:
         node = _padded(x.node, kernel // 2, "reflect")
-        node = ops.convolution(node, self.weights[f"{name}.weight"], [stride] * 2, *_UNPADDED)
+        node = ops.convolution(
+            node, _constant(self.weights[f"{name}.weight"]), [stride] * 2, *_UNPADDED
+        )
         return _Map(self._biased(node, name), x.scale * stride)
 
     def upsample_conv(self, x: _Map, name: str, channels: int, mode: str) -> _Map:
@@ -86,7 +88,7 @@ class _GraphLayers:
         weight = _doubling(self.weights[f"{name}.weight"], mode)
         crop = [weight.shape[2] // 2 + 1] * 2  # what comes of the margin alone
         node = _padded(x.node, 1, "edge")
-        node = ops.convolution_backprop_data(node, weight, [2, 2], None, crop, crop)
+        node = ops.convolution_backprop_data(node, _constant(weight), [2, 2], None, crop, crop)
         return _Map(self._biased(node, name), x.scale // 2)
 
     def _biased(self, node: ov.Node, name: str) -> ov.Node:
@@ -100,7 +102,9 @@ class _GraphLayers:
         """(N, columns * 3, H, W / columns): three channels alone would take three times as long."""
         weight, columns = self.weights[f"{name}.weight"], _COLUMNS if kernel > 1 else 1
         node = _padded(x.node, kernel // 2, "reflect")
-        node = ops.convolution(node, _repeated(weight, columns), [1, columns], *_UNPADDED)
+        node = ops.convolution(
+            node, _constant(_repeated(weight, columns)), [1, columns], *_UNPADDED
+        )
         return _Map(self._biased(node, name), x.scale)
 
     def norm(self, x: _Map, name: str) -> _Map:
@@ -173,6 +177,11 @@ def _repeated(weight: Array, columns: int) -> Array:
     for column, place in enumerate(places):
         place[..., column : column + kernel] = weight
     return places.reshape(-1, *places.shape[2:])
+
+
+def _constant(weight: Array) -> ov.Node:
+    """A node of a weight; of a bare array, OpenVINO would make a Python list first."""
+    return ops.constant(np.ascontiguousarray(weight))
 
 
 def _padded(node: ov.Node, margin: int, mode: str) -> ov.Node:
