@@ -39,7 +39,7 @@ class Ratio:
         what: the two, in words.
         least: what the ratio has to be at least; 0 if there is no such limit.
         most: what it may be at most.
-        above: seconds of the one, by turns; or bytes.
+        above: seconds of the one, by turns; or megabytes.
         below: the same of the other.
     """
 
