@@ -109,6 +109,10 @@ class Option:
         """The names to choose from; () if it is no choice."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
+    def of_text(self, value: Any) -> Any:
+        """One value, a path if it should be one and is a text; of anything else, as it is."""
+        return Path(value) if self.type is Path and isinstance(value, str) else value
+
     def check(self, value: Any) -> None:
         """Raise StyleCliError if a value cannot be meant."""
         if value is None and self.optional:
@@ -195,7 +199,7 @@ def from_json(config: type[T], values: Mapping[str, Any]) -> T:
 def _restored(option: Option, value: Any) -> Any:
     if option.several and isinstance(value, list):
         return tuple(_restored(option, one) for one in value)
-    return Path(value) if option.type is Path and isinstance(value, str) else value
+    return option.of_text(value)
 
 
 def _plain(value: Any) -> Any:

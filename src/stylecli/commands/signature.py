@@ -96,8 +96,9 @@ def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
             value = context.params[option.name]
             if option.several:
                 value = value.replace(" ", "").split(",") if isinstance(value, str) else value
-                value = tuple(value)
-            values[option.name] = value
+                values[option.name] = tuple(map(option.of_text, value))
+            else:
+                values[option.name] = option.of_text(value)
     return values
 
 

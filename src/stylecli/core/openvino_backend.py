@@ -33,6 +33,11 @@ else:
 
 from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 
+# The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
+# wait for one another for ever, the one for Python's lock and the other for OpenVINO's (seen once
+# in a run over two photos), so it happens here, in one thread.
+ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
+
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
