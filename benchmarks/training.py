@@ -12,6 +12,8 @@ folder: runs may be made one at a time, and `table` sets side by side what is th
     python benchmarks/training.py run STYLE PHOTOS OUT bundled-photos minutes=10 content=null
     python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py
     python benchmarks/training.py table OUT --against baseline
+
+It draws with matplotlib, which `pip install '.[dev]'` brings.
 """
 
 import json

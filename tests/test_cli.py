@@ -587,6 +587,7 @@ def test_what_a_shell_ignores_stays_ignored():
         (["compare", "--arch", "p"], ["pyramid"]),
         (["gatys", "--start", ""], ["photo", "noise"]),
         (["stylize", "--backend", "open"], ["openvino"]),
+        (["s"], ["stylize", "sheet"]),
     ],
 )
 def test_completion_in_the_shell_knows_the_choices(words, choices):
