@@ -33,7 +33,7 @@ from rich.table import Table
 
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import open_backends
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
 from stylecli.core.norms import NORMS
 from stylecli.core.openvino_backend import mixed_weights
@@ -253,7 +253,7 @@ def strips(width: int = 3000, height: int = 2000) -> None:
     rgb = np.asarray(photo)
     for arch, norm in product(("residual", "pyramid"), NORMS):
         torch.manual_seed(0)
-        generator = build_generator(GeneratorSpec(arch, norm)).eval()
+        generator = Generator(GeneratorSpec(arch, norm)).eval()
         with torch.inference_mode():
             plain = generator(to_tensor(rgb[None], cpu))[0].permute(1, 2, 0).numpy()
         runner = StripRunner(generator, cpu, torch.float32)

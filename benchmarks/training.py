@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli.config import ObjectiveConfig, TrainConfig
-from stylecli.core.generators import Generator, build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
@@ -183,7 +183,7 @@ def generator_of(file: Path) -> Generator:
     metadata, tensors = read_metadata(file), load_tensors(file)
     if "spec" not in metadata:
         return load_generator(file)
-    generator = build_generator(GeneratorSpec(**metadata["spec"]))
+    generator = Generator(GeneratorSpec(**metadata["spec"]))
     prefix = "now.weights."
     weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     generator.load_state_dict(weights)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stylecli.core import backends, devices
 from stylecli.core.backends import open_backends
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.torch_backend import TorchBackend
@@ -32,7 +32,7 @@ def photo():
 def saved(folder, arch="residual", norm="in", styles=("a",), width=8, **more) -> Path:
     """An untrained model that paints with some contrast."""
     torch.manual_seed(4)
-    generator = build_generator(GeneratorSpec(arch, norm, width, **more)).eval()
+    generator = Generator(GeneratorSpec(arch, norm, width, **more)).eval()
     generator.remix(torch.ones(len(styles), 1))
     for parameter in generator.parameters():
         parameter.data += (0.1 if norm != "none" else 0.02) * torch.randn(parameter.shape)
@@ -230,9 +230,7 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
 
 
 def test_what_torch_keeps_for_itself_on_a_gpu_is_free(monkeypatch):
-    backend = TorchBackend(
-        build_generator(GeneratorSpec(width=4)), torch.device("cpu"), torch.float32
-    )
+    backend = TorchBackend(Generator(GeneratorSpec(width=4)), torch.device("cpu"), torch.float32)
     backend.device = torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700 + device.index)
@@ -243,7 +241,7 @@ def test_what_torch_keeps_for_itself_on_a_gpu_is_free(monkeypatch):
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_another_seed_of_the_noise_is_another_picture(tmp_path, photo, backend):
     torch.manual_seed(4)
-    generator = build_generator(GeneratorSpec(width=4, noise="gaussian"))
+    generator = Generator(GeneratorSpec(width=4, noise="gaussian"))
     path = tmp_path / "noisy.safetensors"
     save_model(path, generator, ModelInfo("noisy", "residual", "in", 4, "linear", noise="gaussian"))
 

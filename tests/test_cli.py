@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylecli.cli import app
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
@@ -55,7 +55,7 @@ def model(tmp_path: Path) -> Path:
     """A model in ./models, as a training leaves it."""
     spec = GeneratorSpec("residual", "in", 4)
     info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
-    save_model(tmp_path / "models" / "tiny.safetensors", build_generator(spec), info)
+    save_model(tmp_path / "models" / "tiny.safetensors", Generator(spec), info)
     return tmp_path / "models" / "tiny.safetensors"
 
 
@@ -150,9 +150,9 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     info = ModelInfo(name="", arch="residual", norm="in", width=4, output="linear")
     for name in ("soft", "strong"):
         sky = replace(info, name=name, styles=["sky"])
-        save_model(model.with_stem(name), build_generator(GeneratorSpec(width=4)), sky)
+        save_model(model.with_stem(name), Generator(GeneratorSpec(width=4)), sky)
     mine = replace(info, name="udnie", styles=["udnie"])
-    save_model(model.with_stem("udnie"), build_generator(GeneratorSpec(width=4)), mine)
+    save_model(model.with_stem("udnie"), Generator(GeneratorSpec(width=4)), mine)
     found = {choice.label: choice.path for choice in all_styles()}
     assert list(found) == sorted([*paintings, "sky (soft)", "sky (strong)", "tiny"])
     assert found["udnie"].resolve() == model.with_stem("udnie")  # the user's own comes first
@@ -204,7 +204,7 @@ def test_the_summary_says_where_and_what_was_made_with_another_model(
 ):
     save_model(
         model.with_name("other.safetensors"),
-        build_generator(GeneratorSpec("residual", "in", 4)),
+        Generator(GeneratorSpec("residual", "in", 4)),
         ModelInfo("other", "residual", "in", 4, "linear"),
     )
     Image.open(photos / "one.jpg").save(photos / "plain.bmp")
@@ -458,9 +458,7 @@ def test_no_name_or_metadata_speaks_to_the_terminal(stylecli, tmp_path, model, a
     styles, training = [EVIL.replace("\udcff", ""), "b"], {EVIL[:-1]: [EVIL[:-1]]}
     told = {"training": training, "styles": styles, "license": EVIL[:-1]}
     info = ModelInfo("x", "residual", "in", 4, "linear", **told)
-    save_model(
-        model.with_name("evil.safetensors"), build_generator(spec).remix(torch.ones(2, 1)), info
-    )
+    save_model(model.with_name("evil.safetensors"), Generator(spec).remix(torch.ones(2, 1)), info)
     done = stylecli(*arguments, code=code)
     for told in (done.stdout, done.stderr):
         assert not TERMINAL_CONTROLS.search(told)

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from clips import count_and_seconds, frames_of, make_clip, sound_of
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
@@ -51,7 +51,7 @@ class Ran:
 def tiny(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    generator = build_generator(GeneratorSpec("residual", "in", 4))
+    generator = Generator(GeneratorSpec("residual", "in", 4))
     save_model(path, generator, ModelInfo("tiny", "residual", "in", 4, "linear"))
     Stylizer(str(path), device="cpu")  # converted once, for all processes here
     return path

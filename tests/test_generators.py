@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
@@ -18,7 +18,7 @@ NORMS = ["in", "bn", "none"]
 @pytest.mark.parametrize("noise", ["none", "gaussian"])
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 67), (31, 130), (5, 9), (1, 1)])
 def test_output_has_exactly_the_size_of_the_input(arch, norm, noise, height, width):
-    generator = build_generator(GeneratorSpec(arch, norm, 4, noise=noise)).eval()
+    generator = Generator(GeneratorSpec(arch, norm, 4, noise=noise)).eval()
     with torch.no_grad():
         assert generator(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
 
@@ -28,7 +28,7 @@ def test_output_has_exactly_the_size_of_the_input(arch, norm, noise, height, wid
     [("residual", 32, 1.68), ("residual", 16, 0.43), ("pyramid", 8, 0.117)],
 )
 def test_parameter_counts_are_the_papers(arch, width, millions):
-    generator = build_generator(GeneratorSpec(arch, "in", width))
+    generator = Generator(GeneratorSpec(arch, "in", width))
     count = sum(p.numel() for p in generator.parameters())
     assert count / 1e6 == pytest.approx(millions, rel=0.03)
 
@@ -36,8 +36,8 @@ def test_parameter_counts_are_the_papers(arch, width, millions):
 def with_two_styles(arch):
     """Two generators that differ in their norms' scales and shifts alone, and both in one."""
     torch.manual_seed(3)
-    one = build_generator(GeneratorSpec(arch, "in", 4)).eval()
-    both = build_generator(GeneratorSpec(arch, "in", 4)).remix(torch.ones(2, 1)).eval()
+    one = Generator(GeneratorSpec(arch, "in", 4)).eval()
+    both = Generator(GeneratorSpec(arch, "in", 4)).remix(torch.ones(2, 1)).eval()
     weights = one.state_dict()
     for name, table in both.tables():
         table.data[0] = weights[name]
@@ -73,7 +73,7 @@ def test_a_blend_of_one_and_nothing_is_the_style_itself_and_one_of_halves_lies_b
 
 @pytest.mark.parametrize("norm", ["bn", "none"])
 def test_without_instance_norm_a_generator_holds_one_style(norm):
-    generator = build_generator(GeneratorSpec("residual", norm, 4))
+    generator = Generator(GeneratorSpec("residual", norm, 4))
     assert generator.remix(torch.ones(1, 1)).styles == 1
     with pytest.raises(StyleCliError, match="holds one style"):
         generator.remix(torch.ones(2, 1))
@@ -84,7 +84,7 @@ def test_instance_norm_makes_a_result_independent_of_the_batch(arch):
     torch.manual_seed(1)
     photos = torch.rand(3, 3, 64, 64)
     for norm, training, same in [("in", True, True), ("bn", True, False), ("bn", False, True)]:
-        generator = build_generator(GeneratorSpec(arch, norm, 4)).train(training)
+        generator = Generator(GeneratorSpec(arch, norm, 4)).train(training)
         alone, together = generator(photos[:1]), generator(photos)[:1]
         assert torch.allclose(alone, together, atol=1e-4) == same
 
@@ -96,7 +96,7 @@ def test_a_pale_photo_gives_the_same_picture_with_instance_norm_only():
     photo = torch.tensor(rgb).permute(2, 0, 1)[None] / 255
     moved = {}
     for norm in ("in", "bn", "none"):
-        generator = build_generator(GeneratorSpec("residual", norm, 8)).eval()
+        generator = Generator(GeneratorSpec("residual", norm, 8)).eval()
         with torch.no_grad():
             vivid, pale = generator(photo), generator(0.4 * photo + 0.5)
         moved[norm] = float((vivid - pale).abs().mean() / vivid.std())
@@ -107,7 +107,7 @@ def test_a_pale_photo_gives_the_same_picture_with_instance_norm_only():
 def test_tanh_output_is_bounded_and_linear_is_not():
     photo = torch.rand(1, 3, 32, 32)
     for output, bounded in [("tanh", True), ("linear", False)]:
-        generator = build_generator(GeneratorSpec("residual", "in", 4, output)).eval()
+        generator = Generator(GeneratorSpec("residual", "in", 4, output)).eval()
         with torch.no_grad():
             generator.get_submodule("body.17").weight.mul_(100)
             reach = (generator(photo) - 0.5).abs().max()
@@ -128,13 +128,13 @@ def test_tanh_output_is_bounded_and_linear_is_not():
 )
 def test_an_unknown_part_is_an_error_with_the_nearest_name(spec, suggestion):
     with pytest.raises(StyleCliError) as caught:
-        build_generator(spec)
+        Generator(spec)
     assert suggestion in caught.value.hint
 
 
 @pytest.mark.parametrize("photos", [1, 3])
 def test_a_generator_of_several_styles_does_not_choose_one_by_itself(photos):
-    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1))
+    generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1))
     batch = torch.rand(photos, 3, 32, 32)
     with pytest.raises(ValueError, match="holds 3 styles"):
         generator(batch)

@@ -14,7 +14,7 @@ from stylecli.comparison.metrics import (
     with_contrast,
 )
 from stylecli.config import ObjectiveConfig
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.norms import use_batch_statistics
 from stylecli.core.objective import Scales, build_objective
 from stylecli.core.spec import GeneratorSpec
@@ -64,7 +64,7 @@ def test_batch_dependence_is_nothing_for_instance_norm_and_running_statistics(ph
     batches = [torch.rand(2, *photo.shape[1:]), torch.zeros(2, *photo.shape[1:])]
     depends = {}
     for norm in ("in", "bn", "bn-batch"):
-        generator = build_generator(GeneratorSpec("residual", norm.partition("-")[0], 4)).eval()
+        generator = Generator(GeneratorSpec("residual", norm.partition("-")[0], 4)).eval()
         if norm == "bn-batch":
             use_batch_statistics(generator)
         with torch.no_grad():
@@ -76,8 +76,8 @@ def test_batch_dependence_is_nothing_for_instance_norm_and_running_statistics(ph
 
 def test_batch_statistics_make_batch_norm_of_one_photo_instance_norm(photo):
     torch.manual_seed(0)
-    bn = build_generator(GeneratorSpec("residual", "bn", 4)).eval()
-    instance = build_generator(GeneratorSpec("residual", "in", 4)).eval()
+    bn = Generator(GeneratorSpec("residual", "bn", 4)).eval()
+    instance = Generator(GeneratorSpec("residual", "in", 4)).eval()
     shared = {k: v for k, v in bn.state_dict().items() if k in instance.state_dict()}
     instance.load_state_dict(shared)
     with torch.no_grad():

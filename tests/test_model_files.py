@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from stylecli.core import model_files, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
     find_model,
@@ -36,7 +36,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def saved(path, arch="residual", norm="in", **more):
-    generator = build_generator(GeneratorSpec(arch, norm, 4)).eval()
+    generator = Generator(GeneratorSpec(arch, norm, 4)).eval()
     generator.remix(torch.ones(len(more.get("styles", [""])), 1))
     info = ModelInfo(name=path.stem, arch=arch, norm=norm, width=4, output="linear", **more)
     save_model(path, generator, info)
@@ -85,7 +85,7 @@ def test_a_missing_name_suggests_the_nearest(folders):
 
 
 def saved_trio(path):
-    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1)).eval()
+    generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1)).eval()
     for _, table in generator.tables():
         table.data.copy_(torch.randn(table.shape))
     info = ModelInfo("trio", "residual", "in", 4, "linear", styles=["a", "b", "c"])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.noise import noise_plane
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensors import to_tensor
@@ -52,7 +52,7 @@ def test_numbers_are_nearly_normal_and_do_not_repeat():
 def noisy(request):
     torch.manual_seed(2)
     spec = GeneratorSpec(request.param, "in", 4, noise="gaussian", upsampling="bilinear")
-    return build_generator(spec).eval()
+    return Generator(spec).eval()
 
 
 @torch.no_grad()

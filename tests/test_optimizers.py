@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
@@ -12,7 +12,7 @@ from stylecli.errors import StyleCliError
 def stepped(arch: str, name: str) -> dict[str, torch.Tensor]:
     """How far each parameter moves in one step of learning rate 1e-3."""
     torch.manual_seed(0)
-    generator = build_generator(GeneratorSpec(arch))
+    generator = Generator(GeneratorSpec(arch))
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     optimizer = GeneratorOptimizer(list(generator.parameters()), name, 1e-3)
     optimizer.zero_grad()

@@ -5,7 +5,7 @@ import torch
 
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.architectures.shapes import weight_shapes
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 
@@ -21,7 +21,7 @@ def test_only_instance_norm_holds_several_styles():
 @pytest.mark.parametrize("noise", ["none", "gaussian"])
 def test_shapes_without_torch_are_those_that_torch_makes(arch, norm, noise):
     styles = 3 if norm == "in" else 1
-    generator = build_generator(GeneratorSpec(arch, norm, 5, noise=noise))
+    generator = Generator(GeneratorSpec(arch, norm, 5, noise=noise))
     generator.remix(torch.ones(styles, 1))
     made = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
     assert weight_shapes(generator.spec, styles) == made

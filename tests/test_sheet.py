@@ -6,7 +6,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli.cli import app
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
@@ -16,7 +16,7 @@ from stylecli.sheet import Choice, render_sheet
 
 def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
     torch.manual_seed(0)
-    generator = build_generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(2, 1)).eval()
+    generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(2, 1)).eval()
     for _, table in generator.tables():
         table.data.copy_(torch.randn(table.shape))
     path = tmp_path / "two.safetensors"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner, channel_statistics
 from stylecli.core.tensors import to_tensor
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def generator_with_contrast(arch, norm, output="linear", **more):
     """Untrained, but with scales that make a picture of much contrast, and shifts that matter."""
     torch.manual_seed(5)
-    generator = build_generator(GeneratorSpec(arch, norm, 4, output, **more)).eval()
+    generator = Generator(GeneratorSpec(arch, norm, 4, output, **more)).eval()
     for name, parameter in generator.named_parameters():
         if parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.core.generators import Generator, build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, list_models, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX
@@ -114,7 +114,7 @@ def converted(state: dict[str, Tensor]) -> Generator:
     if unknown:
         raise _no_such_checkpoint(f"{unknown[0]} is not of it")
     try:
-        generator = build_generator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
+        generator = Generator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
         ours = {}
         for (conv, norm), place in _LAYERS.items():
             ours[f"body.{place}.0.weight"] = _weights(state, f"{conv}.conv2d.weight")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from stylecli.config import TrainConfig
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
@@ -67,7 +67,7 @@ def film(folder: Path) -> bytes:
 def model(folder: Path) -> bytes:
     """A model of two styles."""
     spec = GeneratorSpec(width=4, noise="gaussian")
-    generator = build_generator(spec).remix(torch.ones(2, 1))
+    generator = Generator(spec).remix(torch.ones(2, 1))
     path = folder / "tiny.safetensors"
     save_model(path, generator, ModelInfo("tiny", **asdict(generator.spec), styles=["a", "b"]))
     return path.read_bytes()

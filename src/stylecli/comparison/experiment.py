@@ -223,7 +223,7 @@ class _Experiment:
             losses=losses,
             contrast=contrast,
             batch_dependence=dependence,
-            gatys_steps=_steps(curves, losses),
+            gatys_steps=_steps(curves, [one["total"] for one in losses]),
         )
         return pictures, result
 
@@ -263,12 +263,11 @@ def _description(arm: Arm, generator: Generator) -> dict[str, Any]:
     }
 
 
-def _steps(curves: list[list[float]], losses: list[dict[str, float]]) -> list[int | None]:
+def _steps(curves: list[list[float]], totals: list[float]) -> list[int | None]:
     """For each photo, how many steps of the slow optimization are as good as an arm."""
     if not curves:
-        return [None] * len(losses)
-    pairs = zip(curves, losses, strict=True)
-    return [steps_to_reach(curve, one["total"]) for curve, one in pairs]
+        return [None] * len(totals)
+    return [steps_to_reach(*one) for one in zip(curves, totals, strict=True)]
 
 
 def _prepare(

@@ -294,12 +294,3 @@ class _Running:
 
     def concatenate(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x, y], dim=1)
-
-
-def build_generator(spec: GeneratorSpec) -> Generator:
-    """The network that a spec describes, freshly initialized from torch's random state.
-
-    Raises:
-        StyleCliError: the spec names what there is not, or a bad width.
-    """
-    return Generator(spec)

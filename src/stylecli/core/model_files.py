@@ -270,9 +270,9 @@ def load_generator(path: Path) -> "Generator":
     """
     import torch
 
-    from stylecli.core.generators import build_generator
+    from stylecli.core.generators import Generator
 
     info, arrays = read_info(path), load_arrays(path)
-    generator = build_generator(info.spec).remix(torch.ones(len(info.styles), 1))
+    generator = Generator(info.spec).remix(torch.ones(len(info.styles), 1))
     generator.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return generator.eval()

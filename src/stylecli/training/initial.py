@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stylecli.config import GALLERY, GeneratorConfig, TrainConfig
-from stylecli.core.generators import Generator, build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
     bundled_models,
@@ -126,7 +126,7 @@ def _new(config: TrainConfig, styles: int) -> Generator:
     """A network with random weights, the same for the same seed."""
     torch.manual_seed(config.seed)
     kind = {name: getattr(config, name) for name in _KIND}
-    return build_generator(GeneratorSpec(**kind, width=config.width)).remix(torch.ones(styles, 1))
+    return Generator(GeneratorSpec(**kind, width=config.width)).remix(torch.ones(styles, 1))
 
 
 def _trained(config: TrainConfig) -> Path | None:

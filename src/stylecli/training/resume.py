@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylecli.config import TrainConfig
 from stylecli.core import schema
-from stylecli.core.generators import build_generator
+from stylecli.core.generators import Generator
 from stylecli.core.objective import Scales
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import FORMAT_VERSION, load_tensors, read_metadata, save_tensors
@@ -214,7 +214,7 @@ def restored_start(path: Path, saved: Checkpoint) -> Start:
         StyleCliError: the checkpoint is damaged.
     """
     with _explaining_damage(path):
-        generator = build_generator(GeneratorSpec(**saved.spec))
+        generator = Generator(GeneratorSpec(**saved.spec))
         generator.remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
