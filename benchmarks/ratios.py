@@ -136,8 +136,7 @@ def networks(model: str, photos: int, repeats: int) -> Iterator[Ratio]:
     stylizer = Stylizer(model)
     (one,) = open_backends(path, mix, backend="auto", device="auto", precision="auto")
     (eager,) = open_backends(path, mix, backend="torch", device="cpu", precision="float32")
-    many = one.for_many()
-    with folder_of_photos(photos, SIZE) as folder, ThreadPoolExecutor(many.at_once) as threads:
+    with folder_of_photos(photos, SIZE) as folder, ThreadPoolExecutor(one.at_once) as threads:
         decoded = [np.asarray(Image.open(p))[None] for p in sorted((folder / "in").iterdir())]
 
         def engine() -> None:
@@ -147,7 +146,7 @@ def networks(model: str, photos: int, repeats: int) -> Iterator[Ratio]:
         works = {
             "engine": engine,
             "one by one": lambda: [one(photo) for photo in decoded],
-            "at once": lambda: list(threads.map(many, decoded)),
+            "at once": lambda: list(threads.map(one, decoded)),
             "eager": lambda: [eager(photo) for photo in decoded],
         }
         times = by_turns(works, repeats)

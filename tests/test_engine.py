@@ -51,7 +51,7 @@ def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
     for name, size in (("a.png", 50), ("b.png", 60)):
         Image.new("RGB", (size, size)).save(tmp_path / name)
 
-    def too_small_a_machine(self, images, scratch, free):
+    def too_small_a_machine(self, images, scratch):
         if images[0].shape[0] == 50:
             raise RuntimeError("not enough memory: you tried to allocate 9 GB\nmore")
         return list(images)
@@ -96,7 +96,7 @@ def test_batches_change_no_picture_and_results_come_in_order(starry_night, many,
 def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, monkeypatch):
     batches = []
 
-    def paint(self, images, scratch, free):
+    def paint(self, images, scratch):
         batches.append([image.shape[:2] for image in images])
         return list(images)
 
@@ -247,7 +247,7 @@ def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeyp
 
     monkeypatch.setattr(stages, "read_picture", read)
     monkeypatch.setattr(stages, "write_picture", write)
-    monkeypatch.setattr(Stylizer, "_paint", lambda self, images, scratch, free: list(images))
+    monkeypatch.setattr(Stylizer, "_paint", lambda self, images, scratch: list(images))
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)
     results = stylizer.run(tmp_path / "in", tmp_path / "out")
     assert [result.error for result in results] == 12 * [""]
@@ -320,7 +320,7 @@ def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
     for name, size in (("a.png", 60), ("b.png", 30)):
         Image.new("RGB", (size, size)).save(tmp_path / "in" / name)
 
-    def paint(self, images, scratch, free):
+    def paint(self, images, scratch):
         if images[0].shape[0] == 60:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return list(images)
@@ -332,3 +332,17 @@ def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
         f"no room for temporary files in {tmp_path / 'out'}; TMPDIR names another folder"
     )
     assert not small.error
+
+
+@pytest.mark.parametrize("large", [1, 10**6], ids=["large", "small"])
+def test_photos_at_once_are_painted_as_one_by_one(many, tmp_path, monkeypatch, large):
+    """As on a machine with many cores; those that are large have their turn one by one."""
+    monkeypatch.setattr("stylecli.core.openvino_backend._CORES_FOR_EACH", 1)
+    monkeypatch.setattr("stylecli.engine.stylizer._LARGE", large)  # pixels
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", backend="openvino", precision="float32")
+    for result in stylizer.run(many, tmp_path / "out"):
+        if result.job.source.name == "3.png":  # no photo
+            assert result.error
+        else:
+            alone = stylizer(read_picture(result.job.source).rgb)
+            np.testing.assert_array_equal(read_picture(result.job.target).rgb, alone)

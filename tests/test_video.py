@@ -83,7 +83,7 @@ def test_no_more_than_a_few_frames_are_in_memory(stylizer, tmp_path, monkeypatch
             read += 1
             yield frame
 
-    def paint(self, images, scratch, free):
+    def paint(self, images, scratch):
         nonlocal painted, most
         painted += len(images)
         most = max(most, read - painted)

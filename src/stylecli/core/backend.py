@@ -62,9 +62,6 @@ class Backend(Protocol):
             OutOfMemoryError: they do not fit.
         """
 
-    def for_many(self) -> "Backend":
-        """The same for many photos: the one that does the most in a time, or itself."""
-
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, in little memory.
 

@@ -41,9 +41,9 @@ ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
-# OpenVINO's guide: a stream for one to four cores, the fewer the less they wait for each other; but
-# each has memory of its own.
-_FEW_CORES, _CORES_AT_MOST = 4, 4
+# On few cores, one photo at a time on all of them is as fast as several at once (measured on two);
+# on many, they would wait for one another after each layer. OpenVINO's guide names one to four.
+_CORES_FOR_EACH = 4
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -55,7 +55,10 @@ class OpenVinoBackend:
         mix: shares of its styles.
         precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
         seed: of the noise, if the model has any.
-        at_once: calls that may run at once; each has a share of the cores.
+
+    Attributes:
+        at_once: calls that may run at once; each has a share of the cores, always of one size:
+            on another number of cores, the last bits of a picture differ.
 
     Raises:
         StyleCliError: an unknown precision, or a damaged file.
@@ -63,9 +66,7 @@ class OpenVinoBackend:
 
     device_type = "cpu"
 
-    def __init__(
-        self, path: Path, mix: list[float], precision: str, seed: int = 0, at_once: int = 1
-    ) -> None:
+    def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
@@ -73,12 +74,12 @@ class OpenVinoBackend:
         self._spec = read_info(path).spec
         self._weights = mixed_weights(path, mix)
         self._core = ov.Core()
-        self.at_once = at_once
-        self._options = {"NUM_STREAMS": str(at_once)}
+        _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
+        self.at_once = max(1, cores // _CORES_FOR_EACH)
+        self._options = {"NUM_STREAMS": str(self.at_once)}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
-        self._many: OpenVinoBackend | None = None
         self._choosing, self._in_strips = Lock(), Lock()
         self._networks: dict[tuple[int, int] | None, _Network] = {}
         self._planes = _Planes(seed)
@@ -104,15 +105,6 @@ class OpenVinoBackend:
         # One by one: a CPU is no faster with several, and a batch would be a further size.
         painted = [network(photo[None]) for photo in padded]
         return np.concatenate(painted)[:, :height, :width]
-
-    def for_many(self) -> "OpenVinoBackend":
-        """Photos at once, on few cores each: no core waits for the others after each layer."""
-        if self._many is None:
-            _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
-            at_once = cores if cores <= _FEW_CORES else cores // _CORES_AT_MOST
-            given = self._path, self._mix, self._precision, self._seed, at_once
-            self._many = OpenVinoBackend(*given) if at_once > 1 else self
-        return self._many
 
     def _network_for(self, height: int, width: int) -> "_Network":
         """The network for any size; or, for a large photo, one of its own, while such ones come."""

@@ -56,10 +56,6 @@ class TorchBackend:
         finally:
             self.generator.train(was_training)
 
-    def for_many(self) -> "TorchBackend":
-        """Itself."""
-        return self
-
     def _stylized(self, photos: Tensor) -> Tensor:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):

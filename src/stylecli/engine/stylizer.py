@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, overload
 
 import numpy as np
@@ -83,7 +83,7 @@ class Stylizer:
         backends = open_backends(
             path, mix, backend=backend, device=device, precision=precision, seed=seed
         )
-        self._backends, self._free = backends, _queue(backends)
+        self._backends, self._free, self._alone = backends, _queue(backends), Lock()
         self._batch_size = batch_size or _BATCH[backends[0].device_type]
         self._max_memory = max_memory
 
@@ -184,42 +184,35 @@ class Stylizer:
         for folder in {job.target.parent for job in jobs}:
             remove_leftovers(folder)
         limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
-        many = len(jobs) > 1 or any(job.is_video for job in jobs)
-        backends = [one.for_many() for one in self._backends] if many else self._backends
-        paint = partial(self._paint, free=_queue(backends))
         course = Course(
             config,
             report,
             should_stop,
             mark=self._name,
-            networks=sum(one.at_once for one in backends),
+            networks=sum(one.at_once for one in self._backends),
             batch_size=self._batch_size,
             max_bytes=int(limit * _SHARE_OF_IMAGES),
         )
-        return Pipeline(paint, course, jobs).run()
+        return Pipeline(self._paint, course, jobs).run()
 
-    def _paint(
-        self,
-        images: Sequence[Rgb],
-        scratch: Path | None = None,
-        *,
-        free: SimpleQueue[Backend] | None = None,
-    ) -> list[Rgb]:
+    def _paint(self, images: Sequence[Rgb], scratch: Path | None = None) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
-        free = free or self._free
-        backend = free.get()  # one that has no other call, or may have one more
+        backend = self._free.get()  # one that has no other call, or may have one more
         try:
-            limit = self._max_memory or _SHARE_OF_FREE_MEMORY * backend.free_memory()
-            budget = int(limit * (1 - _SHARE_OF_IMAGES))
             pixels = images[0].shape[0] * images[0].shape[1]
             need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
-            fits = budget // need
-            together = fits >= backend.at_once and pixels < _LARGE
-            if backend.at_once == 1 or together:
-                return _painted(backend, images, fits, scratch, budget)
+            small = pixels < _LARGE and self._budget(backend) >= need * backend.at_once
+            # Large images have all memory, and so one call at a time.
+            with nullcontext() if small or backend.at_once == 1 else self._alone:
+                budget = self._budget(backend)
+                return _painted(backend, images, budget // need, scratch, budget)
         finally:
-            free.put(backend)
-        return self._paint(images, scratch)
+            self._free.put(backend)
+
+    def _budget(self, backend: Backend) -> int:
+        """Bytes that a call may take now."""
+        limit = self._max_memory or _SHARE_OF_FREE_MEMORY * backend.free_memory()
+        return int(limit * (1 - _SHARE_OF_IMAGES))
 
 
 def _queue(backends: Sequence[Backend]) -> SimpleQueue[Backend]:
