@@ -624,3 +624,34 @@ def test_a_wrong_value_is_refused_before_torch_is_imported(tmp_path, arguments, 
     )
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
+
+
+def test_four_processes_share_a_folder_and_what_a_killed_one_left_is_done_by_three(
+    stylecli, tmp_path, model
+):
+    """Bit for bit what one process makes, whoever did it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(24):
+        Image.open(bundled_photos()[i % 24]).resize((320, 240)).save(folder / f"{i:02}.png")
+    stylecli("stylize", folder, tmp_path / "alone", "--model", model)
+
+    def shard(number: int, count: int) -> subprocess.Popen[str]:
+        words = "stylize", folder, tmp_path / "out", "--model", model, "--json"
+        return start(*words, "--shard", f"{number}/{count}", cwd=tmp_path)
+
+    four = [shard(number, 4) for number in range(4)]
+    wait_for_line(four[1], 1)  # its first photo is there
+    four[1].kill()
+    for process in four:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in four] == [0, -signal.SIGKILL, 0, 0]
+    assert 18 < len(list((tmp_path / "out").glob("*.png"))) < 24
+    for number in range(3):
+        process = shard(number, 3)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert f"shard {number} of 3: 8 files" in said
+    for photo in folder.iterdir():
+        made = [(tmp_path / where / photo.name).read_bytes() for where in ("alone", "out")]
+        assert made[0] == made[1]

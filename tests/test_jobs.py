@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.errors import StyleCliError
-from stylecli.files.jobs import plan
+from stylecli.files.jobs import Shard, plan
 
 
 def touch(*paths: Path) -> None:
@@ -224,3 +225,29 @@ def test_a_file_that_may_not_be_looked_at_is_a_job_that_fails_and_stops_no_other
     monkeypatch.setattr(Path, "is_file", forbidden)
     jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
     assert [job.source.name for job in jobs] == ["a.jpg", "b.jpg"]
+
+
+@given(count=st.integers(1, 9), files=st.integers(1, 12), done=st.sets(st.integers(0, 11)))
+def test_shards_share_all_files_whatever_is_done_already(tmp_path_factory, count, files, done):
+    folder = tmp_path_factory.mktemp("shards")
+    touch(*(folder / "in" / f"{i:02}.jpg" for i in range(files)))
+    whole = plan([folder / "in"], folder / "out")
+    shards = [Shard(number, count) for number in range(count)]
+    parts = [plan([folder / "in"], folder / "out", shard=shards[0]).jobs]
+    touch(*(folder / "out" / f"{i:02}.jpg" for i in done))  # another process was quicker
+    later = [plan([folder / "in"], folder / "out", shard=shard) for shard in shards[1:]]
+    parts += [(*part.jobs, *part.skipped) for part in later]
+    assert Counter(job for part in parts for job in part) == Counter(whole.jobs)
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "0/0", "a/b", "1/4/2", "0.5/2"])
+def test_what_is_no_shard_is_one_clear_error(text):
+    with pytest.raises(StyleCliError, match="no part of a whole"):
+        Shard.parse(text)
+
+
+def test_a_shard_may_come_from_the_environment():
+    assert Shard.of_environment({"RANK": "2"}) == Shard()
+    slurm = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3"}
+    assert Shard.of_environment(slurm) == Shard(1, 3)
+    assert Shard.of_environment({**slurm, "RANK": "0", "WORLD_SIZE": "2"}) == Shard(0, 2)

@@ -1,5 +1,6 @@
 """``stylecli stylize``."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,10 +16,10 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.choices import BackendChoice
 from stylecli.errors import StyleCliError
-from stylecli.events import Frames, Notice
+from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import STANDARD_STREAM
-from stylecli.files.jobs import Job, Plan, plan
+from stylecli.files.jobs import Job, Plan, Shard, plan
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
@@ -29,6 +30,10 @@ _BATCH_SIZE = r"Images of one size at once. \[default: CPU 1, CUDA 8]"  # \[: no
 _MAX_MEMORY = (
     "GiB, for images on their way and for the network; larger images go in strips, exactly. "
     r"\[default: three quarters of what is free]"
+)
+_SHARD = (
+    "Only every N-th file, from the I-th on, counted from 0: for several processes or machines. "
+    r"\[default: of RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS]"
 )
 _SEED = "Seed of the noise inside the network: another seed, other strokes."
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
@@ -51,6 +56,7 @@ def stylize(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
     backend: Annotated[
@@ -71,13 +77,17 @@ def stylize(
     config = StylizeConfig(**given)
     config.check()
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
-    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, **names)
+    part = Shard.parse(shard) if shard else Shard.of_environment(os.environ)
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=part, **names)
     _check_streams(todo, as_json)
     from stylecli.engine import Stylizer, full_name  # imports Pillow: a tenth of a second
 
     name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+        if part.count > 1:
+            files = counted(len(todo.jobs) + len(todo.skipped), "file")
+            reporter.say(f"shard {part.number} of {part.count}: {files}")
         for job in todo.skipped:
             _report_job(reporter, job, "skipped")
         if dry_run:

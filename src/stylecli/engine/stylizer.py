@@ -23,7 +23,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.images import set_max_pixels
-from stylecli.files.jobs import Job, plan
+from stylecli.files.jobs import WHOLE, Job, Shard, plan
 from stylecli.files.pictures import as_image, as_picture
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
@@ -131,6 +131,7 @@ class Stylizer:
         config: StylizeConfig | None = None,
         *,
         overwrite: bool = False,
+        shard: Shard = WHOLE,
     ) -> list[Result]:
         """Stylize files and folders, as the command does; what is there already is skipped.
 
@@ -139,6 +140,7 @@ class Stylizer:
             out: a folder; or a file, for one.
             config: how to read, paint and write.
             overwrite: do again what is there.
+            shard: which part of the files, if several processes share them.
 
         Raises:
             StyleCliError: as for :func:`stylecli.files.jobs.plan`, or a bad setting.
@@ -151,6 +153,7 @@ class Stylizer:
             overwrite=overwrite,
             suffix=config.suffix,
             format=config.format,
+            shard=shard,
         )
         return self.run_jobs(planned.jobs, config=config)
 

@@ -3,7 +3,7 @@
 import mimetypes
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,47 @@ class Plan:
     skipped: tuple[Job, ...]
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A part of a run that is shared among processes: every ``count``-th job.
+
+    Attributes:
+        number: of the part, from 0.
+        count: of all parts.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """From text such as ``0/4``, the first of four.
+
+        Raises:
+            StyleCliError: it is no such text.
+        """
+        number, slash, count = text.partition("/")
+        if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
+            return cls(int(number), int(count))
+        hint = "such as 0/4, 1/4, 2/4 and 3/4 for four processes"
+        raise StyleCliError(f"--shard {text} is no part of a whole", hint=hint)
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> "Shard":
+        """That of the variables of torchrun or of SLURM's srun; the whole, if there are none.
+
+        Raises:
+            StyleCliError: they make no sense.
+        """
+        for number, count in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+            if number in environment and count in environment:
+                return cls.parse(f"{environment[number]}/{environment[count]}")
+        return cls()
+
+
+WHOLE = Shard()
+
+
 def plan(
     inputs: Sequence[Path],
     out: Path,
@@ -53,6 +94,7 @@ def plan(
     overwrite: bool = False,
     suffix: str = "",
     format: str | None = None,
+    shard: Shard = WHOLE,
 ) -> Plan:
     """Plan a run: mirror each folder under ``out``; one file may go to one named file.
 
@@ -66,6 +108,8 @@ def plan(
         suffix: added to each name in a folder, before its ending.
         format: the ending of each image in a folder, or on standard output; None keeps that of
             the photo.
+        shard: which part of the jobs. Parts are made before what is there is skipped: processes
+            that begin one after the other have no job twice, and leave none out.
 
     Raises:
         StyleCliError: an input is missing, no image or an address; there is nothing to do; two
@@ -85,6 +129,7 @@ def plan(
         made = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in made]
     _refuse_collisions(jobs)
+    jobs = jobs[shard.number :: shard.count]
     there = {job for job in jobs if not (overwrite or job.ending) and job.target.exists()}
     return Plan(
         tuple(job for job in jobs if job not in there),
