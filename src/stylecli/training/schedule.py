@@ -90,13 +90,14 @@ def learning_rate_factor(progress: float) -> float:
 def inner_part(config: TrainConfig, step: int, size: Sequence[int]) -> tuple[slice, slice]:
     """The rows and columns of a step's crops that its loss is computed on.
 
-    Features near the edges of an image are held less to the photo. If the edges of the crops
-    were the edges of the loss in every step, colors that the style has and the photo lacks would
-    gather there: a band along the edges, seen after trainings from scratch. Therefore the loss
-    sees another part of the crops in each step, and never their edges: at each of them, a quarter
-    of what is left out stays out. With parts that could reach the edges, the band came back. The
-    size of the part is always the same, and what is left out is a multiple of 8 px, because the
-    loss network is slow on sizes that are new.
+    Colors that the style has and the photo lacks are cheapest in one place that the network can
+    find in every photo: along an edge. If the loss always saw the edges of the crops, a band of
+    such colors would grow there, as it did in trainings from scratch with noise. Therefore the
+    loss sees another part of the crops in each step, so that most parts must have these colors
+    without the band, and the few that reach an edge have them twice. With parts that reached the
+    edges in nearly every step (16 px left out of 256) the band stayed, and with parts that never
+    reached them nothing took it away again. The size of the part is always the same, and what is
+    left out is a multiple of 8 px, because the loss network is slow on sizes that are new.
 
     Args:
         config: its seed, and the share of a side that is left out.
@@ -105,7 +106,7 @@ def inner_part(config: TrainConfig, step: int, size: Sequence[int]) -> tuple[sli
     """
     random = np.random.default_rng([config.seed, step, 2])
     left_out = [8 * round(config.loss_margin * side / 8) for side in size]
-    first = [int(random.integers(out // 4, out - out // 4 + 1)) for out in left_out]
+    first = [int(random.integers(0, out + 1)) for out in left_out]
     down, across = (
         slice(start, start + side - out)
         for start, side, out in zip(first, size, left_out, strict=True)
