@@ -1,6 +1,7 @@
 """Videos encoded by PyAV: new frames beside sound and subtitles, which are copied as they are."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -202,10 +203,11 @@ def _copied(source: InputContainer, copies: dict[int, Stream]) -> Iterator[Any]:
     """The packets of the streams that are copied."""
     if not copies:
         return
-    for packet in source.demux([source.streams[index] for index in copies]):
-        if packet.dts is not None:  # the last packet of each stream is empty
-            packet.stream = copies[packet.stream_index]
-            yield packet
+    with suppress(av.FFmpegError):  # whether the file is whole is checked where it is decoded
+        for packet in source.demux([source.streams[index] for index in copies]):
+            if packet.dts is not None:  # the last packet of each stream is empty
+                packet.stream = copies[packet.stream_index]
+                yield packet
 
 
 def _time(packet: Any) -> Fraction:
