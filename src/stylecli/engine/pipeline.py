@@ -141,13 +141,13 @@ class Pipeline:
                 if batch and (item is None or full or item.kind != batch[0].kind):
                     yield batch
                     batch = []
+                elif item is None and self._next is not None:
+                    self._settle_one()
+                elif item is None:
+                    return
                 if item is not None:
                     batch.append(item)
                     item = None
-                elif self._next is not None:
-                    self._settle_one()
-                else:
-                    return
         finally:
             for future in self._ahead:
                 future.cancel()

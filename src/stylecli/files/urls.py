@@ -116,16 +116,10 @@ def common_folder(urls: Sequence[Url]) -> Url:
 
 
 def place(given: str | Path) -> Place:
-    """A URL, if a text is one of a store that is known; otherwise a path.
-
-    Raises:
-        StyleCliError: it names no bucket.
-    """
+    """A URL, if a text is one of a store that is known; otherwise a path."""
     scheme, mark, rest = str(given).partition("://")
     if isinstance(given, Path) or not mark or scheme not in _PACKAGES:
         return Path(given)
-    if not rest.strip("/"):
-        raise StyleCliError(f"{given} names no bucket", hint=f"such as {scheme}://bucket/photos")
     return Url(scheme, rest.rstrip("/"))
 
 
@@ -180,6 +174,8 @@ def cached(url: Url) -> Path:
 def _opened(url: Url) -> tuple[Any, str]:
     """The store of a URL, and its name in that store."""
     bucket, slash, rest = url.path.partition("/")
+    if not url.path:
+        raise StyleCliError(f"{url} names no bucket", hint=f"such as {url}bucket/photos")
     try:
         from fsspec.core import url_to_fs  # here: local files need none of it
 

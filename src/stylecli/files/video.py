@@ -97,7 +97,7 @@ class Video:
         """What the result will lack; empty if nothing."""
         if self.decoder is None or _keeps_alpha(target):
             return ""
-        return f"{self.path}: its transparency is lost in {target.name}; a .webm would keep it"
+        return f"{self.path}: its transparency is lost in {target}; a .webm would keep it"
 
     def frames(self) -> Iterator[Picture]:
         """All frames, upright, one at a time.
