@@ -57,7 +57,7 @@ class Server:
 
     def methods(self) -> list[str]:
         """The methods of all requests so far."""
-        return re.findall(r'"([A-Z]+) /', self.log.read_text())
+        return re.findall(r'"(?:\x1b\[\d+m)*([A-Z]+) /', self.log.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +386,7 @@ def test_a_model_is_fetched_once(server, bucket, tmp_path):
     before = len(server.methods())
     assert stylize(server.address, *given, "--overwrite").returncode == 0
     assert set(server.methods()[before:]) == {"HEAD"}
+    done = stylize(server.address, *given[:3], f"s3://{bucket}/none.safetensors")
+    assert done.returncode == 2
+    error = f"error: cannot read s3://{bucket}/none.safetensors: there is none"
+    assert done.stderr.splitlines()[0] == error

@@ -53,7 +53,7 @@ class Stylizer:
     """A trained model, ready to use.
 
     Args:
-        model: name or file, or the name of a style in one.
+        model: name, file or URL, or the name of a style in one.
         style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.

@@ -207,9 +207,8 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
             f"{out} has an ending of no image or video",
             hint=f"{_known_endings()}; if a folder is meant, {how}",
         )
-    # In a store, an object and a folder may have one name.
-    is_file = isinstance(out, Path) and out.is_file()
-    if is_file or (_looks_like_file(out) and not out.is_dir()):
+    named_as_file = _looks_like_file(out) and not out.is_dir()
+    if named_as_file or (isinstance(out, Path) and out.is_file()):
         raise StyleCliError(
             f"the output {out} is a file, and the input is not one image",
             hint="give a folder as the last argument",

@@ -85,7 +85,7 @@ class Url:
             store, path = _opened(self)
             store.invalidate_cache()  # another process may have written since
             found = store.find(path)
-            store.invalidate_cache()  # of a million objects it would take a gigabyte
+            store.invalidate_cache()  # of a million objects it would hold half a gigabyte
         below = (name.removeprefix(path).removeprefix("/") for name in found)
         # A name that ends in a slash is a mark that some tools make for an empty folder.
         names = [below for name, below in zip(found, below, strict=True) if not name.endswith("/")]
@@ -198,5 +198,7 @@ def _failures(verb: str, url: Url) -> Iterator[None]:
         raise
     except Exception as error:  # each library of a store raises its own kinds
         text = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, FileNotFoundError) and text.endswith(url.path):
+            text = "there is none"
         prefix = "no permission to" if isinstance(error, PermissionError) else "cannot"
         raise StyleCliError(f"{prefix} {verb} {url}: {text}", hint=_HINT) from error
