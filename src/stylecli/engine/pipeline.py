@@ -16,6 +16,7 @@ from stylecli.engine.clips import painted_frames
 from stylecli.engine.stages import (
     Item,
     Paint,
+    already,
     finished,
     is_disk_full,
     painted,
@@ -119,7 +120,7 @@ class Pipeline:
                 item = self._paint_clip(batch[0], batch[0].clip)
                 if item is None:
                     break
-                self._writing.append(self._transfers.send(item.job, _done(item)))
+                self._writing.append(self._transfers.send(item.job, already(item)))
                 self._settle(0, 0)
             self._settle(0, 0)
         return self._results
@@ -187,7 +188,7 @@ class Pipeline:
 
     def _begin_to_write(self, item: Item) -> Future[Item]:
         if item.photo is None or item.painted is None:
-            return _done(item)
+            return already(item)
         given = self._config, self._course.mark
         picture = self._pool.submit(finished, item.photo, item.painted, *given)
         bare = replace(item, photo=None, painted=None)
@@ -234,12 +235,6 @@ class Pipeline:
                 raise _StoppedError
             yield picture
             self._course.report(Frames(item.job.source, done, clip.count))
-
-
-def _done(item: Item) -> Future[Item]:
-    future: Future[Item] = Future()
-    future.set_result(item)
-    return future
 
 
 class _StoppedError(Exception):

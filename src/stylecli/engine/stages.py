@@ -80,6 +80,13 @@ class Item:
         return text.replace(str(self.target), str(self.job.target))
 
 
+def already(item: Item) -> Future[Item]:
+    """What is done already, for those who wait for it."""
+    future: Future[Item] = Future()
+    future.set_result(item)
+    return future
+
+
 def fetched(item: Item, url: Url) -> Item:
     """An item at its start, whose source is copied from a store first."""
     try:

@@ -8,9 +8,8 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
-from stylecli.engine.stages import Item, fetched, planned, sent
+from stylecli.engine.stages import Item, already, fetched, planned, sent
 from stylecli.files.jobs import Job
 from stylecli.files.urls import Place, Url
 
@@ -37,12 +36,7 @@ class Transfers:
     def __enter__(self) -> "Transfers":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for future in self._coming:
             future.cancel()
         self._end.close()
@@ -69,9 +63,7 @@ class Transfers:
         if isinstance(job.source, Url):
             self._videos += job.is_video
             return self._pool.submit(fetched, item, job.source)
-        here: Future[Item] = Future()
-        here.set_result(planned(item))
-        return here
+        return already(planned(item))
 
     def _local(self, place: Place) -> Path:
         """A name for the local copy: the object's own may be too long, or have odd characters."""
