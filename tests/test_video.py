@@ -354,7 +354,7 @@ def test_a_transparent_video_stays_so_in_webm_and_elsewhere_it_is_said(
     (again,) = {(frame.alpha < 128).mean().round(2) for frame in Video.open(webm).frames()}
     assert again == pytest.approx(0.5, abs=0.05)
     (notice,) = (event.text for event in seen if isinstance(event, Notice))
-    assert notice == f"{source}: its transparency is lost in out.mp4; a .webm would keep it"
+    assert notice == f"{source}: its transparency is lost in {mp4}; a .webm would keep it"
     assert np.abs(frames_of(mp4, 64, 48)[:, :, :28].astype(int) - 128).mean() < 4
 
 

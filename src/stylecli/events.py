@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stylecli.files.urls import Place
+
 
 @dataclass(frozen=True)
 class Step:
@@ -89,7 +91,7 @@ class Frames:
         count: of all, an estimate.
     """
 
-    source: Path
+    source: Place
     done: int
     count: int
 

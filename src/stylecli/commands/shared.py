@@ -10,6 +10,7 @@ import typer
 
 from stylecli.console import output_failed, show_error
 from stylecli.errors import StyleCliError
+from stylecli.files.urls import Place, place
 
 P = ParamSpec("P")
 QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
@@ -47,8 +48,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def named_path(text: str) -> Path:
-    """The path that a text names.
+def named_place(text: str) -> Place:
+    """The path or the URL that a text names.
 
     Raises:
         typer.BadParameter: the text is empty, as from a variable of the shell that is not set; it
@@ -56,7 +57,7 @@ def named_path(text: str) -> Path:
     """
     if not text:
         raise typer.BadParameter("an empty name is no file and no folder; for this folder, give .")
-    return Path(text)
+    return place(text)
 
 
 def refuse_input(target: Path, *inputs: Path) -> None:

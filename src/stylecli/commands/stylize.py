@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, named_path
+from stylecli.commands.shared import JSON, QUIET, command, named_place
 from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
@@ -20,11 +20,15 @@ from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.jobs import Job, Plan, Shard, plan
+from stylecli.files.urls import Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
 
-_IN_OUT = "Photos and folders, then the folder (for one photo: or the file) to write."
+_IN_OUT = (
+    "Photos and folders, then the folder (for one photo: or the file) to write; "
+    "each may be a URL, such as s3://bucket/photos."
+)
 _BACKEND = "auto: OpenVINO on a CPU where it is installed."
 _BATCH_SIZE = r"Images of one size at once. \[default: CPU 1, CUDA 8]"  # \[: no markup of rich's
 _MAX_MEMORY = (
@@ -43,10 +47,10 @@ _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number
 @options_from(StylizeConfig)
 def stylize(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_path)
+        list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_place)
     ],
     *,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name or file.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name, file or URL.")] = DEFAULT_MODEL,
     style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
     given: dict[str, Any],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
@@ -124,8 +128,9 @@ def _say_plan(reporter: Reporter, todo: Plan) -> None:
 def _run(
     stylizer: "Stylizer", todo: Plan, config: StylizeConfig, watch: "_Watch"
 ) -> "list[Result]":
-    if not todo.jobs[0].ending:
-        require_writable(todo.jobs[0].target.parent)
+    first = todo.jobs[0]
+    if isinstance(first.target, Path) and not first.ending:
+        require_writable(first.target.parent)
     watch.reporter.say(f"model {stylizer.description}")
     return stylizer.run_jobs(todo.jobs, watch.report, watch.stop, config)
 
@@ -185,7 +190,7 @@ def _report_job(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
 
 
 def _conclude_stylizing(
-    reporter: Reporter, todo: Plan, results: "list[Result]", model: str, out: Path
+    reporter: Reporter, todo: Plan, results: "list[Result]", model: str, out: Place
 ) -> None:
     failed = [result for result in results if result.error]
     done = [result for result in results if not result.error]
@@ -206,7 +211,8 @@ def _count_skipped(skipped: Sequence[Job], model: str) -> list[str]:
     """How many files were skipped, and how many of them name another model as their maker."""
     from stylecli.engine.marks import other_model
 
-    makers = Counter(other_model(job.target, model) for job in skipped)
+    local = [job.target for job in skipped if isinstance(job.target, Path)]
+    makers = Counter(other_model(target, model) for target in local)
     del makers[""]
     others = [f"{count} of them made with {name}" for name, count in makers.most_common(3)]
     return [f"{len(skipped)} skipped (--overwrite to redo)", *others]

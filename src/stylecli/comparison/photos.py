@@ -11,8 +11,8 @@ from stylecli.files.content import bundled_photos
 from stylecli.files.door import require_regular
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_picture
-from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import shrunk
+from stylecli.files.scanning import scan_images
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24

@@ -21,6 +21,7 @@ from stylecli.core.tensor_files import (
     save_tensors,
 )
 from stylecli.errors import StyleCliError, choose_from
+from stylecli.files.urls import Url, cached, place
 
 if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs none of it
     from numpy.typing import NDArray
@@ -90,9 +91,14 @@ def list_models() -> Iterator[tuple[Path, ModelInfo]]:
 def find_model(name: str) -> Path:
     """The file of a model, given its name or path, or the name of one of several styles in it.
 
+    Of a URL, it is a copy in the user's cache: a model is used again and again.
+
     Raises:
         StyleCliError: there is none; the hint suggests the nearest name.
     """
+    url = place(name)
+    if isinstance(url, Url) and url.suffix == SUFFIX:
+        return cached(url)
     if name.endswith(SUFFIX) or "/" in name or "\\" in name:
         if Path(name).is_file():
             return Path(name)

@@ -16,15 +16,16 @@ from stylecli.engine.clips import painted_frames
 from stylecli.engine.stages import (
     Item,
     Paint,
+    already,
     finished,
     is_disk_full,
     painted,
-    planned,
     read,
     scratch,
     why,
     written,
 )
+from stylecli.engine.transfers import Transfers
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.clips import Clip
@@ -85,17 +86,19 @@ class Pipeline:
 
     def __init__(self, paint: Paint, course: Course, jobs: Sequence[Job]) -> None:
         self._paint, self._course, self._config = paint, course, course.config
-        self._rest = map(planned, jobs)
+        self._transfers = Transfers(jobs)
         self._next: Item | None = None  # waits for room
         self._ahead: deque[Future[Item]] = deque()
         self._painting: deque[Future[list[Item]]] = deque()
         self._writing: deque[Future[Item]] = deque()
         self._in_flight = 0  # bytes
-        self._disk_full = False
+        self._blocked = False
         self._results: list[Result] = []
 
     def run(self) -> list[Result]:
-        """Stylize the files; after the first that finds the disk full, no further one is begun.
+        """Stylize the files.
+
+        After the first that finds the disk full, or a store that takes nothing, none is begun.
 
         Raises:
             BrokenPipeError: standard output has no reader any more.
@@ -103,6 +106,7 @@ class Pipeline:
         threads = max(2, (os.cpu_count() or 2) // 2)
         networks = self._course.networks
         with (
+            self._transfers,
             ThreadPoolExecutor(threads) as self._pool,
             ThreadPoolExecutor(networks) as self._network,
         ):
@@ -116,12 +120,13 @@ class Pipeline:
                 item = self._paint_clip(batch[0], batch[0].clip)
                 if item is None:
                     break
-                self._settle_file(item)
+                self._writing.append(self._transfers.send(item.job, already(item)))
+                self._settle(0, 0)
             self._settle(0, 0)
         return self._results
 
     def _stopped(self) -> bool:
-        return self._disk_full or self._course.should_stop()
+        return self._blocked or self._course.should_stop()
 
     def _batches(self) -> Iterator[list[Item]]:
         """Images as they are decoded, neighbors of one size together.
@@ -131,27 +136,27 @@ class Pipeline:
         batch: list[Item] = []
         try:
             while not self._stopped():
-                self._read_ahead()
+                self._read_ahead(wait=not batch)
                 item = self._ahead.popleft().result() if self._ahead else None
                 full = len(batch) == self._course.batch_size
                 if batch and (item is None or full or item.kind != batch[0].kind):
                     yield batch
                     batch = []
+                elif item is None and self._next is not None:
+                    self._settle_one()
+                elif item is None:
+                    return
                 if item is not None:
                     batch.append(item)
                     item = None
-                elif self._next is not None:
-                    self._settle_one()
-                else:
-                    return
         finally:
             for future in self._ahead:
                 future.cancel()
 
-    def _read_ahead(self) -> None:
-        """Begin to decode what there is room for."""
+    def _read_ahead(self, *, wait: bool) -> None:
+        """Begin to decode what there is room for; ``wait`` for a file, if there is none else."""
         while len(self._ahead) < _AHEAD + self._course.batch_size * self._course.networks:
-            self._next = self._next or next(self._rest, None)
+            self._next = self._next or self._transfers.next(wait=wait and not self._ahead)
             if self._next is None:
                 return
             if self._in_flight and self._in_flight + self._next.bytes > self._course.max_bytes:
@@ -174,22 +179,22 @@ class Pipeline:
 
     def _settle_file(self, item: Item) -> None:
         self._in_flight -= item.bytes
-        if item.disk_full and self._disk_full:  # said already: this one is left for another run
+        self._transfers.forget(item)
+        if item.blocked and self._blocked:  # said already: this one is left for another run
             return
-        self._disk_full = self._disk_full or item.disk_full
+        self._blocked = self._blocked or item.blocked
         self._results.append(Result(item.job, item.seconds, item.error))
         self._course.report(self._results[-1])
 
     def _begin_to_write(self, item: Item) -> Future[Item]:
         if item.photo is None or item.painted is None:
-            failed: Future[Item] = Future()
-            failed.set_result(item)
-            return failed
+            return already(item)
         given = self._config, self._course.mark
         picture = self._pool.submit(finished, item.photo, item.painted, *given)
         bare = replace(item, photo=None, painted=None)
         # In the pool's order, the picture's turn comes first: none waits for what nobody begins.
-        return self._pool.submit(written, bare, picture, self._config.quality)
+        end = self._pool.submit(written, bare, picture, self._config.quality)
+        return self._transfers.send(item.job, end)
 
     def _paint_clip(self, item: Item, clip: Clip) -> Item | None:
         """Stylize a video or an animation, a few frames on their way at a time.
@@ -198,22 +203,22 @@ class Pipeline:
             The item at its end, good or bad; None if it was stopped before.
         """
         began = time.monotonic()
-        if lacks := clip.notice(item.job.target):
-            self._course.report(Notice(lacks))
+        if lacks := clip.notice(item.target):
+            self._course.report(Notice(item.named(lacks)))
         try:
             keep = not self._config.strip_metadata
-            frames = self._painted_frames(item.job, clip)
-            clip.write(item.job.target, frames, self._config.quality, metadata=keep)
+            frames = self._painted_frames(item, clip)
+            clip.write(item.target, frames, self._config.quality, metadata=keep)
         except _StoppedError:
             return None
         except StyleCliError as failure:
-            item = item.failed(failure.message, disk_full=is_disk_full(failure))
+            item = item.failed(failure.message, blocked=is_disk_full(failure))
         except (RuntimeError, MemoryError, OSError) as failure:
-            item = item.failed(why(item.job, failure))
+            item = item.failed(why(item, failure))
         return replace(item, seconds=time.monotonic() - began)
 
-    def _painted_frames(self, job: Job, clip: Clip) -> Iterator[Picture]:
-        size, folder = self._course.batch_size, scratch(job)
+    def _painted_frames(self, item: Item, clip: Clip) -> Iterator[Picture]:
+        size, folder = self._course.batch_size, scratch(item)
 
         def paint(images: Sequence[Rgb]) -> list[Rgb]:
             batches = [images[first : first + size] for first in range(0, len(images), size)]
@@ -229,7 +234,7 @@ class Pipeline:
             if self._stopped():
                 raise _StoppedError
             yield picture
-            self._course.report(Frames(job.source, done, clip.count))
+            self._course.report(Frames(item.job.source, done, clip.count))
 
 
 class _StoppedError(Exception):

@@ -22,6 +22,7 @@ from stylecli.files.colors import Rgb
 from stylecli.files.images import STANDARD_STREAM, opened, read_picture, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, mixed, shrunk
+from stylecli.files.urls import Url, fetch, send
 
 # An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.
 _BYTES_PER_PIXEL = 16
@@ -42,51 +43,79 @@ class Item:
     Attributes:
         job: which one.
         bytes: about how much memory it takes until it is written.
+        source: the local file to read, which is a copy if the job's source lies in a store.
+        target: the local file to write, likewise.
         photo: once it is decoded, and until it is written.
         clip: the same for a video or an animation.
         painted: the stylized photo.
         seconds: of the network's time, its share of a batch's.
         error: why it failed; empty if it did not.
-        disk_full: whether every further file would fail in the same way.
+        blocked: whether every further file would fail in the same way: the disk is full, or a
+            store takes nothing.
     """
 
     job: Job
     bytes: int
+    source: Path
+    target: Path
     photo: Picture | None = None
     clip: Clip | None = None
     painted: Rgb | None = None
     seconds: float = 0.0
     error: str = ""
-    disk_full: bool = False
+    blocked: bool = False
 
     @property
     def kind(self) -> object:
         """Items of one kind can share a batch: images of one size; a clip with nothing else."""
         return self.photo.rgb.shape if self.photo is not None else self.clip or self.error
 
-    def failed(self, error: str, *, disk_full: bool = False) -> "Item":
+    def failed(self, error: str, *, blocked: bool = False) -> "Item":
         """The item without its pixels."""
-        return replace(self, photo=None, painted=None, error=error, disk_full=disk_full)
+        return replace(self, photo=None, painted=None, error=self.named(error), blocked=blocked)
+
+    def named(self, text: str) -> str:
+        """A text in which the local files have the names that the user knows."""
+        text = text.replace(str(self.source), str(self.job.source))
+        return text.replace(str(self.target), str(self.job.target))
 
 
-def planned(job: Job) -> Item:
-    """An item at its start; the memory that it will take is told by the head of its file."""
-    if job.is_video or job.source == STANDARD_STREAM:
-        return Item(job, 0)
+def already(item: Item) -> Future[Item]:
+    """What is done already, for those who wait for it."""
+    future: Future[Item] = Future()
+    future.set_result(item)
+    return future
+
+
+def fetched(item: Item, url: Url) -> Item:
+    """An item at its start, whose source is copied from a store first."""
     try:
-        with opened(job.source) as image:
-            return Item(job, image.width * image.height * _BYTES_PER_PIXEL)
+        fetch(url, item.source)
+    except StyleCliError as failure:
+        return item.failed(failure.message, blocked=is_disk_full(failure))
+    return planned(item)
+
+
+def planned(item: Item) -> Item:
+    """An item at its start; the memory that it will take is told by the head of its file."""
+    if item.job.is_video or item.source == STANDARD_STREAM:
+        return item
+    try:
+        with opened(item.source) as image:
+            return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
     except StyleCliError:  # which is said when it is read
-        return Item(job, 0)
+        return item
 
 
 def read(item: Item, config: StylizeConfig) -> Item:
-    """A photo is decoded, a clip is opened."""
+    """A photo is decoded, a clip is opened; what failed before stays as it is."""
+    if item.error:
+        return item
     try:
-        clip = open_clip(item.job.source, item.job.target)
+        clip = open_clip(item.source, item.target)
         if clip is not None:
             return replace(item, clip=clip)
-        photo = read_picture(item.job.source)
+        photo = read_picture(item.source)
         return replace(item, photo=shrunk(photo, config.max_size) if config.max_size else photo)
     except StyleCliError as failure:
         return item.failed(failure.message)
@@ -101,10 +130,10 @@ def painted(items: list[Item], paint: Paint) -> list[Item]:
         return items
     began = time.monotonic()
     try:
-        stylized = paint([picture.rgb for picture in pictures], scratch(items[0].job))
+        stylized = paint([picture.rgb for picture in pictures], scratch(items[0]))
     except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
         if len(items) == 1:
-            return [items[0].failed(why(items[0].job, failure))]
+            return [items[0].failed(why(items[0], failure))]
     else:
         seconds = (time.monotonic() - began) / len(items)
         return [
@@ -127,30 +156,44 @@ def written(item: Item, picture: Future[Picture], quality: int) -> Item:
         BrokenPipeError: standard output has no reader any more.
     """
     try:
-        write_picture(item.job.target, picture.result(), quality, item.job.ending)
+        write_picture(item.target, picture.result(), quality, item.job.ending)
     except StyleCliError as failure:
         if isinstance(failure.__cause__, BrokenPipeError):
             raise failure.__cause__ from None
-        return item.failed(failure.message, disk_full=is_disk_full(failure))
+        return item.failed(failure.message, blocked=is_disk_full(failure))
     except MemoryError:
         return item.failed(f"{item.job.target}: not enough memory to encode it")
     return item
 
 
-def scratch(job: Job) -> Path | None:
+def sent(written: Future[Item], url: Url) -> Item:
+    """A result is copied to a store; one without the right to write is so for all results."""
+    item = written.result()
+    if item.error:
+        return item
+    try:
+        send(item.target, url)
+    except StyleCliError as failure:
+        refused = isinstance(failure.__cause__, PermissionError | FileNotFoundError)
+        return item.failed(failure.message, blocked=refused)
+    return item
+
+
+def scratch(item: Item) -> Path | None:
     """Where temporary files go: beside the output, as the system's folder may lie in memory."""
     named_by_user = "TMPDIR" in os.environ
-    return None if named_by_user or job.target == STANDARD_STREAM else job.target.parent
+    return None if named_by_user or item.target == STANDARD_STREAM else item.target.parent
 
 
-def why(job: Job, failure: Exception) -> str:
+def why(item: Item, failure: Exception) -> str:
     """Why the network failed on a file."""
+    source = item.job.source
     if isinstance(failure, OutOfMemoryError):
-        return f"{job.source}: not enough memory to paint it; --max-size scales it down"
+        return f"{source}: not enough memory to paint it; --max-size scales it down"
     if isinstance(failure, OSError) and failure.errno in _FULL:
-        folder = scratch(job) or tempfile.gettempdir()
-        return f"{job.source}: no room for temporary files in {folder}; TMPDIR names another folder"
-    return f"{job.source}: {str(failure).partition(chr(10))[0] or 'not enough memory'}"
+        folder = scratch(item) or tempfile.gettempdir()
+        return f"{source}: no room for temporary files in {folder}; TMPDIR names another folder"
+    return f"{source}: {str(failure).partition(chr(10))[0] or 'not enough memory'}"
 
 
 def is_disk_full(failure: StyleCliError) -> bool:

@@ -16,7 +16,7 @@ from stylecli.config import StylizeConfig
 from stylecli.core.backend import Backend, OutOfMemoryError, free_cpu_memory
 from stylecli.core.backends import open_backends
 from stylecli.core.geometry import plain_bytes
-from stylecli.core.model_files import find_style
+from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.pipeline import Course, Pipeline, Result
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
@@ -25,6 +25,7 @@ from stylecli.files.colors import Rgb
 from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import WHOLE, Job, Shard, plan
 from stylecli.files.pictures import as_image, as_picture
+from stylecli.files.urls import place
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
 _SHARE_OF_FREE_MEMORY = 0.75
@@ -40,6 +41,10 @@ def full_name(model: Path | str, style: str | None = None) -> str:
         StyleCliError: as for :func:`stylecli.core.model_files.find_style`.
     """
     _, info, mix = find_style(str(model), style)
+    return _full_name(model, style, info, mix)
+
+
+def _full_name(model: Path | str, style: str | None, info: ModelInfo, mix: list[float]) -> str:
     chosen = style or (str(model) if len(mix) > 1 else None)
     return f"{info.name}, {chosen}" if chosen else info.name
 
@@ -48,7 +53,7 @@ class Stylizer:
     """A trained model, ready to use.
 
     Args:
-        model: name or file, or the name of a style in one.
+        model: name, file or URL, or the name of a style in one.
         style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
@@ -79,7 +84,7 @@ class Stylizer:
     ) -> None:
         self._arguments = (model, style, device, precision, backend, batch_size, max_memory, seed)
         path, self.info, mix = find_style(str(model), style)
-        self._name = full_name(model, style)
+        self._name = _full_name(model, style, self.info, mix)
         backends = open_backends(
             path, mix, backend=backend, device=device, precision=precision, seed=seed
         )
@@ -136,7 +141,7 @@ class Stylizer:
         """Stylize files and folders, as the command does; what is there already is skipped.
 
         Args:
-            inputs: images, videos and folders.
+            inputs: images, videos and folders, here or as the URL of a store.
             out: a folder; or a file, for one.
             config: how to read, paint and write.
             overwrite: do again what is there.
@@ -148,8 +153,8 @@ class Stylizer:
         config = config or StylizeConfig()
         given = [inputs] if isinstance(inputs, (str, Path)) else inputs
         planned = plan(
-            [Path(path) for path in given],
-            Path(out),
+            [place(path) for path in given],
+            place(out),
             overwrite=overwrite,
             suffix=config.suffix,
             format=config.format,
@@ -175,7 +180,7 @@ class Stylizer:
 
         Returns:
             One for each job that was begun: those after a stop are missing, and so are those after
-            the first that found the disk full.
+            the first that found the disk full, or a store that takes nothing.
 
         Raises:
             StyleCliError: a bad setting.
@@ -184,7 +189,7 @@ class Stylizer:
         config = config or StylizeConfig()
         config.check()
         set_max_pixels(config.max_pixels)
-        for folder in {job.target.parent for job in jobs}:
+        for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
             remove_leftovers(folder)
         limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
         course = Course(

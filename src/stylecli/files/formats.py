@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+from stylecli.files.urls import Place
 
 _FORMATS = {
     **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"},
@@ -26,12 +27,12 @@ class ImageError(StyleCliError):
         super().__init__(message, hint=hint)
 
 
-def is_video(path: Path) -> bool:
+def is_video(path: Place) -> bool:
     """Whether a file is a video by its suffix."""
     return path.suffix.lower() in VIDEOS
 
 
-def format_for(path: Path) -> str:
+def format_for(path: Place) -> str:
     """Pillow's name of the format that a suffix asks for.
 
     Raises:

@@ -11,6 +11,8 @@ from stylecli.errors import StyleCliError
 from stylecli.files.door import require_local, require_regular
 from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
 from stylecli.files.images import STANDARD_STREAM
+from stylecli.files.scanning import mirrored, scan
+from stylecli.files.urls import Place, Url, common_folder
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Job:
         ending: the suffix of an image that is written to standard output, such as ``.png``.
     """
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     ending: str = ""
 
     @property
@@ -88,8 +90,8 @@ WHOLE = Shard()
 
 
 def plan(
-    inputs: Sequence[Path],
-    out: Path,
+    inputs: Sequence[Place],
+    out: Place,
     *,
     overwrite: bool = False,
     suffix: str = "",
@@ -99,9 +101,9 @@ def plan(
     """Plan a run: mirror each folder under ``out``; one file may go to one named file.
 
     Args:
-        inputs: files and folders, or ``-`` alone: an image from standard input. In a folder,
-            files that are no images or videos by their suffix are passed over, and so are hidden
-            ones and what lies in ``out``.
+        inputs: files and folders, here or in a store; or ``-`` alone: an image from standard
+            input. In a folder, files that are no images or videos by their suffix are passed
+            over, and so are hidden ones and what lies in ``out``.
         out: a folder; or a file, if the only input is one and ``out`` has the suffix of one; or
             ``-``, standard output, for one image.
         overwrite: do again what is already there.
@@ -113,10 +115,11 @@ def plan(
 
     Raises:
         StyleCliError: an input is missing, no image or an address; there is nothing to do; two
-            sources have one target; or a source would be overwritten.
+            sources have one target; a source would be overwritten; or a store cannot be listed.
     """
     for path in {*inputs, out} - {STANDARD_STREAM}:
-        require_local(path)
+        if isinstance(path, Path):
+            require_local(path)
     if STANDARD_STREAM in (*inputs, out):
         jobs = [_stream_job(inputs, out, format)]
     else:
@@ -130,11 +133,21 @@ def plan(
         jobs = [job for job in jobs if _key(job.source) not in made]
     _refuse_collisions(jobs)
     jobs = jobs[shard.number :: shard.count]
-    there = {job for job in jobs if not (overwrite or job.ending) and job.target.exists()}
+    there = set() if overwrite else _already_there(jobs)
     return Plan(
         tuple(job for job in jobs if job not in there),
         tuple(job for job in jobs if job in there),
     )
+
+
+def _already_there(jobs: Sequence[Job]) -> set[Job]:
+    """The jobs whose target exists; a store is asked for one listing, and not for each."""
+    urls = [job.target for job in jobs if isinstance(job.target, Url)]
+    if not urls:
+        return {job for job in jobs if not job.ending and job.target.exists()}
+    folder = common_folder(urls)
+    names = set(folder.objects)
+    return {job for job, url in zip(jobs, urls, strict=True) if url.relative_to(folder) in names}
 
 
 def _known_endings() -> str:
@@ -142,7 +155,7 @@ def _known_endings() -> str:
     return f"they end in: {' '.join(sorted(READABLE | VIDEOS))}"
 
 
-def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
+def _stream_job(inputs: Sequence[Place], out: Place, format: str | None) -> Job:
     """The job for one image through standard input or output: PNG, if nothing says otherwise."""
     if len(inputs) > 1 or inputs[0].is_dir():
         raise StyleCliError(
@@ -151,7 +164,7 @@ def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
         )
     (source,) = inputs
     if source != STANDARD_STREAM:
-        _checked(require_regular(source))
+        _checked(require_regular(source) if isinstance(source, Path) else source)
     if is_video(source) or is_video(out):
         raise StyleCliError("- reads and writes images, not videos", hint="name both files")
     if out != STANDARD_STREAM:
@@ -162,7 +175,7 @@ def _stream_job(inputs: Sequence[Path], out: Path, format: str | None) -> Job:
     return Job(source, out, ending)
 
 
-def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
+def _pair(inputs: Sequence[Place], out: Place) -> Iterator[Job]:
     """A job for each file, before names are changed."""
     _require_inputs(inputs)
     is_one_file = len(inputs) == 1 and inputs[0].is_file()
@@ -172,35 +185,37 @@ def _pair(inputs: Sequence[Path], out: Path) -> Iterator[Job]:
     _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
         if source.is_dir():
-            yield from (Job(p, out / p.relative_to(source)) for p in _scan(source, out))
+            yield from (Job(path, mirrored(path, source, out)) for path in scan(source, out))
         else:
             yield Job(_checked(source), out / source.name)
 
 
-def _require_inputs(inputs: Sequence[Path]) -> None:
+def _require_inputs(inputs: Sequence[Place]) -> None:
     """Raise StyleCliError unless each input is a folder or a regular file."""
     for source in inputs:
         if not _exists(source):
             raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
-        if not source.is_dir():
+        if isinstance(source, Path) and not source.is_dir():
             require_regular(source)
 
 
-def _require_folder(out: Path, *, is_one_file: bool) -> None:
+def _require_folder(out: Place, *, is_one_file: bool) -> None:
     """Raise StyleCliError if the output is a file, or may have been meant as one."""
     if is_one_file and out.suffix and not out.exists():
+        how = "make it first" if isinstance(out, Path) else "choose a name without a dot"
         raise StyleCliError(
             f"{out} has an ending of no image or video",
-            hint=f"{_known_endings()}; if a folder is meant, make it first",
+            hint=f"{_known_endings()}; if a folder is meant, {how}",
         )
-    if out.is_file() or (_looks_like_file(out) and not out.is_dir()):
+    named_as_file = _looks_like_file(out) and not out.is_dir()
+    if named_as_file or (isinstance(out, Path) and out.is_file()):
         raise StyleCliError(
             f"the output {out} is a file, and the input is not one image",
             hint="give a folder as the last argument",
         )
 
 
-def _job_to_file(source: Path, out: Path) -> Job:
+def _job_to_file(source: Place, out: Place) -> Job:
     """The job for one file to one named file."""
     job = Job(_checked(source), out)
     if job.is_video != is_video(out):
@@ -213,7 +228,7 @@ def _job_to_file(source: Path, out: Path) -> Job:
     return job
 
 
-def _named(job: Job, out: Path, suffix: str, format: str | None) -> Job:
+def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
     """A job with its target's suffix and format changed."""
     if job.target == out and (suffix or format):
         raise StyleCliError(
@@ -223,7 +238,7 @@ def _named(job: Job, out: Path, suffix: str, format: str | None) -> Job:
     return job if job.target == out else Job(job.source, _renamed(job, suffix, format))
 
 
-def _renamed(job: Job, suffix: str, format: str | None) -> Path:
+def _renamed(job: Job, suffix: str, format: str | None) -> Place:
     ending = job.target.suffix
     if format is not None and not job.is_video:
         ending = f".{format.lower().lstrip('.')}"
@@ -233,62 +248,37 @@ def _renamed(job: Job, suffix: str, format: str | None) -> Path:
     return renamed
 
 
-def _scan(folder: Path, out: Path) -> Iterable[Path]:
-    root, inside = folder.resolve(), out.resolve()
-    found = _scan_for(folder, READABLE | VIDEOS)
-    if inside == root or not inside.is_relative_to(root):
-        return found
-    return (path for path in found if not path.resolve().is_relative_to(inside))
-
-
-def scan_images(folder: Path) -> Iterator[Path]:
-    """The files in a folder, or below, that are images by their suffix, without hidden ones."""
-    return _scan_for(folder, READABLE)
-
-
-def _scan_for(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and not hidden and _may_be_file(path):
-            yield path
-
-
-def _may_be_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission: the file is reported when it is opened
-        return True
-
-
-def _looks_like_file(out: Path) -> bool:
+def _looks_like_file(out: Place) -> bool:
     # To ask Pillow would take a tenth of a second, as it loads a hundred formats.
     kind = mimetypes.guess_type(out.name)[0] or ""
     return out.suffix.lower() in READABLE | VIDEOS or kind.startswith(("image/", "video/"))
 
 
-def _checked(path: Path) -> Path:
+def _checked(path: Place) -> Place:
     """The path itself, if it is an image or a video by its suffix."""
     if path.suffix.lower() not in READABLE | VIDEOS:
         raise StyleCliError(f"{path} is not an image or a video by its name", hint=_known_endings())
     return path
 
 
-def _exists(path: Path) -> bool:
+def _exists(path: Place) -> bool:
     try:
         return path.exists()
     except OSError:  # a name too long, or a folder that may not be entered
         return False
 
 
-def _key(path: Path) -> str:
+def _key(path: Place) -> str:
     """Equal for two paths that name one file, by the rules of the platform's file systems."""
+    if isinstance(path, Url):
+        return str(path)
     name = unicodedata.normalize("NFC", str(path.resolve()))
     return name.casefold() if sys.platform in ("darwin", "win32") else str(path.resolve())
 
 
 def _refuse_collisions(jobs: Iterable[Job]) -> None:
     """Raise StyleCliError if a job would overwrite an input or the result of another."""
-    taken: dict[str, Path] = {}
+    taken: dict[str, Place] = {}
     for job in jobs:
         target = _key(job.target)
         if target == _key(job.source) and not job.ending:

@@ -77,9 +77,9 @@ class Video:
         with opened_video(self.path) as (container, _):
             lost = left_out(container, target)
         if self.has_alpha and not _keeps_alpha(target):
-            return f"{self.path}: its transparency is lost in {target.name}; a .webm would keep it"
+            return f"{self.path}: its transparency is lost in {target}; a .webm would keep it"
         if lost:
-            return f"{self.path}: {target.name} cannot hold its {' and '.join(lost)}"
+            return f"{self.path}: {target} cannot hold its {' and '.join(lost)}"
         return ""
 
     def frames(self) -> Iterator[Picture]:
