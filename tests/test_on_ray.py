@@ -85,6 +85,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         patch.setenv("PYTHONPATH", str(gate), prepend=os.pathsep)
         patch.setenv("STYLECLI_TEST_GATE", str(gate))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # workers would wait for all else that runs
         cluster = Cluster()
         add_node(cluster, include_dashboard=False)
         second = add_node(cluster)
@@ -140,7 +141,7 @@ def wait_for_workers(gate: Path, count: int) -> dict[int, int]:
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_worker_and_then_a_node_are_killed_and_every_file_is_done_once(nodes, tmp_path, model):
     """Bit for bit what one process makes."""
     make_photos(tmp_path / "in", 200)
@@ -172,7 +173,7 @@ def test_a_worker_and_then_a_node_are_killed_and_every_file_is_done_once(nodes, 
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_photo_that_kills_each_worker_is_named_and_the_rest_is_done(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 10)
     make_clip(tmp_path / "in" / "film.mp4", frames=5)
@@ -195,7 +196,7 @@ def test_a_photo_that_kills_each_worker_is_named_and_the_rest_is_done(nodes, tmp
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 200)
     process = start(nodes, tmp_path)
@@ -214,7 +215,7 @@ def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, m
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model, monkeypatch):
     """No node has a GPU, so Ray waits for one."""
     monkeypatch.setattr("stylecli.engine.on_ray._SILENCE", 5.0)
@@ -230,7 +231,7 @@ def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model, m
 
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_what_no_worker_can_do_is_one_clear_error(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 4)
     process = start(nodes, tmp_path, "--precision", "float99")

@@ -66,7 +66,7 @@ def stylize(
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)] = None,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help=_RAY)] = None,
+    ray: Annotated[str | None, typer.Option(metavar="[ADDRESS]", help=_RAY)] = None,
     workers: Annotated[str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
