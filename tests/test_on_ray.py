@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.engine import Stylizer
-from stylecli.engine.on_ray import Pool, Workers
+from stylecli.engine.on_ray import Pool
 from stylecli.engine.ray_worker import Halt, Unfit, Worker
 from stylecli.errors import StyleCliError
 from stylecli.files.jobs import plan
@@ -109,10 +110,12 @@ def make_photos(folder: Path, count: int) -> None:
         Image.fromarray(rgb).save(path)
 
 
-def start(nodes: Nodes, folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(nodes: Nodes, folder: Path, *more: str, first: str = "") -> subprocess.Popen[str]:
+    """The command; ``first`` is done before it, in its process."""
     words = ["stylize", "in", "out", "--model", "tiny", "--json", *more]
+    code = f"from stylecli.cli import main\n{first}\nmain()"
     return subprocess.Popen(
-        [sys.executable, "-m", "stylecli", *words, "--ray", nodes.cluster.address],
+        [sys.executable, "-c", code, *words, "--ray", nodes.cluster.address],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -203,11 +206,13 @@ def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, m
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    printed, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    done = 1 + len(printed.splitlines())
-    assert f"{done} stylized; " in said
-    assert f"{200 - done} left: run the same command to go on" in said
+    counts = re.search(r"(\d+) stylized; .*; (\d+) left: run the same command to go on", said)
+    assert counts, said
+    done, left = map(int, counts.groups())
+    assert done + left == 200
+    assert done <= len(files_below(tmp_path / "out")) < 200
     Stylizer(model).run(tmp_path / "in", tmp_path / "out")
     Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
     assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
@@ -216,17 +221,16 @@ def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, m
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
-def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model, monkeypatch):
+def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model):
     """No node has a GPU, so Ray waits for one."""
-    monkeypatch.setattr("stylecli.engine.on_ray._SILENCE", 5.0)
     make_photos(tmp_path / "in", 4)
-    jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
-    workers = Workers((model, None, "cuda"), nodes.cluster.address)
-    with pytest.raises(StyleCliError, match="nothing was heard of any Ray worker") as caught:
-        workers.run_jobs(jobs)
-    assert caught.value.exit_code == 1
-    assert "0 of 4 files are done" in caught.value.message
-    assert "run the same command" in caught.value.hint
+    impatient = "from stylecli.engine import on_ray; on_ray._SILENCE = 5.0"
+    process = start(nodes, tmp_path, "--device", "cuda", first=impatient)
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert not printed
+    assert "error: nothing was heard of any Ray worker for 5 seconds; 0 of 4 files are done" in said
+    assert "run the same command to go on" in said
 
 
 @pytest.mark.ray

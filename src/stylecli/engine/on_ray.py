@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _TRIES = 3  # a file whose worker is lost each time is given up after so many
 _GROUP = 16  # photos that a worker is given at once: it decodes some while it paints others
 _SILENCE = 600.0  # seconds: to start machines takes minutes; a worker at work is heard all along
+_END_OF_WORKERS = 10.0  # seconds, at most
 _GO_ON = "what is done stays done: run the same command to go on"
 
 
@@ -115,8 +116,8 @@ class Workers:
             with connected(self._address):
                 self._run(run, config)
         finally:
-            for folder in {job.target.parent for job in jobs}:
-                remove_leftovers(folder)  # of workers that were lost
+            folders = {job.target.parent for job in jobs}
+            _sweep(folders, patience=_END_OF_WORKERS if run.left() else 0.0)
         return [run.results[job] for job in jobs if job in run.results]
 
     def _run(self, run: "_Run", config: StylizeConfig) -> None:
@@ -241,6 +242,16 @@ def _feed(dataset: "Dataset", events: SimpleQueue[object]) -> None:
     except Exception as error:  # of many kinds, from Ray
         lines = str(error).strip().splitlines() or [type(error).__name__]
         events.put(End(lines[-1]))
+
+
+def _sweep(folders: set[Path], patience: float) -> None:
+    """Remove what lost workers have left; those of a stopped run end a moment after it."""
+    until = time.monotonic() + patience
+    while (in_use := {one for one in folders if not remove_leftovers(one)}) and (
+        time.monotonic() < until
+    ):
+        folders = in_use
+        time.sleep(0.1)
 
 
 def _groups(tasks: Sequence[Task], size: int) -> list[list[Task]]:

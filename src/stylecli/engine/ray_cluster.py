@@ -20,6 +20,7 @@ def import_ray() -> None:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a thread of Ray's would begin again at the end
     try:
         import ray._private.worker
         import ray.data
@@ -35,6 +36,7 @@ def import_ray() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # what a lost worker had in hand is given out again, by us
+    context.max_consecutive_actor_init_deaths = 10  # as machines may be lost at any time
     context.target_max_block_size = 1  # byte: each row is sent at once
 
 
