@@ -1,29 +1,32 @@
 """What a million photos cost on many machines: a simulation from service times measured here.
 
     python benchmarks/million.py                             # measures, then simulates
-    python benchmarks/million.py --photos 100000 --machines 8,64 --slow 0.5
+    python benchmarks/million.py --photos 100000 --machines 8,64 --slow 0.5 --lost
 
-Measured first, on this machine: the seconds of each of the bundled photos in the engine, the start
-of a process with its model, and the planning of a run by the number of files. Then simulated, with
-photos drawn from the measured ones:
+Measured first, on this machine, in seconds of a processor's core, which others change little:
+each of some photos in the engine, from file to file; the start of a process with its model; and the
+planning of a run, for each file. Then simulated, with photos drawn from the measured ones:
 
 - shards: each machine has every n-th photo, and the run ends with the last machine;
 - Ray: groups of 16 are handed out as machines become free, after Ray's own start.
 
-Assumptions: a machine is as fast as this one, but for a factor of its own (log-normal, --spread)
-and for one slow machine (--slow); the shared disk is never what is waited for; each shard plans the
-whole run, as it does, and with Ray one process does, before Ray starts; a machine that is lost
-(--lost; one, at a moment drawn at random) is not replaced. Of shards, all others do what it had
-left in a second run; with Ray, they do what it had in hand.
+Assumptions: --cores of a machine share the work of a photo without loss; a machine is as fast as
+this one, but for a factor of its own (log-normal, --spread) and for one slow machine (--slow); the
+shared disk is never what is waited for; each shard plans the whole run, as it does, and with Ray
+one process does, before Ray starts; a machine that is lost (--lost; one, at a moment drawn at
+random) is not replaced. Of shards, all others do what it had left in a second run; with Ray, they
+do what it had in hand.
 """
 
 import heapq
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +46,7 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measured:
-    """What the simulation is made of, in seconds.
+    """What the simulation is made of, in seconds of a core.
 
     Attributes:
         photos: of each photo, file to file.
@@ -56,40 +59,48 @@ class Measured:
     plan_one: float
 
 
-def measure(side: int, files: int) -> Measured:
+def measure(sides: Sequence[int], files: int) -> Measured:
     """Measure on this machine."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
-        for i, path in enumerate(bundled_photos()[:24]):
+        for side, path in zip(sides, cycle(bundled_photos()), strict=False):
             image = Image.open(path).convert("RGB")
-            image.resize((side, side * image.height // image.width)).save(folder / f"in/{i}.jpg")
-        return Measured(*service_times(folder), planning(folder / "many", files))
+            image.resize((side, side * 2 // 3)).save(folder / f"in/{side}.jpg", quality=92)
+        return Measured(service_times(folder), start(), planning(folder / "many", files))
 
 
-def service_times(folder: Path) -> tuple[Seconds, float]:
-    """Seconds between the ends of photos in one process, and of its start."""
-    Stylizer(DEFAULT_MODEL).run(folder / "in", folder / "warm")
-    code = "from stylecli import Stylizer; import sys; Stylizer(sys.argv[1])"
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, DEFAULT_MODEL], check=True)
-    start, ends = time.perf_counter() - began, []
+def service_times(folder: Path) -> Seconds:
+    """Of each photo, the less of two runs."""
     stylizer = Stylizer(DEFAULT_MODEL)
-    for turn in ("first", "second", "third"):
-        jobs = plan([folder / "in"], folder / turn).jobs
-        ends.append([time.perf_counter()])
-        stylizer.run_jobs(jobs, lambda _: ends[-1].append(time.perf_counter()))
-    return np.concatenate([np.diff(turn) for turn in ends[1:]]), start
+    stylizer.run(folder / "in", folder / "warm")
+    times = []
+    for turn in ("one", "two"):
+        times.append([])
+        for job in plan([folder / "in"], folder / turn).jobs:
+            began = time.process_time()
+            stylizer.run_jobs([job])
+            times[-1].append(time.process_time() - began)
+    return np.min(times, axis=0)
+
+
+def start() -> float:
+    """Of a process and its model."""
+    code = "from stylecli import Stylizer; import sys; Stylizer(sys.argv[1])"
+    before = os.times()
+    subprocess.run([sys.executable, "-c", code, DEFAULT_MODEL], check=True)
+    after = os.times()
+    return sum(after[2:4]) - sum(before[2:4])  # of children
 
 
 def planning(folder: Path, files: int) -> float:
-    """Seconds for each file of a folder that is planned, none of which is done."""
+    """For each file of a folder that is planned, none of which is done."""
     folder.mkdir()
     for i in range(files):
         (folder / f"{i}.jpg").touch()
-    began = time.perf_counter()
+    began = time.process_time()
     plan([folder], folder.parent / "none")
-    return (time.perf_counter() - began) / files
+    return (time.process_time() - began) / files
 
 
 def shards(photos: Seconds, factors: Seconds, overhead: float, lost: float | None) -> float:
@@ -125,24 +136,25 @@ def pulled(photos: Seconds, factors: Seconds, overhead: float, lost: float | Non
 def main(
     photos: int = 1_000_000,
     machines: str = "1,4,16,64,256",
-    side: Annotated[int, typer.Option(help="Long side of the photos, px.")] = 768,
+    sides: Annotated[str, typer.Option(help="Long sides of the photos, px.")] = "384,512,768,1024",
+    cores: Annotated[int, typer.Option(help="Of a machine.")] = 2,
     spread: Annotated[float, typer.Option(help="Of the machines' speeds, log-normal.")] = 0.05,
     slow: Annotated[float, typer.Option(help="How fast the slowest machine is.")] = 1.0,
     lost: Annotated[bool, typer.Option(help="Lose one machine.")] = False,
     ray_start: Annotated[float, typer.Option(help="Seconds; see on_ray.py.")] = 30.0,
-    files: Annotated[int, typer.Option(help="To measure planning with.")] = 5000,
+    files: Annotated[int, typer.Option(help="To measure planning with.")] = 2000,
     seed: int = 0,
 ) -> None:
     """Measure, simulate and print."""
-    measured = measure(side, files)
+    measured = measure([int(side) for side in sides.split(",")], files)
     random = np.random.default_rng(seed)
-    drawn = random.choice(measured.photos, photos)
+    drawn = random.choice(measured.photos / cores, photos)
     plan_all = measured.plan_one * photos
     one = drawn.sum()
-    print(f"a photo of {side} px: {statistics.median(measured.photos):.3f} s in the middle, ")
-    print(f"  {measured.photos.min():.3f} to {measured.photos.max():.3f}; {1 / drawn.mean():.1f}/s")
-    print(f"start {measured.start:.1f} s, planning {plan_all:.0f} s for {photos:,} files")
-    print(f"{photos:,} photos in one process: {one / 3600:.1f} hours, without start and planning")
+    print(f"seconds of a core: photos {', '.join(f'{s:.3f}' for s in measured.photos)}")
+    print(f"  start {measured.start:.1f}, planning {measured.plan_one * 1e6:.0f} millionths a file")
+    print(f"{photos:,} photos on one machine of {cores} cores: {one / 3600:.1f} hours")
+    print(f"  and {plan_all:.0f} s to plan them")
     print("machines  shards: hours, of ideal   Ray: hours, of ideal")
     for count in map(int, machines.split(",")):
         factors = random.lognormal(0.0, spread, count)
