@@ -77,11 +77,12 @@ remove_leftovers(Path(sys.argv[1]))
 
 
 def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
+    assert not remove_leftovers(tmp_path)  # it is in use
     writer.kill()
     writer.wait(timeout=20)
     assert list(tmp_path.iterdir())
     (tmp_path / ".stylecli.toml").write_text("not ours")
-    remove_leftovers(tmp_path)
+    assert remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".stylecli.toml"]
 
 

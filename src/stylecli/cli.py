@@ -1,8 +1,11 @@
 """The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -24,6 +27,7 @@ _COMMANDS = {
     "export": ("exchange", "export"),
     "import": ("exchange", "import_"),
 }
+_ADDRESS = re.compile(r"auto|local|ray://\S+|[^/\s]+:\d+")  # of a Ray cluster
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
@@ -33,6 +37,10 @@ class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line; --ray needs no address."""
+        return super().parse_args(ctx, list(_with_address(args)))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all."""
@@ -46,6 +54,12 @@ class _Commands(TyperGroup):
             alone.command(cmd_name)(getattr(import_module(f"stylecli.commands.{module}"), function))
             self.commands[cmd_name] = get_command(alone)
         return self.commands.get(cmd_name)
+
+
+def _with_address(args: list[str]) -> Iterator[str]:
+    """The command line with ``--ray=`` for each ``--ray`` that no address follows."""
+    for arg, following in zip_longest(args, args[1:], fillvalue=""):
+        yield "--ray=" if arg == "--ray" and not _ADDRESS.fullmatch(following) else arg
 
 
 app = typer.Typer(

@@ -19,11 +19,12 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.images import STANDARD_STREAM
-from stylecli.files.jobs import Job, Plan, Shard, plan
+from stylecli.files.jobs import WHOLE, Job, Plan, Shard, plan
 from stylecli.files.urls import Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
+    from stylecli.engine.on_ray import Workers
 
 _IN_OUT = (
     "Photos and folders, then the folder (for one photo: or the file) to write; "
@@ -38,6 +39,14 @@ _MAX_MEMORY = (
 _SHARD = (
     "Only every N-th file, from the I-th on, counted from 0: for several processes or machines. "
     r"\[default: of RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS]"
+)
+_RAY = (
+    "Share the files among the machines of a Ray cluster, such as 10.0.0.1:6379. "
+    r"\[default: of RAY_ADDRESS; or that runs here; or that is started for this run]"
+)
+_WORKERS = (
+    "For --ray: how many, such as 2:8 or 4. A worker takes a GPU where there are some, "
+    r"otherwise all cores of a machine. \[default: as many as there is room for]"
 )
 _SEED = "Seed of the noise inside the network: another seed, other strokes."
 _STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
@@ -61,6 +70,8 @@ def stylize(
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)] = None,
+    ray: Annotated[str | None, typer.Option(metavar="[ADDRESS]", help=_RAY)] = None,
+    workers: Annotated[str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
     max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
     backend: Annotated[
@@ -81,7 +92,11 @@ def stylize(
     config = StylizeConfig(**given)
     config.check()
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
-    part = Shard.parse(shard) if shard else Shard.of_environment(os.environ)
+    if workers is not None and ray is None:
+        raise StyleCliError("--workers was given without --ray", hint="add --ray, or leave it out")
+    # A script that calls Ray may itself run under SLURM, as one task of several.
+    usual = Shard.of_environment(os.environ) if ray is None else WHOLE
+    part = Shard.parse(shard) if shard else usual
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=part, **names)
     _check_streams(todo, as_json)
     from stylecli.engine import Stylizer, full_name  # imports Pillow: a tenth of a second
@@ -98,9 +113,10 @@ def stylize(
             _say_plan(reporter, todo)
             return
         if todo.jobs:
-            reporter.say(f"loading the model {name}")
+            reporter.say(f"loading the model {name}" if ray is None else "starting with Ray")
             most = None if max_memory is None else int(max_memory * 2**30)
-            stylizer = Stylizer(model, style, device, precision, backend, batch_size, most, seed)
+            arguments = model, style, device, precision, backend, batch_size, most, seed
+            stylizer = Stylizer(*arguments) if ray is None else _on_ray(arguments, ray, workers)
             watch = _Watch(reporter, len(todo.jobs), should_stop, fail_fast)
             results = _run(stylizer, todo, config, watch)
         interrupted = should_stop()
@@ -125,8 +141,14 @@ def _say_plan(reporter: Reporter, todo: Plan) -> None:
     reporter.say(f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped")
 
 
+def _on_ray(arguments: tuple[Any, ...], address: str, workers: str | None) -> "Workers":
+    from stylecli.engine.on_ray import Pool, Workers
+
+    return Workers(arguments, address, Pool.parse(workers) if workers else None)
+
+
 def _run(
-    stylizer: "Stylizer", todo: Plan, config: StylizeConfig, watch: "_Watch"
+    stylizer: "Stylizer | Workers", todo: Plan, config: StylizeConfig, watch: "_Watch"
 ) -> "list[Result]":
     first = todo.jobs[0]
     if isinstance(first.target, Path) and not first.ending:

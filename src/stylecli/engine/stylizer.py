@@ -91,6 +91,7 @@ class Stylizer:
         self._backends, self._free, self._alone = backends, _queue(backends), Lock()
         self._batch_size = batch_size or _BATCH[backends[0].device_type]
         self._max_memory = max_memory
+        self._swept: set[Path] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its arguments: another process opens the model itself."""
@@ -189,8 +190,10 @@ class Stylizer:
         config = config or StylizeConfig()
         config.check()
         set_max_pixels(config.max_pixels)
-        for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
+        folders = {job.target.parent for job in jobs if isinstance(job.target, Path)} - self._swept
+        for folder in folders:  # once each: it may be large, and the calls many
             remove_leftovers(folder)
+        self._swept |= folders
         limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
         course = Course(
             config,

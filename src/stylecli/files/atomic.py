@@ -60,13 +60,18 @@ class CheckedFile(io.BufferedRandom):
         raise io.UnsupportedOperation("fileno")
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> bool:
     """Remove temporary files that killed processes have left in a folder.
 
     On Windows, :func:`atomic_path` has to give up its lock just before it renames a file, so files
     of the last minute stay there.
+
+    Returns:
+        Whether no temporary file is left, such as one that is in use.
     """
+    left = 0
     for path in folder.glob(f"{_PREFIX}*"):
+        left += 1
         # An OSError means that the file is in use, or belongs to another user.
         with suppress(OSError), path.open("rb+") as file:
             _lock(file, wait=False)
@@ -75,6 +80,8 @@ def remove_leftovers(folder: Path) -> None:
                     continue
                 file.close()
             path.unlink()
+            left -= 1
+    return not left
 
 
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:

@@ -1,0 +1,331 @@
+"""A folder through the workers of a Ray cluster: two nodes on this machine, and what kills them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from clips import make_clip
+from stylecli.cli import app
+from stylecli.config import StylizeConfig
+from stylecli.core.generators import Generator
+from stylecli.core.model_files import ModelInfo, save_model
+from stylecli.core.spec import GeneratorSpec
+from stylecli.engine import Stylizer
+from stylecli.engine.on_ray import Pool
+from stylecli.engine.ray_worker import Halt, Unfit, Worker
+from stylecli.errors import StyleCliError
+from stylecli.files.jobs import plan
+
+# Runs in each worker of these clusters, before anything else: photos wait while the file `closed`
+# is there, each takes a moment, and one of the name `killer` kills the process that opens it.
+IN_WORKERS = """
+import os, pathlib, signal, sys, time
+
+if any("default_worker" in word for word in sys.orig_argv):
+    from PIL import Image
+
+    gate = pathlib.Path(os.environ["STYLECLI_TEST_GATE"])
+    plain = Image.open
+
+    def slow_open(file, *arguments, **options):
+        name = os.path.basename(str(getattr(file, "name", file)))
+        if name.startswith("killer"):
+            with (gate / "killed").open("a") as log:
+                log.write(f"{os.getpid()}\\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        while (gate / "closed").exists():
+            (gate / f"waiting-{os.getpid()}").write_text(str(os.getppid()))
+            time.sleep(0.05)
+        time.sleep(0.02)
+        return plain(file, *arguments, **options)
+
+    Image.open = slow_open
+"""
+
+
+class Nodes(NamedTuple):
+    """A cluster of two nodes of one core each."""
+
+    cluster: Any
+    second: Any
+    gate: Path
+
+    def raylet(self, node: Any) -> int:
+        return int(node.all_processes["raylet"][0].process.pid)
+
+
+def add_node(cluster: Any, **more: Any) -> Any:
+    """A node of one core; on a busy machine it may be too late for Ray, which waits 30 seconds."""
+    for _ in range(3):
+        with suppress(Exception):
+            return cluster.add_node(num_cpus=1, **more)
+    return cluster.add_node(num_cpus=1, **more)
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    pytest.importorskip("ray.data")
+    from ray.cluster_utils import Cluster
+
+    gate = tmp_path_factory.mktemp("gate")
+    (gate / "sitecustomize.py").write_text(IN_WORKERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(gate), prepend=os.pathsep)
+        patch.setenv("STYLECLI_TEST_GATE", str(gate))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # workers would wait for all else that runs
+        cluster = Cluster()
+        add_node(cluster, include_dashboard=False)
+        second = add_node(cluster)
+    yield Nodes(cluster, second, gate)
+    cluster.shutdown()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
+    generator = Generator(GeneratorSpec("residual", "in", 4))
+    save_model(tmp_path / "models" / "tiny.safetensors", generator, info)
+    return tmp_path / "models" / "tiny.safetensors"
+
+
+def make_photos(folder: Path, count: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    for i, rgb in enumerate(pixels):
+        path = folder / ("even" if i % 2 == 0 else "odd") / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgb).save(path)
+
+
+def start(nodes: Nodes, folder: Path, *more: str, first: str = "") -> subprocess.Popen[str]:
+    """The command; ``first`` is done before it, in its process."""
+    words = ["stylize", "in", "out", "--model", "tiny", "--json", *more]
+    code = f"from stylecli.cli import main\n{first}\nmain()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--ray", nodes.cluster.address],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def identity(path: Path) -> tuple[int, int]:
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+def wait_for_workers(gate: Path, count: int) -> dict[int, int]:
+    """Workers that wait at the gate, each to the raylet that started it."""
+    for _ in range(1800):
+        waiting = {path: path.read_text() for path in gate.glob("waiting-*")}
+        if len(waiting) == count and all(waiting.values()):
+            return {int(path.name.partition("-")[2]): int(who) for path, who in waiting.items()}
+        time.sleep(0.1)
+    raise AssertionError(f"{count} workers were to come; there were {waiting}")
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_a_worker_and_then_a_node_are_killed_and_every_file_is_done_once(nodes, tmp_path, model):
+    """Bit for bit what one process makes."""
+    make_photos(tmp_path / "in", 200)
+    Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
+    (nodes.gate / "closed").touch()
+    process = start(nodes, tmp_path)
+    assert process.stdout is not None
+    workers = wait_for_workers(nodes.gate, 2)
+    on_head = next(pid for pid, who in workers.items() if who != nodes.raylet(nodes.second))
+    os.kill(on_head, signal.SIGKILL)
+    (nodes.gate / "closed").unlink()
+    first_seen = {}
+    for line in process.stdout:
+        event = json.loads(line)
+        assert event["status"] == "done", event
+        target = tmp_path / event["target"]
+        assert target not in first_seen
+        first_seen[target] = identity(target)
+        if len(first_seen) == 60:
+            assert psutil.pid_exists(nodes.raylet(nodes.second))
+            nodes.cluster.remove_node(nodes.second, allow_graceful=False)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "200 stylized; written to out" in said
+    assert len(first_seen) == 200
+    assert {path: identity(path) for path in first_seen} == first_seen  # none was written again
+    assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_a_photo_that_kills_each_worker_is_named_and_the_rest_is_done(nodes, tmp_path, model):
+    make_photos(tmp_path / "in", 10)
+    make_clip(tmp_path / "in" / "film.mp4", frames=5)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
+    Image.new("RGB", (32, 32)).save(tmp_path / "in" / "killer.png")
+    process = start(nodes, tmp_path)
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    events = [json.loads(line) for line in printed.splitlines()]
+    assert sum(event["status"] == "done" for event in events) == 11
+    errors = {event["source"]: event["error"] for event in events if event["status"] == "failed"}
+    assert errors.keys() == {"in/killer.png", "in/broken.png"}
+    assert "lost 3 times" in errors["in/killer.png"]
+    assert f"failed: {errors['in/killer.png']}" in said
+    assert "11 stylized, 2 failed" in said
+    assert len((nodes.gate / "killed").read_text().split()) == 3
+    assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, model):
+    make_photos(tmp_path / "in", 200)
+    process = start(nodes, tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    counts = re.search(r"(\d+) stylized; .*; (\d+) left: run the same command to go on", said)
+    assert counts, said
+    done, left = map(int, counts.groups())
+    assert done + left == 200
+    assert done <= len(files_below(tmp_path / "out")) < 200
+    Stylizer(model).run(tmp_path / "in", tmp_path / "out")
+    Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
+    assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model):
+    """No node has a GPU, so Ray waits for one."""
+    make_photos(tmp_path / "in", 4)
+    impatient = "from stylecli.engine import on_ray; on_ray._SILENCE = 5.0"
+    process = start(nodes, tmp_path, "--device", "cuda", first=impatient)
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert not printed
+    assert "error: nothing was heard of any Ray worker for 5 seconds; 0 of 4 files are done" in said
+    assert "run the same command to go on" in said
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_what_no_worker_can_do_is_one_clear_error(nodes, tmp_path, model):
+    make_photos(tmp_path / "in", 4)
+    process = start(nodes, tmp_path, "--precision", "float99")
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert not printed
+    assert "error: unknown precision 'float99'" in said
+
+
+def told_by(worker: Worker, tasks: list[Any]) -> list[Any]:
+    return list(worker._events(tasks))
+
+
+def test_a_job_whose_file_an_earlier_try_has_written_is_not_done_again(tmp_path, model, photos):
+    """With --overwrite too: then the file that was there before is another one."""
+    jobs = plan([photos], tmp_path / "out").jobs
+    worker = Worker((model,), StylizeConfig(), tmp_path)
+    tasks = [(job, None) for job in jobs]
+    results = told_by(worker, tasks[:2])
+    assert [result.job for result in results] == list(jobs[:2])
+    before = {job: identity(job.target) for job in jobs[:2]}
+    again = told_by(worker, tasks)  # the worker was lost, and its results too
+    assert {result.job for result in again} == set(jobs)
+    assert not any(result.error for result in again)
+    assert {job: identity(job.target) for job in jobs[:2]} == before
+    told_by(worker, list(before.items()))  # what --overwrite asks for
+    assert all(identity(job.target) != was for job, was in before.items())
+
+
+def test_a_worker_that_cannot_begin_says_why(tmp_path, model):
+    (unfit,) = told_by(Worker((model,), StylizeConfig(), tmp_path / "elsewhere"), [])
+    assert isinstance(unfit, Unfit)
+    assert "elsewhere" in unfit.message
+    (unfit,) = told_by(Worker((tmp_path / "no.safetensors",), StylizeConfig(), tmp_path), [])
+    assert isinstance(unfit, Unfit)
+    assert "no.safetensors" in unfit.message
+
+
+def test_a_full_disk_ends_the_run(tmp_path, model, photos, monkeypatch):
+    jobs = plan([photos], tmp_path / "out").jobs
+    worker = Worker((model,), StylizeConfig(), tmp_path)
+    monkeypatch.setattr(Stylizer, "run_jobs", lambda self, jobs, report, config: [])
+    assert told_by(worker, [(job, None) for job in jobs]) == [Halt()]
+
+
+def test_an_unforeseen_error_is_the_fault_of_a_job_only_if_it_was_alone(
+    tmp_path, model, photos, monkeypatch
+):
+    def fail(*arguments: object, **options: object) -> None:
+        raise ValueError("a surprise")
+
+    jobs = plan([photos], tmp_path / "out").jobs
+    worker = Worker((model,), StylizeConfig(), tmp_path)
+    monkeypatch.setattr(Stylizer, "run_jobs", fail)
+    assert told_by(worker, [(job, None) for job in jobs]) == []
+    (result,) = told_by(worker, [(jobs[0], None)])
+    assert result.error == f"{jobs[0].source}: a surprise"
+
+
+@pytest.mark.parametrize(
+    ("text", "pool"), [("4", Pool(4, 4)), ("2:8", Pool(2, 8)), ("1:1", Pool(1, 1))]
+)
+def test_how_many_workers(text, pool):
+    assert Pool.parse(text) == pool
+
+
+@pytest.mark.parametrize("text", ["", "0", "0:2", "3:2", "-1", "two", "1:2:3", "2:"])
+def test_what_is_no_number_of_workers_is_one_clear_error(text):
+    with pytest.raises(StyleCliError, match="is no number of workers"):
+        Pool.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["in", "out", "--ray"], "Ray is not installed"),
+        (["--ray", "in", "out"], "Ray is not installed"),
+        (["--ray", "10.0.0.1:6379", "in", "out"], "Ray is not installed"),
+        (["in", "out", "--ray", "--workers", "2:1"], "--workers 2:1 is no number of workers"),
+        (["in", "out", "--workers", "2"], "--workers was given without --ray"),
+        (["in", "out", "--ray", "--device", "cuda:1"], "--device cuda:1 is one GPU"),
+    ],
+)
+def test_the_command_line(words, error, tmp_path, model, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    make_photos(tmp_path / "in", 1)
+    with pytest.raises(SystemExit) as ended:
+        app(["stylize", *words, "--model", "tiny"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert error in said
+    assert ("pip install 'stylecli[ray]'" in said) == ("not installed" in error)
