@@ -72,16 +72,20 @@ def _wait_for(processes: _Processes) -> int:
     Returns:
         The number of the one that failed first; 0 if none has failed.
     """
-    failed, since = 0, 0.0
-    while any(process.poll() is None for process in processes):
-        bad = [number for number, process in enumerate(processes) if process.returncode]
-        if bad and not since:
-            failed, since = bad[0], time.monotonic()
-        if since and time.monotonic() - since > _GRACE:
+    failed: int | None = None
+    while None in (codes := [process.poll() for process in processes]):
+        if failed is None and any(codes):
+            failed, since = _first_bad(codes), time.monotonic()
+        if failed is not None and time.monotonic() - since > _GRACE:
             for process in processes:
                 process.kill()
         time.sleep(_EVERY)
-    return failed
+    return _first_bad(codes) if failed is None else failed
+
+
+def _first_bad(codes: Sequence[int | None]) -> int:
+    """The number of the first process that failed; 0 if none has."""
+    return next((number for number, code in enumerate(codes) if code), 0)
 
 
 def _ended(number: int, processes: Sequence[subprocess.Popen[bytes]]) -> StyleCliError:

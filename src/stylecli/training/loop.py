@@ -85,7 +85,7 @@ def _with_devices(config: TrainConfig, ranks: Ranks) -> TrainConfig:
     """
     if config.devices not in (1, ranks.count):
         raise StyleCliError(
-            f"--devices {config.devices}, and {counted(ranks.count, 'process')} of this training",
+            f"--devices {config.devices}, and the processes that train here are {ranks.count}",
             hint="leave --devices to the command, or to torchrun, which start the processes",
         )
     return replace(config, devices=ranks.count)
