@@ -24,7 +24,10 @@ from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 from trainings import break_losses, stop_after
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends signals"),
+    pytest.mark.timeout(300),  # two processes at a time, which other tests run beside
+]
 
 
 @pytest.fixture
