@@ -39,7 +39,8 @@ def test_a_comparison_goes_on_with_these_options_changed_and_no_others():
 
 
 def test_arms_may_differ_in_these_options_of_their_trainings_and_no_others():
-    free = {"styles", "add_style", "output", "content", "license", "device", "preview_every"}
+    free = {"styles", "add_style", "output", "content", "license", "device", "devices"}
+    free |= {"preview_every"}
     assert names(TrainConfig) - {*alike_in_arms(TrainConfig)} == free
 
 

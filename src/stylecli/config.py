@@ -135,7 +135,10 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         may_change=True,
     )
     batch_size: int | None = option(
-        None, "Photos a batch. [default: CPU 2, Apple GPU 4, CUDA 8; batch norm 4 or more]", least=1
+        None,
+        "Photos a batch, of all devices together. [default, for each device: CPU 2, Apple GPU 4, "
+        "CUDA 8; batch norm 4 or more]",
+        least=1,
     )
     size: int = option(256, "Side of the training crops, px.", least=64)
     small_crops: float = option(
@@ -151,6 +154,15 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     )
     optimizer: choices.Optimizer = option("muon", "muon has Adam beside it for what is no matrix.")
     lr: float = option(2e-3, "Peak learning rate of Adam; Muon's is ten times as large.", above=0)
+    devices: int = option(
+        1,
+        "GPUs of this machine, or processes on its CPU, that share every batch; torchrun does it "
+        "for several machines.",
+        panel=RUN,
+        least=1,
+        most=1024,
+        alike=False,
+    )
     preview_every: int = option(
         100, "Steps between preview pictures; 0: only one, at the end.", least=0, **FREE
     )

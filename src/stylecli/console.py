@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from stylecli.core.schema import is_control
@@ -144,7 +143,7 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """
     asked = False
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(number: int) -> None:
         nonlocal asked
         if asked:  # not by an exception, which would wait for every thread's work to end
             try:
@@ -155,13 +154,23 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             _screen.line("stopping … (once more to stop at once)")
 
+    with handled_signals(ask):
+        yield lambda: asked
+
+
+@contextmanager
+def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call a function, with its number, for each signal that asks to stop.
+
+    These are SIGINT, which is Ctrl-C, SIGTERM and SIGHUP. One stays ignored if a shell or nohup
+    started this process so.
+    """
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP, of a closed terminal, is not there on Windows
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # A signal stays ignored if a shell or nohup started this process so.
     handled = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, ask) for number in handled}
+    before = {n: signal.signal(n, lambda number, frame: handle(number)) for n in handled}
     try:
-        yield lambda: asked
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """``stylecli train``."""
 
 import functools
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from stylecli.commands.devices import run_on_devices
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
 from stylecli.console import Reporter, duration, stoppable
 from stylecli.core.model_files import read_info
+from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult, counted
 
@@ -37,6 +40,10 @@ def train(
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
     if not resume:
         config.check()
+    rank = Rank.of_environment(os.environ)
+    if config.devices > 1 and rank.count == 1:
+        raise typer.Exit(run_on_devices(config.devices))
+    quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
     from stylecli.training.loop import train as run_training  # imports torch: seconds
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
@@ -44,7 +51,8 @@ def train(
         result = run_training(
             config, report, should_stop, resume=resume, overwrite=overwrite, changes=given
         )
-    _conclude_training(reporter, result)
+    if rank.number == 0:
+        _conclude_training(reporter, result, rank.count)
 
 
 def _report_training(reporter: Reporter, event: Step | Notice) -> None:
@@ -61,14 +69,15 @@ def _report_training(reporter: Reporter, event: Step | Notice) -> None:
     reporter.advance("training", event.progress, note)
 
 
-def _conclude_training(reporter: Reporter, result: TrainResult) -> None:
+def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) -> None:
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
     done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
     if not result.finished:
-        again = shlex.join(["stylecli", "train", "--output", str(result.path), "--resume"])
+        again = ["stylecli", "train", "--output", str(result.path), "--resume"]
+        again += ["--devices", str(devices)] if devices > 1 else []
         reporter.say(f"stopped after {done}; nothing is lost")
-        reporter.say(f"go on with: {again}")
+        reporter.say(f"go on with: {shlex.join(again)}")
         raise typer.Exit(130)
     name = result.path.stem if result.path.parent == Path("models") else str(result.path)
     reporter.say(f"{result.path}: {done}, objective {result.losses['total']:,.0f}")

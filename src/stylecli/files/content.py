@@ -70,14 +70,23 @@ class ContentPhotos:
         return np.stack(crops)
 
     def batches(
-        self, start: int, batch_size: int, size_of: Callable[[int], int]
+        self,
+        start: int,
+        batch_size: int,
+        size_of: Callable[[int], int],
+        part: int = 0,
+        parts: int = 1,
     ) -> Generator[npt.NDArray[np.uint8]]:
         """Batches ``start``, ``start + 1`` … without end, decoded ahead in threads.
+
+        Each can be shared in equal parts: of 6 photos, part 1 of 3 is the third and the fourth.
 
         Args:
             start: number of the first batch.
             batch_size: photos in a batch.
             size_of: side of the crops in px, given the batch's number.
+            part: the number of the part, from 0.
+            parts: how many there are; the batch size is a multiple of it.
         """
         pool = ThreadPoolExecutor(
             max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="photos"
@@ -85,7 +94,8 @@ class ContentPhotos:
         ahead: deque[Future[npt.NDArray[np.uint8]]] = deque()
         try:
             for number in count(start):
-                ahead.append(pool.submit(self.batch, number, batch_size, size_of(number)))
+                place, size = number * parts + part, batch_size // parts
+                ahead.append(pool.submit(self.batch, place, size, size_of(number)))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
         finally:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import fields
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +17,11 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
 from stylecli.training.files import TrainFiles
 from stylecli.training.outcome import result_of, write_model, write_preview
+from stylecli.training.ranks import Ranks, joined_ranks
 from stylecli.training.resume import (
     Checkpoint,
     read_checkpoint,
+    refuse_other_count,
     restore,
     resumed_config,
     save_checkpoint,
@@ -61,14 +64,31 @@ def train(
     files = TrainFiles.of(config)
     if not resume:
         config.check()
-    with files.lock():
-        saved = read_checkpoint(files.checkpoint) if resume else None
+    with joined_ranks() as ranks, files.lock() if ranks.first else nullcontext():
+        config = _with_devices(config, ranks)
+        saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
-        files.refuse_loss(resume=resume, overwrite=overwrite)
+        ranks.of_first(lambda: files.refuse_loss(resume=resume, overwrite=overwrite))
         if saved:
+            refuse_other_count(saved, ranks.count)
             changes = _chosen(config) if changes is None else changes
             config = resumed_config(files.checkpoint, saved, changes)
-        return _train(config, files, report, should_stop, saved, overwrite)
+        report = report if ranks.first else lambda event: None
+        return _train(config, files, report, should_stop, saved, ranks, overwrite=overwrite)
+
+
+def _with_devices(config: TrainConfig, ranks: Ranks) -> TrainConfig:
+    """The settings with the number of ranks.
+
+    Raises:
+        StyleCliError: they ask for another number.
+    """
+    if config.devices not in (1, ranks.count):
+        raise StyleCliError(
+            f"--devices {config.devices}, and the processes that train here are {ranks.count}",
+            hint="leave --devices to the command, or to torchrun, which start the processes",
+        )
+    return replace(config, devices=ranks.count)
 
 
 def _chosen(config: TrainConfig) -> dict[str, Any]:
@@ -83,13 +103,15 @@ def _train(
     report: Report,
     should_stop: Callable[[], bool],
     saved: Checkpoint | None,
+    ranks: Ranks,
+    *,
     overwrite: bool,
 ) -> TrainResult:
     """Train, when the files are locked and the checkpoint, if it is a resume, has been read."""
     advice = "if memory ran out, try a lower --batch-size, --size or --style-size"
     resumable = f"--resume goes on from {files.checkpoint}; {advice}, with --overwrite"
     with _explaining_torch(resumable if saved else advice):
-        training = set_up(config, files, report, saved, overwrite=overwrite)
+        training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
         report(Notice(described(training)))
         if saved:
             restore(training, saved)
@@ -118,7 +140,7 @@ def _begin(training: Training) -> None:
         training.report(Notice(f"an unfinished training of {dropped} is dropped"))
     # The largest crops come last in a training. If they do not fit into memory, it shows now.
     inputs = training.inputs
-    sample = inputs.photos.batch(0, inputs.batch_size, training.config.size)
+    sample = inputs.photos.batch(training.ranks.number, training.share, training.config.size)
     losses_of(training, to_tensor(sample, inputs.device))["total"].backward()  # type: ignore[no-untyped-call]
     save_checkpoint(training)
     training.try_to_write(lambda: training.files.log.write_text(""))
@@ -127,18 +149,19 @@ def _begin(training: Training) -> None:
 def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
     """Take steps until the end, or until asked to stop; then return True."""
     saved_at = training.ended = time.monotonic()
-    batch_size, crop_size = training.inputs.batch_size, training.schedule.crop_size
-    by_time_on_cpu = training.inputs.device.type == "cpu" and not training.config.steps
+    inputs, ranks, crop_size = training.inputs, training.ranks, training.schedule.crop_size
+    series = (training.step, inputs.batch_size, crop_size, ranks.number, ranks.count)
+    by_time_on_cpu = inputs.device.type == "cpu" and not training.config.steps
     with (
-        closing(training.inputs.photos.batches(training.step, batch_size, crop_size)) as batches,
-        adapted_threads(enabled=by_time_on_cpu) as adapt_threads,
+        closing(inputs.photos.batches(*series)) as batches,
+        adapted_threads(enabled=by_time_on_cpu and ranks.count == 1) as adapt_threads,
     ):
         for photos in batches:
             if training.guard.recent and training.schedule.progress(training.step) >= 1:
                 return False
             _take_step(training, photos)
             adapt_threads()
-            if should_stop():
+            if ranks.any(should_stop()):
                 return True
             if time.monotonic() - saved_at > CHECKPOINT_EVERY:
                 _try_to_save(training)
@@ -150,7 +173,8 @@ def _take_step(training: Training, photos: Batch) -> None:
     """Learn from a batch, (N, H, W, 3) in 0..255, unless its loss is odd."""
     guard, optimizer = training.guard, training.optimizer
     terms = losses_of(training, to_tensor(photos, training.inputs.device))
-    losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+    ours = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+    losses = training.ranks.mean(ours)
     undone = ""
     if guard.is_outlier(losses["total"]):
         undone = guard.refuse(losses["total"])
@@ -177,7 +201,8 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
         photos: (N, 3, H, W) RGB in [0, 1].
     """
     inputs, step = training.inputs, training.step
-    first = step * len(photos)  # the number of this image among all that are trained on
+    # The number of this image among all that are trained on.
+    first = step * inputs.batch_size + training.ranks.number * len(photos)
     numbers = torch.arange(first, first + len(photos), device=inputs.device)
     styles = [(first + i) % len(inputs.style_images) for i in range(len(photos))]
     rows = torch.tensor(styles, device=inputs.device) + training.start.first_row
@@ -193,10 +218,11 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
 
 
 def _compute_gradients(training: Training, total: Tensor) -> bool:
-    """Compute the gradients of a loss; return whether they are finite."""
+    """Compute the gradients of a loss, a mean over all ranks; return whether they are finite."""
     training.optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in training.generator.parameters() if p.grad is not None]
+    training.ranks.average(gradients)
     return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
 
@@ -240,7 +266,8 @@ def _finish(training: Training) -> TrainResult:
         text = "the last losses were off: the model is from a few steps before"
         training.report(Notice(text))
     result = result_of(training, finished=True)
-    _write_model_or_checkpoint(training, result)
+    if training.ranks.first:
+        _write_model_or_checkpoint(training, result)
     training.try_to_write(lambda: files.checkpoint.unlink(missing_ok=True))
     training.try_to_write(lambda: write_preview(training))
     _tell_bad_photos(training)
@@ -267,7 +294,7 @@ def _write_model_or_checkpoint(training: Training, result: TrainResult) -> None:
 
 def _tell_bad_photos(training: Training) -> None:
     """Report the content photos that could not be read, the first of them by name."""
-    if bad := sorted(training.inputs.photos.bad):
+    if bad := sorted(set[Path]().union(*training.ranks.gather(training.inputs.photos.bad))):
         names = ", ".join(path.name for path in bad[:5])
         more = " …" if len(bad) > 5 else ""
         training.report(Notice(f"{len(bad)} content photos could not be read: {names}{more}"))

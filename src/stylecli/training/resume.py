@@ -93,6 +93,8 @@ def save_checkpoint(training: Training) -> None:
     Raises:
         StyleCliError: the file cannot be written; the checkpoint before it is still there.
     """
+    if not training.ranks.first:
+        return
     start, guard = training.start, training.guard
     checkpoint = Checkpoint(
         config=as_json(training.config),
@@ -143,6 +145,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if bad := schema.bad_fields(saved, checks):
         raise _damaged(path, f"its {bad[0]}")
     return Checkpoint(**{name: saved[name] for name in checks})
+
+
+def refuse_other_count(saved: Checkpoint, count: int) -> None:
+    """Raise StyleCliError if a training began on another number of devices than ``count``.
+
+    Each gradient would be a mean of other parts, rounded differently: no exact resume.
+    """
+    began = saved.config.get("devices", count)
+    if began != count:
+        raise StyleCliError(
+            f"this training began on {counted(began, 'device')}, and here it is on {count}",
+            hint=f"go on with --devices {began}, or start again with --overwrite",
+        )
 
 
 def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
@@ -240,7 +255,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
     path, guard = training.files.checkpoint, training.guard
     if saved.photos_sha != training.inputs.photos.fingerprint():
         training.report(Notice("the content photos are not those that this training began with"))
-    tensors = load_tensors(path)
+    tensors = training.ranks.of_first(lambda: load_tensors(path))
     with _explaining_damage(path):
         now, snapshot = _below("now", tensors), _below("snapshot", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed

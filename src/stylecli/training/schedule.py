@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,9 +26,13 @@ class Schedule:
     Args:
         config: tells steps or minutes, and the sizes of crops.
         device_type: ``cpu``, ``cuda`` or ``mps``; the default number of minutes depends on it.
+        now: seconds of a monotonic clock.
     """
 
-    def __init__(self, config: TrainConfig, device_type: str) -> None:
+    def __init__(
+        self, config: TrainConfig, device_type: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
         self.size = config.size
         self.small_crops = config.small_crops
         self.steps = config.steps
@@ -43,11 +47,11 @@ class Schedule:
 
     def start_clock(self) -> None:
         """Count seconds from now on."""
-        self._started = time.monotonic()
+        self._started = self._now()
 
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""
-        now = 0.0 if self._started is None else time.monotonic() - self._started
+        now = 0.0 if self._started is None else self._now() - self._started
         return self._earlier + now
 
     def add_elapsed(self, seconds: float) -> None:
@@ -72,10 +76,10 @@ class Schedule:
         return per_step * (small + 4 * large if small else large)
 
 
-def resolve_batch_size(config: TrainConfig, device_type: str) -> int:
-    """The batch size that was asked for, or else the one that suits device and norm."""
+def resolve_batch_size(config: TrainConfig, device_type: str, devices: int = 1) -> int:
+    """The batch size that was asked for, or else what suits device and norm, on each device."""
     least = _LEAST_FOR_BATCH_NORM if config.norm == "bn" else 1
-    return config.batch_size or max(least, _DEFAULT_BATCH[device_type])
+    return config.batch_size or devices * max(least, _DEFAULT_BATCH[device_type])
 
 
 def learning_rate_factor(progress: float) -> float:

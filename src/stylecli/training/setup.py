@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import torch
+
+from stylecli import __version__
 from stylecli.config import TrainConfig
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.devices import resolve_precision
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
+    Scales,
     balance,
     prepared_network,
     style_targets,
@@ -15,15 +20,20 @@ from stylecli.core.objective import (
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import DOWNLOADS
+from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
 from stylecli.files.atomic import remove_leftovers
+from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb, read_short_side
+from stylecli.options import as_json, fixed_on_resume
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start, check_start, first_start
+from stylecli.training.ranks import Ranks
 from stylecli.training.resume import (
     Checkpoint,
+    digest,
     refuse_another_training,
     restored_scales,
     restored_start,
@@ -37,6 +47,7 @@ def set_up(
     files: TrainFiles,
     report: Report,
     saved: Checkpoint | None,
+    ranks: Ranks,
     *,
     overwrite: bool,
 ) -> Training:
@@ -47,24 +58,28 @@ def set_up(
         files: where it writes.
         report: told what may surprise.
         saved: what the checkpoint says that the training goes on from, if it does.
+        ranks: the processes that train together.
         overwrite: whether a model that is there is replaced.
 
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
-    inputs = read_inputs(config, report)
+    inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
     else:
         check_start(config)
-    remove_leftovers(files.model.parent)
-    schedule = Schedule(config, inputs.device.type)
+    if ranks.first:
+        remove_leftovers(files.model.parent)
+    schedule = Schedule(config, inputs.device.type, ranks.now)
     schedule.start_clock()  # not before: a download is no training
     if saved:
-        objective, start = _saved_parts(saved, files, config, inputs)
+        scales = restored_scales(files.checkpoint, saved, len(inputs.style_images))
+        start = restored_start(files.checkpoint, saved)
     else:
-        objective, start = _new_parts(config, inputs)
+        scales, start = ranks.of_first(lambda: _new_parts(config, inputs))
     generator = start.generator.to(inputs.device).train()
+    ranks.share_norms(generator)
     start.freeze_the_rest()
     optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
     return Training(
@@ -72,25 +87,27 @@ def set_up(
         files=files,
         report=report,
         overwrite=overwrite,
+        ranks=ranks,
         inputs=inputs,
         schedule=schedule,
-        objective=objective,
+        objective=PerceptualObjective(inputs.network, inputs.targets, scales, config),
         start=start,
         optimizer=optimizer,
         guard=Guard(generator, optimizer),
     )
 
 
-def read_inputs(config: TrainConfig, report: Report) -> Inputs:
+def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     """Read images and loss network, which may be downloaded; nothing is written.
 
     Raises:
         StyleCliError: one of them is not there or cannot be read, or there is no such device,
-            precision or layer.
+            precision or layer, or the ranks cannot train together.
     """
-    device = resolve_device(config.device)
+    device = ranks.device(config.device)
     dtype = resolve_precision(config.precision, device)
-    batch_size = resolve_batch_size(config, device.type)
+    batch_size = resolve_batch_size(config, device.type, ranks.count)
+    _refuse_to_share(config, batch_size, device, ranks)
     style_images = [read_rgb(path, config.style_size) for path in config.paintings]
     photos = ContentPhotos(config.content, config.seed)
     for text in _surprises(config, batch_size, photos):
@@ -98,7 +115,39 @@ def read_inputs(config: TrainConfig, report: Report) -> Inputs:
     network = prepared_network(config, device, dtype)
     tensors = [to_tensor(rgb[None], device) for rgb in style_images]
     targets = style_targets(network, tensors, config.style_layers)
+    ranks.meet(device, _in_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
+
+
+def _refuse_to_share(
+    config: TrainConfig, batch_size: int, device: torch.device, ranks: Ranks
+) -> None:
+    """Raise StyleCliError if a batch cannot be computed in equal parts, as if in one process."""
+    if batch_size % ranks.count:
+        raise StyleCliError(
+            f"--batch-size {batch_size} cannot be shared by {ranks.count} devices",
+            hint=f"pass a multiple of {ranks.count}",
+        )
+    if config.norm == "bn" and device.type == "cpu" and ranks.count > 1:
+        raise StyleCliError(
+            "batch norm over several processes needs CUDA: torch has no such norm for CPUs",
+            hint="pass --norm in, or train on one device",
+        )
+
+
+def _in_common(
+    config: TrainConfig, dtype: torch.dtype, style_images: list[Rgb], photos: ContentPhotos
+) -> dict[str, Any]:
+    """What has to be the same in all processes that train together, by name."""
+    settings = as_json(config)
+    return {
+        "version of stylecli": __version__,
+        "version of torch": torch.__version__,
+        **{name: settings[name] for name in (*fixed_on_resume(TrainConfig), "steps", "minutes")},
+        "precision": str(dtype),
+        "painting": digest(style_images),
+        "content photos": photos.fingerprint(),
+    }
 
 
 def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> Iterator[str]:
@@ -118,22 +167,15 @@ def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> I
         yield f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
 
 
-def _new_parts(config: TrainConfig, inputs: Inputs) -> tuple[PerceptualObjective, Start]:
-    """Objective and network of a new training."""
+def _new_parts(config: TrainConfig, inputs: Inputs) -> tuple[Scales, Start]:
+    """Scales of the objective and network of a new training."""
     network, targets, device = inputs.network, inputs.targets, inputs.device
     photos = to_tensor(inputs.photos.batch(0, BALANCE_PHOTOS, config.size), device)
     scales = balance(network, targets, config.content_layer, photos)
     objective = PerceptualObjective(network, targets, scales, config)
-    return objective, first_start(config, objective, inputs.photos, device)
-
-
-def _saved_parts(
-    saved: Checkpoint, files: TrainFiles, config: TrainConfig, inputs: Inputs
-) -> tuple[PerceptualObjective, Start]:
-    """Objective and network of a checkpoint; the weights are still to be loaded."""
-    scales = restored_scales(files.checkpoint, saved, len(inputs.style_images))
-    objective = PerceptualObjective(inputs.network, inputs.targets, scales, config)
-    return objective, restored_start(files.checkpoint, saved)
+    start = first_start(config, objective, inputs.photos, device)
+    start.generator.cpu()  # to be sent to the other ranks
+    return scales, start
 
 
 def _with_numbers(
@@ -149,8 +191,18 @@ def described(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
+    shared = f", {_sharing(training)}" if training.ranks.count > 1 else ""
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "
         f"norm {spec.norm}, width {spec.width}, on {len(inputs.photos.paths)} photos, "
-        f"{training.schedule} on {inputs.device} ({dtype})"
+        f"{training.schedule} on {inputs.device} ({dtype}){shared}"
+    )
+
+
+def _sharing(training: Training) -> str:
+    """What each of several devices does, and that the step is that of one."""
+    config, count = training.config, training.ranks.count
+    return (
+        f"shared by {count} devices: batches of {training.inputs.batch_size}, {training.share} for "
+        f"each; learning rate {config.lr:g} at its peak and its schedule as on one device"
     )

@@ -18,6 +18,7 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start
+from stylecli.training.ranks import Ranks
 from stylecli.training.schedule import Schedule
 
 
@@ -28,7 +29,7 @@ class Inputs:
     Attributes:
         device: where to compute.
         dtype: of the convolutions.
-        batch_size: photos in a batch.
+        batch_size: photos in a batch, of all ranks together.
         style_images: each (H, W, 3) in 0..255, at the size that sets the strokes.
         photos: the content photos.
         network: the loss network, ready for use.
@@ -53,6 +54,7 @@ class Training:
         files: where it writes.
         report: told of every step.
         overwrite: whether a model that is there is replaced.
+        ranks: the processes that train together; only the first writes files.
         inputs: what it has read.
         schedule: its clock, and what follows from progress.
         objective: what is minimized.
@@ -69,6 +71,7 @@ class Training:
     files: TrainFiles
     report: Report
     overwrite: bool
+    ranks: Ranks
     inputs: Inputs
     schedule: Schedule
     objective: PerceptualObjective
@@ -85,6 +88,11 @@ class Training:
         """The network that is trained."""
         return self.start.generator
 
+    @property
+    def share(self) -> int:
+        """Photos of a batch that this rank learns from."""
+        return self.inputs.batch_size // self.ranks.count
+
     def report_once(self, text: str) -> None:
         """Report a problem, unless it was reported already."""
         if text not in self.told:
@@ -94,6 +102,7 @@ class Training:
     def try_to_write(self, write: Callable[[], object]) -> None:
         """Write a file that is only for looking at; if that fails, the training goes on."""
         try:
-            write()
+            if self.ranks.first:
+                write()
         except (OSError, RuntimeError, MemoryError, StyleCliError) as error:
             self.report_once(str(error))

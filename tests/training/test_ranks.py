@@ -1,0 +1,309 @@
+"""Several processes that train together: as one process would, alike, and never without an end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylecli.core.rank import STORE, Rank
+from stylecli.errors import StyleCliError
+from stylecli.events import Notice
+from stylecli.files.content import ContentPhotos
+from stylecli.training import loop
+from stylecli.training.files import TrainFiles
+from stylecli.training.loop import train
+from trainings import break_losses, stop_after
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends signals"),
+    pytest.mark.timeout(300),  # two processes at a time, which other tests run beside
+]
+
+
+@pytest.fixture
+def together(tmp_path, monkeypatch):
+    """Run a function of the rank in several processes; returns what each of them said at the end.
+
+    They are forks of this one, as importing torch takes seconds. Each leaves the weights that it
+    ends with, for :func:`weights_of`.
+    """
+    sound = loop.result_of
+
+    def result_of(training, *, finished):
+        path = tmp_path / f"weights-{os.environ.get('RANK', 0)}.pt"
+        torch.save(training.generator.state_dict(), path)
+        return sound(training, finished=finished)
+
+    monkeypatch.setattr(loop, "result_of", result_of)
+
+    def run(function, count=2):
+        store = tmp_path / f"store-{time.monotonic_ns()}"
+        children = [_forked(function, rank, count, store) for rank in range(count)]
+        for child in children:
+            os.waitpid(child, 0)
+        return [Path(f"{store}-{rank}").read_text() for rank in range(count)]
+
+    return run
+
+
+def _forked(function, rank: int, count: int, store: Path) -> int:
+    if child := os.fork():
+        return child
+    said = "it died"
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)}
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo"}
+    try:
+        result = function(rank)
+        said = f"{result.steps} steps"
+    except StyleCliError as error:
+        said = f"error: {error.message}"
+    except SystemExit as ended:
+        said = f"silent, code {ended.code}"
+    finally:
+        Path(f"{store}-{rank}").write_text(said)
+        os._exit(0)
+
+
+def weights_of(tmp_path: Path, rank: int) -> dict[str, torch.Tensor]:
+    return torch.load(tmp_path / f"weights-{rank}.pt")
+
+
+def equal(weights, others) -> bool:
+    return weights.keys() == others.keys() and all(
+        torch.equal(weights[name], others[name]) for name in weights
+    )
+
+
+def test_ranks_end_with_the_weights_of_one_process_but_for_rounding(trio, tmp_path, together):
+    config = replace(trio, noise="gaussian", loss_margin=0.16, optimizer="adam", batch_size=4)
+    config = replace(config, steps=2)
+    assert together(lambda rank: train(config)) == ["2 steps", "2 steps"]
+    weights = weights_of(tmp_path, 0)
+    assert equal(weights, weights_of(tmp_path, 1))
+    assert equal(weights, load_file(config.output))
+    train(replace(config, output=tmp_path / "one.safetensors"))
+    one = load_file(tmp_path / "one.safetensors")
+    for name in one:
+        # The instance norm that follows takes a shift of these channels away again, so the true
+        # gradient is zero, and the sign of the rounded one is by chance.
+        if not name.endswith("branch.2.1.bias"):
+            torch.testing.assert_close(weights[name], one[name], rtol=0, atol=2e-5, msg=name)
+
+
+def test_a_step_is_bit_for_bit_that_of_the_mean_of_the_shares(config, tmp_path, together):
+    config = replace(config, batch_size=4, steps=3, noise="gaussian")
+    together(lambda rank: train(config))
+    sound = loop.losses_of
+
+    def losses_of_shares(training, photos):
+        shares = []
+        for training.ranks.number, share in enumerate(photos.split(2)):
+            shares.append(sound(training, share))
+        training.ranks.number = 0
+        return {name: (shares[0][name] + shares[1][name]) / 2 for name in shares[0]}
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "losses_of", losses_of_shares)
+        train(replace(config, output=tmp_path / "one.safetensors"))
+    assert equal(weights_of(tmp_path, 1), load_file(tmp_path / "one.safetensors"))
+
+
+def test_an_interrupted_training_resumes_bit_for_bit_on_as_many_ranks_only(
+    config, tmp_path, together
+):
+    config = replace(config, steps=6)
+    together(lambda rank: train(config))
+    straight = weights_of(tmp_path, 1)
+    halves = replace(config, output=tmp_path / "halves.safetensors")
+    never = stop_after(1000)
+    # One rank is asked to stop, and all do.
+    said = together(lambda rank: train(halves, should_stop=stop_after(3) if rank else never))
+    assert said == ["3 steps", "3 steps"]
+    assert TrainFiles(halves.output).checkpoint.exists()
+    with pytest.raises(StyleCliError, match="began on 2 devices, and here it is on 1") as caught:
+        train(halves, resume=True)
+    assert "--devices 2" in caught.value.hint
+    said = together(lambda rank: train(halves, resume=True), count=3)
+    assert said[0] == "error: this training began on 2 devices, and here it is on 3"
+    assert said[1:] == ["silent, code 2"] * 2
+    assert together(lambda rank: train(halves, resume=True)) == ["6 steps", "6 steps"]
+    assert equal(weights_of(tmp_path, 0), straight)
+    assert equal(weights_of(tmp_path, 1), straight)
+    train(config, should_stop=stop_after(1), overwrite=True)
+    said = together(lambda rank: train(config, resume=True))
+    assert "began on 1 device, and here it is on 2" in said[0]
+
+
+def test_a_loss_that_breaks_on_one_rank_is_undone_on_all(config, tmp_path, together):
+    events = []
+
+    def run(rank):
+        with pytest.MonkeyPatch.context() as patched:
+            break_losses(patched, lambda step: rank == 1 and step == 3)
+            return train(replace(config, steps=6), events.append)
+
+    assert together(run) == ["6 steps", "6 steps"]
+    weights = weights_of(tmp_path, 0)
+    assert equal(weights, weights_of(tmp_path, 1))
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_all_go_by_the_clock_of_the_first(config, tmp_path, together):
+    clock = time.monotonic
+
+    def run(rank):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(time, "monotonic", lambda: (1 + rank) * clock())
+            return train(replace(config, steps=None, minutes=0.05, size=96))
+
+    one, other = together(run)
+    assert one == other
+    assert equal(weights_of(tmp_path, 0), weights_of(tmp_path, 1))
+
+
+def test_what_is_about_to_happen_is_said_once_and_before(config, together, tmp_path):
+    def run(rank):
+        def report(event):
+            if isinstance(event, Notice):
+                with (tmp_path / "said.txt").open("a") as file:
+                    file.write(f"{rank}: {event.text}\n")
+
+        return train(replace(config, steps=1, batch_size=None), report)
+
+    together(run)
+    (line,) = (tmp_path / "said.txt").read_text().splitlines()
+    assert line.startswith("0: training m from scratch")
+    assert "1 step on cpu" in line
+    assert "2 devices: batches of 4, 2 for each; learning rate 0.002 at its peak" in line
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        ({}, {"seed": 1}, "process 1 of this training differs in its seed"),
+        ({"batch_size": 3}, {"batch_size": 3}, "--batch-size 3 cannot be shared by 2 devices"),
+        ({"norm": "bn"}, {"norm": "bn"}, "batch norm over several processes needs CUDA"),
+        ({"devices": 3}, {"devices": 3}, "--devices 3, and the processes that train here are 2"),
+        ({}, {"styles": (Path("missing.png"),)}, "process 1: no such file: missing.png"),
+    ],
+)
+def test_what_cannot_be_trained_together_is_one_error_of_the_first(
+    config, together, ours, theirs, says
+):
+    said = together(lambda rank: train(replace(config, **(theirs if rank else ours))))
+    assert said[0].startswith(f"error: {says}")
+    assert said[1] == "silent, code 2"
+    assert not config.output.exists()
+
+
+def test_one_rank_that_fails_ends_all_and_its_reason_is_told(config, together):
+    sound = loop.losses_of
+
+    def run(rank):
+        def losses(training, photos):
+            if rank == 1 and training.step == 3:
+                raise RuntimeError("not enough memory: you tried to allocate 99 GB")
+            return sound(training, photos)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(loop, "losses_of", losses)
+            return train(config)
+
+    said = together(run)
+    assert said[0].startswith("error: process 1: the training broke off: not enough memory")
+    assert said[1] == "silent, code 1"
+    assert TrainFiles(config.output).checkpoint.exists()
+
+
+def test_one_process_is_not_several(config):
+    with pytest.raises(StyleCliError, match="--devices 2, and the processes that train here are 1"):
+        train(replace(config, devices=2))
+
+
+def test_shares_of_a_batch_are_that_batch(photos):
+    series = ContentPhotos(photos, 3)
+    whole = list(islice(series.batches(5, 6, lambda n: 32), 3))
+    parts = [list(islice(series.batches(5, 6, lambda n: 32, part, 3), 3)) for part in range(3)]
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(shares), batch)
+
+
+def test_the_rank_is_that_of_torchrun_and_of_nothing_else():
+    torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node"}
+    assert Rank.of_environment(torchrun) == Rank(3, 8, 1)
+    assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()  # as for --shard
+    for wrong in ({"RANK": "8"}, {"RANK": "one"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-1"}):
+        with pytest.raises(StyleCliError, match="make no sense: RANK"):
+            Rank.of_environment({**torchrun, **wrong})
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "stylecli", "train", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, **pipes)
+
+
+def wait_for_steps(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """Wait for some steps; returns the processes of the ranks, the first one first."""
+    assert process.stdout is not None
+    for _ in range(count + 1):  # a notice comes first
+        assert process.stdout.readline(), process.stderr and process.stderr.read()
+    children = psutil.Process(process.pid).children(recursive=True)
+    return sorted(children, key=lambda child: child.environ()["RANK"])
+
+
+@pytest.fixture
+def arguments(painting) -> list[object]:
+    quick = "--size 64 --style-size 64 --width 4 --batch-size 2 --device cpu --preview-every 0"
+    return [painting, *quick.split(), "--json", "--devices", 2]
+
+
+def test_ctrl_c_saves_and_the_command_that_is_told_goes_on(tmp_path, arguments):
+    process = start(tmp_path, *arguments, "--steps", 500, "-o", "m.safetensors")
+    ranks = wait_for_steps(process, 3)
+    assert len(ranks) == 2
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    assert not any(rank.is_running() for rank in ranks)
+    assert said.count("stopping …") == said.count("nothing is lost") == 1
+    assert "go on with: stylecli train --output m.safetensors --resume --devices 2" in said
+    again = ["--output", "m.safetensors", "--resume", "--devices", 2, "--steps", 12]
+    process = start(tmp_path, *again)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "m.safetensors: 12 steps" in said
+    assert load_file(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_ends_the_run_with_a_clear_line(tmp_path, arguments, victim):
+    process = start(tmp_path, *arguments, "--steps", 10_000)
+    ranks = wait_for_steps(process, 2)
+    ranks[victim].kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert f"error: process {victim} of the 2 that train together was ended by SIGKILL" in said
+    assert "--resume goes on from the last checkpoint" in said
+    assert "Traceback" not in said
+    assert not any(rank.is_running() for rank in ranks)
+
+
+def test_ranks_whose_starter_is_killed_save_and_end(tmp_path, arguments):
+    process = start(tmp_path, *arguments, "--steps", 10_000)
+    ranks = wait_for_steps(process, 2)
+    process.kill()
+    gone, alive = psutil.wait_procs(ranks, timeout=60)
+    assert (len(gone), alive) == (2, [])
+    assert process.stderr is not None
+    assert "nothing is lost" in process.stderr.read()
