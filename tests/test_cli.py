@@ -255,6 +255,22 @@ def test_a_dry_run_writes_nothing_and_options_shape_what_is_written(
     assert "--strength 2.0 is out of range" in wrong.stderr
 
 
+def test_the_size_of_strokes_is_a_number_or_auto(stylecli, tmp_path, photos, model):
+    """The photo is small, so auto is 1."""
+    written = {}
+    for size in ("auto", "1", "2.5"):
+        given = ["-m", "tiny", "--stroke-size", size]
+        stylecli("stylize", "photos/two.png", f"{size}.png", *given)
+        written[size] = (tmp_path / f"{size}.png").read_bytes()
+    stylecli("stylize", "photos/two.png", "default.png", "-m", "tiny")
+    assert (tmp_path / "default.png").read_bytes() == written["auto"] == written["1"]
+    assert written["2.5"] != written["1"]
+    for wrong, said in (("0.5", "out of range"), ("big", "'big' is neither a number nor auto")):
+        given = ["-m", "tiny", "--stroke-size", wrong]
+        assert said in stylecli("stylize", "photos", "out", *given, code=2).stderr
+        assert said in stylecli("sheet", "photos/two.png", *given[2:], code=2).stderr
+
+
 def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
     done = stylecli("stylize", "photos", "out", "-m", "tiny", "-q")
     assert (done.stdout, done.stderr) == ("", "")
@@ -398,7 +414,8 @@ def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_res
 
 def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, model):
     Image.new("RGB", (6000, 4000)).save(tmp_path / "large.png")
-    command = ["stylize", "large.png", "out", "-m", "tiny", "--max-memory", 0.01]
+    slow = ["--max-memory", 0.01, "--stroke-size", 1]
+    command = ["stylize", "large.png", "out", "-m", "tiny", *slow]
     process = start(*command, cwd=tmp_path)
     assert process.stderr is not None
     assert "loading the model tiny" in process.stderr.readline()

@@ -28,6 +28,9 @@ def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
         sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
     )
     assert not np.array_equal(*alone)
+    broad = render_sheet(photo, [Choice(path, 1, "b")], "cpu", "float32", stroke_size=2)
+    alone = Stylizer(str(path), "b", "cpu", "float32", "torch")(photo, 2)
+    assert np.array_equal(broad, page([Cell(photo, "the photo"), Cell(alone, "b")]))
 
 
 def test_a_folder_in_the_place_of_a_sheet_is_refused_at_once(tmp_path):

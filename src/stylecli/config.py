@@ -34,7 +34,10 @@ class ObjectiveConfig:
     PANEL: ClassVar[str] = OBJECTIVE
 
     style_size: int = option(
-        384, "Short side of the painting, px: larger makes larger strokes.", least=64
+        384,
+        "Short side of the painting, px: larger makes larger strokes, for every photo; stylize "
+        "--stroke-size does so for one.",
+        least=64,
     )
     style_weight: float = option(1.0, "More painting; 1 is balanced for each painting.", least=0)
     content_weight: float = option(1.0, "More photo.", least=0)
@@ -225,6 +228,14 @@ class StylizeConfig:
     preserve_color: bool = option(False, "Keep the photo's colors; take light and dark only.")
     max_size: int | None = option(
         None, "Scale larger photos down to this long side, px, first.", least=16, most=10**6
+    )
+    stroke_size: float | None = option(
+        None,
+        "How large strokes are against the picture: 1 is as the model paints, 2 is twice as wide; "
+        "auto: on more than 2.5 megapixels, as on one megapixel. [default: auto]",
+        auto=True,
+        least=1,
+        most=64,
     )
     format: str | None = option(None, "Write all as jpg, png, webp … [default: as the photo]")
     steady: float = option(

@@ -39,6 +39,7 @@ class About:
         least: a number is at least that.
         above: a number is more than that.
         most: a number is at most that.
+        auto: whether None, the default, is ``auto`` on the command line.
         instead_of: a field that cannot have a value too.
         may_change: a resume may have another value; without that, it would be another run.
         alike: arms of a comparison have to share it, and the report shows it.
@@ -52,6 +53,7 @@ class About:
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
+    auto: bool = False
     instead_of: str = ""
     may_change: bool = False
     alike: bool = True

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.model_files import bundled_models, list_models, load_generator
 from stylecli.core.torch_backend import TorchBackend
+from stylecli.engine.strokes import with_strokes
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 
@@ -43,6 +46,7 @@ def render_sheet(
     device: str = "auto",
     precision: str = "auto",
     report: Callable[[int], None] = lambda done: None,
+    stroke_size: float | None = None,
 ) -> Rgb:
     """The photo, then the photo in each style, each with its label.
 
@@ -52,6 +56,7 @@ def render_sheet(
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
         report: called after each style with how many are done.
+        stroke_size: see :func:`stylecli.engine.strokes.stroke_factor`.
 
     Returns:
         The page: (H', W', 3) in 0..255.
@@ -65,6 +70,12 @@ def render_sheet(
     for choice in choices:
         generator = load_generator(choice.path)
         one = generator.of_style(torch.eye(generator.styles)[choice.row])
-        cells.append(Cell(TorchBackend(one, where, dtype)(photo[None])[0], choice.label))
+        paint = partial(_paint, TorchBackend(one, where, dtype))
+        (painted,) = with_strokes([photo], stroke_size, paint)
+        cells.append(Cell(painted, choice.label))
         report(len(cells) - 1)
     return page(cells)
+
+
+def _paint(backend: TorchBackend, photos: Sequence[Rgb]) -> list[Rgb]:
+    return list(backend(np.stack(photos)))

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.shared import QUIET, command, refuse_input
-from stylecli.commands.signature import DEVICE, PRECISION
+from stylecli.commands.signature import DEVICE, PRECISION, STROKE_SIZE
+from stylecli.config import StylizeConfig
 from stylecli.console import Reporter
 from stylecli.errors import StyleCliError
 from stylecli.events import counted
@@ -21,12 +22,14 @@ def sheet(
     photo: Annotated[Path, typer.Argument(help="Any image file.")],
     out: Annotated[Path | None, typer.Argument(help=r"\[default: PHOTO-sheet.png]")] = None,
     size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
+    stroke_size: Annotated[float | None, STROKE_SIZE] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
     device: Annotated[str, DEVICE] = "auto",
     precision: Annotated[str, PRECISION] = "auto",
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Render a photo in every style that there is, on one labelled page."""
+    StylizeConfig(stroke_size=stroke_size).check()
     target = out or Path(f"{photo.stem}-sheet.png")
     refuse_input(target, photo)
     format_for(target)
@@ -43,5 +46,6 @@ def sheet(
             note = f"{done}/{len(choices)}  {choices[done - 1].label}"
             reporter.advance("painting", done / len(choices), note)
 
-        write_picture(target, Picture(render_sheet(rgb, choices, device, precision, report)))
+        page = render_sheet(rgb, choices, device, precision, report, stroke_size)
+        write_picture(target, Picture(page))
     reporter.say(f"{target}: {photo.name} in {counted(len(choices), 'style')}")

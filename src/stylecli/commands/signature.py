@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stylecli.config import ComputeConfig
+from stylecli.config import ComputeConfig, StylizeConfig
 from stylecli.options import Option, options_of
 
 Command = Callable[..., None]
@@ -65,7 +65,21 @@ def _typer_info(option: Option) -> Any:
         return typer.Argument(metavar=about.argument, help=help_)
     names = [option.flag, about.short] if about.short else [option.flag]
     shown = of_choices(option.choices, "," if option.several else "|")
+    if about.auto:
+        shown = {"metavar": "FLOAT|auto", "parser": _number_or_auto}
     return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
+
+
+def _number_or_auto(text: str) -> float | None:
+    """None for auto.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    try:
+        return None if text == "auto" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto") from None
 
 
 def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
@@ -80,12 +94,14 @@ def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
     return {"metavar": shown, "autocompletion": lambda: list(choices)}
 
 
-def _in_first_panel(name: str) -> Any:
-    option = next(one for one in options_of(ComputeConfig) if one.name == name)
+def _in_first_panel(config: type[Any], name: str) -> Any:
+    option = next(one for one in options_of(config) if one.name == name)
     return _typer_info(replace(option, panel=None))
 
 
-DEVICE, PRECISION = _in_first_panel("device"), _in_first_panel("precision")
+DEVICE = _in_first_panel(ComputeConfig, "device")
+PRECISION = _in_first_panel(ComputeConfig, "precision")
+STROKE_SIZE = _in_first_panel(StylizeConfig, "stroke_size")
 
 
 def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -18,6 +19,7 @@ from stylecli.core.backends import open_backends
 from stylecli.core.geometry import plain_bytes
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.pipeline import Course, Pipeline, Result
+from stylecli.engine.strokes import with_strokes
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
@@ -104,23 +106,28 @@ class Stylizer:
         return f"{self._name} on {copies}{self._backends[0].description}"
 
     @overload
-    def __call__(self, image: Rgb) -> Rgb: ...
+    def __call__(self, image: Rgb, stroke_size: float | None = None) -> Rgb: ...
     @overload
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, stroke_size: float | None = None) -> Image.Image: ...
 
-    def __call__(self, image: Rgb | Image.Image) -> Rgb | Image.Image:
+    def __call__(
+        self, image: Rgb | Image.Image, stroke_size: float | None = None
+    ) -> Rgb | Image.Image:
         """Stylize one image to the same size.
 
         Args:
             image: (H, W, 3) in 0..255; or any of Pillow's, which is turned upright first, and
                 becomes one in sRGB with the same transparency.
+            stroke_size: see :class:`StylizeConfig`; None is auto.
 
         Raises:
-            StyleCliError: a path, or an array of another shape or type.
+            StyleCliError: a path, an array of another shape or type, or a bad stroke size.
         """
+        StylizeConfig(stroke_size=stroke_size).check()
+        paint = partial(self._paint_strokes, stroke_size)
         if isinstance(image, Image.Image):
             picture = as_picture(image)
-            return as_image(replace(picture, rgb=self._paint([picture.rgb])[0]), "PNG")
+            return as_image(replace(picture, rgb=paint([picture.rgb])[0]), "PNG")
         if not isinstance(image, np.ndarray):
             raise _no_image(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -128,7 +135,7 @@ class Stylizer:
                 f"an array of {image.dtype}, {image.shape}, is no image",
                 hint="pass uint8 of (height, width, 3), RGB",
             )
-        return self._paint([image])[0]
+        return paint([image])[0]
 
     def run(
         self,
@@ -204,7 +211,14 @@ class Stylizer:
             batch_size=self._batch_size,
             max_bytes=int(limit * _SHARE_OF_IMAGES),
         )
-        return Pipeline(self._paint, course, jobs).run()
+        paint = partial(self._paint_strokes, config.stroke_size)
+        return Pipeline(paint, course, jobs).run()
+
+    def _paint_strokes(
+        self, stroke_size: float | None, images: Sequence[Rgb], scratch: Path | None = None
+    ) -> list[Rgb]:
+        """Stylize images of one size with strokes of a size; see :func:`with_strokes`."""
+        return with_strokes(images, stroke_size, lambda some: self._paint(some, scratch))
 
     def _paint(self, images: Sequence[Rgb], scratch: Path | None = None) -> list[Rgb]:
         """Stylize images of one size, in as few passes as memory allows."""
