@@ -155,6 +155,11 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         least=0,
         most=0.4,
     )
+    stable: bool = option(
+        False,
+        "For films: strokes move with what they paint. Trains a third slower.",
+        panel=OBJECTIVE,
+    )
     optimizer: choices.Optimizer = option("muon", "muon has Adam beside it for what is no matrix.")
     lr: float = option(2e-3, "Peak learning rate of Adam; Muon's is ten times as large.", above=0)
     devices: int = option(

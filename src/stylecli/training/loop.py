@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
 from stylecli.training.files import TrainFiles
+from stylecli.training.motion import WEIGHT, Motion, stability_loss
 from stylecli.training.outcome import result_of, write_model, write_preview
 from stylecli.training.ranks import Ranks, joined_ranks
 from stylecli.training.resume import (
@@ -209,12 +211,23 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
     mixed = inputs.dtype != torch.float32
     with torch.autocast(inputs.device.type, inputs.dtype, enabled=mixed):
         # Each image has noise of its own, the same after a resume.
-        stylized = training.generator(photos, rows, seeds=numbers % 2**31)
+        paint = partial(training.generator, styles=rows, seeds=numbers % 2**31)
+        stylized = paint(photos)
+        stable = _stability(training, photos, stylized, paint) if training.config.stable else {}
     down, across = inner_part(training.config, step, photos.shape[2:])
     photos, stylized = photos[:, :, down, across], stylized[:, :, down, across]
     content = training.objective.content_target(photos)
     terms: dict[str, Tensor] = training.objective(stylized, content, styles)
-    return terms
+    return {**terms, **stable, "total": terms["total"] + sum(stable.values())}
+
+
+def _stability(
+    training: Training, photos: Tensor, stylized: Tensor, paint: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The weighted term that keeps films still."""
+    motion = Motion(training.config.seed, training.step, photos)
+    loss = stability_loss(motion, stylized, paint(motion.filmed(photos)))
+    return {"stable": WEIGHT * training.objective.scales.tv * loss}
 
 
 def _compute_gradients(training: Training, total: Tensor) -> bool:
