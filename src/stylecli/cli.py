@@ -23,6 +23,7 @@ _COMMANDS = {
     "models": ("models", "models"),
     "export": ("exchange", "export"),
     "import": ("exchange", "import_"),
+    "doctor": ("doctor", "doctor"),
 }
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
