@@ -52,7 +52,7 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backend.open_backends`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes, of which a third is for images that are decoded or wait to be written
             (one is let in however large it is), and the rest for a pass of the network: an
@@ -93,7 +93,7 @@ class Stylizer:
 
     @property
     def description(self) -> str:
-        """What, where and how it computes: ``gallery, udnie on cpu, torch, float32``."""
+        """What, where and how it computes, such as ``gallery, udnie on cpu, torch, float32``."""
         copies = f"{len(self._backends)} x " if len(self._backends) > 1 else ""
         return f"{self._name} on {copies}{self._backends[0].description}"
 
@@ -174,7 +174,7 @@ class Stylizer:
             config: how to read, paint and write.
 
         Returns:
-            One for each job that was begun: those after a stop are missing, and so are those after
+            One for each job that was begun; those after a stop are missing, and so are those after
             the first that found the disk full.
 
         Raises:
