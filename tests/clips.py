@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,14 +36,37 @@ def make_clip(
     return path
 
 
+@dataclass(frozen=True)
+class Packet:
+    """A packet as ffmpeg lists it.
+
+    Attributes:
+        time: when its content is shown, in seconds.
+        seconds: for how long.
+        content: its size and checksum.
+    """
+
+    time: Fraction
+    seconds: Fraction
+    content: str
+
+
+def packets(path: Path, stream: str) -> list[Packet]:
+    """The packets of a stream such as ``0:v``, in the order in which they are stored."""
+    said = ffmpeg("-copyts", "-i", path, "-map", stream, "-c", "copy", "-f", "framecrc", "-")
+    unit = Fraction(re.search(r"#tb 0: (\S+)", said)[1])
+    lines = [line.split(",") for line in said.splitlines() if re.match(r"0, +-?\d", line)]
+    return [
+        Packet(int(line[2]) * unit, int(line[3]) * unit, f"{line[4]},{line[5]}".replace(" ", ""))
+        for line in lines
+    ]
+
+
 def count_and_seconds(path: Path) -> tuple[int, float]:
     """How many frames a clip has, and how long they last, counted from its packets."""
-    said = ffmpeg("-i", path, "-map", "0:v", "-c", "copy", "-f", "framecrc", "-")
-    packets = [line.split(",") for line in said.splitlines() if re.match(r"0, +-?\d", line)]
-    unit = Fraction(re.search(r"#tb 0: (\S+)", said)[1])
-    ends = [int(packet[2]) + int(packet[3]) for packet in packets]
-    start = min(int(packet[2]) for packet in packets)
-    return len(packets), float((max(ends) - start) * unit)
+    video = packets(path, "0:v")
+    end = max(packet.time + packet.seconds for packet in video)
+    return len(video), float(end - min(packet.time for packet in video))
 
 
 def sound_of(path: Path) -> str:

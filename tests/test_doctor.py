@@ -120,7 +120,7 @@ def test_a_library_that_is_broken_is_a_line_and_the_rest_is_said(tmp_path):
         tmp_path / "path",
         torch="OSError('libtorch.so: wrong version')",
         openvino="ImportError('no libopenvino')",
-        imageio_ffmpeg="ImportError('no ffmpeg')",
+        av="ImportError('no ffmpeg')",
     )
     facts = json.loads(doctor(tmp_path, "--json", PYTHONPATH=path))
     assert facts["problems"][0] == "versions: ImportError: no ffmpeg"

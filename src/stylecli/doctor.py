@@ -30,7 +30,7 @@ _OWN_VERSIONS = {"stylecli": __version__, "python": platform.python_version()}
 _VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
     *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"),
-    *("TMPDIR", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "IMAGEIO_FFMPEG_EXE"),
+    *("TMPDIR", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
 )
 # Files in a folder of models that are none: unfinished trainings, and the loss network.
 _OTHERS = (f".checkpoint{SUFFIX}", f"_features{SUFFIX}")
@@ -79,9 +79,9 @@ def _versions() -> Facts:
 
 
 def _ffmpeg() -> str:
-    import imageio_ffmpeg
+    import av
 
-    return str(imageio_ffmpeg.get_ffmpeg_version())
+    return str(av.ffmpeg_version_info)
 
 
 def _machine() -> Facts:

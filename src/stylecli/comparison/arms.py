@@ -72,6 +72,18 @@ class Arm:
             use_batch_statistics(generator)
         return generator
 
+    def description(self, generator: Generator) -> dict[str, Any]:
+        """The part of a result that is not measured."""
+        return {
+            "name": self.name,
+            "arch": self.arch,
+            "norm": self.norm,
+            "model": self.path.name,
+            "parameters": sum(p.numel() for p in generator.parameters()),
+            "generator": self.generator,
+            "training": self.info.training,
+        }
+
 
 def bundled_arms(config: CompareConfig) -> list[Arm]:
     """The arms of a style that is bundled or found by name.

@@ -33,7 +33,6 @@ from stylecli.comparison.photos import companions, names_of, read_photos
 from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.config import CompareConfig, GatysConfig, ObjectiveConfig
 from stylecli.core.devices import resolve_device
-from stylecli.core.generators import Generator
 from stylecli.core.objective import PerceptualObjective, Scales, build_objective, prepared_network
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.events import Notice, Pixels, Progress, Step
@@ -218,7 +217,7 @@ class _Experiment:
             self.done += 1
             self._advance(f"{arm.name} on {self.names[i]}")
         result = ArmResult(
-            **_description(arm, generator),
+            **arm.description(generator),
             milliseconds=milliseconds(alone, self.photos[0]),
             losses=losses,
             contrast=contrast,
@@ -248,19 +247,6 @@ class _Experiment:
             "torch": torch.__version__,
             "stylecli": __version__,
         }
-
-
-def _description(arm: Arm, generator: Generator) -> dict[str, Any]:
-    """The part of a result that is not measured."""
-    return {
-        "name": arm.name,
-        "arch": arm.arch,
-        "norm": arm.norm,
-        "model": arm.path.name,
-        "parameters": sum(p.numel() for p in generator.parameters()),
-        "generator": arm.generator,
-        "training": arm.info.training,
-    }
 
 
 def _steps(curves: list[list[float]], totals: list[float]) -> list[int | None]:

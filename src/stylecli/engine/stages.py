@@ -154,7 +154,6 @@ def why(job: Job, failure: Exception) -> str:
 
 
 def is_disk_full(failure: StyleCliError) -> bool:
-    """Whether every further file would fail too; of ffmpeg, only the words are known."""
+    """Whether every further file would fail too."""
     cause = failure.__cause__
-    full = isinstance(cause, OSError) and cause.errno in _FULL
-    return full or os.strerror(errno.ENOSPC) in failure.message
+    return isinstance(cause, OSError) and cause.errno in _FULL

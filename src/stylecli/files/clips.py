@@ -40,7 +40,7 @@ def open_clip(source: Path, target: Path) -> Clip | None:
     if STANDARD_STREAM in (source, target):
         return None
     if is_video(source):
-        from stylecli.files.video import Video  # imports the finder of ffmpeg: photos need none
+        from stylecli.files.video import Video  # imports FFmpeg's libraries: photos need none
 
         return Video.open(source)
     return Animation.open(source, target)

@@ -1,0 +1,180 @@
+"""Videos opened and decoded by PyAV, which brings FFmpeg's libraries: no program is started."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from stylecli.files.colors import without_hidden
+from stylecli.files.formats import ImageError
+from stylecli.files.hdr import HLG, PQ, sdr
+from stylecli.files.images import require_file
+from stylecli.files.pictures import Picture
+
+# Otherwise a file's content decides, and a list of addresses would be read, and each be fetched.
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
+
+# FFmpeg's own decoders of these, which it uses unless told otherwise, leave transparency out.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+_MAKE_TIMES_UP = 1  # FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets
+
+TAG_ERRORS = "surrogateescape"  # tags that are no UTF-8 are kept as they are
+
+
+@contextmanager
+def opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video file, and the stream in it that a player would show.
+
+    Raises:
+        ImageError: there is no video in the file that can be read.
+    """
+    require_file(path)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    try:  # by its absolute path, as what stands before a colon would be taken for a protocol
+        container = av.open(
+            str(path.absolute()), "r", container_options=options, metadata_errors=TAG_ERRORS
+        )
+    except av.FFmpegError as error:
+        raise ImageError(f"{path} is not a video that can be read") from error
+    with container:
+        if _lacks_times(container):
+            container.flags &= ~_MAKE_TIMES_UP  # they would be wrong
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or not stream.codec_context:
+            raise ImageError(f"{path} is not a video that can be read")
+        yield container, stream
+
+
+def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """All frames in the order in which they are shown, one at a time.
+
+    A frame that is damaged is left out: the others keep their times.
+
+    Raises:
+        ImageError: the file ends early, or a tenth of its frames cannot be decoded.
+    """
+    decoder = _decoder(stream)
+    reached, good, bad, delay = Fraction(0), 0, 0, None
+    with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
+        for packet in container.demux():  # all streams: together they tell where the file ends
+            reached = max(reached, _end(packet))
+            if packet.stream is not stream:
+                continue
+            try:
+                frames = decoder.decode(packet)
+            except av.FFmpegError:
+                bad += 1
+                continue
+            for frame in frames:
+                if frame.pts is None and frame.dts is not None:
+                    delay = frame.dts if delay is None else delay
+                    frame.pts = frame.dts - delay
+                yield frame
+            good += len(frames)
+    start = Fraction(container.start_time or 0, av.time_base)
+    is_cut = reached - start < Fraction(9, 10) * _length(container, stream) - 1
+    if is_cut or bad > good / 9:
+        raise ImageError(f"{path} is damaged: {good} of about {estimate(container, stream)} frames")
+
+
+def estimate(container: InputContainer, stream: VideoStream) -> int:
+    """About how many frames there are, at least 1."""
+    seconds = _length(container, stream)
+    if stream.duration and stream.time_base and not _lacks_times(container):
+        seconds = stream.duration * stream.time_base
+    return max(1, int(seconds * rate_of(stream)))
+
+
+def _length(container: InputContainer, stream: VideoStream) -> Fraction:
+    """How long a video is by its head, in seconds; 0 if that does not say."""
+    if _lacks_times(container):  # there, FFmpeg guesses the length from the size of the file
+        return stream.frames / rate_of(stream)
+    return Fraction(container.duration or 0, av.time_base)
+
+
+def _lacks_times(container: InputContainer) -> bool:
+    """Whether a container stores the frames alone, and not when they are shown."""
+    return container.format.name == "avi"
+
+
+def times_of(frame: VideoFrame, rate: Fraction) -> tuple[Fraction | None, Fraction]:
+    """When a frame is shown and for how long, in seconds: None and 0 if the file does not say."""
+    unit = frame.time_base or Fraction(0)
+    time = None if frame.pts is None else _exact(frame.pts * unit, unit / 2, rate)
+    return time, _exact(frame.duration * unit, unit, rate)
+
+
+def _exact(time: Fraction, error: Fraction, rate: Fraction) -> Fraction:
+    """The multiple of a frame's length that was rounded to a time, if one is as near as that.
+
+    Matroska rounds to milliseconds, in which a rate of 30000/1001 cannot be told.
+    """
+    multiple = round(time * rate) / rate
+    return multiple if abs(multiple - time) <= error else time
+
+
+def rate_of(stream: VideoStream) -> Fraction:
+    """Frames a second: exact if it is constant, and otherwise their mean."""
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether a frame has transparency."""
+    components = frame.format.components
+    return len(components) > 1 and any(component.is_alpha for component in components)
+
+
+def is_turned(frame: VideoFrame) -> bool:
+    """Whether a player turns a frame by a quarter."""
+    return frame.rotation % 180 != 0
+
+
+def picture_of(frame: VideoFrame) -> Picture:
+    """A frame upright, in 8-bit RGB; its colors are as a screen without HDR shows them."""
+    if frame.color_trc in (PQ, HLG):
+        return Picture(_upright(frame, sdr(_array(frame, "rgb48le"), frame.color_trc)))
+    if not has_alpha(frame):
+        return Picture(_upright(frame, _array(frame, "rgb24")))
+    pixels = _upright(frame, _array(frame, "rgba"))
+    return Picture(without_hidden(pixels[..., :3], pixels[..., 3]), pixels[..., 3])
+
+
+def _array(frame: VideoFrame, pixels: str) -> npt.NDArray[Any]:
+    return frame.to_ndarray(format=pixels, interpolation="BICUBIC")
+
+
+def _upright(frame: VideoFrame, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, C) turned and mirrored as the file says that a player should do."""
+    data: Any = frame.side_data
+    try:
+        matrix = np.frombuffer(bytes(data["DISPLAYMATRIX"]), np.int32)
+    except KeyError:
+        return pixels
+    a, b, _, c, d, *_ = matrix.tolist()  # (x, y) is shown at (a x + c y, b x + d y)
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    context: Any = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
+        context = VideoCodecContext.create(_ALPHA_DECODERS[context.name], "r")
+    context.thread_type = "AUTO"
+    return context  # type: ignore[no-any-return]
+
+
+def _end(packet: "av.Packet[Any]") -> Fraction:
+    """When in the file the content of a packet ends, in seconds."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    return (time + (packet.duration or 0)) * packet.time_base if time is not None else Fraction(0)
