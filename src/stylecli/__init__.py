@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stylecli.gatys import stylize_slowly
     from stylecli.training.loop import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "ArmResult",
     "CompareConfig",

@@ -26,6 +26,7 @@ _COMMANDS = {
     "models": ("models", "models"),
     "export": ("exchange", "export"),
     "import": ("exchange", "import_"),
+    "doctor": ("doctor", "doctor"),
 }
 _ADDRESS = re.compile(r"auto|local|ray://\S+|[^/\s]+:\d+")  # of a Ray cluster
 _HELP_NAMES = {"help_option_names": ["-h", "--help"]}

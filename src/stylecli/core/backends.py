@@ -36,6 +36,26 @@ def open_backends(
     """
     if not 0 <= seed <= MAX_SEED:
         raise StyleCliError(f"seed {seed} is out of range", hint=f"it is from 0 to {MAX_SEED}")
+    if choose_backend(backend, device)[0] == "openvino":
+        from stylecli.core.openvino_backend import OpenVinoBackend
+
+        return [OpenVinoBackend(path, mix, precision, seed)]
+    from stylecli.core.devices import all_devices
+    from stylecli.core.torch_backend import load_torch_backend
+
+    return [load_torch_backend(path, mix, one, precision, seed) for one in all_devices(device)]
+
+
+def choose_backend(backend: str = "auto", device: str = "auto") -> tuple[str, str]:
+    """The backend that is meant, ``openvino`` or ``torch``, and why, for a person.
+
+    Args:
+        backend: ``auto``, ``openvino`` or ``torch``.
+        device: see :func:`stylecli.core.devices.resolve_device`.
+
+    Raises:
+        StyleCliError: it is not there, or cannot do that.
+    """
     if backend not in BACKENDS:
         raise StyleCliError(f"unknown backend {backend!r}", hint=choose_from(backend, BACKENDS))
     if backend == "openvino" and device not in ("auto", "cpu"):
@@ -48,14 +68,13 @@ def open_backends(
             "--backend openvino was asked for, and OpenVINO is not installed",
             hint="pip install 'stylecli[cpu]', or leave --backend out",
         )
-    if backend == "openvino" or (backend == "auto" and has_openvino and _means_cpu(device)):
-        from stylecli.core.openvino_backend import OpenVinoBackend
-
-        return [OpenVinoBackend(path, mix, precision, seed)]
-    from stylecli.core.devices import all_devices
-    from stylecli.core.torch_backend import load_torch_backend
-
-    return [load_torch_backend(path, mix, one, precision, seed) for one in all_devices(device)]
+    if backend != "auto":
+        return backend, "it was asked for"
+    if not has_openvino:
+        return "torch", "OpenVINO is not installed"
+    if not _means_cpu(device):
+        return "torch", "the device is a GPU"
+    return "openvino", "OpenVINO is installed, and the device is a CPU"
 
 
 def _means_cpu(device: str) -> bool:

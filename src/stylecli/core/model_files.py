@@ -160,16 +160,8 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
-    info = read_info(path)
-    expected = weight_shapes(info.spec, len(info.styles))
     with opened_tensors(path) as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
-        if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
-            raise StyleCliError(
-                f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
-                hint="train it again, or get the file again",
-            )
+        expected = _check_header(path, file)
         arrays = {name: file.get_tensor(name) for name in expected}
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise StyleCliError(
@@ -177,6 +169,26 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
             hint="train it again, or get the file again",
         )
     return arrays
+
+
+def check_model(path: Path) -> None:
+    """Raise StyleCliError if a file is no model, by its header: the weights are not read."""
+    with opened_tensors(path) as file:
+        _check_header(path, file)
+
+
+def _check_header(path: Path, file: Any) -> list[str]:
+    """The names of the weights in a file; StyleCliError if they do not fit its description."""
+    info = read_info(path)
+    expected = weight_shapes(info.spec, len(info.styles))
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
+    if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
+        raise StyleCliError(
+            f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
+            hint="train it again, or get the file again",
+        )
+    return list(expected)
 
 
 def _type_of(name: str) -> str:

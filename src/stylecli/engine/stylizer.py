@@ -59,7 +59,7 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backend.open_backends`.
+        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes, of which a third is for images that are decoded or wait to be written
             (one is let in however large it is), and the rest for a pass of the network: an
@@ -101,7 +101,7 @@ class Stylizer:
 
     @property
     def description(self) -> str:
-        """What, where and how it computes: ``gallery, udnie on cpu, torch, float32``."""
+        """What, where and how it computes, such as ``gallery, udnie on cpu, torch, float32``."""
         copies = f"{len(self._backends)} x " if len(self._backends) > 1 else ""
         return f"{self._name} on {copies}{self._backends[0].description}"
 

@@ -1,0 +1,46 @@
+"""``stylecli doctor``."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from stylecli.commands.shared import command
+from stylecli.console import printable, write_out
+
+
+@command
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object.")] = False,
+) -> None:
+    """Say what is installed, what would be chosen and why, and what is broken: for bug reports.
+
+    The home folder is shown as ~, and the user's name as USER. The exit code is 0 even if
+    something is broken.
+    """
+    from stylecli.doctor import examine
+
+    facts = examine()
+    lines = [json.dumps(facts, indent=2)] if as_json else map(printable, _lines(facts))
+    write_out("".join(f"{line}\n" for line in lines))
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """A line for each section, and below it one for each fact."""
+    for section, values in facts.items():
+        yield section
+        if isinstance(values, dict):
+            yield from (f"  {name}: {_text(value)}" for name, value in values.items())
+        else:
+            yield from (f"  {_text(value)}" for value in values or ["none"])
+
+
+def _text(value: Any) -> str:
+    if value is None or value == {}:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,223 @@
+"""What a report of a bug should say of an installation: versions, devices, choices, folders."""
+
+import getpass
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import psutil
+
+from stylecli import __version__
+from stylecli.config import DEFAULT_MODEL
+from stylecli.core.backends import choose_backend
+from stylecli.core.model_files import check_model, model_folders
+from stylecli.core.tensor_files import SUFFIX
+from stylecli.errors import StyleCliError
+
+Facts = dict[str, Any]
+
+_OWN_VERSIONS = {"stylecli": __version__, "python": platform.python_version()}
+# What can be set outside the program and changes what it does, how fast, or where it writes.
+_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
+    *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"),
+    *("TMPDIR", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
+)
+# Files in a folder of models that are none: unfinished trainings, and the loss network.
+_OTHERS = (f".checkpoint{SUFFIX}", f"_features{SUFFIX}")
+
+
+def examine() -> Facts:
+    """Look at the installation; a part that is missing or fails is named, and never an error.
+
+    Nothing is painted, written or downloaded, and of models only the headers are read. The home
+    folder is ``~`` in the answer, and the user's name ``USER``.
+
+    Returns:
+        Facts by section; all of it can be written as JSON. ``problems`` is empty if all is well.
+    """
+    facts = {
+        "versions": {**_OWN_VERSIONS, **_tried(_versions), "ffmpeg": _tried(_ffmpeg)},
+        "machine": _tried(_machine),
+        "stylize": _tried(_stylizing),
+        "train": _tried(_training),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "folders": {name: _tried(look) for name, look in _FOLDERS.items()},
+        "models": [_tried(partial(_models_in, folder)) for folder in model_folders()],
+    }
+    public: Facts = _without_names(facts)
+    return {**public, "problems": list(_problems(public))}
+
+
+def _tried(look: Callable[[], Any]) -> Any:
+    """What a function returns; if it fails, why: a library may be missing, or broken."""
+    try:
+        return look()
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        return {"failed": f"{type(error).__name__}: {reason}"}
+
+
+def _versions() -> Facts:
+    """The version of each library that the program may use; None if it is not installed."""
+    found: Facts = {}
+    for line in metadata.requires("stylecli") or []:
+        if name := re.match(r"(?!stylecli\b)[\w.-]+(?!.*extra == .(dev|docs))", line):
+            found[name[0]] = None
+            with suppress(metadata.PackageNotFoundError):
+                found[name[0]] = metadata.version(name[0])
+    return found
+
+
+def _ffmpeg() -> str:
+    import av
+
+    return str(av.ffmpeg_version_info)
+
+
+def _machine() -> Facts:
+    memory = psutil.virtual_memory()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable,
+        "memory_gib": _gib(memory.total),
+        "free_memory_gib": _gib(memory.available),
+        "nvidia_driver": shutil.which("nvidia-smi") is not None,
+    }
+
+
+def _gib(size: int) -> float:
+    return round(size / 2**30, 1)
+
+
+def _stylizing() -> Facts:
+    """What ``stylize`` chooses, by opening the default model as it does."""
+    from stylecli.engine import Stylizer
+
+    _, why = choose_backend()
+    return {"auto": Stylizer(DEFAULT_MODEL).description, "why": why}
+
+
+def _training() -> Facts:
+    """What torch sees, and what ``train`` chooses of it."""
+    import torch
+
+    from stylecli.core.devices import all_devices, resolve_device, resolve_precision
+
+    device = resolve_device("auto")
+    seen = {str(one): _device(one) for one in {*all_devices("auto"), torch.device("cpu")}}
+    precision = str(resolve_precision("auto", device)).removeprefix("torch.")
+    why = "torch sees no GPU" if device.type == "cpu" else "the best that torch sees"
+    return {
+        "auto": f"{device}, torch, {precision}",
+        "why": why,
+        "devices": seen,
+        "threads": torch.get_num_threads(),
+        "torch_cuda": torch.version.cuda,
+    }
+
+
+def _device(device: Any) -> Facts:
+    """A device's name and memory, and the precision that it has hardware for."""
+    import torch
+
+    from stylecli.core.devices import resolve_precision
+
+    facts: Facts = {"precision": str(resolve_precision("auto", device)).removeprefix("torch.")}
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        facts |= {"name": found.name, "memory_gib": _gib(found.total_memory)}
+    if device.type == "cpu":
+        facts["instructions"] = torch.backends.cpu.get_cpu_capability()
+    return facts
+
+
+def _folder(path: Path) -> Facts:
+    """Where a folder is, how large its files are together, and whether it can be written."""
+    there = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
+    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    return {
+        "folder": str(path),
+        "there": path.is_dir(),
+        "size_mb": round(sum(sizes) / 1e6, 1),
+        "writable": there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+    }
+
+
+def _temporary() -> Facts:
+    folder = Path(tempfile.gettempdir())
+    return {"folder": str(folder), "free_gib": _gib(shutil.disk_usage(folder).free)}
+
+
+def _cache() -> Facts:
+    """What earlier versions left: this one keeps nothing there."""
+    return _folder(platformdirs.user_cache_path("stylecli"))
+
+
+def _downloads() -> Facts:
+    """Where torchvision keeps the weights that ``--loss-net`` downloads."""
+    import torch
+
+    return _folder(Path(torch.hub.get_dir()) / "checkpoints")
+
+
+_FOLDERS = {"temporary": _temporary, "cache": _cache, "downloads": _downloads}
+
+
+def _models_in(folder: Path) -> Facts:
+    """How many models a folder holds, and which files there are none, and why."""
+    paths = [one for one in folder.glob(f"[!.]*{SUFFIX}") if not one.name.endswith(_OTHERS)]
+    broken = {path.name: fault for path in sorted(paths) if (fault := _fault(path))}
+    return {"folder": str(folder), "models": len(paths) - len(broken), "broken": broken}
+
+
+def _fault(path: Path) -> str:
+    """Why a file is no model; empty if it is one."""
+    try:
+        check_model(path)
+    except StyleCliError as error:
+        return error.message
+    return ""
+
+
+def _problems(facts: Facts) -> Iterator[str]:
+    """One line for each part that failed."""
+    for section, values in facts.items():
+        for place in values if isinstance(values, list) else [values, *values.values()]:
+            if isinstance(place, dict):
+                yield from [f"{section}: {place['failed']}"] if "failed" in place else []
+                yield from place.get("broken", {}).values()
+
+
+def _without_names(value: Any) -> Any:
+    """A copy in which the home folder is ``~``, and a folder of the user's name ``USER``."""
+    if isinstance(value, dict):
+        return {key: _without_names(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_names(one) for one in value]
+    return _anonymous(value) if isinstance(value, str) else value
+
+
+def _anonymous(text: str) -> str:
+    users = []
+    with suppress(RuntimeError):  # a user without a home
+        home = Path.home()
+        users.append(home.name)
+        for one in (home, home.resolve()):
+            text = re.sub(re.escape(str(one)) + r"(?![\w.-])", "~", text)
+    with suppress(OSError, KeyError, ImportError):  # a user without a name
+        users.append(getpass.getuser())
+    for user in filter(None, users):
+        text = re.sub(rf"(?<=[/\\]){re.escape(user)}(?![\w.-])", "USER", text)
+    return text
