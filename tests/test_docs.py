@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from PIL import Image
 
 from clips import make_clip
 from stylecli.cli import app
+from stylecli.config import TrainConfig
 from stylecli.files.content import bundled_photos
 from test_importing import example_state
 
@@ -102,6 +104,8 @@ def run(inputs, tmp_path, monkeypatch, capfd) -> Callable[[Block], None]:
     monkeypatch.chdir(folder)
     for module in ("gatys", "training.setup"):
         monkeypatch.setattr(f"stylecli.{module}.BALANCE_PHOTOS", 2)  # sixteen take seconds
+    # Arms of a comparison are trained at the default size, which no option of it changes.
+    monkeypatch.setattr("stylecli.comparison.arms.TrainConfig", partial(TrainConfig, size=64))
     script = tmp_path / "bin" / "stylecli"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stylecli "$@"\n')
