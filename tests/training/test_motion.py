@@ -10,7 +10,7 @@ import torch
 from stylecli.core.model_files import load_arrays
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
-from stylecli.training.motion import Motion, stability_loss
+from stylecli.training.motion import Motion, stability_loss, with_grain
 from trainings import stop_after
 
 HEIGHT, WIDTH = 120, 150
@@ -43,11 +43,14 @@ def test_what_comes_from_beyond_the_edges_does_not_count():
     assert stability_loss(moves, stylized, after + 0.25).item() == pytest.approx(0.25, rel=1e-4)
 
 
-def test_a_filmed_photo_is_moved_and_has_the_grain_of_a_camera():
-    photos = torch.rand(2, 3, HEIGHT, WIDTH)
-    grain = motion().filmed(photos) - motion()(photos)
+def test_the_grain_of_a_photo_depends_on_its_number_alone():
+    photos = torch.rand(4, 3, HEIGHT, WIDTH)
+    grain = with_grain(photos, 0, 10) - photos
     assert grain.std().item() == pytest.approx(0.01, rel=0.05)
     assert abs(grain.mean().item()) < 1e-3
+    halves = [with_grain(photos[:2], 0, 10), with_grain(photos[2:], 0, 12)]  # of two processes
+    assert torch.equal(torch.cat(halves), with_grain(photos, 0, 10))
+    assert not torch.equal(grain[0], grain[1])
 
 
 def test_a_training_for_films_goes_on_after_an_interrupt_as_if_there_was_none(config, tmp_path):

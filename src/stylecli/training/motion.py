@@ -21,7 +21,7 @@ WEIGHT = 2e6
 
 
 class Motion:
-    """A random smooth movement of images of one size, and the grain of a camera.
+    """A random smooth movement of images of one size.
 
     Args:
         seed: of the training.
@@ -33,9 +33,9 @@ class Motion:
         height, width = images.shape[2:]
         device = images.device
         # Other random numbers of a step have another third number.
-        self._random = np.random.default_rng([seed, step, 3])
-        points = self._random.normal(0, _BEND, (1, 2, height // _GRID + 2, width // _GRID + 2))
-        shift = self._random.uniform(-_SHIFT, _SHIFT, (1, 2, 1, 1))
+        random = np.random.default_rng([seed, step, 3])
+        points = random.normal(0, _BEND, (1, 2, height // _GRID + 2, width // _GRID + 2))
+        shift = random.uniform(-_SHIFT, _SHIFT, (1, 2, 1, 1))
         bend = torch.tensor(points, dtype=torch.float32, device=device)
         bend = F.interpolate(bend, (height, width), mode="bicubic", align_corners=True)
         flow = bend + torch.tensor(shift, dtype=torch.float32, device=device)  # (1, 2, H, W), x y
@@ -52,10 +52,22 @@ class Motion:
         source = self._source.expand(len(images), -1, -1, -1)
         return F.grid_sample(images, source, padding_mode="border", align_corners=False)
 
-    def filmed(self, photos: Tensor) -> Tensor:
-        """Photos, (N, 3, H, W) in [0, 1], as a camera sees them after the movement."""
-        grain = self._random.normal(0, _GRAIN, photos.shape)
-        return self(photos) + torch.tensor(grain, dtype=photos.dtype, device=photos.device)
+
+def with_grain(photos: Tensor, seed: int, first: int) -> Tensor:
+    """Photos with the noise of a camera.
+
+    Args:
+        photos: (N, 3, H, W) in [0, 1].
+        seed: of the training.
+        first: the number of the first photo among all that are trained on. The noise of a photo
+            depends on its number, and so not on how many processes share a batch.
+    """
+    shape = photos.shape[1:]
+    grains = [
+        np.random.default_rng([seed, first + i, 4]).normal(0, _GRAIN, shape)
+        for i in range(len(photos))
+    ]
+    return photos + torch.tensor(np.stack(grains), dtype=photos.dtype, device=photos.device)
 
 
 def stability_loss(motion: Motion, stylized: Tensor, stylized_after: Tensor) -> Tensor:

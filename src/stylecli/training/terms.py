@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from stylecli.training.motion import WEIGHT, Motion, stability_loss
+from stylecli.training.motion import WEIGHT, Motion, stability_loss, with_grain
 from stylecli.training.schedule import inner_part
 from stylecli.training.state import Training
 
@@ -29,7 +29,9 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
         # Each image has noise of its own, the same after a resume.
         paint = partial(training.generator, styles=rows, seeds=numbers % 2**31)
         stylized = paint(photos)
-        stable = _stability(training, photos, stylized, paint) if training.config.stable else {}
+        stable = {}
+        if training.config.stable:
+            stable["stable"] = _stability(training, photos, stylized, paint, first)
     down, across = inner_part(training.config, step, photos.shape[2:])
     photos, stylized = photos[:, :, down, across], stylized[:, :, down, across]
     content = training.objective.content_target(photos)
@@ -38,9 +40,14 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
 
 
 def _stability(
-    training: Training, photos: Tensor, stylized: Tensor, paint: Callable[[Tensor], Tensor]
-) -> dict[str, Tensor]:
-    """The weighted term that keeps films still."""
-    motion = Motion(training.config.seed, training.step, photos)
-    loss = stability_loss(motion, stylized, paint(motion.filmed(photos)))
-    return {"stable": WEIGHT * training.objective.scales.tv * loss}
+    training: Training,
+    photos: Tensor,
+    stylized: Tensor,
+    paint: Callable[[Tensor], Tensor],
+    first: int,
+) -> Tensor:
+    """The weighted term that keeps films still, a scalar; ``first`` is the first photo's number."""
+    seed = training.config.seed
+    motion = Motion(seed, training.step, photos)
+    loss = stability_loss(motion, stylized, paint(with_grain(motion(photos), seed, first)))
+    return WEIGHT * training.objective.scales.tv * loss
