@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.core.architectures import ARCHITECTURES
@@ -62,15 +62,14 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     arch=st.sampled_from(sorted(ARCHITECTURES)),
 )
 def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, upsampling):
-    # Of a photo of one color, a norm makes its own rounding large, and that is no use to compare.
-    assume(height * width > 1)
     rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
     kind = {"noise": noise, "upsampling": upsampling}
     generator = generator_with_contrast(arch, "in", "tanh", **kind).use_seed(3)
     strips = StripRunner(generator, CPU, torch.float32, rows=rows)(rgb)
     expected = whole(generator, rgb).round().clip(0, 255)
     assert strips.shape == rgb.shape
-    assert np.abs(strips.astype(float) - expected).max() <= 1
+    if height * width > 1:  # of one color, a norm makes its own rounding large: no use to compare
+        assert np.abs(strips.astype(float) - expected).max() <= 1
 
 
 def test_statistics_of_strips_are_those_of_the_whole():
