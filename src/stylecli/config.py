@@ -157,7 +157,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     )
     stable: bool = option(
         False,
-        "For films: strokes move with what they paint. Trains a third slower.",
+        "For films: a photo that moves a little is to become the same picture, moved. Each photo "
+        "takes one more pass of the network.",
         panel=OBJECTIVE,
     )
     optimizer: choices.Optimizer = option("muon", "muon has Adam beside it for what is no matrix.")

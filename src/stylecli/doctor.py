@@ -161,7 +161,7 @@ def _temporary() -> Facts:
 
 
 def _cache() -> Facts:
-    """What earlier versions left: this one keeps nothing there."""
+    """Copies of models that were named by a URL; and what earlier versions left."""
     return _folder(platformdirs.user_cache_path("stylecli"))
 
 
