@@ -44,8 +44,8 @@ def test_a_video_that_does_not_name_its_colors_is_shown_as_players_show_it(tmp_p
     path = tmp_path / "x.mp4"
     ffmpeg(
         *("-f", "lavfi", "-i", f"color=0x40c040:size={size}:rate=25", "-frames:v", 1),
-        *("-vf", f"scale=out_color_matrix={matrix},setparams=colorspace=unknown"),
-        *("-c:v", "libx264", "-crf", 2, "-pix_fmt", "yuv420p", path),
+        *("-vf", f"format=gbrp,scale=out_color_matrix={matrix},setparams=colorspace=unknown"),
+        *("-c:v", "libx264", "-pix_fmt", "yuv420p", path),
     )
     with opened_video(path) as (container, stream):
         assert stream.codec_context.colorspace == 2  # not named
