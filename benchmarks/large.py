@@ -1,42 +1,22 @@
 """Large photos: how like their small version they come out, how long it takes, how much memory.
 
-Each run is a process of its own. The likeness is that of two pictures of the same long side: the
+Each run is a command of its own. The likeness is that of two pictures of the same long side: the
 large stylization scaled down, and the stylization of the photo that was scaled down first.
 
     python benchmarks/large.py photo.jpg OUT --style udnie --sizes auto,1
 """
 
 import json
-import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from engine import peak_of, stylecli
 from PIL import Image
 
 from stylecli.files.images import read_picture, write_picture
 from stylecli.files.pictures import Picture, shrunk
-
-_PEAK = 2**20 if sys.platform == "darwin" else 2**10  # what a MiB is in ru_maxrss
-
-
-def one(photo: Path, target: Path, style: str, stroke_size: str) -> None:
-    """Stylize one photo in this process, and print seconds and MiB."""
-    from stylecli import StylizeConfig, Stylizer
-
-    factor = None if stroke_size == "auto" else float(stroke_size)
-    began = time.monotonic()
-    stylizer = Stylizer("gallery", style, device="cpu")
-    config = StylizeConfig(stroke_size=factor)
-    (result,) = stylizer.run(photo, target, config, overwrite=True)
-    assert not result.error, result.error
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _PEAK
-    seconds = time.monotonic() - began
-    print(json.dumps({"paint": result.seconds, "whole": seconds, "MiB": peak}))
 
 
 def likeness(large: Path, small: Path, long_side: int) -> dict[str, float]:
@@ -62,14 +42,12 @@ def main(
     expected = out / f"{small.stem}-{style}-1.png"
     for source, size in wanted:
         target = out / f"{source.stem}-{style}-{size}.png"
-        call = [sys.executable, __file__, "--one", str(source), str(target), style, size]
-        found = json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE).stdout)
+        chosen = ["--model", "gallery", "--style", style, "--stroke-size", size]
+        peak, seconds = peak_of(stylecli(source, target, *chosen))
         like = likeness(target, expected, long_side) if source is photo else {}
-        print(json.dumps({"picture": target.name, **found, **like}), flush=True)
+        measured = {"seconds": round(seconds, 1), "MiB": round(peak)}
+        print(json.dumps({"picture": target.name, **measured, **like}), flush=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        one(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5])
-    else:
-        typer.run(main)
+    typer.run(main)

@@ -11,7 +11,8 @@ all pixels that both show. For a film, the movement is estimated from its own fr
 (opencv-python-headless), and pixels that it does not explain are left out: visibility is
 exp(-50 d^2) with the difference d of the moved frame from the next.
 
-Beside it: `--steady 0.8`, and the network with statistics averaged over the last five frames.
+Beside it: `--steady 0.8`, `--stroke-size 2`, both, and the network with statistics averaged over
+the last five frames.
 """
 
 from collections import deque
@@ -38,6 +39,7 @@ from stylecli.core.model_files import find_style, load_generator
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor
 from stylecli.engine.clips import painted_frames
+from stylecli.engine.strokes import with_strokes
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
 from stylecli.files.pictures import Picture
@@ -189,11 +191,30 @@ class _Averaged:
         return F.batch_norm(x, mean, variance, norm.weight, norm.bias, False, 0.0, norm.eps)
 
 
+def broad(generator: Generator) -> Paint:
+    """As `stylecli stylize --stroke-size 2` does."""
+    return lambda frames: with_strokes(frames, 2.0, plain(generator))
+
+
+def alone(film: Film, paint: Paint) -> list[Rgb]:
+    """Each frame by itself."""
+    return [paint([frame])[0] for frame in film.pictures]
+
+
 def steadied(film: Film, paint: Paint) -> list[Rgb]:
     """As `stylecli stylize --steady 0.8` does."""
     config = StylizeConfig(steady=0.8)
     finish = lambda frame, painted: Picture(painted)  # noqa: E731
     return [one.rgb for one in painted_frames(cast(Clip, film), paint, finish, 1, config)]
+
+
+WAYS = {
+    "each alone": (plain, alone),
+    "steady 0.8": (plain, steadied),
+    "strokes 2": (broad, alone),
+    "strokes 2, steady 0.8": (broad, steadied),
+    "averaged": (averaged, alone),
+}
 
 
 def main(
@@ -215,17 +236,11 @@ def main(
     rows = []
     for model in models.split(","):
         path, _, mix = find_style(model, style)
-        for way in ("each alone", "steady 0.8", "averaged"):
+        for way, (painter, run) in WAYS.items():
             errors = []
             for one in films.values():
                 generator = load_generator(path).remix(torch.tensor([mix])).eval()
-                paint = averaged(generator) if way == "averaged" else plain(generator)
-                painted = (
-                    steadied(one, paint)
-                    if way == "steady 0.8"
-                    else [paint([frame])[0] for frame in one.pictures]
-                )
-                errors.append(warp_error(one, painted))
+                errors.append(warp_error(one, run(one, painter(generator))))
             numbers = [f"{error:.1f}" for error in [*errors, float(np.mean(errors))]]
             rows.append((Path(model).stem, way, *numbers))
     photos = [f"{warp_error(one, one.pictures):.1f}" for one in films.values()]

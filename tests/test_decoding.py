@@ -36,6 +36,23 @@ def test_the_usual_codecs_are_read(tmp_path, name, codec, pixels):
         assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0x80, 0xC0)).max() < 4
 
 
+@pytest.mark.parametrize(
+    ("size", "matrix"), [("640x480", "bt601"), ("720x576", "bt601"), ("1280x720", "bt709")]
+)
+def test_a_video_that_does_not_name_its_colors_is_shown_as_players_show_it(tmp_path, size, matrix):
+    """High definition as BT.709, and standard definition as BT.601."""
+    path = tmp_path / "x.mp4"
+    ffmpeg(
+        *("-f", "lavfi", "-i", f"color=0x40c040:size={size}:rate=25", "-frames:v", 1),
+        *("-vf", f"format=gbrp,scale=out_color_matrix={matrix},setparams=colorspace=unknown"),
+        *("-c:v", "libx264", "-pix_fmt", "yuv420p", path),
+    )
+    with opened_video(path) as (container, stream):
+        assert stream.codec_context.colorspace == 2  # not named
+        (picture,) = [picture_of(frame) for frame in decoded(path, container, stream)]
+    assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0xC0, 0x40)).max() < 4
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "avi"])
 def test_a_file_that_ends_early_is_named_with_what_could_be_read(tmp_path, suffix):
     whole, path = make_clip(tmp_path / f"whole.{suffix}", frames=200), tmp_path / f"x.{suffix}"

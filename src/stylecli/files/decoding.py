@@ -28,6 +28,9 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 _MAKE_TIMES_UP = 1  # FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets
 
+_BT709, _NOT_NAMED = 1, 2  # FFmpeg's numbers of color matrices
+_STANDARD = (1279, 576)  # px: the largest width and height of standard definition
+
 TAG_ERRORS = "surrogateescape"  # tags that are no UTF-8 are kept as they are
 
 
@@ -141,12 +144,19 @@ def is_turned(frame: VideoFrame) -> bool:
 
 def picture_of(frame: VideoFrame) -> Picture:
     """A frame upright, in 8-bit RGB; its colors are as a screen without HDR shows them."""
+    if frame.colorspace == _NOT_NAMED and _is_high_definition(frame):
+        frame.colorspace = _BT709  # as players do; FFmpeg would take that of standard definition
     if frame.color_trc in (PQ, HLG):
         return Picture(_upright(frame, sdr(_array(frame, "rgb48le"), frame.color_trc)))
     if not has_alpha(frame):
         return Picture(_upright(frame, _array(frame, "rgb24")))
     pixels = _upright(frame, _array(frame, "rgba"))
     return Picture(without_hidden(pixels[..., :3], pixels[..., 3]), pixels[..., 3])
+
+
+def _is_high_definition(frame: VideoFrame) -> bool:
+    width, height = _STANDARD
+    return frame.width > width or frame.height > height
 
 
 def _array(frame: VideoFrame, pixels: str) -> npt.NDArray[Any]:
