@@ -3,7 +3,6 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -94,14 +93,14 @@ def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
     return {"metavar": shown, "autocompletion": lambda: list(choices)}
 
 
-def _in_first_panel(config: type[Any], name: str) -> Any:
-    option = next(one for one in options_of(config) if one.name == name)
-    return _typer_info(replace(option, panel=None))
+def _alone(config: type[Any], name: str) -> Any:
+    return next(_typer_info(one) for one in options_of(config) if one.name == name)
 
 
-DEVICE = _in_first_panel(ComputeConfig, "device")
-PRECISION = _in_first_panel(ComputeConfig, "precision")
-STROKE_SIZE = _in_first_panel(StylizeConfig, "stroke_size")
+# For commands whose other options are not of that config.
+DEVICE = _alone(ComputeConfig, "device")
+PRECISION = _alone(ComputeConfig, "precision")
+STROKE_SIZE = _alone(StylizeConfig, "stroke_size")
 
 
 def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
