@@ -1,9 +1,10 @@
 """The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
+import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
@@ -52,9 +53,22 @@ class _Commands(TyperGroup):
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
             alone = typer.Typer(add_completion=False, context_settings=_HELP_NAMES)
-            alone.command(cmd_name)(getattr(import_module(f"stylecli.commands.{module}"), function))
+            run = getattr(import_module(f"stylecli.commands.{module}"), function)
+            alone.command(cmd_name, **_described(run))(run)
             self.commands[cmd_name] = get_command(alone)
         return self.commands.get(cmd_name)
+
+
+def _described(command: Callable[..., None]) -> dict[str, Any]:
+    """The help of a command and what stands at its end, the examples; both from its docstring.
+
+    A paragraph becomes one line, which is folded to the width of the terminal. Blank lines part
+    the examples: single line breaks are lost in some versions of typer.
+    """
+    text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    lines = ["[bold]Examples[/bold]", *(line.strip() for line in examples.splitlines())]
+    return {"help": "\n\n".join(paragraphs), "epilog": "\n\n".join(lines)}
 
 
 def _with_address(args: list[str]) -> Iterator[str]:
@@ -111,14 +125,24 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Paint photos in the style of a painting, in one pass of a network trained for it."""
+    """Paint photos in the style of a painting, in one pass of a network trained for it.
+
+    stylecli COMMAND --help shows what a command can do.
+
+    Examples:
+        stylecli stylize photo.jpg painted.jpg
+        stylecli train painting.jpg
+    """
     if context.invoked_subcommand is None:
         write_out(context.get_help() + "\n")
         raise typer.Exit(2)
+
+
+app.callback(**_described(_top))(_top)

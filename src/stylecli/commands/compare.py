@@ -28,10 +28,14 @@ def compare(
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Set norms and architectures side by side: a grid, a page, the numbers.
+    """Compare norms and generators on the same photos: a grid, a page, the numbers.
 
-    For starry-night it runs at once; with a painting it trains what is missing,
-    every arm alike. Ctrl-C keeps what is done, and the same command goes on.
+    For starry-night it runs at once. For a painting it first trains the networks that are
+    missing, all of them alike. Ctrl-C keeps what is done, and the same command goes on.
+
+    Examples:
+        stylecli compare --norm bn,in
+        stylecli compare my-photos/ --style painting.jpg --minutes 10 -o two
     """
     config = CompareConfig(**given)
     _refuse_idle(config, given)

@@ -24,13 +24,20 @@ def gatys(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
     given: dict[str, Any],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The picture to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
+    ] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Stylize one photo the slow way: optimize its pixels (Gatys et al. 2016), for reference.
+    """Stylize one photo without a model: optimize its pixels (Gatys et al. 2016).
 
-    Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
+    It takes minutes where a trained model takes less than a second, and is there for reference.
+    Ctrl-C keeps the best picture so far.
+
+    Examples:
+        stylecli gatys photo.jpg painting.jpg painted.jpg
+        stylecli gatys photo.jpg painting.jpg more.png --style-weight 4 --steps 500
     """
     config = GatysConfig(**given)
     config.check()

@@ -11,12 +11,22 @@ from stylecli.core.model_files import ModelInfo, find_model, list_models, read_i
 from stylecli.core.schema import is_number
 from stylecli.events import counted
 
+_NAME = "Name, file or URL of a model, or the name of a style in it."
+
 
 @command
 def models(
-    name: Annotated[str | None, typer.Argument(help="A model's name or file, to see more.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME)] = None,
 ) -> None:
-    """List the models that are bundled or found, or show what is in one file."""
+    """List the models that there are, or show what is in one of them.
+
+    They lie in the folder models/ of the folder you are in, in your data folder, and in the
+    program.
+
+    Examples:
+        stylecli models
+        stylecli models gallery
+    """
     if name is not None:
         path = find_model(name)
         _print_model(path, read_info(path))
