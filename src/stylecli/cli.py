@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import _completion_shared
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -85,6 +86,12 @@ app = typer.Typer(
     context_settings=_HELP_NAMES,
 )
 
+# Zsh runs the script that typer installs in place of the function that it defines, when that is
+# first needed; without this line, the first TAB of each session would do nothing.
+_completion_shared._completion_scripts["zsh"] += (
+    '[[ $funcstack[1] == _%(prog_name)s ]] && %(complete_func)s "$@"\n'
+)
+
 
 def main() -> NoReturn:
     """The ``stylecli`` command."""
@@ -119,8 +126,8 @@ def _run() -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:  # it is so while a shell asks for completions
         write_out(f"stylecli {__version__}\n")
         raise typer.Exit
 

@@ -9,7 +9,6 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
-from stylecli.comparison.folder import find_style_image
 from stylecli.config import CompareConfig
 from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
@@ -66,6 +65,8 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
         config: the comparison.
         given: the names of its fields that stand on the command line.
     """
+    from stylecli.comparison.folder import find_style_image  # imports Pillow: a tenth of a second
+
     find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")

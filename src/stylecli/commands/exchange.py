@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import QUIET, command
 from stylecli.console import Reporter
 
@@ -14,9 +15,14 @@ _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
 @command
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name, file or URL of a model.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Name, file or URL of a model.", autocompletion=models
+        ),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
-    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:

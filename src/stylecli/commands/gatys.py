@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,9 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
-from stylecli.files.images import read_picture, write_picture
-from stylecli.files.pictures import Picture, shrunk
+
+if TYPE_CHECKING:
+    from stylecli.files.pictures import Picture
 
 
 @command
@@ -39,6 +40,9 @@ def gatys(
         stylecli gatys photo.jpg painting.jpg painted.jpg
         stylecli gatys photo.jpg painting.jpg more.png --style-weight 4 --steps 500
     """
+    from stylecli.files.images import read_picture
+    from stylecli.files.pictures import shrunk  # imports Pillow: a tenth of a second
+
     config = GatysConfig(**given)
     config.check()
     refuse_input(out, photo, *filter(None, [config.style]))
@@ -58,13 +62,15 @@ def gatys(
 
 
 def _optimize(
-    picture: Picture,
+    picture: "Picture",
     out: Path,
     config: GatysConfig,
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> int:
     """Write the best picture, from time to time and at the end; return the number of steps."""
+    from stylecli.files.images import write_picture
+    from stylecli.files.pictures import Picture
     from stylecli.gatys import stylize_slowly  # imports torch: seconds
 
     last = written = 0

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stylecli.commands import completion
 from stylecli.commands.shared import command
 from stylecli.console import print_table
 from stylecli.core.model_files import ModelInfo, find_model, list_models, read_info
@@ -16,7 +17,9 @@ _NAME = "Name, file or URL of a model, or the name of a style in it."
 
 @command
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help=_NAME, autocompletion=completion.models)
+    ] = None,
 ) -> None:
     """List the models that there are, or show what is in one of them.
 

@@ -13,8 +13,6 @@ from stylecli.errors import StyleCliError
 from stylecli.events import counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
-from stylecli.files.images import read_picture, write_picture
-from stylecli.files.pictures import Picture, shrunk
 
 _OUT = r"The page to write. \[default: PHOTO-sheet.png]"  # \[ is no markup of rich's
 _SIZE = "Long side of each picture on the page, px."
@@ -39,6 +37,9 @@ def sheet(
         stylecli sheet photo.jpg
         stylecli sheet photo.jpg styles.png --size 320
     """
+    from stylecli.files.images import read_picture, write_picture
+    from stylecli.files.pictures import Picture, shrunk  # imports Pillow: a tenth of a second
+
     StylizeConfig(stroke_size=stroke_size).check()
     target = out or Path(f"{photo.stem}-sheet.png")
     refuse_input(target, photo)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stylecli.commands import completion
 from stylecli.config import ComputeConfig, StylizeConfig
 from stylecli.options import Option, options_of
 
@@ -64,6 +65,8 @@ def _typer_info(option: Option) -> Any:
         return typer.Argument(metavar=about.argument, help=help_)
     names = [option.flag, about.short] if about.short else [option.flag]
     shown = of_choices(option.choices, "," if option.several else "|")
+    if about.offered:
+        shown = {"autocompletion": completion.names(about.offered, about.model)}
     if about.auto:
         shown = {"metavar": "FLOAT|auto", "parser": _number_or_auto}
     return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
@@ -90,7 +93,8 @@ def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
         return {}
     line = separator.join(choices)
     shown = line if len(line) < _NARROW else f"{separator}\n".join(choices)
-    return {"metavar": shown, "autocompletion": lambda: list(choices)}
+    offered = completion.names if separator == "|" else completion.lists_of
+    return {"metavar": shown, "autocompletion": offered(choices)}
 
 
 def _alone(config: type[Any], name: str) -> Any:

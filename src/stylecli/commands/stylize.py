@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import JSON, QUIET, command, path_or_url
 from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
@@ -19,7 +20,7 @@ from stylecli.core.choices import BackendChoice
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
-from stylecli.files.images import STANDARD_STREAM
+from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import WHOLE, Job, Plan, Shard, plan
 from stylecli.files.urls import Place
 
@@ -67,8 +68,10 @@ def stylize(
         list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=path_or_url)
     ],
     *,
-    model: Annotated[str, typer.Option("--model", "-m", help=_MODEL)] = DEFAULT_MODEL,
-    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help=_MODEL, autocompletion=models)
+    ] = DEFAULT_MODEL,
+    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     given: dict[str, Any],
     overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
     fail_fast: Annotated[

@@ -61,6 +61,7 @@ class ObjectiveConfig:
         "vgg16",
         "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (both are downloaded), or a "
         "file.",
+        offered=("vgg16", "vgg16-torchvision", "vgg19"),
     )
 
     def check(self) -> None:
@@ -74,7 +75,12 @@ class ComputeConfig(ObjectiveConfig):
 
     PANEL: ClassVar[str] = COMPUTING
 
-    device: str = option("auto", "auto (the best there is), cpu, cuda, cuda:N or mps.", **FREE)
+    device: str = option(
+        "auto",
+        "auto (the best there is), cpu, cuda, cuda:N or mps.",
+        offered=("auto", "cpu", "cuda", "mps"),
+        **FREE,
+    )
     precision: choices.Precision = option(
         "auto", "auto: bfloat16 where the hardware has it, otherwise float32.", may_change=True
     )

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from stylecli.config.shared import FILES, LOOK
 from stylecli.errors import StyleCliError
+from stylecli.files.formats import READABLE
 from stylecli.options import check_options, option
 
 
@@ -41,7 +42,9 @@ class StylizeConfig:
         most=64,
     )
     format: str | None = option(
-        None, "Write all files as jpg, png, webp and so on. [default: as the photo]"
+        None,
+        "Write all files as jpg, png, webp and so on. [default: as the photo]",
+        offered=tuple(sorted(suffix[1:] for suffix in READABLE)),
     )
     steady: float = option(
         0.0,

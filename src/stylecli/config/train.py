@@ -95,6 +95,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     init: str = option(
         "auto",
         "The trained model to start from; auto: a bundled one, if it fits; scratch: none.",
+        offered=("auto", "scratch"),
+        model=True,
         panel=NETWORK,
         may_change=True,
     )
