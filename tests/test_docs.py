@@ -184,7 +184,7 @@ def test_every_command_of_a_page_runs_as_it_is_printed(page, run):
 def test_both_examples_of_a_help_run_as_they_are_printed(command, run, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "80")
     assert _run_here([*command.split(), "--help"]) == 0
-    lines = re.findall(r"^ (stylecli .*?) *$", capfd.readouterr().out.split(" Examples ")[1], re.M)
+    lines = re.findall(r"^ (stylecli .*?) *$", capfd.readouterr().out.split(" Examples: ")[1], re.M)
     assert len(lines) == 2
     run(Block("sh", "\n".join(lines), ""))
 

@@ -68,7 +68,7 @@ def _described(command: Callable[..., None]) -> dict[str, Any]:
     """
     text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    lines = ["[bold]Examples[/bold]", *(line.strip() for line in examples.splitlines())]
+    lines = ["Examples:", *(line.strip() for line in examples.splitlines())]
     return {"help": "\n\n".join(paragraphs), "epilog": "\n\n".join(lines)}
 
 
