@@ -42,7 +42,8 @@ def main(
     expected = out / f"{small.stem}-{style}-1.png"
     for source, size in wanted:
         target = out / f"{source.stem}-{style}-{size}.png"
-        peak, seconds = peak_of(stylecli(source, target, "--style", style, "--stroke-size", size))
+        chosen = ["--model", "gallery", "--style", style, "--stroke-size", size]
+        peak, seconds = peak_of(stylecli(source, target, *chosen))
         like = likeness(target, expected, long_side) if source is photo else {}
         measured = {"seconds": round(seconds, 1), "MiB": round(peak)}
         print(json.dumps({"picture": target.name, **measured, **like}), flush=True)

@@ -1,6 +1,7 @@
 """Small real inputs that tests share: bundled photos, and a painting made here."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,8 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A user has no such variable, and some libraries behave in another way where it is set.
 os.environ.pop("CI", None)
 
-# What tests keep stays out of the user's cache.
+# What tests keep stays out of the user's cache and data.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="stylecli-cache-")
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="stylecli-data-")
 
 import numpy as np
 import pytest
@@ -50,3 +52,17 @@ def photos(tmp_path: Path) -> Path:
     for source, (name, size) in zip(bundled_photos(), names_and_sizes, strict=False):
         Image.open(source).resize(size).save(folder / name)
     return folder
+
+
+@pytest.fixture
+def browser():
+    """A real browser, where there is one."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()

@@ -532,20 +532,6 @@ def test_bundled_photos_that_are_compared_on_are_not_trained_on(config, tmp_path
     assert names == {path.name for path in bundled_photos()} - compared
 
 
-@pytest.fixture
-def browser():
-    """A real browser, where there is one."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=chromium, args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
 def test_the_page_works_in_a_browser_with_no_network(comparison, tmp_path, browser, size):
     _, html, _ = write_outputs(comparison, tmp_path, "stylecli compare")

@@ -24,6 +24,7 @@ from typer.main import get_command
 from clips import make_clip
 from stylecli.cli import app
 from stylecli.config import TrainConfig
+from stylecli.core.model_files import bundled_models
 from stylecli.files.content import bundled_photos
 from test_importing import example_state
 
@@ -35,11 +36,12 @@ PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 NOT_RUN = {
     "README.md": ["network"],
     "docs/start.md": ["network"],
+    "docs/stylize.md": ["network"],
     "docs/scale.md": ["cluster", "cluster", "cluster", "network"],
     "docs/training.md": ["hours", "cluster", "hours"],
     "docs/benchmarks.md": ["hours", "hours", "hours", "hours", "hours", "GPU"],
 }
-COMMANDS_RUN = 49
+COMMANDS_RUN = 53
 REASONS = {"network", "GPU", "cluster", "hours"}
 # Options that every command has, and that of all commands together.
 COMMON = {"--help", "--install-completion"}
@@ -95,6 +97,9 @@ def inputs(tmp_path_factory, painting) -> Path:
         Image.open(painting).save(folder / name)
     torch.save(example_state(), folder / "mosaic.pth")
     make_clip(folder / "clip.mp4", frames=4)
+    shutil.copy(
+        bundled_models() / "starry-night-pyramid-in.safetensors", folder / "sky.safetensors"
+    )
     return folder
 
 
@@ -104,6 +109,7 @@ def run(inputs, tmp_path, monkeypatch, capfd) -> Callable[[Block], None]:
     folder = tmp_path / "work"
     shutil.copytree(inputs, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for module in ("gatys", "training.setup"):
         monkeypatch.setattr(f"stylecli.{module}.BALANCE_PHOTOS", 2)  # sixteen take seconds
     # Arms of a comparison are trained at the default size, which no option of it changes.
@@ -225,9 +231,11 @@ def test_a_broken_command_is_found(text, run):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_option_that_the_text_names_is_one_of_a_command(page):
     known = {name for command in _commands() for option in command.params for name in option.opts}
-    named = re.findall(r"`(?:stylecli )?(?:\w+ )?(--[a-z-]+)", (ROOT / page).read_text("utf-8"))
+    named = re.findall(r"`(?:[\w-]+ )*(--[a-z][a-z0-9-]*)", (ROOT / page).read_text("utf-8"))
     assert {*named} <= known | COMMON
 
 
 def _commands() -> list:
-    return [get_command(app).get_command(None, name) for name in COMMANDS]
+    commands = [get_command(app).get_command(None, name) for name in COMMANDS]
+    below = [getattr(one, "commands", {}).values() for one in commands]
+    return [*commands, *(one for some in below for one in some)]

@@ -79,6 +79,20 @@ def test_stylizing_on_a_cpu_starts_nothing_and_imports_only_what_it_runs(tmp_pat
     assert commands == {"stylize"}
 
 
+@pytest.mark.parametrize(
+    "words", [["models"], ["models", "gallery"], ["models", "--json"], ["models", "add", "MODEL"]]
+)
+def test_to_list_models_or_to_add_one_starts_nothing_large(tmp_path, monkeypatch, words):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    model = bundled_models() / "gallery.safetensors"
+    words = [str(model) if word == "MODEL" else word for word in words]
+    started, imported = watched(tmp_path, *words, *(["--name", "mine"] if "add" in words else []))
+    assert started == []
+    heavy = {"torch", "openvino", "jinja2", "PIL", "av", "fsspec", "stylecli.engine.stylizer"}
+    assert imported.isdisjoint(heavy)
+    assert ("urllib.request" in imported) == ("add" in words)
+
+
 def test_a_video_starts_nothing_and_imports_what_decodes_it(tmp_path):
     make_clip(tmp_path / "clip.mp4", frames=3)
     started, imported = watched(tmp_path, "stylize", "clip.mp4", "out.mp4", "--device", "cpu")

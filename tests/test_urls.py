@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from io import BytesIO
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,7 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.core.model_files import bundled_models, find_style
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
+from stylecli.files import urls
 from stylecli.files.content import bundled_photos
 from stylecli.files.jobs import Shard, plan
 from stylecli.files.urls import Url, place
@@ -314,6 +316,56 @@ def test_a_model_is_fetched_once_and_again_when_it_has_changed(store, calls, sty
     store.pipe("/models/bad.safetensors", b"x")
     with pytest.raises(StyleCliError, match=r"bad\.safetensors"):
         find_style("memory://models/bad.safetensors")
+
+
+def test_copies_of_models_that_were_used_longest_ago_make_room(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(urls, "_CACHE_BYTES", 250)
+    older = tmp_path / "cache" / "stylecli" / "openvino" / "of-another-version.bin"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(bytes(1000))
+
+    def use(name: str) -> Path:
+        path = urls.cached(place(f"memory://models/{name}.safetensors"))
+        moment = next(moments)
+        os.utime(path, (moment, moment))
+        return path
+
+    def kept() -> str:
+        return "".join(sorted(path.stem for path in older.parents[1].rglob("*.safetensors")))
+
+    moments = count(10**9)
+    for name in "abcd":
+        store.pipe(f"/models/{name}.safetensors", bytes(100))
+    assert use("a") != use("b")
+    assert kept() == "ab"
+    use("a")
+    use("c")
+    assert kept() == "ac"
+    store.pipe("/models/a.safetensors", bytes(240))  # it has changed
+    path = use("a")
+    assert path.stat().st_size == 240
+    assert kept() == "a"
+    store.pipe("/models/d.safetensors", bytes(1000))
+    (path.parent / ".stylecli-0123.safetensors").write_bytes(bytes(9))  # of a killed process
+    use("d")
+    assert kept() == "d"  # however large
+    assert [path.name for path in older.parents[1].iterdir() if not path.is_dir()] == []
+    assert len(list(older.parents[1].iterdir())) == 2  # no empty folders
+    assert older.exists()
+
+
+def test_a_cache_that_can_only_be_read_is_used(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store.pipe("/models/a.safetensors", bytes(10))
+    url = place("memory://models/a.safetensors")
+    path = urls.cached(url)
+
+    def refused(self, *_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    assert urls.cached(url) == path
 
 
 def test_local_files_need_nothing_of_it(photos, tmp_path):

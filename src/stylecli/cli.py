@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stylecli import __version__
+from stylecli.commands.shared import HELP_NAMES
 from stylecli.console import open_standard_streams, output_failed, show_error, write_out
 from stylecli.errors import StyleCliError
 
@@ -31,7 +32,6 @@ _COMMANDS = {
     "doctor": ("doctor", "doctor"),
 }
 _ADDRESS = re.compile(r"auto|local|ray://\S+|[^/\s]+:\d+")  # of a Ray cluster
-_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 class _Commands(TyperGroup):
@@ -53,11 +53,18 @@ class _Commands(TyperGroup):
         """A command by its name; None if there is none."""
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
-            alone = typer.Typer(add_completion=False, context_settings=_HELP_NAMES)
-            run = getattr(import_module(f"stylecli.commands.{module}"), function)
-            alone.command(cmd_name, **_described(run))(run)
-            self.commands[cmd_name] = get_command(alone)
+            found = getattr(import_module(f"stylecli.commands.{module}"), function)
+            self.commands[cmd_name] = get_command(_app_of(cmd_name, found))
         return self.commands.get(cmd_name)
+
+
+def _app_of(name: str, found: Any) -> typer.Typer:
+    """A command, or one that has commands of its own, as typer wants it."""
+    if isinstance(found, typer.Typer):
+        return found
+    alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
+    alone.command(name, **_described(found))(found)
+    return alone
 
 
 def _described(command: Callable[..., None]) -> dict[str, Any]:
@@ -83,7 +90,7 @@ app = typer.Typer(
     cls=_Commands,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings=_HELP_NAMES,
+    context_settings=HELP_NAMES,
 )
 
 # Zsh runs the script that typer installs in place of the function that it defines, when that is

@@ -1,6 +1,5 @@
 """Import of generators that others trained with PyTorch's example of fast style transfer."""
 
-import os
 import re
 import warnings
 from dataclasses import asdict
@@ -12,13 +11,13 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import ModelInfo, list_models, save_model
+from stylecli.core.model_files import ModelInfo, refuse_to_replace, save_model
+from stylecli.core.model_names import require_name
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
 from stylecli.files.door import require_regular
-from stylecli.training.files import style_name
 
 # The names of their convolutions and norms, and of the place of ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
@@ -51,12 +50,9 @@ def import_checkpoint(
     Raises:
         StyleCliError: the file is no such checkpoint, or the model exists.
     """
-    target = Path("models") / f"{name}{SUFFIX}"
-    if name != style_name(Path(f"{name}.pth")):
-        hint = f"lower case, with hyphens: {style_name(Path(name))}"
-        raise StyleCliError(f"{name!r} is no name of a model", hint=hint)
+    target = Path("models") / f"{require_name(name)}{SUFFIX}"
     if not overwrite:
-        _refuse_to_replace(target)
+        refuse_to_replace(target)
     generator = converted(read_state(source))
     require_writable(target.parent)
     info = ModelInfo(
@@ -68,15 +64,6 @@ def import_checkpoint(
     )
     save_model(target, generator, info)
     return target
-
-
-def _refuse_to_replace(target: Path) -> None:
-    """Raise StyleCliError if a file or a model of that name is there."""
-    hint = "--overwrite, or another name"
-    if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
-        raise StyleCliError(f"{target} is there", hint=hint)
-    if target.stem in {path.stem for path, _ in list_models()}:
-        raise StyleCliError(f"a model {target.stem} is there", hint=hint)
 
 
 def read_state(source: Path) -> dict[str, Tensor]:

@@ -29,7 +29,12 @@ def command(*arguments: object) -> list[str]:
 def environment(folder: Path) -> dict[str, str]:
     """That of a user: nothing says that it is a test, and caches are new."""
     kept = {key: value for key, value in os.environ.items() if key != "CI"}
-    return {**kept, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return {
+        **kept,
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def limit_memory() -> None:

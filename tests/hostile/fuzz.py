@@ -71,7 +71,7 @@ class Fuzz:
         assert (ended.code == 0) == (place / "out.mp4").exists()
 
     def try_models(self, changes: list[list[Damage]]) -> None:
-        """Damaged models among those that are listed, and used."""
+        """Damaged models among those that are listed, added, and used."""
         place = self.fresh("models")
         (place / "models").mkdir()
         for i in range(3):
@@ -80,6 +80,8 @@ class Fuzz:
         (place / "photo.jpg").write_bytes(self.photo)
         assert run(place, "models").code == 0
         run(place, "models", "m0")
+        ended = run(place, "models", "add", "models/m2.safetensors", "--name", "added")
+        assert (ended.code == 0) == (place / "data/stylecli/models/added.safetensors").exists()
         arguments = ("photo.jpg", "out.jpg", "--model", "models/m1.safetensors", "--style", "a")
         ended = run(place, "stylize", *arguments, "--device", "cpu")
         assert (ended.code == 0) == (place / "out.jpg").exists()

@@ -5,14 +5,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from stylecli.config import TrainConfig
 from stylecli.errors import StyleCliError
 from stylecli.events import Step
-from stylecli.training.files import TrainFiles, style_name
+from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 from trainings import stop_after
 
@@ -25,20 +24,6 @@ def test_a_file_that_is_no_log_of_ours_is_not_emptied(config):
     with pytest.raises(StyleCliError, match="is no log of a training"):
         train(config, overwrite=True)  # of a model, that is
     assert log.read_text() == '{"name": "mine"}\n'
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("Waves & Lines.png", "waves-lines"),
-        ("Café_terrace.jpg", "cafe-terrace"),
-        ("神奈川.png", "神奈川"),
-        ("Звёздная ночь.jpg", "звездная-ночь"),
-        ("__.png", "style"),
-    ],
-)
-def test_a_style_is_called_by_its_file_in_any_script(file, name):
-    assert style_name(Path(file)) == name
 
 
 def test_the_name_comes_from_the_painting(painting):

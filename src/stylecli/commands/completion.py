@@ -31,12 +31,12 @@ def models() -> list[str]:
     with suppress(*_UNKNOWN):
         for path, info in list_models():
             found += [path.stem, *info.styles]
-    return _plain(dict.fromkeys(found))
+    return plain(dict.fromkeys(found))
 
 
 def styles(context: typer.Context, incomplete: str) -> list[str]:
     """The styles of the model that the command line names before; after a comma, for a blend."""
-    return _plain(_after_comma(_styles_of(context), incomplete))
+    return plain(_after_comma(_styles_of(context), incomplete))
 
 
 def _styles_of(context: typer.Context) -> list[str]:
@@ -52,7 +52,7 @@ def _styles_of(context: typer.Context) -> list[str]:
 
 def lists_of(names: Iterable[str]) -> Callable[[str], list[str]]:
     """A function that offers these names for a list with commas between."""
-    return lambda incomplete: _plain(_after_comma(names, incomplete))
+    return lambda incomplete: plain(_after_comma(names, incomplete))
 
 
 def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
@@ -62,5 +62,6 @@ def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
     return (f"{head}{comma}{name}" for name in names if name not in taken)
 
 
-def _plain(values: Iterable[str]) -> list[str]:
+def plain(values: Iterable[str]) -> list[str]:
+    """Those that a shell takes as they are."""
     return list(filter(_PLAIN.fullmatch, values))

@@ -13,6 +13,7 @@ from stylecli.errors import StyleCliError
 from stylecli.files.urls import Place, place
 
 P = ParamSpec("P")
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
 JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 

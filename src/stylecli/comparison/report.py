@@ -1,9 +1,7 @@
 """The files that a comparison writes: grid.png, report.html and results.json."""
 
-import base64
 import json
 import math
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +17,7 @@ from stylecli.files.atomic import atomic_path
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
-from stylecli.files.pictures import Picture
+from stylecli.files.pictures import Picture, data_uri
 
 DEFINITIONS = (
     (
@@ -182,7 +180,7 @@ def render_page(comparison: Comparison, command: str) -> str:
         start={"left": arms[0], "right": arms[-1]},
         has_gatys=bool(comparison.gatys_losses),
         aspects=[rgb.shape[1] / rgb.shape[0] for rgb in comparison.pictures["photo"]],
-        pictures={name: [_as_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
+        pictures={name: [data_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
         table=metrics_table(comparison),
         alike=alike,
         unlike=unlike,
@@ -205,12 +203,6 @@ def _trainings(comparison: Comparison) -> Chart | None:
         )
         for arm in models.values()
     )
-
-
-def _as_uri(rgb: Rgb) -> str:
-    buffer = BytesIO()
-    Image.fromarray(rgb).save(buffer, format="JPEG", quality=90, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _fit(rgb: Rgb, side: int) -> Rgb:

@@ -1,6 +1,6 @@
 """Model files: found by name or path, read and written. Nothing is unpickled."""
 
-import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,6 +12,7 @@ import platformdirs
 
 from stylecli.core import schema
 from stylecli.core.architectures.shapes import weight_shapes
+from stylecli.core.blends import parse_mix
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
@@ -74,9 +75,14 @@ def bundled_models() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "models"
 
 
+def user_models() -> Path:
+    """The folder of the user's own models, which are found from every folder."""
+    return platformdirs.user_data_path("stylecli") / "models"
+
+
 def model_folders() -> list[Path]:
     """The folders in which a name is looked for, in order: here, the user's, the bundled one."""
-    return [Path("models"), platformdirs.user_data_path("stylecli") / "models", bundled_models()]
+    return [Path("models"), user_models(), bundled_models()]
 
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
@@ -102,7 +108,9 @@ def find_model(name: str) -> Path:
     if name.endswith(SUFFIX) or "/" in name or "\\" in name:
         if Path(name).is_file():
             return Path(name)
-        raise StyleCliError(f"no model file {name}", hint="`stylecli models` lists what there is")
+        add = f"stylecli models add {name}"
+        hint = add if "://" in name else "`stylecli models` lists what there is"
+        raise StyleCliError(f"no model file {name}", hint=hint)
     for folder in model_folders():
         if (folder / f"{name}{SUFFIX}").is_file():
             return folder / f"{name}{SUFFIX}"
@@ -112,6 +120,15 @@ def find_model(name: str) -> Path:
             return path
         names.update([path.stem, *info.styles])
     raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
+
+
+def refuse_to_replace(target: Path) -> None:
+    """Raise StyleCliError if a file of that name is there, or a model in any of the folders."""
+    hint = "--overwrite, or another name"
+    if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
+        raise StyleCliError(f"{target} is there", hint=hint)
+    if target.stem in {path.stem for path, _ in list_models()}:
+        raise StyleCliError(f"a model {target.stem} is there", hint=hint)
 
 
 def read_info(path: Path) -> ModelInfo:
@@ -238,46 +255,6 @@ def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, li
             hint=f"pass --model {info.name} --style {style}",
         )
     return path, info, parse_mix(style, info.styles)
-
-
-def parse_mix(text: str | None, styles: list[str]) -> list[float]:
-    """The share of each style in a blend; together they are 1.
-
-    Args:
-        text: a style, such as ``a``; a blend, such as ``a:0.7,b:0.3``; or None, if there is only
-            one style.
-        styles: the names of the styles in the model.
-
-    Raises:
-        StyleCliError: there is no such style, a share is no number, or none is above 0.
-    """
-    if text is None and len(styles) == 1:
-        return [1.0]
-    if text is None:
-        raise StyleCliError(
-            f"the model holds {len(styles)} styles, and none was chosen",
-            hint=f"pass --style with one of: {', '.join(styles)}; or a blend: a:0.7,b:0.3",
-        )
-    shares = dict.fromkeys(styles, 0.0)
-    for part in text.split(","):
-        name, _, share = part.strip().partition(":")
-        if name not in shares:
-            raise StyleCliError(f"no style {name!r} in the model", hint=choose_from(name, styles))
-        shares[name] += _share(share or "1", part)
-    total = sum(shares.values())
-    if not total:
-        raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
-    return [share / total for share in shares.values()]
-
-
-def _share(text: str, part: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < math.inf:
-        raise StyleCliError(f"{part!r} is no share of a style", hint="such as: a:0.7,b:0.3")
-    return share
 
 
 def load_generator(path: Path) -> "Generator":

@@ -127,6 +127,23 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+@contextmanager
+def writable_folder(folder: Path) -> Iterator[None]:
+    """A folder that can be written; if it had to be made and is empty at the end, it goes again.
+
+    Raises:
+        StyleCliError: as for :func:`require_writable`.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    require_writable(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a folder that is not empty stays
+            for one in made:
+                one.rmdir()
+
+
 def require_writable(folder: Path) -> None:
     """Make a folder and try to write in it, so that an error comes before hours of work.
 

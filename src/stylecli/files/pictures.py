@@ -129,6 +129,16 @@ def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rg
 def thumbnail(*images: Rgb, side: int = 96) -> str:
     """The middle squares of images, side by side, as a JPEG in base64, to be stored in JSON."""
     squares = [center_square(resized(rgb, side), side) for rgb in images]
+    return _jpeg(np.concatenate(squares, axis=1), quality=85)
+
+
+def data_uri(rgb: Rgb, quality: int = 90) -> str:
+    """An image (H, W, 3) in 0..255 as an address that holds it, for a page in HTML."""
+    return f"data:image/jpeg;base64,{_jpeg(rgb, quality=quality, subsampling=0)}"
+
+
+def _jpeg(rgb: Rgb, **options: int) -> str:
+    """A JPEG in base64."""
     buffer = BytesIO()
-    Image.fromarray(np.concatenate(squares, axis=1)).save(buffer, format="JPEG", quality=85)
+    Image.fromarray(rgb).save(buffer, format="JPEG", **options)
     return base64.b64encode(buffer.getvalue()).decode()

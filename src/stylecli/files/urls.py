@@ -1,14 +1,14 @@
 """What lies in a store such as S3: named by a URL, and listed, fetched and sent by fsspec."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 
 # What to install for each scheme. In all of these stores, an object is written whole or not at all.
 _PACKAGES = {
@@ -19,6 +19,8 @@ _PACKAGES = {
     "hf": "huggingface_hub",
     "memory": "stylecli[remote]",
 }
+_CACHE_BYTES = 10**9  # of copies of models
+_KEY = 20  # characters of the name of a copy's folder
 _HINT = "check the address; and the credentials, which are those of the store's own tools"
 
 
@@ -146,10 +148,22 @@ def send(path: Path, url: Url) -> None:
         store.put_file(str(path), name)
 
 
+def size_of(url: Url) -> int:
+    """The bytes of an object; 0 if its store does not say.
+
+    Raises:
+        StyleCliError: there is none, or no connection.
+    """
+    with _failures("read", url):
+        store, name = _opened(url)
+        return int(store.info(name).get("size") or 0)
+
+
 def cached(url: Url) -> Path:
     """A local copy of an object, under its name in the user's cache.
 
-    The store is asked for its size, checksum and time; one that has changed is fetched again.
+    The store is asked for its size, checksum and time; one that has changed is fetched again. Then
+    the copies that were used longest ago are removed, until the others have 1 GB at most.
 
     Raises:
         StyleCliError: it cannot be read, or the cache cannot be written.
@@ -162,13 +176,39 @@ def cached(url: Url) -> Path:
         store, name = _opened(url)
         store.invalidate_cache()
         state = f"{url} {store.info(name)}"
-    key = hashlib.sha256(state.encode()).hexdigest()[:20]
+    key = hashlib.sha256(state.encode()).hexdigest()[:_KEY]
     path = platformdirs.user_cache_path("stylecli") / key / url.name
-    if not path.is_file():
-        require_writable(path.parent)
-        with atomic_path(path) as temporary:
-            fetch(url, temporary)
+    if path.is_file():
+        with suppress(OSError):  # a cache that can only be read
+            path.touch()  # its time is that of its last use
+        return path
+    require_writable(path.parent)
+    with atomic_path(path) as temporary:
+        fetch(url, temporary)
+    _remove_oldest(path)
     return path
+
+
+def _remove_oldest(newest: Path) -> None:
+    """Remove the copies in the cache that were used longest ago, but never the newest."""
+    folders = list(newest.parents[1].glob("[0-9a-f]" * _KEY))
+    for folder in folders:
+        remove_leftovers(folder)
+    found = [path for folder in folders for path in folder.glob("[!.]*") if path != newest]
+    total = newest.stat().st_size
+    for path in sorted(found, key=_last_used, reverse=True):
+        with suppress(OSError):  # another process has removed it, or uses it
+            total += path.stat().st_size
+            if total > _CACHE_BYTES:
+                path.unlink()
+                path.parent.rmdir()
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0
 
 
 def _opened(url: Url) -> tuple[Any, str]:

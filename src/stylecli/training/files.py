@@ -3,20 +3,22 @@
 import errno
 import json
 import math
-import re
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
+from stylecli.core.model_names import style_name
 from stylecli.core.schema import has_controls
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.atomic import atomic_path, writable_folder
 from stylecli.files.content import PREVIEW
+
+if TYPE_CHECKING:  # only a training needs it
+    from filelock import BaseFileLock
 
 # The errors of file systems, such as those of a network, that have no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -122,12 +124,20 @@ class TrainFiles:
         Raises:
             StyleCliError: another training holds them, or the folder cannot be written.
         """
+        with writable_folder(self.model.parent):
+            lock = self._locked()
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows removes the file by itself, afterwards
+                    if lock.is_locked:
+                        Path(lock.lock_file).unlink()
+                lock.release()
+
+    def _locked(self) -> "BaseFileLock":
         from filelock import FileLock, Timeout
 
-        folder = self.model.parent
-        made = [one for one in (folder, *folder.parents) if not one.exists()]
-        require_writable(folder)
-        lock = FileLock(folder / f".{self.model.name}.lock", timeout=0)
+        lock = FileLock(self.model.parent / f".{self.model.name}.lock", timeout=0)
         try:
             with suppress(NotImplementedError):
                 lock.acquire()
@@ -142,16 +152,7 @@ class TrainFiles:
                     f"cannot lock {self.model}: {error.strerror or error}",
                     hint="pass another --output, or see whether this folder can be written",
                 ) from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows removes the file by itself, afterwards
-                if lock.is_locked:
-                    Path(lock.lock_file).unlink()
-            lock.release()
-            with suppress(OSError):  # a folder that is not empty stays
-                for one in made:
-                    one.rmdir()
+        return lock
 
     def refuse_loss(self, *, resume: bool, overwrite: bool) -> None:
         """Check that no file of the user's would be lost.
@@ -176,13 +177,6 @@ class TrainFiles:
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
             )
-
-
-def style_name(style_image: Path) -> str:
-    """The name of a style: that of the image file, in lower case, with hyphens."""
-    plain = unicodedata.normalize("NFKD", style_image.stem.lower())
-    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-") or "style"
 
 
 def _step_of(line: str) -> float:

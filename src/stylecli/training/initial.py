@@ -15,13 +15,13 @@ from stylecli.core.model_files import (
     load_generator,
     read_info,
 )
+from stylecli.core.model_names import style_name
 from stylecli.core.objective import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.content import ContentPhotos
-from stylecli.training.files import style_name
 
 _TRIAL_PHOTOS = 4
 # Of the generator; its width, which has a default of its own, is compared apart.

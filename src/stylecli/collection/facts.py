@@ -1,0 +1,66 @@
+"""What a model file says of itself, in plain words."""
+
+from pathlib import Path
+from typing import Any
+
+from stylecli.core.model_files import ModelInfo
+from stylecli.core.schema import is_number
+from stylecli.events import counted
+
+Facts = dict[str, str]
+
+NORMS = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}
+
+
+def size_of(path: Path) -> str:
+    """The size of a file, such as ``1.8 MB``."""
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+def facts_of(path: Path, info: ModelInfo) -> Facts:
+    """All that is known of a model, by what it is; only what its file says."""
+    return {
+        "file": f"{path}, {size_of(path)}",
+        "styles": ", ".join(info.styles),
+        "license": info.license or "not stated",
+        "generator": generator_of(info),
+        **training_of(info),
+    }
+
+
+def generator_of(info: ModelInfo) -> str:
+    """Its network."""
+    noise = "no noise" if info.noise == "none" else f"{info.noise} noise"
+    norm = NORMS.get(info.norm, info.norm)
+    return f"{info.arch}, {norm}, {info.width} channels in the first layer, {noise}"
+
+
+def training_of(info: ModelInfo) -> Facts:
+    """How it was made; each entry may be missing."""
+    training: dict[str, Any] = info.training
+
+    def number(key: str) -> float:
+        value = training.get(key)
+        return float(value) if is_number(value) else 0.0  # type: ignore[arg-type]
+
+    lines = {
+        "imported_from": ("imported from", str(training.get("imported_from"))),
+        "paintings": ("paintings", ", ".join(training.get("paintings", []))),
+        "style_size": ("painting size", f"short side of {number('style_size'):.0f} px"),
+        "steps_done": (
+            "trained for",
+            f"{counted(int(number('steps_done')), 'step')} in {number('seconds') / 60:.1f} minutes"
+            f" on {training.get('device')}",
+        ),
+        "content_photos": (
+            "trained on",
+            f"{number('content_photos'):,.0f} photos, {number('batch_size'):.0f} at a time, "
+            f"in crops of {number('size'):.0f} px",
+        ),
+        "init": ("started from", str(training.get("init"))),
+        "stylecli": ("made with", f"stylecli {training.get('stylecli')}"),
+    }
+    made = dict(line for key, line in lines.items() if key in training)
+    if info.losses:
+        made["losses at the end"] = ", ".join(f"{k} {v:,.0f}" for k, v in info.losses.items())
+    return made

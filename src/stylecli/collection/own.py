@@ -1,0 +1,250 @@
+"""The user's own models: added from a file or an address after a check, and removed again."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylecli.core.model_files import (
+    ModelInfo,
+    bundled_models,
+    find_model,
+    load_arrays,
+    read_info,
+    refuse_to_replace,
+    user_models,
+)
+from stylecli.core.model_names import require_name, style_name
+from stylecli.core.tensor_files import SUFFIX
+from stylecli.errors import StyleCliError, choose_from
+from stylecli.files.atomic import atomic_path, remove_leftovers, writable_folder
+from stylecli.files.door import require_regular
+from stylecli.files.urls import Url, fetch, place, size_of
+from stylecli.files.web import is_web, read_web, web_name
+
+_MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB
+_PART = 2**20  # bytes
+_LONGEST_NAME = 80  # characters, of one that is made of a file's
+
+Source = Path | Url | str  # the last is an address of the web
+
+
+@dataclass(frozen=True)
+class Added:
+    """A model that was added.
+
+    Attributes:
+        path: its file.
+        info: its description.
+        sha256: the sum of its bytes, 64 hexadecimal digits.
+    """
+
+    path: Path
+    info: ModelInfo
+    sha256: str
+
+
+def add_model(
+    given: str,
+    name: str | None = None,
+    sha256: str | None = None,
+    *,
+    overwrite: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Added:
+    """Copy a model into the user's folder, once it is seen to be one.
+
+    Its sum is compared before anything in it is read; then the names, types, shapes and bytes of
+    its weights are compared with its description, as for every model. Whatever fails, the folder
+    is as it was.
+
+    Args:
+        given: a file; an address of the web, or the URL of a store.
+        name: what it is called from now on; None is the file's name, in lower case with hyphens.
+        sha256: the sum that its bytes must have.
+        overwrite: replace a model of that name.
+        report: told, of a file of the web, of the bytes that are here, and of all, or 0 if that is
+            not known.
+
+    Raises:
+        StyleCliError: it cannot be read or written, is no model, has another sum or is too large,
+            the name is none or is taken.
+    """
+    source = _source(given)
+    wanted = None if sha256 is None else _sum(sha256)
+    target = user_models() / f"{_name_of(source) if name is None else require_name(name)}{SUFFIX}"
+    if not overwrite:
+        refuse_to_replace(target)
+    with writable_folder(target.parent):
+        remove_leftovers(target.parent)
+        with _written(target) as temporary:
+            _copy(source, temporary, report)
+            _refuse_other_kinds(temporary, given)
+            found = sum_of(temporary)
+            if wanted not in (None, found):
+                raise StyleCliError(
+                    f"{given} has the SHA-256 sum {found}, and {wanted} was given",
+                    hint="it is another file, or was changed on its way: do not use it",
+                )
+            _check(temporary, given)
+    return Added(target, read_info(target), found)
+
+
+def _source(given: str) -> Source:
+    if is_web(given):
+        return given
+    source = place(given)
+    if isinstance(source, Path) and re.match(r"[A-Za-z][\w+.-]+://", given):
+        raise StyleCliError(
+            f"{given} is an address of a kind that is not known",
+            hint="https://…, or that of a store: s3://, gs://, az://, hf://",
+        )
+    return require_regular(source) if isinstance(source, Path) else source
+
+
+def _name_of(source: Source) -> str:
+    """The name of a model, from that of its file."""
+    name = web_name(source) if isinstance(source, str) else source.name
+    return style_name(Path(name))[:_LONGEST_NAME].strip("-")
+
+
+def _sum(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise StyleCliError(
+            f"--sha256 {text} is no SHA-256 sum",
+            hint="64 hexadecimal digits, as sha256sum prints them",
+        )
+    return text.lower()
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[Path]:
+    """A temporary path that becomes the target."""
+    try:
+        with atomic_path(target) as temporary:
+            yield temporary
+    except OSError as error:
+        raise StyleCliError(
+            f"cannot write {target}: {error.strerror or error}",
+            hint="check the folder's permissions and free space",
+        ) from error
+
+
+def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> None:
+    """Copy the bytes of a model into a file."""
+    if isinstance(source, Url):
+        _require_size(source, size_of(source))
+        fetch(source, path)
+        return
+    done = 0
+    with path.open("wb") as file:
+        for part, total in read_web(source) if isinstance(source, str) else _read(source):
+            done += len(part)
+            _require_size(source, max(done, total))
+            file.write(part)
+            if isinstance(source, str):  # a file of this machine is there at once
+                report(done, total)
+
+
+def _read(path: Path) -> Iterator[tuple[bytes, int]]:
+    """A file of this machine, part by part, each with the length of the whole."""
+    try:
+        with path.open("rb") as file:
+            total = path.stat().st_size
+            while part := file.read(_PART):
+                yield part, total
+    except OSError as error:
+        raise StyleCliError(
+            f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
+        ) from error
+
+
+def _require_size(source: Source, size: int) -> None:
+    if size > _MOST:
+        raise StyleCliError(
+            f"{source} is too large: no model has more than {_MOST / 2**30:.0f} GiB",
+            hint="check that it is the model's own file",
+        )
+
+
+def _refuse_other_kinds(path: Path, given: str) -> None:
+    """Raise StyleCliError if the first bytes of a file are those of something well-known."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if re.match(rb"\s*<(!doctype|html|head)", start, re.IGNORECASE):
+        raise StyleCliError(
+            f"{given} is a page of HTML, not a model",
+            hint="give the address of the file itself, not of a page about it",
+        )
+    if start.startswith(b"version https://"):
+        raise StyleCliError(
+            f"{given} is a pointer of Git LFS, not the file that it stands for",
+            hint="git lfs pull; or the address that a button for downloads has",
+        )
+    # The first 8 bytes of a safetensors file are the length of its header, below 2^32.
+    if re.match(rb"PK\x03\x04|\x80[\x02-\x05]", start) and any(start[4:8]):
+        raise StyleCliError(
+            f"{given} is a checkpoint as PyTorch writes it, not a model of stylecli",
+            hint="`stylecli import FILE NAME` turns one of the fast_neural_style example into one",
+        )
+
+
+def sum_of(path: Path) -> str:
+    """The SHA-256 sum of a file, as 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for part, _ in _read(path):
+        state.update(part)
+    return state.hexdigest()
+
+
+def _check(path: Path, given: str) -> None:
+    """Raise StyleCliError if a file is no model that can be used; it is told by another name."""
+    try:
+        load_arrays(path)
+    except StyleCliError as error:
+        message = error.message.replace(str(path), given)
+        raise StyleCliError(message, hint=error.hint) from error
+
+
+def remove_model(name: str) -> Path:
+    """Remove a model from the user's folder; returns the path that it had.
+
+    Raises:
+        StyleCliError: there is none of that name, or it lies elsewhere.
+    """
+    path = user_models() / f"{name}{SUFFIX}"
+    if Path(name).name != name or not os.path.lexists(path):
+        raise _not_own(name)
+    try:
+        path.unlink()
+    except OSError as error:
+        raise StyleCliError(
+            f"cannot remove {path}: {error.strerror or error}", hint="check its permissions"
+        ) from error
+    return path
+
+
+def own_names() -> list[str]:
+    """The names of the models in the user's folder, broken ones too."""
+    return sorted(path.stem for path in user_models().glob(f"[!.]*{SUFFIX}"))
+
+
+def _not_own(name: str) -> StyleCliError:
+    """Why a model cannot be removed."""
+    if Path(name).name != name:
+        hint = "the name of a model that you have added; a file elsewhere is yours to remove"
+        return StyleCliError(f"{name!r} is no name of a model", hint=hint)
+    names = own_names()
+    hint = choose_from(name, names) if names else "you have added none"
+    try:
+        path = find_model(name)
+    except StyleCliError:
+        return StyleCliError(f"there is no model {name!r} among those you have added", hint=hint)
+    if path.stem != name:
+        return StyleCliError(f"{name} is a style of {path}; only a model is removed", hint=hint)
+    if path.parent.resolve() == bundled_models().resolve():
+        return StyleCliError(f"{name} is bundled with the program, and stays", hint=hint)
+    return StyleCliError(f"{name} is in the folder that you are in: {path}", hint=f"rm {path}")

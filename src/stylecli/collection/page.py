@@ -1,0 +1,111 @@
+"""One page in HTML that shows every model, and a photo in each of its styles."""
+
+import base64
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from stylecli import __version__
+from stylecli.collection.facts import NORMS, size_of
+from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
+from stylecli.engine import Stylizer
+from stylecli.errors import StyleCliError
+from stylecli.files.colors import Rgb
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_picture
+from stylecli.files.pictures import Picture, data_uri, shrunk
+
+_PHOTO = 22  # of the bundled ones: two parrots
+_PAINTED = 480  # px, of the long side; on a smaller photo the strokes would hide it
+_SHOWN = 320  # px, of the long side: twice what the page shows, for screens of fine pixels
+_MOST_PAINTINGS = 20  # in a model's strip of its paintings
+
+
+class Style(NamedTuple):
+    """A style, a photo in it, and why there is none."""
+
+    name: str
+    picture: str
+    fault: str
+
+
+class Model(NamedTuple):
+    """A model as the page shows it."""
+
+    name: str
+    facts: dict[str, str]
+    paintings: str
+    styles: list[Style]
+
+
+def render_page(report: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """The page, with all pictures inside; a style that cannot be painted says why.
+
+    Args:
+        report: told how many styles are painted, and of how many.
+    """
+    found = list(list_models())
+    total = sum(len(info.styles) for _, info in found)
+    photo = shrunk(read_picture(bundled_photos()[_PHOTO]), _PAINTED).rgb
+    models: list[Model] = []
+    done = 0
+    for path, info in found:
+        styles = []
+        for name in info.styles:
+            styles.append(_style(path, info, name, photo))
+            done += 1
+            report(done, total)
+        models.append(Model(info.name, _facts(path, info), _paintings(info), styles))
+    loader = PackageLoader("stylecli", "collection")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html.jinja").render(
+        models=models, photo=_shown(photo), total=total, version=__version__
+    )
+
+
+def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
+    """A style of a model, with the photo in it."""
+    try:
+        stylizer = Stylizer(path, name if len(info.styles) > 1 else None)
+        return Style(name, _shown(stylizer(photo)), "")
+    except StyleCliError as error:
+        return Style(name, "", error.message.replace(str(path), path.name))
+
+
+def _shown(rgb: Rgb) -> str:
+    return data_uri(shrunk(Picture(rgb), _SHOWN).rgb, quality=82)
+
+
+def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
+    return {
+        "kind": f"{info.arch}, {info.width} channels in the first layer",
+        "norm": NORMS.get(info.norm, info.norm),
+        "size": size_of(path),
+        "license": info.license or "not stated",
+        "where": _where(path),
+    }
+
+
+def _where(path: Path) -> str:
+    """In which of the folders a model lies; without its name, as the page may be sent around."""
+    folder = path.parent.resolve()
+    if folder == bundled_models().resolve():
+        return "bundled"
+    own = folder == user_models().resolve()
+    return "added" if own else "models/ of the folder in which this page was made"
+
+
+def _paintings(info: ModelInfo) -> str:
+    """The paintings of a model's last training, as the model stores them; empty if it does not."""
+    try:
+        stored = base64.b64decode(info.thumbnail, validate=True)
+        with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
+            fits = image.height <= _SHOWN and image.width <= _MOST_PAINTINGS * image.height
+            return data_uri(np.asarray(image.convert("RGB")), quality=82) if fits else ""
+    except Exception:  # base64 and Pillow raise many kinds of error on what is none
+        return ""

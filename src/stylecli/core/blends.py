@@ -1,0 +1,45 @@
+"""Shares of the styles of a model."""
+
+import math
+
+from stylecli.errors import StyleCliError, choose_from
+
+
+def parse_mix(text: str | None, styles: list[str]) -> list[float]:
+    """The share of each style in a blend; together they are 1.
+
+    Args:
+        text: a style, such as ``a``; a blend, such as ``a:0.7,b:0.3``; or None, if there is only
+            one style.
+        styles: the names of the styles in the model.
+
+    Raises:
+        StyleCliError: there is no such style, a share is no number, or none is above 0.
+    """
+    if text is None and len(styles) == 1:
+        return [1.0]
+    if text is None:
+        raise StyleCliError(
+            f"the model holds {len(styles)} styles, and none was chosen",
+            hint=f"pass --style with one of: {', '.join(styles)}; or a blend: a:0.7,b:0.3",
+        )
+    shares = dict.fromkeys(styles, 0.0)
+    for part in text.split(","):
+        name, _, share = part.strip().partition(":")
+        if name not in shares:
+            raise StyleCliError(f"no style {name!r} in the model", hint=choose_from(name, styles))
+        shares[name] += _share(share or "1", part)
+    total = sum(shares.values())
+    if not total:
+        raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
+    return [share / total for share in shares.values()]
+
+
+def _share(text: str, part: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise StyleCliError(f"{part!r} is no share of a style", hint="such as: a:0.7,b:0.3")
+    return share

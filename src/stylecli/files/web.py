@@ -1,0 +1,128 @@
+"""Files of the web, fetched with Python's own library."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from ipaddress import ip_address
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from stylecli.errors import StyleCliError
+
+_PATIENCE = 30.0  # seconds in which nothing comes
+_PART = 2**18  # bytes
+# What may stand in an address as it is; a blank or an umlaut must be written as %20 or %C3%BC.
+_PLAIN = "%/:=&?~#+!$,;'@()*[]"
+_HINT = "check the address and the connection; the same command begins again"
+
+
+def is_web(text: str) -> bool:
+    """Whether a text is an address of the web."""
+    return re.match("https?://", text, re.IGNORECASE) is not None
+
+
+def web_name(url: str) -> str:
+    """The name of the file that an address names, such as ``udnie.safetensors``."""
+    return unquote(_parts(url).path).rpartition("/")[2]
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise StyleCliError(f"{url} is no address: {error}", hint="such as https://…") from error
+
+
+def read_web(url: str) -> Iterator[tuple[bytes, int]]:
+    """A file of the web, part by part, each with the length of the whole; 0 if it is unknown.
+
+    Raises:
+        StyleCliError: the address is neither ``https`` nor of this machine, as for
+            :func:`_require_safe`; there is no such file or connection, nothing came for 30
+            seconds, or the connection was cut.
+    """
+    _require_safe(url)
+    # A proxy would take a file of this machine past other machines.
+    handlers = [_Redirects(), *([ProxyHandler({})] if _is_here(url) else [])]
+    with _failures(url):
+        request = Request(quote(url, safe=_PLAIN), headers={"User-Agent": "stylecli"})
+        response: HTTPResponse
+        with build_opener(*handlers).open(request, timeout=_PATIENCE) as response:
+            total, done = response.length or 0, 0
+            while part := response.read(_PART):
+                done += len(part)
+                yield part, total
+    if done < total:  # the library takes the end of a connection for the end of the file
+        raise _cut(url, done)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows a server to another address, if that is as safe as the first."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """The request for the other address."""
+        _require_safe(newurl)
+        if _is_here(newurl) and not _is_here(req.full_url):
+            raise StyleCliError(
+                f"{req.full_url} leads to this machine itself: {newurl}",
+                hint="give the address of the file itself",
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _require_safe(url: str) -> None:
+    """Raise StyleCliError if others could read or change on its way what comes from an address.
+
+    ``https`` prevents that. ``http`` is let through from this machine only, as nobody is between.
+    """
+    parts = _parts(url)
+    if "@" in parts.netloc:
+        raise StyleCliError(
+            "the address holds a user's name or password, which would be seen by others",
+            hint="download the file with another program, and add that",
+        )
+    if parts.scheme.lower() != "https" and not _is_here(url):
+        raise StyleCliError(
+            f"{url} is not fetched: only https keeps others from changing a file on its way",
+            hint=f"try https://{url.partition('://')[2]}",
+        )
+
+
+def _is_here(url: str) -> bool:
+    """Whether an address of http is one of this machine."""
+    parts = _parts(url)
+    host = parts.hostname or ""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        here = False
+    return here and parts.scheme.lower() == "http"
+
+
+def _cut(url: str, done: int) -> StyleCliError:
+    return StyleCliError(f"cannot fetch {url}: the connection was cut at byte {done:,}", hint=_HINT)
+
+
+@contextmanager
+def _failures(url: str) -> Iterator[None]:
+    """Turn every error of the library into one line that names the address."""
+    try:
+        yield
+    except HTTPError as error:
+        reason = f"the server says {error.code} {error.reason}"
+    except URLError as error:
+        reason = getattr(error.reason, "strerror", None) or str(error.reason)
+    except IncompleteRead:
+        reason = "the connection was cut"
+    except TimeoutError:
+        reason = f"nothing came for {_PATIENCE:.0f} seconds"
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    else:
+        return
+    raise StyleCliError(f"cannot fetch {url}: {reason.partition(chr(10))[0][:200]}", hint=_HINT)
