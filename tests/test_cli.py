@@ -595,31 +595,6 @@ def test_what_a_shell_ignores_stays_ignored():
 
 
 @pytest.mark.parametrize(
-    ("words", "choices"),
-    [
-        (["train", "--optimizer", ""], ["muon", "adam"]),
-        (["train", "--precision", "f"], ["float32"]),
-        (["compare", "--arch", "p"], ["pyramid"]),
-        (["gatys", "--start", ""], ["photo", "noise"]),
-        (["stylize", "--backend", "open"], ["openvino"]),
-        (["s"], ["stylize", "sheet"]),
-    ],
-)
-def test_completion_in_the_shell_knows_the_choices(words, choices):
-    asked = {"_STYLECLI_COMPLETE": "complete_bash", "COMP_CWORD": str(len(words))}
-    asked["COMP_WORDS"] = " ".join(["stylecli", *words])
-    code = "from stylecli.cli import app; app(prog_name='stylecli')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **asked},
-        timeout=60,
-    )
-    assert done.stdout.split() == choices, done.stderr
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "a.jpg", "--norm", "inn"], "unknown --norm 'inn'"),

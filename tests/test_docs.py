@@ -1,4 +1,4 @@
-"""Every command in README.md and docs/ is run as it is printed, in a folder of small inputs.
+"""Every command in README.md, docs/ and the help is run as it is printed, on small inputs.
 
 One rule makes it quick: a command that trains, optimizes or compares has the budget ``_budget``
 in place of its own. A block that needs more than that stands below a comment
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from typer.main import get_command
 
 from clips import make_clip
 from stylecli.cli import app
@@ -44,6 +45,7 @@ COMMANDS_RUN = 53
 REASONS = {"network", "GPU", "cluster", "hours"}
 # Options that every command has, and that of all commands together.
 COMMON = {"--help", "--install-completion"}
+COMMANDS = get_command(app).list_commands(None)
 # Options that are a budget, and what each command has in their place.
 BUDGET = ("--minutes", "--steps", "--size", "--style-size", "--gatys-steps")
 QUICK = ["--steps", "2", "--size", "64", "--style-size", "64"]
@@ -183,6 +185,16 @@ def test_every_command_of_a_page_runs_as_it_is_printed(page, run):
             run(block)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_both_examples_of_a_help_run_as_they_are_printed(command, run, monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert _run_here([*command.split(), "--help"]) == 0
+    lines = re.findall(r"^ (stylecli .*?) *$", capfd.readouterr().out.split(" Examples: ")[1], re.M)
+    assert len(lines) == 2
+    run(Block("sh", "\n".join(lines), ""))
+
+
 def test_what_is_not_run_is_marked_with_one_of_few_reasons_and_known():
     marked = {page: [b.reason for b in blocks_of(page) if b.reason] for page in PAGES}
     assert {page: reasons for page, reasons in marked.items() if reasons} == NOT_RUN
@@ -224,9 +236,6 @@ def test_every_option_that_the_text_names_is_one_of_a_command(page):
 
 
 def _commands() -> list:
-    from typer.main import get_command
-
-    top = get_command(app)
-    commands = [top.get_command(None, name) for name in top.list_commands(None)]
+    commands = [get_command(app).get_command(None, name) for name in COMMANDS]
     below = [getattr(one, "commands", {}).values() for one in commands]
     return [*commands, *(one for some in below for one in some)]

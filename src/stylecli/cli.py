@@ -1,14 +1,16 @@
 """The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
+import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import _completion_shared
 from typer.core import TyperGroup
 from typer.main import get_command
 
@@ -61,8 +63,20 @@ def _app_of(name: str, found: Any) -> typer.Typer:
     if isinstance(found, typer.Typer):
         return found
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
-    alone.command(name)(found)
+    alone.command(name, **_described(found))(found)
     return alone
+
+
+def _described(command: Callable[..., None]) -> dict[str, Any]:
+    """The help of a command and what stands at its end, the examples; both from its docstring.
+
+    A paragraph becomes one line, which is folded to the width of the terminal. Blank lines part
+    the examples: single line breaks are lost in some versions of typer.
+    """
+    text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    lines = ["Examples:", *(line.strip() for line in examples.splitlines())]
+    return {"help": "\n\n".join(paragraphs), "epilog": "\n\n".join(lines)}
 
 
 def _with_address(args: list[str]) -> Iterator[str]:
@@ -77,6 +91,12 @@ app = typer.Typer(
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings=HELP_NAMES,
+)
+
+# Zsh runs the script that typer installs in place of the function that it defines, when that is
+# first needed; without this line, the first TAB of each session would do nothing.
+_completion_shared._completion_scripts["zsh"] += (
+    '[[ $funcstack[1] == _%(prog_name)s ]] && %(complete_func)s "$@"\n'
 )
 
 
@@ -113,20 +133,30 @@ def _run() -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:  # it is so while a shell asks for completions
         write_out(f"stylecli {__version__}\n")
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Paint photos in the style of a painting, in one pass of a network trained for it."""
+    """Paint photos in the style of a painting, in one pass of a network trained for it.
+
+    stylecli COMMAND --help shows what a command can do.
+
+    Examples:
+        stylecli stylize photo.jpg painted.jpg
+        stylecli train painting.jpg
+    """
     if context.invoked_subcommand is None:
         write_out(context.get_help() + "\n")
         raise typer.Exit(2)
+
+
+app.callback(**_described(_top))(_top)

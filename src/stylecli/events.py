@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from stylecli.files.urls import Place
+
+if TYPE_CHECKING:  # its import takes half of the time in which a shell waits for completions
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Pixels:
     step: int
     progress: float
     losses: dict[str, float]
-    best: Callable[[], npt.NDArray[np.uint8]] | None
+    best: "Callable[[], npt.NDArray[np.uint8]] | None"
 
 
 Report = Callable[[Step | Notice], None]

@@ -40,6 +40,8 @@ class About:
         above: a number is more than that.
         most: a number is at most that.
         auto: whether None, the default, is ``auto`` on the command line.
+        offered: values that completion in a shell offers, beside which there are others.
+        model: whether it offers the names of models and styles, too.
         instead_of: a field that cannot have a value too.
         may_change: a resume may have another value; without that, it would be another run.
         alike: arms of a comparison have to share it, and the report shows it.
@@ -54,6 +56,8 @@ class About:
     above: float = -math.inf
     most: float = math.inf
     auto: bool = False
+    offered: tuple[str, ...] = ()
+    model: bool = False
     instead_of: str = ""
     may_change: bool = False
     alike: bool = True

@@ -9,7 +9,6 @@ import typer
 
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
-from stylecli.comparison.folder import find_style_image
 from stylecli.config import CompareConfig
 from stylecli.console import Reporter, print_table, stoppable
 from stylecli.errors import StyleCliError
@@ -28,10 +27,14 @@ def compare(
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Set norms and architectures side by side: a grid, a page, the numbers.
+    """Compare norms and generators on the same photos: a grid, a page, the numbers.
 
-    For starry-night it runs at once; with a painting it trains what is missing,
-    every arm alike. Ctrl-C keeps what is done, and the same command goes on.
+    For starry-night it runs at once. For a painting it first trains the networks that are
+    missing, all of them alike. Ctrl-C keeps what is done, and the same command goes on.
+
+    Examples:
+        stylecli compare --norm bn,in
+        stylecli compare my-photos/ --style painting.jpg --minutes 10 -o two
     """
     config = CompareConfig(**given)
     _refuse_idle(config, given)
@@ -62,6 +65,8 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
         config: the comparison.
         given: the names of its fields that stand on the command line.
     """
+    from stylecli.comparison.folder import find_style_image  # imports Pillow: a tenth of a second
+
     find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")

@@ -12,12 +12,16 @@ from stylecli.console import printable, write_out
 
 @command
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")] = False,
 ) -> None:
-    """Say what is installed, what would be chosen and why, and what is broken: for bug reports.
+    """Say what is installed, what would be chosen, and what is broken: for bug reports.
 
     The home folder is shown as ~, and the user's name as USER. The exit code is 0 even if
     something is broken.
+
+    Examples:
+        stylecli doctor
+        stylecli doctor --json
     """
     from stylecli.doctor import examine
 

@@ -5,25 +5,35 @@ from typing import Annotated
 
 import typer
 
+from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import QUIET, command
 from stylecli.console import Reporter
 
-_STYLE = "One of a model's styles, or a blend: a:0.7,b:0.3."
+_STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
 
 @command
 def export(
-    model: Annotated[str, typer.Argument(help="Name or file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Name, file or URL of a model.", autocompletion=models
+        ),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
-    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Write a model as ONNX, for other runtimes, and check that it paints the same.
 
-    The input is named photos: (N, 3, H, W), RGB in [0, 1]. The output is named painted,
-    and is like the input. H and W are multiples of 4, or of 32 for a pyramid.
+    The input is named photos: (N, 3, H, W), RGB in [0, 1]. The output is named painted, and is
+    like the input. H and W are multiples of 4, or of 32 for a pyramid.
+
+    Examples:
+        stylecli export udnie udnie.onnx
+        stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
     from stylecli.exporting import export_onnx  # imports torch: seconds
 
@@ -34,13 +44,20 @@ def export(
 
 @command
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="A state dict.")],
-    name: Annotated[str, typer.Argument(help="The model's name: models/NAME.safetensors.")],
-    license: Annotated[str, typer.Option(help="A line stored in the model.")] = "",
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="The checkpoint: a state dict.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The model is written as models/NAME.safetensors.")
+    ],
+    license: Annotated[str, typer.Option(help="A line that is stored in the model.")] = "",
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
-    """Turn a checkpoint of PyTorch's fast_neural_style example into a model."""
+    """Turn a checkpoint of PyTorch's fast_neural_style example into a model.
+
+    Examples:
+        stylecli import mosaic.pth mosaic
+        stylecli import mosaic.pth mine --license "Weights: BSD-3-Clause"
+    """
     from stylecli.importing import import_checkpoint  # imports torch: seconds
 
     path = import_checkpoint(file, name, license, overwrite=overwrite)

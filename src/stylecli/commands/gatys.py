@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,9 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
-from stylecli.files.images import read_picture, write_picture
-from stylecli.files.pictures import Picture, shrunk
+
+if TYPE_CHECKING:
+    from stylecli.files.pictures import Picture
 
 
 @command
@@ -24,14 +25,24 @@ def gatys(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
     given: dict[str, Any],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The picture to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
+    ] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Stylize one photo the slow way: optimize its pixels (Gatys et al. 2016), for reference.
+    """Stylize one photo without a model: optimize its pixels (Gatys et al. 2016).
 
-    Minutes where a trained model takes less than a second. Ctrl-C keeps the best so far.
+    It takes minutes where a trained model takes less than a second, and is there for reference.
+    Ctrl-C keeps the best picture so far.
+
+    Examples:
+        stylecli gatys photo.jpg painting.jpg painted.jpg
+        stylecli gatys photo.jpg painting.jpg more.png --style-weight 4 --steps 500
     """
+    from stylecli.files.images import read_picture
+    from stylecli.files.pictures import shrunk  # imports Pillow: a tenth of a second
+
     config = GatysConfig(**given)
     config.check()
     refuse_input(out, photo, *filter(None, [config.style]))
@@ -51,13 +62,15 @@ def gatys(
 
 
 def _optimize(
-    picture: Picture,
+    picture: "Picture",
     out: Path,
     config: GatysConfig,
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> int:
     """Write the best picture, from time to time and at the end; return the number of steps."""
+    from stylecli.files.images import write_picture
+    from stylecli.files.pictures import Picture
     from stylecli.gatys import stylize_slowly  # imports torch: seconds
 
     last = written = 0

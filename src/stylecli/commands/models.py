@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from stylecli.commands import completion
 from stylecli.commands.shared import HELP_NAMES, QUIET, command
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import find_model, list_models, read_info
@@ -26,21 +27,20 @@ class _Models(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all; where a shell completes a word, those of the models too."""
-        return [*super().list_commands(ctx), *(_names() if ctx.resilient_parsing else [])]
+        return [
+            *super().list_commands(ctx),
+            *(completion.models() if ctx.resilient_parsing else []),
+        ]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command by its name; the help that a shell shows of a model is that of ``show``."""
         return super().get_command(ctx, cmd_name) or self.commands["show"]
 
 
-def _names() -> list[str]:
-    return sorted({path.stem for path, _ in list_models()})
-
-
 def _own_names() -> list[str]:
     from stylecli.collection.own import own_names
 
-    return own_names()
+    return completion.plain(own_names())
 
 
 models = typer.Typer(
@@ -49,8 +49,11 @@ models = typer.Typer(
     add_completion=False,
     context_settings=HELP_NAMES,
     subcommand_metavar="[NAME | COMMAND ...]",
+    epilog="Examples:\n\nstylecli models\n\nstylecli models gallery",
 )
-_Name = Annotated[str, typer.Argument(help="A model's name or file.", autocompletion=_names)]
+_Name = Annotated[
+    str, typer.Argument(help="Name, file or URL of a model.", autocompletion=completion.models)
+]
 _OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_own_names)]
 
 

@@ -15,7 +15,7 @@ from stylecli.files.urls import Place, place
 P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
-JSON = typer.Option("--json", help="Events to stdout, a JSON object a line.")
+JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -49,7 +49,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def named_place(text: str) -> Place:
+def path_or_url(text: str) -> Place:
     """The path or the URL that a text names.
 
     Raises:

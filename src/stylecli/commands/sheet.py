@@ -13,22 +13,33 @@ from stylecli.errors import StyleCliError
 from stylecli.events import counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
-from stylecli.files.images import read_picture, write_picture
-from stylecli.files.pictures import Picture, shrunk
+
+_OUT = r"The page to write. \[default: PHOTO-sheet.png]"  # \[ is no markup of rich's
+_SIZE = "Long side of each picture on the page, px."
 
 
 @command
 def sheet(
-    photo: Annotated[Path, typer.Argument(help="Any image file.")],
-    out: Annotated[Path | None, typer.Argument(help=r"\[default: PHOTO-sheet.png]")] = None,
-    size: Annotated[int, typer.Option(min=64, help="Long side of each picture, px.")] = 640,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help=_OUT)] = None,
+    size: Annotated[int, typer.Option(metavar="PX", min=64, help=_SIZE)] = 640,
     stroke_size: Annotated[float | None, STROKE_SIZE] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a page that is there.")
+    ] = False,
     device: Annotated[str, DEVICE] = "auto",
     precision: Annotated[str, PRECISION] = "auto",
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
-    """Render a photo in every style that there is, on one labelled page."""
+    """Paint a photo in every style that there is, on one page with their names.
+
+    Examples:
+        stylecli sheet photo.jpg
+        stylecli sheet photo.jpg styles.png --size 320
+    """
+    from stylecli.files.images import read_picture, write_picture
+    from stylecli.files.pictures import Picture, shrunk  # imports Pillow: a tenth of a second
+
     StylizeConfig(stroke_size=stroke_size).check()
     target = out or Path(f"{photo.stem}-sheet.png")
     refuse_input(target, photo)

@@ -3,11 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
+from stylecli.commands import completion
 from stylecli.config import ComputeConfig, StylizeConfig
 from stylecli.options import Option, options_of
 
@@ -65,6 +65,8 @@ def _typer_info(option: Option) -> Any:
         return typer.Argument(metavar=about.argument, help=help_)
     names = [option.flag, about.short] if about.short else [option.flag]
     shown = of_choices(option.choices, "," if option.several else "|")
+    if about.offered:
+        shown = {"autocompletion": completion.names(about.offered, about.model)}
     if about.auto:
         shown = {"metavar": "FLOAT|auto", "parser": _number_or_auto}
     return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
@@ -91,17 +93,18 @@ def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
         return {}
     line = separator.join(choices)
     shown = line if len(line) < _NARROW else f"{separator}\n".join(choices)
-    return {"metavar": shown, "autocompletion": lambda: list(choices)}
+    offered = completion.names if separator == "|" else completion.lists_of
+    return {"metavar": shown, "autocompletion": offered(choices)}
 
 
-def _in_first_panel(config: type[Any], name: str) -> Any:
-    option = next(one for one in options_of(config) if one.name == name)
-    return _typer_info(replace(option, panel=None))
+def _alone(config: type[Any], name: str) -> Any:
+    return next(_typer_info(one) for one in options_of(config) if one.name == name)
 
 
-DEVICE = _in_first_panel(ComputeConfig, "device")
-PRECISION = _in_first_panel(ComputeConfig, "precision")
-STROKE_SIZE = _in_first_panel(StylizeConfig, "stroke_size")
+# For commands whose other options are not of that config.
+DEVICE = _alone(ComputeConfig, "device")
+PRECISION = _alone(ComputeConfig, "precision")
+STROKE_SIZE = _alone(StylizeConfig, "stroke_size")
 
 
 def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:

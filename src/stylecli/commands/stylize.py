@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, named_place
+from stylecli.commands.completion import models, styles
+from stylecli.commands.shared import JSON, QUIET, command, path_or_url
 from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
+from stylecli.config.shared import COMPUTING, LOOK, MACHINES
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.choices import BackendChoice
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
-from stylecli.files.images import STANDARD_STREAM
+from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import WHOLE, Job, Plan, Shard, plan
 from stylecli.files.urls import Place
 
@@ -27,65 +29,94 @@ if TYPE_CHECKING:
     from stylecli.engine.on_ray import Workers
 
 _IN_OUT = (
-    "Photos and folders, then the folder (for one photo: or the file) to write; "
-    "each may be a URL, such as s3://bucket/photos."
+    "Photos, videos and folders; then the folder to write or, for one photo or video, the file. "
+    "Each may be a URL, such as s3://bucket/photos; - is standard input or output."
 )
-_BACKEND = "auto: OpenVINO on a CPU where it is installed."
-_BATCH_SIZE = r"Images of one size at once. \[default: CPU 1, CUDA 8]"  # \[: no markup of rich's
+_MODEL = "Name of a model or of a style (`stylecli models` lists them), or a model's file or URL."
+_STYLE = (
+    "One style of a model that has several, such as udnie; or a blend, such as "
+    "udnie:0.7,great-wave:0.3."
+)
+_OVERWRITE = "Do again what is there already."
+_SEED = "For models with noise inside: another number gives other strokes."
+_BACKEND = "auto: OpenVINO on a CPU, where it is installed; otherwise torch."
+# \[ is no markup of rich's.
+_BATCH_SIZE = r"Photos of one size that are painted at once. \[default: CPU 1, CUDA 8]"
 _MAX_MEMORY = (
-    "GiB, for images on their way and for the network; larger images go in strips, exactly. "
+    "GiB to use at most; an image that needs more is painted in strips, exactly. "
     r"\[default: three quarters of what is free]"
 )
 _SHARD = (
-    "Only every N-th file, from the I-th on, counted from 0: for several processes or machines. "
-    r"\[default: of RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS]"
+    "Do only every N-th file, from number I on, counted from 0; so several processes or machines "
+    r"share a folder. \[default: from RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS]"
 )
 _RAY = (
-    "Share the files among the machines of a Ray cluster, such as 10.0.0.1:6379. "
-    r"\[default: of RAY_ADDRESS; or that runs here; or that is started for this run]"
+    "Share the files among the machines of a Ray cluster at this address, such as "
+    r"10.0.0.1:6379. \[default: RAY_ADDRESS, or the cluster that runs here, or one that is "
+    "started for this run]"
 )
 _WORKERS = (
-    "For --ray: how many, such as 2:8 or 4. A worker takes a GPU where there are some, "
-    r"otherwise all cores of a machine. \[default: as many as there is room for]"
+    "For --ray: how many workers, such as 4, or 2:8 for at least 2 and at most 8. Each takes a "
+    r"GPU, or all cores of a machine. \[default: as many as there is room for]"
 )
-_SEED = "Seed of the noise inside the network: another seed, other strokes."
-_STYLE = "One of a model's styles: a; or a blend of them: a:0.7,b:0.3 (no number is 1)."
 
 
 @command
 @options_from(StylizeConfig)
 def stylize(
     paths: Annotated[
-        list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=named_place)
+        list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=path_or_url)
     ],
     *,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name, file or URL.")] = DEFAULT_MODEL,
-    style: Annotated[str | None, typer.Option(help=_STYLE)] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help=_MODEL, autocompletion=models)
+    ] = DEFAULT_MODEL,
+    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     given: dict[str, Any],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad file.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help=_SHARD)] = None,
-    ray: Annotated[str | None, typer.Option(metavar="[ADDRESS]", help=_RAY)] = None,
-    workers: Annotated[str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help=_BATCH_SIZE)] = None,
-    max_memory: Annotated[float | None, typer.Option(min=0.01, help=_MAX_MEMORY)] = None,
-    backend: Annotated[
-        str, typer.Option(help=_BACKEND, **of_choices(get_args(BackendChoice)))
-    ] = "auto",
+    seed: Annotated[int, typer.Option(help=_SEED, rich_help_panel=LOOK)] = 0,
     device: Annotated[str, DEVICE] = "auto",
     precision: Annotated[str, PRECISION] = "auto",
-    seed: Annotated[int, typer.Option(help=_SEED)] = 0,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help=_BACKEND, rich_help_panel=COMPUTING, **of_choices(get_args(BackendChoice))
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=_BATCH_SIZE, rich_help_panel=COMPUTING),
+    ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", min=0.01, help=_MAX_MEMORY, rich_help_panel=COMPUTING),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help=_SHARD, rich_help_panel=MACHINES)
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="[ADDRESS]", help=_RAY, rich_help_panel=MACHINES)
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS, rich_help_panel=MACHINES)
+    ] = None,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Stylize photos with a trained model; what is already there is skipped.
+    """Stylize photos and videos with a trained model; what is already there is skipped.
 
-    Exit codes: 0 all done, 1 some failed, 2 usage or set-up, 130 interrupted.
+    The exit code is 0 if all is done, 1 if files failed, 2 if the command cannot run so, and 130
+    after Ctrl-C; the same command then goes on.
+
+    Examples:
+        stylecli stylize photo.jpg painted.jpg
+        stylecli stylize photos/ painted/ --model udnie --preserve-color
     """
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")

@@ -19,21 +19,27 @@ from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step, TrainResult, counted
 
-_OVERWRITE = "Replace a model, and drop an unfinished training of it."
+_OVERWRITE = "Replace a model that is there, and drop an unfinished training of it."
 
 
 @command
 @options_from(TrainConfig)
 def train(
     given: dict[str, Any],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was stopped.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Train a generator for a painting, or for several: a model that paints photos in that style.
+    """Train a model of a painting, or of several; it then paints photos in that style.
 
     Ctrl-C saves the state; the same command with --resume goes on.
+
+    Examples:
+        stylecli train painting.jpg
+        stylecli train a.jpg b.jpg --content my-photos/ -o models/duo.safetensors
     """
     config = TrainConfig(**given)
     if resume and not (config.paintings or config.output):

@@ -22,7 +22,7 @@ from stylecli.engine.stylizer import full_name
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
-from stylecli.files.images import STANDARD_STREAM
+from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import Job
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from stylecli.engine.marks import marked
 from stylecli.errors import StyleCliError
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
-from stylecli.files.images import STANDARD_STREAM, opened, read_picture, write_picture
+from stylecli.files.door import STANDARD_STREAM
+from stylecli.files.images import opened, read_picture, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, mixed, shrunk
 from stylecli.files.urls import Url, fetch, send

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stylecli.files.animations import Animation
+from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.formats import is_video
-from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.pictures import Picture
 
 

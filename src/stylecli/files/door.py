@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stylecli.errors import StyleCliError
 
+STANDARD_STREAM = Path("-")  # standard input or output, on a command line
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is a drive
 
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import CheckedFile, atomic_path
 from stylecli.files.colors import SRGB, Rgb, rgb_and_alpha
-from stylecli.files.door import require_regular
+from stylecli.files.door import STANDARD_STREAM, require_regular
 from stylecli.files.formats import (
     MAX_SIDES,
     WITH_EXIF,
@@ -33,7 +33,6 @@ from stylecli.files.pictures import (
     upright,
 )
 
-STANDARD_STREAM = Path("-")
 _MAX_ASPECT = 8  # of a photo to train with
 
 warnings.filterwarnings("ignore", module=r"PIL\b")  # about odd files, which are read all the same

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import require_local, require_regular
+from stylecli.files.door import STANDARD_STREAM, require_local, require_regular
 from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
-from stylecli.files.images import STANDARD_STREAM
 from stylecli.files.scanning import mirrored, scan
 from stylecli.files.urls import Place, Url, common_folder
 

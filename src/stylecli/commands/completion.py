@@ -1,0 +1,67 @@
+"""What completion in a shell offers as a value: it is asked at each TAB, so nothing slow is done.
+
+If nothing is offered, the shell completes the names of files.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from stylecli.core.model_files import find_model, list_models, read_info
+from stylecli.errors import StyleCliError
+from stylecli.files.urls import place
+
+# Names come from files, which may be a stranger's, and a shell would expand or run what is not so.
+_PLAIN = re.compile(r"\w[\w.,:-]*")
+# Without a home folder, or in a folder that has been removed.
+_UNKNOWN = (StyleCliError, OSError, RuntimeError)
+
+
+def names(known: Sequence[str], and_models: bool = False) -> Callable[[], list[str]]:
+    """A function that offers these names, and those of models too, if there may be some."""
+    return lambda: [*known, *(models() if and_models else ())]
+
+
+def models() -> list[str]:
+    """The names of all models, and of the styles in them."""
+    found: list[str] = []
+    with suppress(*_UNKNOWN):
+        for path, info in list_models():
+            found += [path.stem, *info.styles]
+    return plain(dict.fromkeys(found))
+
+
+def styles(context: typer.Context, incomplete: str) -> list[str]:
+    """The styles of the model that the command line names before; after a comma, for a blend."""
+    return plain(_after_comma(_styles_of(context), incomplete))
+
+
+def _styles_of(context: typer.Context) -> list[str]:
+    # In front of an option without a value, arguments have not been given their names yet.
+    model = context.params.get("model") or next(iter(context.args), "")
+    with suppress(*_UNKNOWN):
+        if isinstance(place(model), Path):  # a URL would be downloaded
+            info = read_info(find_model(model))
+            chosen = model in info.styles and model != info.name
+            return [model] if chosen else info.styles
+    return []
+
+
+def lists_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """A function that offers these names for a list with commas between."""
+    return lambda incomplete: plain(_after_comma(names, incomplete))
+
+
+def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
+    """What the last name of a list can be: each but those before it, a style's share apart."""
+    head, comma, _ = incomplete.rpartition(",")
+    taken = {name.partition(":")[0] for name in head.split(",")}
+    return (f"{head}{comma}{name}" for name in names if name not in taken)
+
+
+def plain(values: Iterable[str]) -> list[str]:
+    """Those that a shell takes as they are."""
+    return list(filter(_PLAIN.fullmatch, values))

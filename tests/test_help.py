@@ -1,0 +1,73 @@
+"""The help of every command: whole at any width, without colors where there are to be none."""
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from typer.main import get_command
+
+from stylecli.cli import app
+
+TOP = get_command(app)
+COMMANDS = TOP.list_commands(None)
+
+
+@pytest.fixture
+def help_of(monkeypatch, capsys):
+    """The lines of a command's help, at a width."""
+
+    def run(command: str, width: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        with pytest.raises(SystemExit) as ended:
+            app([*command.split(), "--help"])
+        assert not ended.value.code
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_whole_and_no_line_too_long_at_any_width(help_of, command, width):
+    lines = help_of(command, width)
+    assert max(map(len, lines)) <= width
+    words = {word for line in lines for word in line.split()}
+    for option in TOP.get_command(None, command).params:
+        if option.param_type_name == "option":
+            assert {*option.opts} <= words
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_the_paragraphs_fill_the_lines(help_of, command):
+    """A line break of a docstring is none of the help, so that no line is half empty."""
+    lines = help_of(command, 80)
+    prose = lines[3 : next(number for number, line in enumerate(lines) if "─" in line)]
+    for line, following in pairwise(prose):
+        if line.strip() and following.strip():
+            assert len(line.rstrip()) + len(" ") + len(following.split()[0]) >= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_only_plain_words_name_what_an_argument_is(help_of, command):
+    """Typer would show the names of Python's functions and variables."""
+    usage = "".join(help_of(command, 80)[1:2])
+    assert not [word for word in usage.split("]", 1)[1].split() if word.islower()]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}, {}],
+    ids=lambda setting: "".join(setting),
+)
+def test_in_a_pipe_there_is_neither_a_color_nor_an_escape(setting):
+    done = subprocess.run(
+        [sys.executable, "-m", "stylecli", "train", "--help"],
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "80", **setting},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"--style-weight" in done.stdout
+    assert b"\x1b" not in done.stdout
+    assert b"\\u" not in done.stdout  # what a terminal's encoding lacks
