@@ -49,7 +49,7 @@ models = typer.Typer(
     add_completion=False,
     context_settings=HELP_NAMES,
     subcommand_metavar="[NAME | COMMAND ...]",
-    epilog="Examples:\n\nstylecli models\n\nstylecli models gallery",
+    epilog="Examples:\n\nstylecli models gallery\n\nstylecli models --html models.html",
 )
 _Name = Annotated[
     str, typer.Argument(help="Name, file or URL of a model.", autocompletion=completion.models)
