@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from stylecli.config import StylizeConfig
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
-from stylecli.engine import Stylizer
+from stylecli.engine import Stylizer, ray_worker
 from stylecli.engine.on_ray import Pool
 from stylecli.engine.ray_worker import Halt, Unfit, Worker
 from stylecli.errors import StyleCliError
@@ -246,7 +247,19 @@ def test_what_no_worker_can_do_is_one_clear_error(nodes, tmp_path, model):
 
 
 def told_by(worker: Worker, tasks: list[Any]) -> list[Any]:
-    return list(worker._events(tasks))
+    return [event for events in worker._events(tasks) for event in events]
+
+
+def test_what_comes_at_once_is_one_row_as_ray_takes_few_rows_a_second(
+    tmp_path, model, photos, monkeypatch
+):
+    monkeypatch.setattr(ray_worker, "_GATHER", 60.0)  # seconds: longer than they take anywhere
+    tasks = [(job, None) for job in plan([photos], tmp_path / "out").jobs]
+    worker = Worker((model,), StylizeConfig(), tmp_path)
+    (row,) = worker({"group": [pickle.dumps(tasks)]})
+    (events,) = map(pickle.loads, row["events"])
+    assert {result.job for result in events} == {job for job, _ in tasks}
+    assert len(events) == len(tasks) > 1
 
 
 def test_a_job_whose_file_an_earlier_try_has_written_is_not_done_again(tmp_path, model, photos):

@@ -234,10 +234,11 @@ class _Run:
 
 
 def _feed(dataset: "Dataset", events: SimpleQueue[object]) -> None:
-    """Put each row's event into a queue, and then the end."""
+    """Put the events of each row into a queue, and then the end."""
     try:
         for row in dataset.iter_rows():
-            events.put(pickle.loads(row["event"]))
+            for event in pickle.loads(row["events"]):
+                events.put(event)
         events.put(End())
     except Exception as error:  # of many kinds, from Ray
         lines = str(error).strip().splitlines() or [type(error).__name__]

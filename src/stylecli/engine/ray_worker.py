@@ -5,6 +5,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,6 +20,7 @@ from stylecli.files.jobs import Job
 from stylecli.files.urls import Place, Url
 
 _BEAT = 5.0  # seconds after which a worker at work tells that it lives
+_GATHER = 0.3  # seconds for which what is to be told waits for more
 _FRAMES = 1.0  # seconds between two of the frames that are told of
 
 Event = Result | Frames | Notice
@@ -73,21 +75,29 @@ class Worker:
             self._unfit = Unfit(f"a worker on {_host()} cannot begin: {error}", hint)
 
     def __call__(self, batch: dict[str, Sequence[bytes]]) -> Iterator[dict[str, list[bytes]]]:
-        """A row for each thing to tell, at once."""
-        for group in batch["group"]:
-            for event in self._events(pickle.loads(group)):
-                yield {"event": [pickle.dumps(event)]}
+        """Rows, each of a list of things to tell.
 
-    def _events(self, tasks: list[Task]) -> Iterator[object]:
+        Ray takes about ten rows a second, and lets a worker wait meanwhile.
+        """
+        for group in batch["group"]:
+            for events in self._events(pickle.loads(group)):
+                yield {"events": [pickle.dumps(events)]}
+
+    def _events(self, tasks: list[Task]) -> Iterator[list[object]]:
         if self._stylizer is None:
-            yield self._unfit
+            yield [self._unfit]
             return
         told: SimpleQueue[object] = SimpleQueue()
         with ThreadPoolExecutor(1) as thread:
             working = thread.submit(self._work, tasks, self._stylizer, told.put)
             working.add_done_callback(lambda _: told.put(End()))
-            while not isinstance(event := _next(told), End):
-                yield event
+            is_end = False
+            while not is_end:
+                events = _told(told)
+                if is_end := isinstance(events[-1], End):
+                    events.pop()
+                if events:
+                    yield events
 
     def _work(self, tasks: list[Task], stylizer: Stylizer, tell: Callable[[object], None]) -> None:
         """Stylize a group; a file that an earlier try has written is done."""
@@ -107,11 +117,17 @@ class Worker:
                 tell(Halt())
 
 
-def _next(told: SimpleQueue[object]) -> object:
+def _told(told: SimpleQueue[object]) -> list[object]:
+    """The next thing to be told, and what follows it at once; the end is the last."""
     try:
-        return told.get(timeout=_BEAT)
+        events = [told.get(timeout=_BEAT)]
     except Empty:
-        return Beat()
+        return [Beat()]
+    until = time.monotonic() + _GATHER
+    with suppress(Empty):
+        while not isinstance(events[-1], End):
+            events.append(told.get(timeout=max(0.0, until - time.monotonic())))
+    return events
 
 
 def _rarely(tell: Callable[[object], None]) -> Callable[[Event], None]:

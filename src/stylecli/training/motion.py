@@ -15,9 +15,9 @@ _BEND = 8.0  # px, standard deviation
 _GRID = 100  # px between points of the grid
 _GRAIN = 0.01  # standard deviation of the noise of a camera, of a range of 1
 
-# The factor of the term, for the energy of photos in Oxford's VGG-16. With half of it, the term was a
-# fifth of the total at the end for Udnie; with this one, a quarter for the eight of the gallery.
-WEIGHT = 4e6
+# The factor of the term, for the energy of photos in Oxford's VGG-16. For Udnie, the term is a
+# quarter of the total at the end, and costs 2.4 % of the objective: docs/videos.md.
+WEIGHT = 2e6
 
 
 class Motion:
