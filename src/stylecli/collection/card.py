@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from stylecli.collection.facts import generator_of, size_of, training_of
+from stylecli.collection.facts import generator_of, shown_size, training_of
 from stylecli.collection.own import sum_of
 from stylecli.core.model_files import ModelInfo, read_info
 from stylecli.core.model_names import style_name
@@ -51,7 +51,7 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield "A network for `stylecli` that paints any photo in the style of a painting, in one pass."
     yield f"It holds {counted(len(info.styles), 'style')}."
     yield from ("", f"- **Generator**: {_plain(generator_of(info))}")
-    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {size_of(path)}"
+    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {shown_size(path)}"
     yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))
     yield from ("", "## How it was made", "")
     made = training_of(info)

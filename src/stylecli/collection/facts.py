@@ -12,7 +12,7 @@ Facts = dict[str, str]
 NORMS = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}
 
 
-def size_of(path: Path) -> str:
+def shown_size(path: Path) -> str:
     """The size of a file, such as ``1.8 MB``."""
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
@@ -20,7 +20,7 @@ def size_of(path: Path) -> str:
 def facts_of(path: Path, info: ModelInfo) -> Facts:
     """All that is known of a model, by what it is; only what its file says."""
     return {
-        "file": f"{path}, {size_of(path)}",
+        "file": f"{path}, {shown_size(path)}",
         "styles": ", ".join(info.styles),
         "license": info.license or "not stated",
         "generator": generator_of(info),

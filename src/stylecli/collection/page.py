@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli import __version__
-from stylecli.collection.facts import NORMS, size_of
+from stylecli.collection.facts import NORMS, shown_size
 from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
@@ -85,7 +85,7 @@ def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
     return {
         "kind": f"{info.arch}, {info.width} channels in the first layer",
         "norm": NORMS.get(info.norm, info.norm),
-        "size": size_of(path),
+        "size": shown_size(path),
         "license": info.license or "not stated",
         "where": _where(path),
     }

@@ -86,10 +86,10 @@ def list_(
 
 
 def _list() -> None:
-    from stylecli.collection.facts import size_of
+    from stylecli.collection.facts import shown_size
 
     rows = [
-        (path.stem, style, f"{info.arch}, {info.norm}, {info.width}", size_of(path), str(path))
+        (path.stem, style, f"{info.arch}, {info.norm}, {info.width}", shown_size(path), str(path))
         for path, info in list_models()
         for style in info.styles
     ]
@@ -141,7 +141,7 @@ def add(
 
     URL is https://…, or that of a store, such as hf://owner/repo/udnie.safetensors.
     """
-    from stylecli.collection.facts import size_of
+    from stylecli.collection.facts import shown_size
     from stylecli.collection.own import add_model
 
     with Reporter(quiet=quiet) as reporter:
@@ -152,7 +152,7 @@ def add(
 
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
     styles = counted(len(added.info.styles), "style")
-    reporter.say(f"added {added.info.name}: {styles}, {size_of(added.path)}, {added.path}")
+    reporter.say(f"added {added.info.name}: {styles}, {shown_size(added.path)}, {added.path}")
     if sha256 is None:
         reporter.say(f"not compared with any sum; next time, give --sha256 {added.sha256}")
     found = find_model(added.path.stem)

@@ -16,7 +16,7 @@ _GRID = 100  # px between points of the grid
 _GRAIN = 0.01  # standard deviation of the noise of a camera, of a range of 1
 
 # The factor of the term, for the energy of photos in Oxford's VGG-16. For Udnie, the term is a
-# quarter of the total at the end, and costs 2.4 % of the objective: docs/videos.md.
+# quarter of the total at first, and costs 2.4 % of the objective: docs/videos.md.
 WEIGHT = 2e6
 
 
