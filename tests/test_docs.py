@@ -46,6 +46,7 @@ REASONS = {"network", "GPU", "cluster", "hours"}
 # Options that every command has, and that of all commands together.
 COMMON = {"--help", "--install-completion"}
 COMMANDS = get_command(app).list_commands(None)
+OF_MODELS = ("add", "remove", "show", "export-card")
 # Options that are a budget, and what each command has in their place.
 BUDGET = ("--minutes", "--steps", "--size", "--style-size", "--gatys-steps")
 QUICK = ["--steps", "2", "--size", "64", "--style-size", "64"]
@@ -186,13 +187,15 @@ def test_every_command_of_a_page_runs_as_it_is_printed(page, run):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *(f"models {one}" for one in OF_MODELS)])
 def test_both_examples_of_a_help_run_as_they_are_printed(command, run, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "80")
-    assert _run_here([*command.split(), "--help"]) == 0
-    lines = re.findall(r"^ (stylecli .*?) *$", capfd.readouterr().out.split(" Examples: ")[1], re.M)
-    assert len(lines) == 2
-    run(Block("sh", "\n".join(lines), ""))
+    for name in ["models add", command] if command == "models remove" else [command]:
+        assert _run_here([*name.split(), "--help"]) == 0
+        examples = capfd.readouterr().out.split(" Examples: ")[1]
+        lines = re.findall(r"^ (stylecli .*?) *$", examples, re.M)
+        assert len(lines) == 2
+        run(Block("sh", "\n".join(lines), ""))
 
 
 def test_what_is_not_run_is_marked_with_one_of_few_reasons_and_known():

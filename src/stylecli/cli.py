@@ -1,10 +1,9 @@
 """The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
-import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
@@ -15,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stylecli import __version__
-from stylecli.commands.shared import HELP_NAMES
+from stylecli.commands.shared import HELP_NAMES, described
 from stylecli.console import open_standard_streams, output_failed, show_error, write_out
 from stylecli.errors import StyleCliError
 
@@ -63,20 +62,8 @@ def _app_of(name: str, found: Any) -> typer.Typer:
     if isinstance(found, typer.Typer):
         return found
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
-    alone.command(name, **_described(found))(found)
+    alone.command(name, **described(found))(found)
     return alone
-
-
-def _described(command: Callable[..., None]) -> dict[str, Any]:
-    """The help of a command and what stands at its end, the examples; both from its docstring.
-
-    A paragraph becomes one line, which is folded to the width of the terminal. Blank lines part
-    the examples: single line breaks are lost in some versions of typer.
-    """
-    text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
-    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    lines = ["Examples:", *(line.strip() for line in examples.splitlines())]
-    return {"help": "\n\n".join(paragraphs), "epilog": "\n\n".join(lines)}
 
 
 def _with_address(args: list[str]) -> Iterator[str]:
@@ -159,4 +146,4 @@ def _top(
         raise typer.Exit(2)
 
 
-app.callback(**_described(_top))(_top)
+app.callback(**described(_top))(_top)

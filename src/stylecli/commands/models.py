@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, command
+from stylecli.commands.shared import HELP_NAMES, QUIET, command, described
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import find_model, list_models, read_info
 from stylecli.errors import StyleCliError
@@ -55,6 +56,13 @@ _Name = Annotated[
     str, typer.Argument(help="Name, file or URL of a model.", autocompletion=completion.models)
 ]
 _OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_own_names)]
+
+
+def _below(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command below ``models``, of the same name."""
+    name = function.__name__.replace("_", "-")
+    models.command(name, **described(function))(function)
+    return function
 
 
 @models.callback()
@@ -118,17 +126,22 @@ def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
     reporter.say(f"{path}: every model there is")
 
 
-@models.command()
+@_below
 @command
 def show(name: _Name) -> None:
-    """Show what is in a model: its styles, its license, how it was made."""
+    """Show what is in a model: its styles, its license, how it was made.
+
+    Examples:
+        stylecli models show gallery
+        stylecli models show sky.safetensors
+    """
     from stylecli.collection.facts import facts_of
 
     path = find_model(name)
     print_table(facts_of(path, read_info(path)).items())
 
 
-@models.command()
+@_below
 @command
 def add(
     given: Annotated[str, typer.Argument(metavar="FILE|URL", help="A model of stylecli.")],
@@ -140,6 +153,10 @@ def add(
     """Check a model, and copy it to where it is found from every folder.
 
     URL is https://…, or that of a store, such as hf://owner/repo/udnie.safetensors.
+
+    Examples:
+        stylecli models add sky.safetensors
+        stylecli models add sky.safetensors --name starry-sky
     """
     from stylecli.collection.facts import shown_size
     from stylecli.collection.own import add_model
@@ -162,10 +179,15 @@ def add(
     reporter.say(f"stylecli stylize PHOTOS OUT --model {added.info.name}{choice}")
 
 
-@models.command()
+@_below
 @command
 def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
-    """Remove a model that was added."""
+    """Remove a model that was added.
+
+    Examples:
+        stylecli models remove sky
+        stylecli models remove starry-sky --quiet
+    """
     from stylecli.collection.own import remove_model
 
     path = remove_model(name)
@@ -173,7 +195,7 @@ def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
         reporter.say(f"removed {path}")
 
 
-@models.command("export-card")
+@_below
 @command
 def export_card(
     name: _Name,
@@ -184,6 +206,10 @@ def export_card(
     """Write a model's card for those to whom it is given: Markdown, as the Hugging Face Hub has it.
 
     It goes to standard output, unless a file is given.
+
+    Examples:
+        stylecli models export-card gallery
+        stylecli models export-card sky.safetensors --output README.md
     """
     from stylecli.collection.card import render_card
 

@@ -2,9 +2,10 @@
 
 import functools
 import gc
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
@@ -68,3 +69,15 @@ def refuse_input(target: Path, *inputs: Path) -> None:
     for path in inputs:
         if target.resolve() == path.resolve():
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
+
+
+def described(command: Callable[..., None]) -> dict[str, Any]:
+    """The help of a command and what stands at its end, the examples; both from its docstring.
+
+    A paragraph becomes one line, which is folded to the width of the terminal. Blank lines part
+    the examples: single line breaks are lost in some versions of typer.
+    """
+    text, _, examples = (inspect.getdoc(command) or "").partition("\n\nExamples:\n")
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    lines = ["Examples:", *(line.strip() for line in examples.splitlines())]
+    return {"help": "\n\n".join(paragraphs), "epilog": "\n\n".join(lines)}
