@@ -39,6 +39,11 @@ def test_every_option_is_whole_and_no_line_too_long_at_any_width(help_of, comman
             assert {*option.opts} <= words
 
 
+def test_the_help_names_every_command(help_of):
+    rows = [line.split()[1:2] for line in help_of("", 80) if line.startswith("│")]
+    assert [row for row in rows if row[0] in COMMANDS] == [[name] for name in COMMANDS]
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_the_paragraphs_fill_the_lines(help_of, command):
     """A line break of a docstring is none of the help, so that no line is half empty."""

@@ -45,6 +45,7 @@ def _own_names() -> list[str]:
 
 
 models = typer.Typer(
+    name="models",
     cls=_Models,
     invoke_without_command=True,
     add_completion=False,
