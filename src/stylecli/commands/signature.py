@@ -123,4 +123,6 @@ def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
 
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    # Typer 0.26 says it of an argument without values too.
+    no_values = context.params.get(name) in ((), [])
+    return source is not None and source.name == "COMMANDLINE" and not no_values
