@@ -31,7 +31,8 @@ _MAKE_TIMES_UP = 1  # FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets
 _BT709, _NOT_NAMED = 1, 2  # FFmpeg's numbers of color matrices
 _STANDARD = (1279, 576)  # px: the largest width and height of standard definition
 
-TAG_ERRORS = "surrogateescape"  # tags that are no UTF-8 are kept as they are
+# Tags that are no UTF-8 are kept as they are; from PyAV 19 on, they always are.
+KEEP_TAGS: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "surrogateescape"}
 
 
 @contextmanager
@@ -44,9 +45,7 @@ def opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     require_file(path)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:  # by its absolute path, as what stands before a colon would be taken for a protocol
-        container = av.open(
-            str(path.absolute()), "r", container_options=options, metadata_errors=TAG_ERRORS
-        )
+        container = av.open(str(path.absolute()), "r", container_options=options, **KEEP_TAGS)
     except av.FFmpegError as error:
         raise ImageError(f"{path} is not a video that can be read") from error
     with container:

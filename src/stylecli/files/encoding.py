@@ -17,7 +17,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from stylecli.files.decoding import TAG_ERRORS
+from stylecli.files.decoding import KEEP_TAGS
 from stylecli.files.formats import ImageError
 
 _BEST_CRF, _WORST_CRF = 16, 51
@@ -88,7 +88,7 @@ def encode(
         options["movflags"] = "+faststart"
     name = str(file.absolute())
     try:
-        with av.open(name, "w", container_options=options, metadata_errors=TAG_ERRORS) as output:
+        with av.open(name, "w", container_options=options, **KEEP_TAGS) as output:
             _require_sound(source, output.supported_codecs, target)
             video = _video_stream(output, look, file.suffix.lower())
             copies = {
