@@ -151,8 +151,11 @@ def test_little_memory_gives_the_same_picture(stylizer, photo, monkeypatch):
     monkeypatch.setattr(strokes, "_STRIP", 1)
     in_strips = Stylizer(DEFAULT_MODEL, max_memory=2**20, **FULL)(photo, 1.5)
     monkeypatch.undo()
-    # The network's strips differ by 1 at most, and what varies least by a little more.
-    assert np.abs(in_strips.astype(int) - stylizer(photo, 1.5)).max() <= 4
+    # The network's strips differ by 1 at most. Where two neighborhoods vary alike, so that another
+    # one is the least, it is more: at one pixel in thousands.
+    difference = np.abs(in_strips.astype(int) - stylizer(photo, 1.5))
+    assert (difference > 1).mean() < 1e-3
+    assert difference.max() <= 8
 
 
 def test_files_with_strength_colors_transparency_and_a_size(stylizer, photo, tmp_path):
