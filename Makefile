@@ -106,17 +106,17 @@ retrained/eight.safetensors: retrained/base.safetensors
 	$(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< --minutes 21 $(PAPERS) --output $@
 
 # These trainings had one core. The first with --stable had its term at twice the present weight.
+GO_ON = OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< \
+	--lr 0.001 $(PAPERS) --license $(GALLERY) --output $@
+
 retrained/longer.safetensors: retrained/eight.safetensors
-	OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< \
-		--minutes 92 --lr 0.001 --small-crops 0.5 $(PAPERS) --output $@
+	$(GO_ON) --minutes 92 --small-crops 0.5
 
-retrained/stable.safetensors: retrained/longer.safetensors
-	OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< \
-		--minutes 95 --lr 0.001 --small-crops 0.72 --stable $(PAPERS) --output $@
+retrained/films.safetensors: retrained/longer.safetensors
+	$(GO_ON) --minutes 95 --small-crops 0.72 --stable
 
-retrained/gallery.safetensors: retrained/stable.safetensors
-	OMP_NUM_THREADS=1 $(BIN)/stylecli train $(PAINTINGS) --content $(PHOTOS) --init $< \
-		--minutes 95 --lr 0.001 --small-crops 0.65 --stable $(PAPERS) --license $(GALLERY) --output $@
+retrained/gallery.safetensors: retrained/films.safetensors
+	$(GO_ON) --minutes 95 --small-crops 0.65 --stable
 
 retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
 	$(TRAIN) --steps 1200 --norm $* $(AS_THEN)

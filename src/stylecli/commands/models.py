@@ -51,7 +51,6 @@ models = typer.Typer(
     add_completion=False,
     context_settings=HELP_NAMES,
     subcommand_metavar="[NAME | COMMAND ...]",
-    epilog="Examples:\n\nstylecli models gallery\n\nstylecli models --html models.html",
 )
 _Name = Annotated[
     str, typer.Argument(help="Name, file or URL of a model.", autocompletion=completion.models)
@@ -61,12 +60,9 @@ _OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=
 
 def _below(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command below ``models``, of the same name."""
-    name = function.__name__.replace("_", "-")
-    models.command(name, **described(function))(function)
-    return function
+    return models.command(**described(function))(function)
 
 
-@models.callback()
 @command
 def list_(
     context: typer.Context,
@@ -80,6 +76,10 @@ def list_(
     """List the models that are bundled or found, show, add or remove one.
 
     NAME alone shows what is in that model.
+
+    Examples:
+        stylecli models gallery
+        stylecli models --html models.html
     """
     if context.invoked_subcommand is not None:
         if as_json or html:
@@ -92,6 +92,9 @@ def list_(
         write_out("".join(f"{json.dumps(entry)}\n" for entry in _entries()))
     else:
         _list()
+
+
+models.callback(**described(list_))(list_)
 
 
 def _list() -> None:

@@ -122,7 +122,7 @@ def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
+    if context.params.get(name) in ((), []):  # typer 0.26 says of them too that they were given
+        return False
     source = context.get_parameter_source(name)
-    # Typer 0.26 says it of an argument without values too.
-    no_values = context.params.get(name) in ((), [])
-    return source is not None and source.name == "COMMANDLINE" and not no_values
+    return source is not None and source.name == "COMMANDLINE"

@@ -32,7 +32,8 @@ _BT709, _NOT_NAMED = 1, 2  # FFmpeg's numbers of color matrices
 _STANDARD = (1279, 576)  # px: the largest width and height of standard definition
 
 # Tags that are no UTF-8 are kept as they are; from PyAV 19 on, they always are.
-KEEP_TAGS: dict[str, Any] = {} if av.__version__ >= "19" else {"metadata_errors": "surrogateescape"}
+_PYAV = int(av.__version__.partition(".")[0])
+KEEP_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _PYAV < 19 else {}
 
 
 @contextmanager
