@@ -2,6 +2,7 @@
 
     python benchmarks/gallery.py slow PHOTOS OUT --steps 300    # hours; goes on if run again
     python benchmarks/gallery.py table PHOTOS OUT
+    python benchmarks/gallery.py finish PHOTOS OUT            # from the models' pictures
 
 `slow` optimizes five of the photos from themselves, by L-BFGS, for each style, and notes how far it
 came after so many steps, and how regular its picture is then (`regularity.py`); `table` sets each
@@ -32,6 +33,7 @@ from stylecli.gatys import optimize
 from training import SIZE, Judge, split
 
 AFTER = (25, 50, 100, 300)
+FINISHED = (0, 10, 20, 30)
 FEW = 5
 REGULARITY = "regularity after 100"
 
@@ -90,7 +92,8 @@ def best_after(photo: Path, painting: Path, steps: int) -> After:
         if event.step == 100:
             found[REGULARITY] = regularity(event.best())
 
-    optimize(judge.photos, judge.objective, GatysConfig(style=painting, steps=steps), watch)
+    settings = GatysConfig(style=painting, steps=steps)
+    optimize(judge.photos, judge.photos, judge.objective, settings, watch)
     return found | {str(n): min(totals[: n + 1]) for n in AFTER if n <= steps}
 
 
@@ -114,6 +117,45 @@ def table(photos: Path, out: Path) -> None:
         slow_one = mean_of(found, REGULARITY)
         shown.add_row(painting, *cells, f"{slow_one:.2f}" if slow_one else "–")
     Console(width=140).print(shown)
+
+
+@app.command()
+def finish(photos: Path, out: Path) -> None:
+    """What some steps of the optimization bring from what each style's model paints.
+
+    Printed for each style: the objective as a share of that of 100 steps from the photo, and the
+    regularity; each of the model alone and after some steps.
+    """
+    _, held_out = split(photos)
+    for painting, found in sorted(read_slow(out).items()):
+        path = bundled_models() / "paintings" / f"{painting}.jpg"
+        generator, _ = load_model(painting)
+        reached: list[list[float]] = []
+        for photo in (photo for photo in held_out if photo.name in found):
+            judge = Judge(path, [photo])
+            with torch.no_grad():
+                start = generator(judge.photos).clamp(0, 1)
+            reached.append([*finished(judge, start, path), found[photo.name][REGULARITY]])
+        slow_one = mean_of(found, "100") or float("nan")
+        *numbers, of_slow = (mean(column) for column in zip(*reached, strict=True))
+        totals = [f"{total / slow_one:.2f}" for total in numbers[: len(FINISHED)]]
+        regular = [f"{number:.2f}" for number in (*numbers[len(FINISHED) :], of_slow)]
+        print(painting, *totals, "regularity", *regular, flush=True)
+
+
+def finished(judge: Judge, start: torch.Tensor, painting: Path) -> list[float]:
+    """The least objective after each of FINISHED steps from a picture, then the regularities."""
+    totals: list[float] = []
+    regular = [regularity(to_uint8(start)[0])]
+
+    def watch(event: Pixels) -> None:
+        totals.append(event.losses["total"])
+        if event.step in FINISHED[1:]:
+            regular.append(regularity(event.best()))
+
+    settings = GatysConfig(style=painting, steps=FINISHED[-1])
+    optimize(judge.photos, start, judge.objective, settings, watch)
+    return [min(totals[: n + 1]) for n in FINISHED] + regular
 
 
 @torch.no_grad()

@@ -600,7 +600,7 @@ def test_what_a_shell_ignores_stays_ignored():
         (["train", "a.jpg", "--norm", "inn"], "unknown --norm 'inn'"),
         (["train", "a.jpg", "--steps", "0"], "--steps 0 is out of range"),
         (["compare", "--norm", "bn,inn"], "unknown --norm 'inn'"),
-        (["gatys", "a.jpg", "b.jpg", "c.png", "--start", "foto"], "unknown --start 'foto'"),
+        (["gatys", "a.jpg", "b.jpg", "c.png", "--start", "foto"], "no model named 'foto'"),
         (["stylize", "a.jpg", "b.jpg", "--quality", "0"], "--quality 0 is out of range"),
     ],
 )

@@ -211,7 +211,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         (["train", "--optimizer", ""], ["muon", "adam"]),
         (["train", "--precision", "f"], ["float32"]),
         (["compare", "--arch", "p"], ["pyramid"]),
-        (["gatys", "--start", ""], ["photo", "noise"]),
+        (["gatys", "--start", "p"], ["photo", "portrait-metzinger"]),
         (["stylize", "--backend", "open"], ["openvino"]),
         (["stylize", "--format", "j"], ["jpeg", "jpg"]),
         (["train", "--loss-net", ""], ["vgg16", "vgg16-torchvision", "vgg19"]),

@@ -1,16 +1,19 @@
 """The slow optimization: it minimizes what training minimizes, over pixels."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
-from stylecli.core.model_files import bundled_models
+from stylecli.core.model_files import bundled_models, bundled_painting, load_model
+from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -74,6 +77,35 @@ def test_it_stops_when_asked_and_keeps_what_there_is(config, photo):
     assert [event.step for event in events] == [0, 1, 2, 3]
 
 
+def test_from_what_a_model_paints_it_comes_further(photo, monkeypatch):
+    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
+    settings = GatysConfig(style=Path("starry-night"), steps=5)  # a bundled painting, by its name
+    odd = photo[:51, :61]
+    totals = {}
+    for start in ("photo", "starry-night"):
+        of_start = totals.setdefault(start, [])
+        given = replace(settings, start=start)
+        picture = stylize_slowly(
+            odd, given, lambda e, kept=of_start: kept.append(e.losses["total"])
+        )
+        assert picture.shape == odd.shape
+    generator, _ = load_model("starry-night")
+    with torch.no_grad():
+        painted = to_uint8(generator(to_tensor(odd[None], torch.device("cpu"))))[0]
+    assert totals["starry-night"][0] < 0.2 * totals["photo"][0]
+    assert totals["starry-night"][-1] < 0.9 * min(totals["starry-night"][0], totals["photo"][-1])
+    assert np.abs(picture.astype(float) - painted).mean() < 20  # of 255: it is still that picture
+
+
+def test_a_file_in_the_folder_comes_before_a_bundled_painting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = Path("starry-night")
+    assert bundled_painting(name) == bundled_models() / "paintings" / "starry-night.jpg"
+    name.touch()
+    assert bundled_painting(name) == name
+    assert bundled_painting(Path("no-painting")) == Path("no-painting")
+
+
 def test_a_seed_makes_the_noise(config, photo):
     noise = replace(config, start="noise", steps=1)
     one, same = stylize_slowly(photo, noise), stylize_slowly(photo, noise)
@@ -86,7 +118,8 @@ def test_a_seed_makes_the_noise(config, photo):
     ("changes", "message"),
     [
         ({"optimizer": "lbgfs"}, "unknown --optimizer"),
-        ({"start": "foto"}, "unknown --start"),
+        ({"start": "foto"}, "no model named 'foto'"),
+        ({"start": "gallery"}, "--start gallery is a model of 8 styles"),
         ({"content_layer": "relu9_9"}, "no layer"),
         ({"lr": -1.0}, "--lr -1.0"),
         ({"steps": 0}, "--steps 0"),

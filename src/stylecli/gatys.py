@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stylecli.config import GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.model_files import load_model
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
@@ -57,23 +58,25 @@ def stylize_slowly(
             objective.
     """
     config.check()
-    if config.style is None:
+    if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
-    style_image = to_tensor(read_rgb(config.style, config.style_size)[None], device)
+    style_image = to_tensor(read_rgb(config.painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
     network = prepared_network(config, device, dtype)
     objective = build_objective(config, network, [style_image], to_tensor(photos, device))
-    best = optimize(to_tensor(photo[None], device), objective, config, report, should_stop)
-    return _as_picture(best)
+    content = to_tensor(photo[None], device)
+    start = _start(content, config)
+    return _as_picture(optimize(content, start, objective, config, report, should_stop))
 
 
 def optimize(
     photo: Tensor,
+    start: Tensor,
     objective: PerceptualObjective,
     config: GatysConfig,
     report: Callable[[Pixels], None] = lambda event: None,
@@ -83,8 +86,9 @@ def optimize(
 
     Args:
         photo: (1, 3, H, W) RGB in [0, 1].
+        start: (1, 3, H, W) RGB in [0, 1]: what the picture is at first.
         objective: what is minimized.
-        config: steps, optimizer, learning rate, start and seed.
+        config: steps, optimizer and learning rate.
         report: told of the start, step 0, and of every step: each with the losses after it.
         should_stop: asked after every step.
 
@@ -95,7 +99,7 @@ def optimize(
         StyleCliError: no step lowers the objective, or it is not finite.
     """
     search = _Search(objective, objective.content_target(photo), config, report, should_stop)
-    OPTIMIZERS[config.optimizer](search, _start(photo, config))
+    OPTIMIZERS[config.optimizer](search, start)
     if not math.isfinite(search.first):
         raise StyleCliError("the objective is not finite at the start", hint="try other weights")
     if search.best is None:
@@ -197,8 +201,13 @@ def _as_picture(image: Tensor) -> Rgb:
     return rgb
 
 
+@torch.no_grad()
 def _start(photo: Tensor, config: GatysConfig) -> Tensor:
     if config.start == "photo":
-        return photo.clone()
-    random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
-    return torch.rand(photo.shape, generator=random).to(photo.device)
+        return photo
+    if config.start == "noise":
+        random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
+        return torch.rand(photo.shape, generator=random).to(photo.device)
+    generator, _ = load_model(config.start)
+    painted: Tensor = generator.to(photo.device)(photo)
+    return painted.clamp(0, 1)

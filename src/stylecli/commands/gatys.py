@@ -31,14 +31,15 @@ def gatys(
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Stylize one photo without a model: optimize its pixels (Gatys et al. 2016).
+    """Stylize one photo slowly: optimize its pixels (Gatys et al. 2016).
 
-    It takes minutes where a trained model takes less than a second, and is there for reference.
-    Ctrl-C keeps the best picture so far.
+    It takes minutes where a trained model takes less than a second. It needs no model; or it
+    finishes what a model paints, with finer strokes and more of the photo. Ctrl-C keeps the best
+    picture so far.
 
     Examples:
         stylecli gatys photo.jpg painting.jpg painted.jpg
-        stylecli gatys photo.jpg painting.jpg more.png --style-weight 4 --steps 500
+        stylecli gatys photo.jpg udnie finished.jpg --start udnie --steps 20 --size 1024
     """
     from stylecli.files.images import read_picture
     from stylecli.files.pictures import shrunk  # imports Pillow: a tenth of a second

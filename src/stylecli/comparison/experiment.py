@@ -197,7 +197,8 @@ class _Experiment:
             totals.append(event.losses["total"])
             self._advance(f"gatys on {self.names[photo]}, step {event.step}", event.progress)
 
-        best = optimize(self.photos[photo], self.objective, settings, watch)
+        content = self.photos[photo]
+        best = optimize(content, content, self.objective, settings, watch)
         return to_uint8(best)[0], totals
 
     def _measure(self, arm: Arm, curves: list[list[float]]) -> tuple[list[Rgb], ArmResult]:

@@ -75,6 +75,12 @@ def bundled_models() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "models"
 
 
+def bundled_painting(path: Path) -> Path:
+    """The path of a file; or of a name that is no file, the bundled painting of that name."""
+    bundled = bundled_models() / "paintings" / f"{path}.jpg"
+    return path if path.exists() or not bundled.is_file() else bundled
+
+
 def user_models() -> Path:
     """The folder of the user's own models, which are found from every folder."""
     return platformdirs.user_data_path("stylecli") / "models"
