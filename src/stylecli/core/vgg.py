@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from stylecli.core.convolutions import padded
 from stylecli.core.model_files import bundled_models
-from stylecli.core.winograd import FrozenConv2d
 from stylecli.errors import StyleCliError, choose_from
 
 _CONV = re.compile(r"conv(\d)_(\d)\.weight")
@@ -61,7 +60,6 @@ class LossNetwork(nn.Module):
         self.std: Tensor
         self.weight0: Tensor
         self._opens_block = [layer == "1" and block != "1" for block, layer in numbers]
-        self._fast: dict[int, FrozenConv2d] = {}
         for i, (block, layer) in enumerate(numbers):
             self.register_buffer(f"weight{i}", weights[f"conv{block}_{layer}.weight"])
             self.register_buffer(f"bias{i}", weights[f"conv{block}_{layer}.bias"])
@@ -87,11 +85,6 @@ class LossNetwork(nn.Module):
             else:
                 layout = torch.channels_last if buffer.ndim == 4 else torch.preserve_format
                 setattr(self, name, buffer.to(device, dtype, memory_format=layout))
-        self._fast = {
-            i: FrozenConv2d(weight, self.get_buffer(f"bias{i}"))
-            for i in range(len(self.layer_names))
-            if FrozenConv2d.pays(weight := self.get_buffer(f"weight{i}"))
-        }
         return self
 
     def check_layers(self, names: tuple[str, ...]) -> None:
@@ -117,19 +110,13 @@ class LossNetwork(nn.Module):
         for i, name in enumerate(self.layer_names[: last + 1]):
             if self._opens_block[i]:
                 x = F.max_pool2d(x, 2)
-            zeros = int(self.padding == "zeros")
-            if not zeros:
+            weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
+            if self.padding != "zeros":
                 x = padded(x, 1, self.padding)
-            x = F.relu_(self._convolved(i, x, zeros))
+            x = F.relu_(F.conv2d(x, weight, bias, padding=int(self.padding == "zeros")))
             if name in names:
                 features[name] = x
         return features
-
-    def _convolved(self, i: int, x: Tensor, zeros: int) -> Tensor:
-        if i in self._fast:
-            return self._fast[i](x, zeros)
-        weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
-        return F.conv2d(x, weight, bias, padding=zeros)
 
 
 def load_loss_network(source: str = "vgg16") -> LossNetwork:
