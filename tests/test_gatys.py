@@ -97,10 +97,19 @@ def test_from_what_a_model_paints_it_comes_further(photo, monkeypatch):
     assert np.abs(picture.astype(float) - painted).mean() < 20  # of 255: it is still that picture
 
 
+def test_from_a_model_fewer_steps_are_usual(config):
+    assert replace(config, steps=None).most_steps == 300
+    assert replace(config, steps=None, start="udnie").most_steps == 20
+    assert replace(config, steps=7, start="udnie").most_steps == 7
+
+
 def test_a_file_in_the_folder_comes_before_a_bundled_painting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = Path("starry-night")
     assert bundled_painting(name) == bundled_models() / "paintings" / "starry-night.jpg"
+    name.mkdir()  # as `stylize photos/ starry-night/` would
+    assert bundled_painting(name) == bundled_models() / "paintings" / "starry-night.jpg"
+    name.rmdir()
     name.touch()
     assert bundled_painting(name) == name
     assert bundled_painting(Path("no-painting")) == Path("no-painting")

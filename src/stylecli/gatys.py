@@ -141,12 +141,12 @@ class _Search:
             self.first = self.least = losses["total"]
         elif losses["total"] < self.least:
             self.best, self.least = picture.detach().clone(), losses["total"]
-        share = self.step / self.config.steps
+        share = self.step / self.config.most_steps
         best = None if self.best is None else partial(_as_picture, self.best)
         self.report(Pixels(self.step, share, losses, best))
         stopped = self.step > 0 and self.should_stop()
         self.step += 1
-        return self.step <= self.config.steps and not stopped
+        return self.step <= self.config.most_steps and not stopped
 
 
 def _lbfgs(search: _Search, picture: Tensor) -> None:
@@ -169,7 +169,7 @@ def _lbfgs(search: _Search, picture: Tensor) -> None:
     start = picture.double().cpu().numpy().ravel()
     evaluate(start)
     search.record(picture, seen["losses"])
-    options = {"maxiter": search.config.steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}
+    options = {"maxiter": search.config.most_steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}
     options["maxcor"] = 20
     bounds = [(0, 1)] * start.size
     minimize(
@@ -203,11 +203,11 @@ def _as_picture(image: Tensor) -> Rgb:
 
 @torch.no_grad()
 def _start(photo: Tensor, config: GatysConfig) -> Tensor:
+    if config.from_model:
+        generator, _ = load_model(config.start)
+        painted: Tensor = generator.to(photo.device)(photo)
+        return painted.clamp(0, 1)
     if config.start == "photo":
         return photo
-    if config.start == "noise":
-        random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
-        return torch.rand(photo.shape, generator=random).to(photo.device)
-    generator, _ = load_model(config.start)
-    painted: Tensor = generator.to(photo.device)(photo)
-    return painted.clamp(0, 1)
+    random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
+    return torch.rand(photo.shape, generator=random).to(photo.device)

@@ -39,7 +39,7 @@ def gatys(
 
     Examples:
         stylecli gatys photo.jpg painting.jpg painted.jpg
-        stylecli gatys photo.jpg udnie finished.jpg --start udnie --steps 20 --size 1024
+        stylecli gatys photo.jpg udnie finished.jpg --start udnie --size 1024
     """
     from stylecli.files.images import read_picture
     from stylecli.files.pictures import shrunk  # imports Pillow: a tenth of a second
@@ -54,7 +54,7 @@ def gatys(
     require_writable(out.parent)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         steps = _optimize(picture, out, config, reporter, should_stop)
-        stopped = should_stop() and steps < config.steps
+        stopped = should_stop() and steps < config.most_steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=steps)
     size = f"{picture.rgb.shape[1]} x {picture.rgb.shape[0]}"
     reporter.say(f"{out}: the best picture after step {steps}, {size}")

@@ -23,13 +23,15 @@ class GatysConfig(ComputeConfig):
     size: int = option(
         512, "Long side of the picture, px; a larger photo is scaled down to it.", least=64
     )
-    steps: int = option(300, "Steps of the optimizer.", least=1)
+    steps: int | None = option(
+        None, "Steps of the optimizer. [default: 300; from a model 20]", least=1
+    )
     optimizer: Literal["lbfgs", "adam"] = option("lbfgs", "lbfgs is that of the paper.")
     lr: float = option(0.02, "Learning rate of adam; lbfgs has none.", above=0)
     start: str = option(
         "photo",
-        "What the picture is at first: photo, noise, or the name of a trained model or style: what "
-        "it paints. From there, 20 steps come about as far as 100 from the photo.",
+        "What the picture is at first: photo, noise, or what a trained model paints: the name of "
+        "the model or style.",
         offered=("photo", "noise"),
         model=True,
     )
@@ -45,10 +47,20 @@ class GatysConfig(ComputeConfig):
         """The file of the painting."""
         return self.style and bundled_painting(self.style)
 
+    @property
+    def from_model(self) -> bool:
+        """Whether it starts from what a model paints."""
+        return self.start not in ("photo", "noise")
+
+    @property
+    def most_steps(self) -> int:
+        """The steps that were asked for, or else what suits the start."""
+        return self.steps or (20 if self.from_model else 300)
+
     def check(self) -> None:
         """Raise StyleCliError if the settings cannot be meant."""
         super().check()
-        if self.start in ("photo", "noise"):
+        if not self.from_model:
             return
         styles = read_info(find_model(self.start)).styles
         if self.start not in styles and len(styles) > 1:

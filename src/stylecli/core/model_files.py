@@ -76,9 +76,13 @@ def bundled_models() -> Path:
 
 
 def bundled_painting(path: Path) -> Path:
-    """The path of a file; or of a name that is no file, the bundled painting of that name."""
+    """The path of a file; or of a name that is no file, the bundled painting of that name.
+
+    A folder of that name is none: ``stylize photos/ udnie/ --model udnie`` makes such folders.
+    """
     bundled = bundled_models() / "paintings" / f"{path}.jpg"
-    return path if path.exists() or not bundled.is_file() else bundled
+    is_taken = path.exists() and not path.is_dir()
+    return path if is_taken or not bundled.is_file() else bundled
 
 
 def user_models() -> Path:
