@@ -92,6 +92,13 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         "takes one more pass of the network.",
         panel=OBJECTIVE,
     )
+    regularity_weight: float = option(
+        1.0,
+        "Factor of the term against texture that repeats, such as a ruled hatch; 0: none, as in "
+        "the papers.",
+        panel=OBJECTIVE,
+        least=0,
+    )
     init: str = option(
         "auto",
         "The trained model to start from; auto: a bundled one, if it fits; scratch: none.",

@@ -17,7 +17,7 @@ _GRAIN = 0.01  # standard deviation of the noise of a camera, of a range of 1
 
 # The factor of the term, for the energy of photos in Oxford's VGG-16. For Udnie, the term is a
 # quarter of the total at first, and costs 2.4 % of the objective: docs/videos.md.
-WEIGHT = 2e6
+STABILITY_WEIGHT = 2e6
 
 
 class Motion:

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from stylecli.training.motion import WEIGHT, Motion, stability_loss, with_grain
+from stylecli.training.motion import STABILITY_WEIGHT, Motion, stability_loss, with_grain
+from stylecli.training.regularity import REGULARITY_WEIGHT, regularity_loss
 from stylecli.training.schedule import inner_part
 from stylecli.training.state import Training
 
@@ -29,14 +30,17 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
         # Each image has noise of its own, the same after a resume.
         paint = partial(training.generator, styles=rows, seeds=numbers % 2**31)
         stylized = paint(photos)
-        stable = {}
+        more = {}
         if training.config.stable:
-            stable["stable"] = _stability(training, photos, stylized, paint, first)
+            more["stable"] = _stability(training, photos, stylized, paint, first)
+    if training.config.regularity_weight:
+        factor = training.config.regularity_weight * training.objective.scales.tv
+        more["regularity"] = factor * REGULARITY_WEIGHT * regularity_loss(stylized, photos)
     down, across = inner_part(training.config, step, photos.shape[2:])
     photos, stylized = photos[:, :, down, across], stylized[:, :, down, across]
     content = training.objective.content_target(photos)
     terms: dict[str, Tensor] = training.objective(stylized, content, styles)
-    return {**terms, **stable, "total": terms["total"] + sum(stable.values())}
+    return {**terms, **more, "total": terms["total"] + sum(more.values())}
 
 
 def _stability(
@@ -50,4 +54,4 @@ def _stability(
     seed = training.config.seed
     motion = Motion(seed, training.step, photos)
     loss = stability_loss(motion, stylized, paint(with_grain(motion(photos), seed, first)))
-    return WEIGHT * training.objective.scales.tv * loss
+    return STABILITY_WEIGHT * training.objective.scales.tv * loss
