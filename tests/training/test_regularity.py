@@ -37,7 +37,7 @@ def test_it_is_the_mean_of_the_strongest_peaks_that_the_photo_has_not(photo):
         cycles = np.fft.fftfreq(128, 1 / 128)
         radius = np.hypot(cycles[:, None], cycles)
         found = means[3] / ((225 * means[15] - 25 * means[5]) / 200)
-        return np.log10(found[(radius >= 10) & (radius <= 56)])
+        return np.log10(found[(radius >= 5) & (radius <= 56)])
 
     stylized = hatch(photo)
     excess = prominence(stylized) - np.maximum(prominence(photo), 0)

@@ -16,7 +16,7 @@ REGULARITY_WEIGHT = 1e5
 
 _WINDOW = 128  # px a side; smaller images are one window
 _LEAST = 64  # px a side, below which a spectrum has too few frequencies
-_FREQUENCIES = (10 / 128, 56 / 128)  # cycles per px: slower ones are shapes, not texture
+_FREQUENCIES = (5 / 128, 56 / 128)  # cycles per px: slower ones are shapes, not texture
 _PEAK, _CENTER, _AROUND = 3, 5, 15  # a peak, what it spreads to, and its surroundings: a side each
 _STRONGEST = 32  # frequencies; each peak covers 9, and as many on the other side of the zero
 _LUMINANCE = (0.299, 0.587, 0.114)
