@@ -24,7 +24,7 @@ LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, pub
 TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
 	--license "$(LICENSE)" --output $@
 # The networks of the papers have no noise inside, and their training no term against hatches.
-PAPERS := --noise none --upsampling nearest --loss-margin 0 --regularity-weight 0
+PAPERS := --noise none --upsampling nearest --loss-margin 0 --hatch-weight 0
 # The arms are older than Muon, batches of two and replicated edges; of the pyramids, the one with
 # batch norm has leaky ReLU, as its authors' code.
 AS_THEN := $(PAPERS) --optimizer adam --batch-size 4 --loss-padding zeros

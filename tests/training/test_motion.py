@@ -63,7 +63,7 @@ def test_a_training_for_films_goes_on_after_an_interrupt_as_if_there_was_none(co
     ours, theirs = load_arrays(whole.model), load_arrays(stopped.output)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     lines = [json.loads(line) for line in whole.log.read_text().splitlines()]
-    terms = ("content", "style", "tv", "stable", "regularity")
+    terms = ("content", "style", "tv", "stable", "hatch")
     parts = [sum(line[name] for name in terms) for line in lines]
     assert np.allclose(parts, [line["total"] for line in lines], rtol=1e-4)
     assert all(line["stable"] > 0 for line in lines)

@@ -252,7 +252,7 @@ def _trained(
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()
     as_in_paper: dict[str, Any] = {"noise": "none", "upsampling": "nearest", "activation": "relu"}
-    as_in_paper |= {"loss_margin": 0.0, "regularity_weight": 0.0, "init": "scratch"}
+    as_in_paper |= {"loss_margin": 0.0, "hatch_weight": 0.0, "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **as_in_paper}, arch=arch, norm=norm)
     try:
         return train(asked, report, should_stop, resume=resume, changes=here).finished

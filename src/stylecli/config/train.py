@@ -92,7 +92,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         "takes one more pass of the network.",
         panel=OBJECTIVE,
     )
-    regularity_weight: float = option(
+    hatch_weight: float = option(
         1.0,
         "Factor of the term against texture that repeats, such as a ruled hatch; 0: none, as in "
         "the papers.",

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from stylecli.training.hatch import HATCH_WEIGHT, hatch_loss
 from stylecli.training.motion import STABILITY_WEIGHT, Motion, stability_loss, with_grain
-from stylecli.training.regularity import REGULARITY_WEIGHT, regularity_loss
 from stylecli.training.schedule import inner_part
 from stylecli.training.state import Training
 
@@ -33,9 +33,9 @@ def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
         more = {}
         if training.config.stable:
             more["stable"] = _stability(training, photos, stylized, paint, first)
-    if training.config.regularity_weight:
-        factor = training.config.regularity_weight * training.objective.scales.tv
-        more["regularity"] = factor * REGULARITY_WEIGHT * regularity_loss(stylized, photos)
+    if training.config.hatch_weight:
+        factor = training.config.hatch_weight * training.objective.scales.tv
+        more["hatch"] = factor * HATCH_WEIGHT * hatch_loss(stylized, photos)
     down, across = inner_part(training.config, step, photos.shape[2:])
     photos, stylized = photos[:, :, down, across], stylized[:, :, down, across]
     content = training.objective.content_target(photos)

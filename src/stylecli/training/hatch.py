@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # The factor of the term, for the energy of photos in Oxford's VGG-16.
-REGULARITY_WEIGHT = 1e5
+HATCH_WEIGHT = 1e5
 
 _WINDOW = 128  # px a side; smaller images are one window
 _LEAST = 64  # px a side, below which a spectrum has too few frequencies
@@ -22,7 +22,7 @@ _STRONGEST = 32  # frequencies; each peak covers 9, and as many on the other sid
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def regularity_loss(stylized: Tensor, photos: Tensor) -> Tensor:
+def hatch_loss(stylized: Tensor, photos: Tensor) -> Tensor:
     """How far the strongest peaks stand out more than in the photos, in powers of ten; a scalar.
 
     Args:

@@ -11,8 +11,8 @@ from scipy.ndimage import uniform_filter
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.training.files import TrainFiles
+from stylecli.training.hatch import hatch_loss
 from stylecli.training.loop import train
-from stylecli.training.regularity import regularity_loss
 
 
 @pytest.fixture(scope="module")
@@ -42,44 +42,44 @@ def test_it_is_the_mean_of_the_strongest_peaks_that_the_photo_has_not(photo):
     stylized = hatch(photo)
     excess = prominence(stylized) - np.maximum(prominence(photo), 0)
     expected = np.sort(excess)[-32:].mean()
-    assert regularity_loss(stylized, photo).item() == pytest.approx(expected, abs=2e-3)
+    assert hatch_loss(stylized, photo).item() == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_hatch_counts_and_strokes_of_many_lengths_do_not(photo):
-    ruled = regularity_loss(hatch(photo), photo)
+    ruled = hatch_loss(hatch(photo), photo)
     noise = 0.1 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
-    assert ruled > regularity_loss(photo + noise, photo) + 0.3
-    assert regularity_loss(hatch(photo), hatch(photo)) < 0.05  # it is in the photo
+    assert ruled > hatch_loss(photo + noise, photo) + 0.3
+    assert hatch_loss(hatch(photo), hatch(photo)) < 0.05  # it is in the photo
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 200), (128, 130)])
 def test_a_step_along_its_gradient_lowers_it(photo, size):
     photo = torch.nn.functional.interpolate(photo, size, mode="bilinear")
     stylized = hatch(photo).requires_grad_()
-    before = regularity_loss(stylized, photo)
+    before = hatch_loss(stylized, photo)
     (gradient,) = torch.autograd.grad(before, stylized)
     assert gradient.isfinite().all()
     step = stylized - 0.02 * gradient / gradient.abs().max()
-    assert regularity_loss(step, photo) < before
+    assert hatch_loss(step, photo) < before
 
 
 def test_plain_and_small_images_are_no_error():
     plain = torch.full((2, 3, 96, 96), 0.5, requires_grad=True)
-    loss = regularity_loss(plain, plain.detach())
+    loss = hatch_loss(plain, plain.detach())
     (gradient,) = torch.autograd.grad(loss, plain)
     assert loss.isfinite()
     assert gradient.isfinite().all()
-    assert regularity_loss(torch.rand(1, 3, 63, 200), torch.rand(1, 3, 63, 200)) == 0
+    assert hatch_loss(torch.rand(1, 3, 63, 200), torch.rand(1, 3, 63, 200)) == 0
 
 
 def test_it_is_a_term_of_a_training_and_can_be_left_out(config, tmp_path):
     for weight in (0.0, 2.0):
-        given = replace(config, regularity_weight=weight, size=128, small_crops=0.0, steps=2)
+        given = replace(config, hatch_weight=weight, size=128, small_crops=0.0, steps=2)
         given = replace(given, output=tmp_path / f"{weight}.safetensors")
         train(given)
         lines = TrainFiles.of(given).log.read_text().splitlines()
         for line in map(json.loads, lines):
-            assert ("regularity" in line) == bool(weight)
+            assert ("hatch" in line) == bool(weight)
             assert sum(line[name] for name in line if name not in ("step", "seconds", "total")) == (
                 pytest.approx(line["total"], rel=1e-4)
             )
