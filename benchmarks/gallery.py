@@ -131,7 +131,9 @@ def finish(photos: Path, out: Path) -> None:
         path = bundled_models() / "paintings" / f"{painting}.jpg"
         generator, _ = load_model(painting)
         reached: list[list[float]] = []
-        for photo in (photo for photo in held_out if photo.name in found):
+        for photo in held_out:
+            if photo.name not in found:
+                continue
             judge = Judge(path, [photo])
             with torch.no_grad():
                 start = generator(judge.photos).clamp(0, 1)
