@@ -601,6 +601,7 @@ def test_what_a_shell_ignores_stays_ignored():
         (["train", "a.jpg", "--steps", "0"], "--steps 0 is out of range"),
         (["compare", "--norm", "bn,inn"], "unknown --norm 'inn'"),
         (["gatys", "a.jpg", "b.jpg", "c.png", "--start", "foto"], "no model named 'foto'"),
+        (["gatys", "a.jpg", "udni", "c.png"], "udni is no file, and no bundled painting"),
         (["stylize", "a.jpg", "b.jpg", "--quality", "0"], "--quality 0 is out of range"),
     ],
 )

@@ -1,5 +1,6 @@
 """The slow optimization: it minimizes what training minimizes, over pixels."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_from_a_model_fewer_steps_are_usual(config):
     assert replace(config, steps=7, start="udnie").most_steps == 7
 
 
-def test_a_file_in_the_folder_comes_before_a_bundled_painting(tmp_path, monkeypatch):
+def test_a_painting_is_a_file_in_the_folder_or_else_a_bundled_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = Path("starry-night")
     assert bundled_painting(name) == bundled_models() / "paintings" / "starry-night.jpg"
@@ -112,7 +113,11 @@ def test_a_file_in_the_folder_comes_before_a_bundled_painting(tmp_path, monkeypa
     name.rmdir()
     name.touch()
     assert bundled_painting(name) == name
-    assert bundled_painting(Path("no-painting")) == Path("no-painting")
+    for given in (Path("no-painting.jpg"), Path("folder/udnie")):
+        assert bundled_painting(given) == given
+    with pytest.raises(StyleCliError, match="udni is no file, and no bundled painting") as refused:
+        bundled_painting(Path("udni"))
+    assert "did you mean udnie?" in refused.value.hint
 
 
 def test_a_seed_makes_the_noise(config, photo):
@@ -235,3 +240,15 @@ def test_a_bad_setting_makes_no_folder(tmp_path, painting, words):
     assert result.exit_code == 2
     assert words[1] in result.stderr
     assert not out.parent.exists()
+
+
+def test_a_bundled_painting_is_not_overwritten_by_its_own_name(tmp_path, painting, monkeypatch):
+    paintings = tmp_path / "paintings"
+    paintings.mkdir()
+    own = shutil.copy(painting, paintings / "udnie.jpg")
+    monkeypatch.setattr("stylecli.core.model_files.bundled_models", lambda: tmp_path)
+    words = ["gatys", str(bundled_photos()[14]), "udnie", str(own), "--overwrite"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "be overwritten" in result.stderr
+    assert own.read_bytes() == painting.read_bytes()

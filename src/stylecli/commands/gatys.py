@@ -46,7 +46,7 @@ def gatys(
 
     config = GatysConfig(**given)
     config.check()
-    refuse_input(out, photo, *filter(None, [config.style]))
+    refuse_input(out, photo, *filter(None, [config.painting]))
     format_for(out)
     if out.exists() and not overwrite:
         raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")

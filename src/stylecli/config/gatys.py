@@ -60,6 +60,8 @@ class GatysConfig(ComputeConfig):
     def check(self) -> None:
         """Raise StyleCliError if the settings cannot be meant."""
         super().check()
+        if self.style:
+            bundled_painting(self.style)  # raises for a name that is none
         if not self.from_model:
             return
         styles = read_info(find_model(self.start)).styles

@@ -79,10 +79,18 @@ def bundled_painting(path: Path) -> Path:
     """The path of a file; or of a name that is no file, the bundled painting of that name.
 
     A folder of that name is none: ``stylize photos/ udnie/ --model udnie`` makes such folders.
+
+    Raises:
+        StyleCliError: a word without a suffix is neither; the hint suggests the nearest name.
     """
-    bundled = bundled_models() / "paintings" / f"{path}.jpg"
-    is_taken = path.exists() and not path.is_dir()
-    return path if is_taken or not bundled.is_file() else bundled
+    if path.exists() and not path.is_dir():
+        return path
+    bundled = {one.stem: one for one in (bundled_models() / "paintings").glob("*.jpg")}
+    name = str(path)
+    if name not in bundled and path.name == name and not path.suffix:
+        message = f"{name} is no file, and no bundled painting"
+        raise StyleCliError(message, hint=choose_from(name, bundled))
+    return bundled.get(name, path)
 
 
 def user_models() -> Path:
