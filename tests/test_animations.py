@@ -15,6 +15,7 @@ from stylecli.events import Notice
 from stylecli.files.animations import Animation
 from stylecli.files.clips import open_clip
 from stylecli.files.content import bundled_photos
+from stylecli.files.formats import ImageError
 from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import plan
 
@@ -111,10 +112,32 @@ def test_the_pages_of_a_tiff_are_kept(stylizer, tmp_path):
 
 def test_a_format_of_one_frame_gets_the_first(stylizer, tmp_path):
     source = save(tmp_path / "x.gif", frames(), duration=TIMES)
-    (result,) = stylizer.run(source, tmp_path / "out", StylizeConfig(format="jpg", strength=0))
+    seen = []
+    jobs = plan([source], tmp_path / "out", format="jpg").jobs
+    (result,) = stylizer.run_jobs(jobs, seen.append, config=StylizeConfig(strength=0))
     assert not result.error
+    (notice,) = (event for event in seen if isinstance(event, Notice))
+    assert notice.text.startswith(f"{source}: only the first of its 3 frames is kept")
     first = np.asarray(Image.open(tmp_path / "out/x.jpg")).astype(int)
     assert np.abs(first - np.asarray(frames(1)[0])).mean() < 15
+
+
+def test_an_animation_that_vanishes_before_its_turn_fails_and_the_others_are_done(
+    stylizer, tmp_path, monkeypatch
+):
+    for name in ("a.gif", "b.gif", "c.gif"):
+        save(tmp_path / name, frames())
+    sound = Animation.notice
+
+    def notice(self, target):
+        if self.path.name == "b.gif":
+            raise ImageError(f"no such file: {self.path}")
+        return sound(self, target)
+
+    monkeypatch.setattr(Animation, "notice", notice)
+    results = stylizer.run(tmp_path, tmp_path / "out")
+    errors = {result.job.source.name: result.error for result in results}
+    assert errors == {"a.gif": "", "b.gif": f"no such file: {tmp_path / 'b.gif'}", "c.gif": ""}
 
 
 def test_a_damaged_animation_is_named_and_nothing_is_left(stylizer, tmp_path):
@@ -130,6 +153,7 @@ import re, sys
 from pathlib import Path
 from stylecli.files.clips import open_clip
 from stylecli.files.images import set_max_pixels
+from stylecli.files.formats import ImageError
 set_max_pixels(10**9)
 source, target = map(Path, sys.argv[1:])
 clip = open_clip(source, target)

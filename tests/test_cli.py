@@ -297,6 +297,11 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "is no folder, or lies in a file"),
         (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos"], "only photos was given"),
+        (["stylize", "photos", "out", "--format", "image/jpeg"], "did you mean jpeg?"),
+        (["stylize", "photos", "out", "-m", "tiny", "--max-memory", "inf"], "inf is no size"),
+        (["stylize", "photos", "photos", "--format", "png"], "another output folder"),
+        (["models", "export-card", "tiny", "--output", "empty", "--overwrite"], "is a folder"),
+        (["export", "tiny", "empty", "--overwrite"], "is a folder"),
         (["stylize", "empty", "out"], "no images or videos in empty"),
         (["models", "tony"], "did you mean tiny?"),
     ],
@@ -546,6 +551,27 @@ def test_a_dumb_terminal_gets_lines_as_a_pipe_does(tmp_path, monkeypatch):
     os.close(terminal)
     assert b"painting  50%  5/10" in os.read(shown, 10_000)
     os.close(shown)
+
+
+def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():
+    code = (
+        "import os, signal; from stylecli.console import Reporter, stoppable\n"
+        "with Reporter() as reporter, stoppable():\n"
+        "    reporter.advance('painting', 0.5, '1/2')\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    import pty
+
+    shown, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stderr=terminal, timeout=60
+    )
+    os.close(terminal)
+    printed = os.read(shown, 10_000)
+    os.close(shown)
+    assert done.returncode == 130
+    assert printed.rindex(b"\x1b[?25h") > printed.rindex(b"\x1b[?25l")
 
 
 def test_ctrl_c_before_the_program_is_there_is_no_traceback():

@@ -156,6 +156,18 @@ def test_one_step_is_not_thrown_away(config, photo):
     assert not np.array_equal(picture, photo)
 
 
+def test_a_word_for_the_start_that_is_nearly_right_is_told_all_that_can_be_chosen(config):
+    with pytest.raises(StyleCliError) as refused:
+        replace(config, start="nose").check()
+    assert refused.value.hint.startswith("photo, noise, or a model: ")
+
+
+def test_a_photo_larger_than_the_size_is_scaled_down(config, photo):
+    large = np.tile(photo, (2, 2, 1))
+    small = stylize_slowly(large, replace(config, size=64, steps=1))
+    assert max(small.shape[:2]) == 64 < max(large.shape[:2])
+
+
 def test_a_photo_too_small_for_the_loss_network_is_refused(config, photo):
     with pytest.raises(StyleCliError, match="9 x 7 px is too small"):
         stylize_slowly(photo[:7, :9], config)

@@ -71,6 +71,27 @@ def test_a_blend_of_one_and_nothing_is_the_style_itself_and_one_of_halves_lies_b
         assert torch.equal(whole(photo), one(photo))
 
 
+def test_a_network_that_several_processes_train_can_be_copied(tmp_path):
+    from torch import distributed
+
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        generator = Generator(GeneratorSpec("residual", "bn", 4))
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(generator, distributed.new_group())
+        copy = generator.of_style(torch.ones(1))
+        norms = [m for m in copy.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+        assert norms
+        with torch.no_grad():
+            norms[0].weight += 1
+        assert any(
+            not torch.equal(one, other)
+            for one, other in zip(generator.parameters(), copy.parameters(), strict=True)
+        )
+    finally:
+        distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize("norm", ["bn", "none"])
 def test_without_instance_norm_a_generator_holds_one_style(norm):
     generator = Generator(GeneratorSpec("residual", norm, 4))

@@ -136,6 +136,24 @@ def test_a_run_with_a_suffix_beside_the_photos_can_be_repeated(tmp_path):
     assert [job.source.name for job in again.skipped] == ["a.jpg"]
 
 
+def test_results_of_another_format_do_not_become_the_photos_of_the_next_run(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(StyleCliError, match="the next run would take for photos") as refused:
+        plan([tmp_path], tmp_path / "x" / "..", format="png")
+    assert "--suffix" in refused.value.hint
+    (job,) = plan([tmp_path], tmp_path, format="png", suffix="-painted").jobs
+    assert job.target == tmp_path / "a-painted.png"
+    (job,) = plan([tmp_path / "a.jpg"], tmp_path, format="png").jobs
+    assert job.target == tmp_path / "a.png"
+
+
+def test_a_name_that_becomes_too_long_stops_no_other(tmp_path):
+    touch(tmp_path / "in" / f"{'n' * 250}.jpg", tmp_path / "in/b.jpg", tmp_path / "out/b-new.jpg")
+    again = plan([tmp_path / "in"], tmp_path / "out", suffix="-new")
+    assert [job.source.name for job in again.skipped] == ["b.jpg"]
+    assert len(again.jobs) == 1
+
+
 def test_a_mistyped_ending_makes_no_folder(tmp_path):
     (tmp_path / "a.jpg").touch()
     with pytest.raises(StyleCliError, match="ending of no image"):

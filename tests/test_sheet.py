@@ -22,14 +22,14 @@ def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
     path = tmp_path / "two.safetensors"
     save_model(path, generator, ModelInfo("two", "residual", "in", 4, "linear", styles=["a", "b"]))
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    sheet = render_sheet(photo, [Choice(path, 0, "a"), Choice(path, 1, "b")], "cpu", "float32")
-    alone = [Stylizer(str(path), name, "cpu", "float32", "torch")(photo) for name in ("a", "b")]
+    sheet = render_sheet(photo, [Choice(path, "a", "a"), Choice(path, "b", "b")], "cpu", "float32")
+    alone = [Stylizer(str(path), name, "cpu", "float32")(photo) for name in ("a", "b")]
     assert np.array_equal(
         sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
     )
     assert not np.array_equal(*alone)
-    broad = render_sheet(photo, [Choice(path, 1, "b")], "cpu", "float32", stroke_size=2)
-    alone = Stylizer(str(path), "b", "cpu", "float32", "torch")(photo, 2)
+    broad = render_sheet(photo, [Choice(path, "b", "b")], "cpu", "float32", stroke_size=2)
+    alone = Stylizer(str(path), "b", "cpu", "float32")(photo, 2)
     assert np.array_equal(broad, page([Cell(photo, "the photo"), Cell(alone, "b")]))
 
 

@@ -148,6 +148,8 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if asked:  # not by an exception, which would wait for every thread's work to end
             try:
                 _screen.line("stopped at once")
+                if "rich" in vars(_screen):  # its bar hides the cursor
+                    _screen.rich.show_cursor(True)
             finally:
                 os._exit(130)
         asked = True

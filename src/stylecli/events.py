@@ -61,6 +61,11 @@ class TrainResult:
     seconds: float
     losses: dict[str, float]
 
+    @property
+    def objective(self) -> float:
+        """The loss without the terms that training adds: what the slow optimization minimizes."""
+        return sum(self.losses.get(name, 0.0) for name in ("content", "style", "tv"))
+
 
 @dataclass(frozen=True)
 class Pixels:

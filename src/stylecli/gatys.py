@@ -26,6 +26,7 @@ from stylecli.events import Pixels
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
+from stylecli.files.pictures import Picture, shrunk
 
 Flat = npt.NDArray[np.float64]
 
@@ -45,13 +46,14 @@ def stylize_slowly(
     """Stylize one photo by optimizing its pixels, on the objective that trains the generators.
 
     Args:
-        photo: (H, W, 3) in 0..255.
-        config: style image, weights and optimizer.
+        photo: (H, W, 3) in 0..255; scaled down if it is larger than ``config.size``.
+        config: style image, size, weights and optimizer; how often a preview is written is for
+            the command alone.
         report: told of every step.
         should_stop: asked after every step.
 
     Returns:
-        (H, W, 3) in 0..255: the best picture on the way.
+        (H, W, 3) in 0..255: the best picture on the way, of the photo's size or scaled down.
 
     Raises:
         StyleCliError: a bad setting, a style image that cannot be read, or no step lowers the
@@ -60,6 +62,7 @@ def stylize_slowly(
     config.check()
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
+    photo = shrunk(Picture(photo), config.size).rgb
     if min(photo.shape[:2]) < _SMALLEST:
         given = f"{photo.shape[1]} x {photo.shape[0]}"
         raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
@@ -157,7 +160,7 @@ def _lbfgs(search: _Search, picture: Tensor) -> None:
         tried = torch.from_numpy(flat).to(picture).view_as(picture)
         losses, gradient = search.evaluate(tried)
         seen.update(flat=flat.copy(), picture=tried, losses=losses)
-        scaled = gradient.double().cpu().numpy().ravel() * _LBFGS_SCALE
+        scaled = gradient.cpu().double().numpy().ravel() * _LBFGS_SCALE
         return losses["total"] * _LBFGS_SCALE, scaled
 
     def after_step(flat: Flat) -> None:
@@ -166,7 +169,7 @@ def _lbfgs(search: _Search, picture: Tensor) -> None:
         if not search.record(seen["picture"], seen["losses"]):
             raise StopIteration
 
-    start = picture.double().cpu().numpy().ravel()
+    start = picture.cpu().double().numpy().ravel()  # MPS has no float64
     evaluate(start)
     search.record(picture, seen["losses"])
     options = {"maxiter": search.config.most_steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}

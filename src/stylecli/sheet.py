@@ -2,41 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from stylecli.core.devices import resolve_device, resolve_precision
-from stylecli.core.model_files import bundled_models, list_models, load_generator
-from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine.strokes import with_strokes
+from stylecli.core.model_files import bundled_models, list_models
+from stylecli.engine import Stylizer
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A style: the model file that holds it, its row there, and its label."""
+    """A style: the model file, the style's name if the file holds several, and a label."""
 
     path: Path
-    row: int
+    style: str | None
     label: str
 
 
 def all_styles() -> list[Choice]:
     """Every style of the user's models, and every bundled one of another name; sorted by name."""
-    found: dict[str, list[tuple[Path, int]]] = {}
+    found: dict[str, list[tuple[Path, str | None]]] = {}
     bundled = bundled_models().resolve()
     for path, info in list_models():
-        for row, name in enumerate(info.styles):
+        for name in info.styles:
             if name not in found or path.parent.resolve() != bundled:
-                found.setdefault(name, []).append((path, row))
+                style = name if len(info.styles) > 1 else None
+                found.setdefault(name, []).append((path, style))
     return [
-        Choice(path, row, name if len(places) == 1 else f"{name} ({path.stem})")
+        Choice(path, style, name if len(places) == 1 else f"{name} ({path.stem})")
         for name, places in sorted(found.items())
-        for path, row in places
+        for path, style in places
     ]
 
 
@@ -64,18 +59,9 @@ def render_sheet(
     Raises:
         StyleCliError: a model, the device or the precision is not there.
     """
-    where = resolve_device(device)
-    dtype = resolve_precision(precision, where)
     cells = [Cell(photo, "the photo")]
     for choice in choices:
-        generator = load_generator(choice.path)
-        one = generator.of_style(torch.eye(generator.styles)[choice.row])
-        paint = partial(_paint, TorchBackend(one, where, dtype))
-        (painted,) = with_strokes([photo], stroke_size, paint)
-        cells.append(Cell(painted, choice.label))
+        stylizer = Stylizer(choice.path, choice.style, device, precision)
+        cells.append(Cell(stylizer(photo, stroke_size), choice.label))
         report(len(cells) - 1)
     return page(cells)
-
-
-def _paint(backend: TorchBackend, photos: Sequence[Rgb]) -> list[Rgb]:
-    return list(backend(np.stack(photos)))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import QUIET, command
+from stylecli.commands.shared import QUIET, check_output, command
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -35,6 +35,7 @@ def export(
         stylecli export udnie udnie.onnx
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
+    check_output(out, overwrite=overwrite)
     from stylecli.exporting import export_onnx  # imports torch: seconds
 
     worst = export_onnx(model, out, style, overwrite=overwrite)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, command, refuse_input
+from stylecli.commands.shared import JSON, QUIET, check_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
 from stylecli.console import Reporter, stoppable
-from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
@@ -46,10 +45,8 @@ def gatys(
 
     config = GatysConfig(**given)
     config.check()
-    refuse_input(out, photo, *filter(None, [config.painting]))
+    check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
     format_for(out)
-    if out.exists() and not overwrite:
-        raise StyleCliError(f"{out} exists", hint="pass --overwrite to replace it")
     picture = shrunk(read_picture(photo), config.size)
     require_writable(out.parent)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:

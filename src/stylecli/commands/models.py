@@ -1,7 +1,6 @@
 """``stylecli models``: what there is, and commands that add, remove and describe models."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, command, described
+from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import find_model, list_models, read_info
 from stylecli.errors import StyleCliError
@@ -118,7 +117,7 @@ def _entries() -> list[dict[str, Any]]:
 
 
 def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
-    _refuse(path, overwrite)
+    check_output(path, overwrite=overwrite)
     from stylecli.collection.page import render_page
 
     with Reporter(quiet=quiet) as reporter:
@@ -221,16 +220,10 @@ def export_card(
     if output is None:
         write_out(card)
         return
-    _refuse(output, overwrite)
+    check_output(output, overwrite=overwrite)
     _write(output, card)
     with Reporter(quiet=quiet) as reporter:
         reporter.say(f"{output}: the card of {name}")
-
-
-def _refuse(path: Path, overwrite: bool) -> None:
-    """Raise StyleCliError if a file would be replaced."""
-    if os.path.lexists(path) and not overwrite:
-        raise StyleCliError(f"{path} exists", hint="pass --overwrite, or another name")
 
 
 def _write(path: Path, text: str) -> None:

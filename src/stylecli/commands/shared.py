@@ -3,6 +3,7 @@
 import functools
 import gc
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -62,13 +63,15 @@ def path_or_url(text: str) -> Place:
     return place(text)
 
 
-def refuse_input(target: Path, *inputs: Path) -> None:
-    """Raise StyleCliError if an output would replace one of its own inputs, or is a folder."""
+def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
+    """Raise StyleCliError if an output is a folder, an input, or there and not to be replaced."""
     if target.is_dir():
         raise StyleCliError(f"{target} is a folder", hint="give the output another name")
     for path in inputs:
         if target.resolve() == path.resolve():
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
+    if os.path.lexists(target) and not overwrite:  # true of a broken link too
+        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
 
 
 def described(command: Callable[..., None]) -> dict[str, Any]:

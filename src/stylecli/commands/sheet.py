@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from stylecli.commands.shared import QUIET, command, refuse_input
+from stylecli.commands.shared import QUIET, check_output, command
 from stylecli.commands.signature import DEVICE, PRECISION, STROKE_SIZE
 from stylecli.config import StylizeConfig
 from stylecli.console import Reporter
-from stylecli.errors import StyleCliError
 from stylecli.events import counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
@@ -42,13 +41,11 @@ def sheet(
 
     StylizeConfig(stroke_size=stroke_size).check()
     target = out or Path(f"{photo.stem}-sheet.png")
-    refuse_input(target, photo)
+    check_output(target, photo, overwrite=overwrite)
     format_for(target)
-    if target.exists() and not overwrite:
-        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
     rgb = shrunk(read_picture(photo), size).rgb
     require_writable(target.parent)
-    from stylecli.sheet import all_styles, render_sheet  # imports torch: seconds
+    from stylecli.sheet import all_styles, render_sheet
 
     choices = all_styles()
     with Reporter(quiet=quiet) as reporter:

@@ -1,5 +1,6 @@
 """``stylecli stylize``."""
 
+import math
 import os
 import sys
 from collections import Counter
@@ -43,8 +44,8 @@ _BACKEND = "auto: OpenVINO on a CPU, where it is installed; otherwise torch."
 # \[ is no markup of rich's.
 _BATCH_SIZE = r"Photos of one size that are painted at once. \[default: CPU 1, CUDA 8]"
 _MAX_MEMORY = (
-    "GiB to use at most; an image that needs more is painted in strips, exactly. "
-    r"\[default: three quarters of what is free]"
+    "GiB: a third for images on their way, of which one is let in however large; the rest for the "
+    r"network, which goes in strips where it needs more. \[default: three quarters of what is free]"
 )
 _SHARD = (
     "Do only every N-th file, from number I on, counted from 0; so several processes or machines "
@@ -122,6 +123,8 @@ def stylize(
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
     config = StylizeConfig(**given)
     config.check()
+    if max_memory is not None and not math.isfinite(max_memory):
+        raise StyleCliError(f"--max-memory {max_memory} is no size", hint="leave it out")
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     if workers is not None and ray is None:
         raise StyleCliError("--workers was given without --ray", hint="add --ray, or leave it out")
@@ -251,7 +254,8 @@ def _conclude_stylizing(
         reporter.say(f"failed: {result.error}")
     left = len(todo.jobs) - len(results)
     counts = [f"{len(done)} stylized"]
-    counts += _count_skipped(todo.skipped, model) if todo.skipped else []
+    if todo.skipped and not reporter.quiet:  # it opens each of them
+        counts += _count_skipped(todo.skipped, model)
     counts += [f"{len(failed)} failed"] if failed else []
     parts = [", ".join(counts)]
     if done and out != STANDARD_STREAM:

@@ -86,7 +86,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
         reporter.say(f"go on with: {shlex.join(again)}")
         raise typer.Exit(130)
     name = result.path.stem if result.path.parent == Path("models") else str(result.path)
-    reporter.say(f"{result.path}: {done}, objective {result.losses['total']:,.0f}")
+    reporter.say(f"{result.path}: {done}, objective {result.objective:,.0f}")
     styles = read_info(result.path).styles
     chosen = f" --style {styles[-1]}" if len(styles) > 1 else ""
     reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {shlex.quote(name)}{chosen}")

@@ -1,4 +1,4 @@
-"""The metrics of a comparison: each is a formula, on pictures as they would be saved."""
+"""The metrics of a comparison: each is a formula, on pictures in [0, 1]."""
 
 import statistics
 import time

@@ -23,7 +23,7 @@ DEFINITIONS = (
     (
         "content, style, total",
         "The weighted terms of the objective that the arms were trained on, and their sum with "
-        "total variation, of the picture as it would be saved: content is the mean squared "
+        "total variation, of the picture clipped to [0, 1]: content is the mean squared "
         "difference of VGG features from the photo's, mean (F(y) - F(x))²; style that of Gram "
         "matrices from the painting's, summed over layers, w Σ mean (G(y) - G(s))², with "
         "G = F Fᵀ / (C H W).",

@@ -1,4 +1,4 @@
-"""What a command can be told: every option once, with all that is said of it.
+"""What the work can be told: each of these options once, with all that is said of it.
 
 A module for each command that has a config, and one for what they share. No import of torch:
 ``stylecli --help`` shows these.

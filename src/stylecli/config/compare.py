@@ -15,7 +15,9 @@ _TRAINING = "Training of what is missing"
 class CompareConfig(ComputeConfig):
     """One comparison of norms and architectures on the same photos.
 
-    What may change from run to run of a comparison is what its arms were not trained with.
+    Another run into the same folder may have other values of the options with ``may_change``: the
+    arms were not trained with those. The folder itself sees to it that photos and painting are the
+    same (:class:`stylecli.comparison.folder.ComparisonFolder`).
     """
 
     PANEL: ClassVar[str] = BASIC

@@ -64,7 +64,11 @@ class GatysConfig(ComputeConfig):
             bundled_painting(self.style)  # raises for a name that is none
         if not self.from_model:
             return
-        styles = read_info(find_model(self.start)).styles
+        try:
+            styles = read_info(find_model(self.start)).styles
+        except StyleCliError as error:
+            hint = f"photo, noise, or a model: {error.hint}"
+            raise StyleCliError(error.message, hint=hint) from error
         if self.start not in styles and len(styles) > 1:
             raise StyleCliError(
                 f"--start {self.start} is a model of {len(styles)} styles",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stylecli.config.shared import FILES, LOOK
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.formats import READABLE
 from stylecli.options import check_options, option
 
@@ -68,3 +68,8 @@ class StylizeConfig:
         check_options(self)
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
+        if self.format is not None and f".{self.format.lower().lstrip('.')}" not in READABLE:
+            known = (ending[1:] for ending in READABLE)
+            raise StyleCliError(
+                f"unknown --format {self.format!r}", hint=choose_from(self.format, known)
+            )

@@ -1,4 +1,4 @@
-"""What training, the slow optimization and evaluation all minimize: one objective."""
+"""One objective, which the slow optimization and evaluation use; training adds terms of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -180,6 +180,8 @@ class Pipeline:
     def _settle_file(self, item: Item) -> None:
         self._in_flight -= item.bytes
         self._transfers.forget(item)
+        if item.lacks and not item.error:
+            self._course.report(Notice(item.named(item.lacks)))
         if item.blocked and self._blocked:  # said already: this one is left for another run
             return
         self._blocked = self._blocked or item.blocked
@@ -203,9 +205,9 @@ class Pipeline:
             The item at its end, good or bad; None if it was stopped before.
         """
         began = time.monotonic()
-        if lacks := clip.notice(item.target):
-            self._course.report(Notice(item.named(lacks)))
         try:
+            if lacks := clip.notice(item.target):
+                self._course.report(Notice(item.named(lacks)))
             keep = not self._config.strip_metadata
             frames = self._painted_frames(item, clip)
             clip.write(item.target, frames, self._config.quality, metadata=keep)

@@ -17,6 +17,7 @@ from stylecli.config import StylizeConfig
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.marks import marked
 from stylecli.errors import StyleCliError
+from stylecli.files.animations import lost_frames
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
 from stylecli.files.door import STANDARD_STREAM
@@ -50,6 +51,7 @@ class Item:
         clip: the same for a video or an animation.
         painted: the stylized photo.
         seconds: of the network's time, its share of a batch's.
+        lacks: one line on what the result lacks; empty if nothing.
         error: why it failed; empty if it did not.
         blocked: whether every further file would fail in the same way: the disk is full, or a
             store takes nothing.
@@ -63,6 +65,7 @@ class Item:
     clip: Clip | None = None
     painted: Rgb | None = None
     seconds: float = 0.0
+    lacks: str = ""
     error: str = ""
     blocked: bool = False
 
@@ -117,7 +120,11 @@ def read(item: Item, config: StylizeConfig) -> Item:
         if clip is not None:
             return replace(item, clip=clip)
         photo = read_picture(item.source)
-        return replace(item, photo=shrunk(photo, config.max_size) if config.max_size else photo)
+        if config.max_size:
+            photo = shrunk(photo, config.max_size)
+        through_stream = STANDARD_STREAM in (item.source, item.target)
+        lacks = "" if through_stream else lost_frames(item.source, item.target)
+        return replace(item, photo=photo, lacks=lacks)
     except StyleCliError as failure:
         return item.failed(failure.message)
     except MemoryError:

@@ -47,8 +47,8 @@ class Animation:
         if format_for(target) not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
             return None
         with opened(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            if image.format not in _FORMATS or frames == 1:
+            frames = _count_frames(image)
+            if frames == 1:
                 return None
             sound = _sound_frames(image) if image.format == "PNG" else frames
             return cls(path, sound, frames - sound, image.info.get("loop"))
@@ -134,6 +134,26 @@ class Animation:
                 f"more than {max_pixels():,}: scale it down with --max-size, "
                 "write a .webp, or stylize with --max-pixels"
             )
+
+
+def lost_frames(path: Path, target: Path) -> str:
+    """One line if a file has frames for which its target has no room; empty if not.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
+    if format_for(target) in _FORMATS or path.suffix.lower() not in _SUFFIXES:
+        return ""
+    with opened(path) as image:
+        frames = _count_frames(image)
+    if frames == 1:
+        return ""
+    return f"{path}: only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+
+
+def _count_frames(image: Image.Image) -> int:
+    """How many frames an image has; 1 where others are no frames, such as a photo's thumbnail."""
+    return int(getattr(image, "n_frames", 1)) if image.format in _FORMATS else 1
 
 
 class _Stream(Image.Image):

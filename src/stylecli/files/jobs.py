@@ -122,6 +122,11 @@ def plan(
     if STANDARD_STREAM in (*inputs, out):
         jobs = [_stream_job(inputs, out, format)]
     else:
+        if format and not suffix and _key(out) in map(_key, inputs):
+            raise StyleCliError(
+                f"the next run would take for photos what --format writes into {out}",
+                hint="add --suffix, or give another output folder",
+            )
         jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out)]
     if not jobs:
         raise StyleCliError(
@@ -143,7 +148,7 @@ def _already_there(jobs: Sequence[Job]) -> set[Job]:
     """The jobs whose target exists; a store is asked for one listing, and not for each."""
     urls = [job.target for job in jobs if isinstance(job.target, Url)]
     if not urls:
-        return {job for job in jobs if not job.ending and job.target.exists()}
+        return {job for job in jobs if not job.ending and _exists(job.target)}
     folder = common_folder(urls)
     names = set(folder.objects)
     return {job for job, url in zip(jobs, urls, strict=True) if url.relative_to(folder) in names}
@@ -271,8 +276,10 @@ def _key(path: Place) -> str:
     """Equal for two paths that name one file, by the rules of the platform's file systems."""
     if isinstance(path, Url):
         return str(path)
-    name = unicodedata.normalize("NFC", str(path.resolve()))
-    return name.casefold() if sys.platform in ("darwin", "win32") else str(path.resolve())
+    name = str(path.resolve())
+    if sys.platform in ("darwin", "win32"):
+        return unicodedata.normalize("NFC", name).casefold()
+    return name
 
 
 def _refuse_collisions(jobs: Iterable[Job]) -> None:

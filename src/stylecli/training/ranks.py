@@ -5,8 +5,8 @@ gradients is the gradient on the whole batch, and every rank takes the same step
 ranks always have the same weights, and those that one process would have, but for rounding.
 
 DistributedDataParallel would do the same, and send some gradients while others are still computed.
-A generator has a million weights at most: there is nothing to win by that, and one sum of one
-vector leaves the network, its names and its hooks as they are.
+A generator of the usual size has half a million weights: there is nothing to win by that, and one
+sum of one vector leaves the network, its names and its hooks as they are.
 
 What follows from the clock, from a signal or from a loss has to be the same on all ranks, or they
 would wait for each other for ever. So they go by the clock of the first, stop when any was asked

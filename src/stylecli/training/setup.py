@@ -155,7 +155,7 @@ def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> I
     for path in config.paintings:
         if (side := read_short_side(path)) < config.style_size:
             text = f"{path} has a short side of {side} px, enlarged to {config.style_size}"
-            yield f"{text}: a larger file, or --style-size {side}, is sharper"
+            yield f"{text}: a larger file, or a smaller --style-size, is sharper"
     if config.norm == "bn" and batch_size == 1:
         yield "in batches of one, batch norm is instance norm while it trains"
     blank, looked = photos.count_blank(config.size)
