@@ -23,14 +23,15 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def hatch_loss(stylized: Tensor, photos: Tensor) -> Tensor:
-    """How far the strongest peaks stand out more than in the photos, in powers of ten; a scalar.
+    """How far frequencies stand out beyond what they do in the photos, in powers of ten; a scalar.
 
     Args:
         stylized: (N, 3, H, W) RGB around [0, 1].
         photos: (N, 3, H, W) RGB in [0, 1]; what repeats in them may repeat.
 
     Returns:
-        The mean over windows; 0 for images of less than 64 px.
+        The mean of the largest excesses of each window, over windows; 0 for images of less than
+        64 px.
     """
     if min(stylized.shape[2:]) < _LEAST:
         return stylized.new_zeros(())
