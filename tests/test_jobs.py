@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.errors import StyleCliError
-from stylecli.files.jobs import Shard, plan
+from stylecli.files.jobs import plan
+from stylecli.files.shards import Shard
 
 
 def touch(*paths: Path) -> None:

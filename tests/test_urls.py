@@ -21,7 +21,8 @@ from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.files import urls
 from stylecli.files.content import bundled_photos
-from stylecli.files.jobs import Shard, plan
+from stylecli.files.jobs import plan
+from stylecli.files.shards import Shard
 from stylecli.files.urls import Url, place
 
 fsspec = pytest.importorskip("fsspec")

@@ -22,7 +22,8 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.jobs import WHOLE, Job, Plan, Shard, plan
+from stylecli.files.jobs import Job, Plan, plan
+from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import Place
 
 if TYPE_CHECKING:

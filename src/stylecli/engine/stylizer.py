@@ -25,8 +25,9 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.images import set_max_pixels
-from stylecli.files.jobs import WHOLE, Job, Shard, plan
+from stylecli.files.jobs import Job, plan
 from stylecli.files.pictures import as_image, as_picture
+from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import place
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU

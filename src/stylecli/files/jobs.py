@@ -3,7 +3,7 @@
 import mimetypes
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from stylecli.errors import StyleCliError
 from stylecli.files.door import STANDARD_STREAM, require_local, require_regular
 from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
 from stylecli.files.scanning import mirrored, scan
+from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import Place, Url, common_folder
 
 
@@ -45,47 +46,6 @@ class Plan:
 
     jobs: tuple[Job, ...]
     skipped: tuple[Job, ...]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of a run that is shared among processes: every ``count``-th job.
-
-    Attributes:
-        number: of the part, from 0.
-        count: of all parts.
-    """
-
-    number: int = 0
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """From text such as ``0/4``, the first of four.
-
-        Raises:
-            StyleCliError: it is no such text.
-        """
-        number, slash, count = text.partition("/")
-        if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
-            return cls(int(number), int(count))
-        hint = "such as 0/4, 1/4, 2/4 and 3/4 for four processes"
-        raise StyleCliError(f"--shard {text} is no part of a whole", hint=hint)
-
-    @classmethod
-    def of_environment(cls, environment: Mapping[str, str]) -> "Shard":
-        """That of the variables of torchrun or of SLURM's srun; the whole, if there are none.
-
-        Raises:
-            StyleCliError: they make no sense.
-        """
-        for number, count in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-            if number in environment and count in environment:
-                return cls.parse(f"{environment[number]}/{environment[count]}")
-        return cls()
-
-
-WHOLE = Shard()
 
 
 def plan(
