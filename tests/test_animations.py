@@ -122,6 +122,17 @@ def test_a_format_of_one_frame_gets_the_first(stylizer, tmp_path):
     assert np.abs(first - np.asarray(frames(1)[0])).mean() < 15
 
 
+def test_one_animation_that_is_named_twice_is_painted_to_both_places(tmp_path):
+    """Equal clips one after the other share no batch."""
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    path = save(tmp_path / "photos" / "sub" / "a.gif", frames())
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2)
+    jobs = plan([path.parent.parent, path.parent], tmp_path / "out").jobs
+    results = stylizer.run_jobs(jobs)
+    assert [result.error for result in results] == ["", ""]
+    assert all(job.target.is_file() for job in jobs)
+
+
 def test_an_animation_that_vanishes_before_its_turn_fails_and_the_others_are_done(
     stylizer, tmp_path, monkeypatch
 ):

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylecli.cli import app
+from stylecli.console import Reporter
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -551,6 +552,16 @@ def test_a_dumb_terminal_gets_lines_as_a_pipe_does(tmp_path, monkeypatch):
     os.close(terminal)
     assert b"painting  50%  5/10" in os.read(shown, 10_000)
     os.close(shown)
+
+
+def test_a_second_task_of_one_title_is_shown_as_the_first(capsys):
+    """The arms of a comparison are all `training`."""
+    with Reporter() as reporter:
+        for arm in ("one", "two"):
+            for done in range(1, 11):
+                reporter.advance("training", done / 10, arm)
+    shown = capsys.readouterr().err
+    assert (shown.count("one"), shown.count("two")) == (10, 10)
 
 
 def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():

@@ -27,7 +27,7 @@ def names(config):
 
 
 def test_a_resume_may_change_these_options_and_no_others():
-    free = {"styles", "add_style", "output", "content", "init", "license", "steps", "minutes"}
+    free = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
     free |= {"device", "precision", "preview_every"}
     assert names(TrainConfig) - {*fixed_on_resume(TrainConfig)} == free
 

@@ -179,6 +179,22 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
         plan([tmp_path / "a.jpg"], named, suffix="-painted")
 
 
+@pytest.mark.parametrize(
+    ("inputs", "out", "options"),
+    [
+        ("-", "out.jpg", {"format": "png"}),
+        ("-", "out.jpg", {"suffix": "-x"}),
+        ("-", "-", {"suffix": "-x"}),
+        ("a.jpg", "-", {"suffix": "-x", "format": "png"}),
+    ],
+)
+def test_streams_have_no_names_to_make(tmp_path, monkeypatch, inputs, out, options):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "a.jpg")
+    with pytest.raises(StyleCliError, match=f"{out} is no folder"):
+        plan([Path(inputs)], Path(out), **options)
+
+
 @pytest.mark.parametrize("name", ["pipe.jpg", "socket.png", "device.mp4"])
 def test_what_is_no_regular_file_is_refused_by_name_and_passed_over_in_a_folder(tmp_path, name):
     touch(tmp_path / "in/a.jpg")

@@ -1,7 +1,9 @@
 """Files of tensors and JSON: readable by others, whole or an error."""
 
+import errno
 import json
 import stat
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,3 +43,18 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StyleCliError, match="cannot write"):
         save_tensors(tmp_path / "file" / "x.safetensors", TENSORS, {})
+
+
+def test_an_error_of_the_disk_is_the_same_each_time(tmp_path, monkeypatch):
+    """It is reported once, and a temporary file has another name each time."""
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    texts = set()
+    for _ in range(2):
+        with pytest.raises(StyleCliError) as caught:
+            save_tensors(tmp_path / "x.safetensors", TENSORS, {})
+        texts.add(caught.value.message)
+    assert texts == {f"cannot write {tmp_path / 'x.safetensors'}: No space left on device"}

@@ -212,6 +212,11 @@ class Reporter:
         if not self.quiet:
             _screen.line(text)
 
+    def notice(self, text: str) -> None:
+        """Show a line that is an event too."""
+        self.say(text)
+        self.event(event="notice", text=text)
+
     def event(self, **values: Any) -> None:
         """Write an event as a line of JSON, if that was asked for."""
         if self.as_json:
@@ -222,7 +227,7 @@ class Reporter:
         if self.quiet or self.as_json:
             return
         title, note = printable(title), printable(note)
-        if title != self._title:
+        if title != self._title or progress < self._shown:  # another, of the same title
             self._title, self._shown = title, 0.0
         if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             self._draw(title, progress, note)

@@ -21,6 +21,7 @@ from stylecli.core.objective import (
     prepared_network,
 )
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.vgg import SMALLEST
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.colors import Rgb
@@ -32,7 +33,6 @@ Flat = npt.NDArray[np.float64]
 
 _LBFGS_SCALE = 1e-6  # of the objective, whose values are large: L-BFGS works best with about 1
 _NO_LIMIT = 10**9
-_SMALLEST = 32  # px: the loss network halves a photo several times
 
 _BALANCE_SIZE = 256  # as in training, so that a style weight means the same here and there
 
@@ -63,9 +63,11 @@ def stylize_slowly(
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
     photo = shrunk(Picture(photo), config.size).rgb
-    if min(photo.shape[:2]) < _SMALLEST:
-        given = f"{photo.shape[1]} x {photo.shape[0]}"
-        raise StyleCliError(f"a photo of {given} px is too small", hint="the least is 32 x 32")
+    if min(photo.shape[:2]) < SMALLEST:
+        raise StyleCliError(
+            f"a photo of {photo.shape[1]} x {photo.shape[0]} px is too small",
+            hint=f"the least is {SMALLEST} x {SMALLEST}",
+        )
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     style_image = to_tensor(read_rgb(config.painting, config.style_size)[None], device)

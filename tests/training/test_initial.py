@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from stylecli.core import model_files
 from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
+from stylecli.training.initial import check_start
 from stylecli.training.loop import train
 from trainings import gallery_kind, stop_after
 
@@ -117,3 +118,12 @@ def test_init_starts_from_the_trained_weights_and_refuses_another_kind(config, t
     assert all(torch.allclose(first[key], second[key], atol=1e-6) for key in first)
     with pytest.raises(StyleCliError, match=r"has arch residual, norm in, .* width 4"):
         train(replace(warm, norm="bn"), overwrite=True)
+
+
+def test_what_a_training_cannot_start_from_is_refused_before_anything_is_read(config, monkeypatch):
+    monkeypatch.setattr("stylecli.training.setup.read_inputs", None)
+    with pytest.raises(StyleCliError, match="no model named 'nowhere'"):
+        train(replace(config, init="nowhere"))
+    many = tuple(config.styles[0].with_name(f"{number}.png") for number in range(1001))
+    with pytest.raises(StyleCliError, match="a model of 1001 styles, and the most is 1000"):
+        check_start(replace(config, styles=many))

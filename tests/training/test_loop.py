@@ -101,8 +101,9 @@ def test_what_overwrite_drops_is_said(config):
 def test_a_model_that_appears_meanwhile_is_kept_and_the_training_too(config):
     train(config, should_stop=stop_after(5))
     config.output.write_bytes(b"another's")
-    with pytest.raises(StyleCliError, match="exists"):
+    with pytest.raises(StyleCliError, match="exists") as caught:
         train(config, resume=True)
+    assert "move that model" in caught.value.hint  # another --output has nothing to resume
     assert config.output.read_bytes() == b"another's"
     assert train(config, resume=True, overwrite=True).finished
     late = replace(config, seed=1)
@@ -158,3 +159,12 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert sum("No space left" in text and "goes on" in text for text in notices) == 1
     assert not list(config.output.parent.glob(".stylecli-*"))
+
+
+def test_the_trial_of_the_memory_leaves_no_trace_in_running_statistics(config, monkeypatch):
+    monkeypatch.setattr(loop, "_run", lambda training, should_stop: True)
+    train(replace(config, norm="bn", batch_size=4))
+    state = tensor_files.load_tensors(TrainFiles(config.output).checkpoint)
+    means = [tensor for name, tensor in state.items() if name.endswith("running_mean")]
+    assert means
+    assert not any(mean.any() for mean in means)

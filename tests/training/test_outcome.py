@@ -1,7 +1,9 @@
 """What a training leaves: model file, losses, preview."""
 
+import base64
 import json
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -41,3 +43,15 @@ def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
     assert [point["step"] for point in info.training["curve"]] == [10, 20, 30, 40, 50, 60]
     assert info.training["curve"][-1]["style"] == pytest.approx(logged[-1]["style"], abs=0.1)
     assert TrainFiles(config.output).preview.is_file()
+
+
+def test_a_model_of_many_paintings_can_be_read(config, tmp_path):
+    """Of hundreds, all their pictures would be longer than a reader accepts."""
+    paintings = [tmp_path / f"{number}.png" for number in range(22)]
+    for path in paintings:
+        path.write_bytes(config.styles[0].read_bytes())
+    train(replace(config, styles=tuple(paintings), steps=1))
+    info = read_info(config.output)
+    assert len(info.styles) == 22
+    with Image.open(BytesIO(base64.b64decode(info.thumbnail))) as strip:
+        assert strip.size == (20 * 96, 96)

@@ -116,6 +116,8 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
         train(replace(config, batch_size=3, lr=1.0), resume=True)
     with pytest.raises(StyleCliError, match="began with style_size 64"):
         train(replace(config, style_size=80), resume=True)
+    with pytest.raises(StyleCliError, match="began with init auto"):
+        train(replace(config, init="gallery"), resume=True)
     with pytest.raises(StyleCliError, match="is not the painting"):
         train(replace(config, styles=(bundled_photos()[0],)), resume=True)
     longer = resumed(config.output, {"steps": 4})
@@ -208,8 +210,9 @@ def test_a_damaged_checkpoint_can_be_overwritten(config):
     TrainFiles(config.output).checkpoint.write_bytes(b"half")
     with pytest.raises(StyleCliError, match="interrupted training"):
         train(config)
-    with pytest.raises(StyleCliError, match="cannot be read"):
+    with pytest.raises(StyleCliError, match=r"checkpoint\.safetensors is damaged") as caught:
         train(config, resume=True)
+    assert "--overwrite" in caught.value.hint
     assert train(replace(config, steps=1), overwrite=True).finished
 
 

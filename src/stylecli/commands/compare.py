@@ -86,8 +86,7 @@ def command_line(config: CompareConfig) -> str:
 
 def _report(reporter: Reporter, event: Step | Notice | Progress) -> None:
     if isinstance(event, Notice):
-        reporter.say(event.text)
-        reporter.event(event="notice", text=event.text)
+        reporter.notice(event.text)
     elif isinstance(event, Step):
         note = f"step {event.step}  objective {event.losses['total']:,.0f}"
         reporter.event(event="step", step=event.step, losses=event.losses)

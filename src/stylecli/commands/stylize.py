@@ -219,8 +219,7 @@ class _Watch:
     def report(self, event: "Result | Frames | Notice") -> None:
         """Show an event."""
         if isinstance(event, Notice):
-            self.reporter.say(event.text)
-            self.reporter.event(event="notice", text=event.text)
+            self.reporter.notice(event.text)
         elif isinstance(event, Frames):
             share = min(1.0, event.done / event.count)
             note = f"{event.source.name}, frame {event.done} of {event.count}"

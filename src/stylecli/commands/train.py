@@ -63,8 +63,7 @@ def train(
 
 def _report_training(reporter: Reporter, event: Step | Notice) -> None:
     if isinstance(event, Notice):
-        reporter.say(event.text)
-        reporter.event(event="notice", text=event.text)
+        reporter.notice(event.text)
         return
     reporter.event(event="step", **asdict(event))
     note = (

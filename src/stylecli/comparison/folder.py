@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stylecli.config import CompareConfig
-from stylecli.core.model_files import bundled_models
+from stylecli.core.model_files import bundled_painting
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
@@ -180,18 +180,9 @@ def find_style_image(style: str) -> Path:
     """The style image: the file itself, or that of a bundled style.
 
     Raises:
-        StyleCliError: it is neither.
+        StyleCliError: it is neither, or no regular file.
     """
-    if Path(style).is_file():
-        return Path(style)
-    bundled = bundled_models() / "paintings" / f"{style}.jpg"
-    if bundled.is_file():
-        return bundled
-    known = sorted(path.stem for path in bundled.parent.glob("*.jpg"))
-    raise StyleCliError(
-        f"--style {style} is no painting: neither a file nor a bundled one",
-        hint=f"bundled are: {', '.join(known)}",
-    )
+    return require_regular(bundled_painting(Path(style)))
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -77,10 +77,10 @@ def batch_dependence(paint: Paint, photo: Tensor, batches: list[Tensor]) -> floa
     return max(pixel_distance(alone, one) for one in together)
 
 
-def milliseconds(paint: Paint, photo: Tensor, repeats: int = 3) -> float:
-    """The shortest of a few times for one photo; a first one, which warms up, does not count."""
+def milliseconds(paint: Paint, photo: Tensor) -> float:
+    """The shortest of three times for one photo; a first one, which warms up, does not count."""
     times = []
-    for _ in range(1 + repeats):
+    for _ in range(4):
         began = time.perf_counter()
         paint(photo).cpu()  # waits until a GPU is done
         times.append(time.perf_counter() - began)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stylecli.config import CompareConfig
+from stylecli.core.vgg import SMALLEST
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.colors import Rgb
@@ -16,7 +17,6 @@ from stylecli.files.scanning import scan_images
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
-_SMALLEST = 32  # px: the loss network halves a photo several times
 _COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share a batch with
 _SPARE = 20  # takes the place of a companion that is the compared photo itself
 
@@ -84,9 +84,9 @@ def _read_photo(path: Path, size: int, report: Callable[[Notice], None]) -> Rgb 
 
 def _check_sizes(photos: Mapping[Path, Rgb], size: int) -> None:
     for path, rgb in photos.items():
-        if min(rgb.shape[:2]) < _SMALLEST:
+        if min(rgb.shape[:2]) < SMALLEST:
             given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {size}"
-            raise StyleCliError(given, hint=f"its short side has to be {_SMALLEST} px at least")
+            raise StyleCliError(given, hint=f"its short side has to be {SMALLEST} px at least")
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

@@ -105,7 +105,6 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         offered=("auto", "scratch"),
         model=True,
         panel=NETWORK,
-        may_change=True,
     )
     add_style: Path | None = option(
         None,

@@ -29,7 +29,7 @@ def style_losses(
     """Mean squared difference of Gram matrices, summed over layers, for each image: (N,).
 
     Args:
-        features: layer to (N, C, H, W) of the stylized images.
+        features: layer to (N, C, H, W) of the stylized images; or of a single one for all styles.
         targets: layer to (S, C, C), the Gram matrices of S style images.
         styles: (N,) which style image for which stylized one; or (1,), one for all.
 

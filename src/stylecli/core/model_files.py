@@ -42,7 +42,7 @@ class ModelInfo:
         training: the training config, and the steps, seconds and photos that it took.
         losses: the mean of each loss over the last steps of training, by name.
         styles: the names of the styles in the model, in the order of their rows.
-        thumbnail: the paintings of its last training as a small JPEG, base64.
+        thumbnail: the first 20 paintings of its last training as a small JPEG, base64.
         license: a line on who may do what with the model.
         format_version: the version of the file's format.
     """

@@ -139,8 +139,23 @@ class PerceptualObjective(nn.Module):
             content: what :meth:`content_target` gave for the photos.
             styles: which style image for which stylized one: N of them, or one for all.
         """
+        return self.terms(stylized, self.features(stylized), content, styles)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """What the loss network sees in images, at the layers that the terms are computed from."""
+        layers = (self.settings.content_layer, *self.style_layers)
+        features: dict[str, Tensor] = self.network(images, layers)
+        return features
+
+    def terms(
+        self,
+        stylized: Tensor,
+        features: Mapping[str, Tensor],
+        content: Tensor,
+        styles: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """What :meth:`forward` returns, for images whose :meth:`features` are known already."""
         settings = self.settings
-        features = self.network(stylized, (settings.content_layer, *self.style_layers))
         rows = torch.tensor(list(styles), device=stylized.device)  # (N,) or (1,)
         style = self.style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
         content_term = content_loss(features[settings.content_layer], content)
@@ -224,12 +239,11 @@ def balance(
     """
     energies, losses = [], []
     count = len(next(iter(targets.values())))
-    styles = torch.arange(count, device=photos.device)[:, None]  # (S, 1)
+    styles = torch.arange(count, device=photos.device)
     for photo in photos:  # all at once would take more memory than a training
         features = network(photo[None], (content_layer, *targets))
         energies.append(features[content_layer].float().square().mean())
-        of_each = [style_losses(features, targets, style) for style in styles]
-        losses.append(torch.cat(of_each))  # (S,)
+        losses.append(style_losses(features, targets, styles))  # (S,)
     energy = torch.stack(energies).mean()
     ratios = energy / torch.stack(losses).mean(0)  # (S,)
     style = (_STYLE_TO_CONTENT * ratios).tolist()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _MAX_NAME = 255  # characters; the name of a file cannot be longer
-_MAX_STYLES = 1000
+MAX_STYLES = 1000
 MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
@@ -91,7 +91,7 @@ def is_table(value: Any, check: Check) -> bool:
 
 def are_styles(value: Any) -> bool:
     """Whether it is a list of names, all different."""
-    return is_list(value, is_name) and len(set(value)) == len(value) <= _MAX_STYLES
+    return is_list(value, is_name) and len(set(value)) == len(value) <= MAX_STYLES
 
 
 def _is_training(value: Any) -> bool:

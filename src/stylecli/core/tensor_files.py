@@ -21,6 +21,10 @@ FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
 _KEY = "stylecli"
 
 
+class DamagedFileError(StyleCliError):
+    """A file that is not readable, cut short, or not of this kind; its cause says which."""
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The JSON metadata that this program wrote into a safetensors file.
 
@@ -78,8 +82,9 @@ def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, A
             # The library's save_file would make a file that only its owner can read.
             temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(metadata)}))
     except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error  # or it would name the temporary file
         raise StyleCliError(
-            f"cannot write {path}: {error}", hint="check the folder's permissions and free space"
+            f"cannot write {path}: {why}", hint="check the folder's permissions and free space"
         ) from error
 
 
@@ -98,8 +103,8 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> StyleCliError:
-    return StyleCliError(
+def _damaged(path: Path, error: Exception) -> DamagedFileError:
+    return DamagedFileError(
         f"{path} cannot be read as a model: {error}",
         hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
     )

@@ -37,6 +37,7 @@ OXFORD = Preprocessing(
 # Weights that torchvision trained itself.
 TORCHVISION = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+SMALLEST = 32  # px, the short side of a photo: the network halves it several times
 DOWNLOADS = {"vgg16-torchvision": OXFORD, "vgg19": TORCHVISION}
 
 

@@ -72,7 +72,9 @@ class Item:
     @property
     def kind(self) -> object:
         """Items of one kind can share a batch: images of one size; a clip with nothing else."""
-        return self.photo.rgb.shape if self.photo is not None else self.clip or self.error
+        if self.clip is not None:
+            return id(self.clip)
+        return self.photo.rgb.shape if self.photo is not None else self.error
 
     def failed(self, error: str, *, blocked: bool = False) -> "Item":
         """The item without its pixels."""

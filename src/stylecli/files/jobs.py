@@ -80,7 +80,7 @@ def plan(
         if isinstance(path, Path):
             require_local(path)
     if STANDARD_STREAM in (*inputs, out):
-        jobs = [_stream_job(inputs, out, format)]
+        jobs = [_stream_job(inputs, out, suffix, format)]
     else:
         if format and not suffix and _key(out) in map(_key, inputs):
             raise StyleCliError(
@@ -119,7 +119,7 @@ def _known_endings() -> str:
     return f"they end in: {' '.join(sorted(READABLE | VIDEOS))}"
 
 
-def _stream_job(inputs: Sequence[Place], out: Place, format: str | None) -> Job:
+def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | None) -> Job:
     """The job for one image through standard input or output: PNG, if nothing says otherwise."""
     if len(inputs) > 1 or inputs[0].is_dir():
         raise StyleCliError(
@@ -131,6 +131,11 @@ def _stream_job(inputs: Sequence[Place], out: Place, format: str | None) -> Job:
         _checked(require_regular(source) if isinstance(source, Path) else source)
     if is_video(source) or is_video(out):
         raise StyleCliError("- reads and writes images, not videos", hint="name both files")
+    if suffix or (format and out != STANDARD_STREAM):
+        raise StyleCliError(
+            f"{out} is no folder, and --suffix and --format make names in one",
+            hint="leave them out; only with - as the output, --format has an effect",
+        )
     if out != STANDARD_STREAM:
         format_for(out)
         return Job(source, out)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
+from stylecli.core import schema
 from stylecli.core.model_names import style_name
-from stylecli.core.schema import has_controls
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, writable_folder
@@ -20,6 +20,7 @@ from stylecli.files.content import PREVIEW
 if TYPE_CHECKING:  # only a training needs it
     from filelock import BaseFileLock
 
+_POINTS = 60  # of a curve, at most
 # The errors of file systems, such as those of a network, that have no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -41,7 +42,7 @@ class TrainFiles:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
             return cls(Path("models") / f"{name[:80]}{SUFFIX}")
-        if has_controls(config.output.name):
+        if schema.has_controls(config.output.name):
             raise StyleCliError(
                 f"the output {config.output.name!r} holds a control character",
                 hint="give the model a name that can be shown",
@@ -72,8 +73,7 @@ class TrainFiles:
         """Drop the lines after ``step``: a killed training wrote them after its last checkpoint."""
         if not self.log.exists():
             return
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if _step_of(line) <= step]
+        kept = [line for line in self._lines() if _step_of(line) <= step]
         with atomic_path(self.log) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
 
@@ -82,33 +82,26 @@ class TrainFiles:
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
 
-    def curve(self, points: int = 60) -> list[dict[str, float]]:
-        """The log in brief, for the model file: the means of stretches of equal length.
-
-        Args:
-            points: how many stretches, at most.
-        """
-        try:
-            lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError):
-            return []
+    def curve(self) -> list[dict[str, float]]:
+        """The log in brief, for the model file: the means of stretches of equal length."""
         names = {"step", "seconds", "content", "style", "tv", "total"}
-        if not all(isinstance(line, dict) and line.keys() >= names for line in lines):
-            return []  # another program has written to this file
-        length = max(1, -(-len(lines) // points))
+        lines = [line for line in map(_parsed, self._lines()) if line.keys() >= names]
+        length = max(1, -(-len(lines) // _POINTS))
         stretches = [lines[i : i + length] for i in range(0, len(lines), length)]
         return [
             {key: round(sum(line[key] for line in some) / len(some), 1) for key in some[0]}
             for some in stretches
         ]
 
-    def _check_log(self) -> None:
+    def _lines(self) -> list[str]:
         try:
-            with self.log.open(encoding="utf-8", errors="replace") as log:
-                first = log.readline()
+            return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return
-        if first and _step_of(first) == math.inf:
+            return []
+
+    def _check_log(self) -> None:
+        lines = self._lines()
+        if lines and all(_step_of(line) == math.inf for line in lines):
             raise StyleCliError(
                 f"{self.log} exists, and is no log of a training",
                 hint="it would be overwritten: pass another --output, or move it",
@@ -168,9 +161,10 @@ class TrainFiles:
         if overwrite:
             return
         if self.model.exists():
+            keep = "move that model" if resume else "--output"
             raise StyleCliError(
                 f"{self.model} exists",
-                hint="pass --overwrite to replace it, or --output to keep both",
+                hint=f"pass --overwrite to replace it, or {keep} to keep both",
             )
         if self.checkpoint.exists() and not resume:
             raise StyleCliError(
@@ -181,7 +175,13 @@ class TrainFiles:
 
 def _step_of(line: str) -> float:
     """The step of a line in a log; infinity if the line is no line of a log."""
+    step: Any = _parsed(line).get("step")
+    return float(step) if schema.is_number(step) else math.inf
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """The object in a line; empty if there is none, as in half a line, from a full disk."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):  # such as half a line, from a full disk
-        return math.inf
+        return schema.parse(line)
+    except ValueError:
+        return {}

@@ -17,6 +17,7 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.model_names import style_name
 from stylecli.core.objective import PerceptualObjective
+from stylecli.core.schema import MAX_STYLES
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.core.tensors import to_tensor
@@ -72,8 +73,8 @@ def check_start(config: TrainConfig) -> None:
     """Refuse, before anything is computed, what a training cannot start from.
 
     Raises:
-        StyleCliError: no such model, one of another kind, a network that cannot be built, or two
-            style images of one name.
+        StyleCliError: no such model, one of another kind, a network that cannot be built, too
+            many style images, or two of one name.
     """
     names = [style_name(path) for path in config.paintings]
     path = _trained(config)
@@ -81,6 +82,11 @@ def check_start(config: TrainConfig) -> None:
         _new(config, len(names))
     elif config.add_style:
         names = read_info(path).styles + names
+    if len(names) > MAX_STYLES:
+        raise StyleCliError(
+            f"a model of {len(names)} styles, and the most is {MAX_STYLES}",
+            hint="train several models, each of some of the paintings",
+        )
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise StyleCliError(
@@ -176,6 +182,7 @@ def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tenso
     rows = torch.eye(generator.styles)
     for s in range(generator.styles):
         stylized = generator.of_style(rows[s])(photos)
+        features = objective.features(stylized)
         for k in range(count):
-            losses[k, s] = objective(stylized, content, [k])["total"]
+            losses[k, s] = objective.terms(stylized, features, content, [k])["total"]
     return rows[losses.argmin(1)]

@@ -143,6 +143,7 @@ def _begin(training: Training) -> None:
     inputs = training.inputs
     sample = inputs.photos.batch(training.ranks.number, training.share, training.config.size)
     losses_of(training, to_tensor(sample, inputs.device))["total"].backward()  # type: ignore[no-untyped-call]
+    training.guard.load(training.guard.snapshot)  # the running statistics of batch norm have moved
     save_checkpoint(training)
     training.try_to_write(lambda: training.files.log.write_text(""))
 

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from stylecli.config import TrainConfig
-from stylecli.core import schema
+from stylecli.core import schema, tensor_files
 from stylecli.core.generators import Generator
 from stylecli.core.objective import Scales
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.tensor_files import FORMAT_VERSION, load_tensors, read_metadata, save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, counted
 from stylecli.files.colors import Rgb
@@ -117,15 +116,15 @@ def save_checkpoint(training: Training) -> None:
     )
     states = {"now": guard.state(), "snapshot": guard.snapshot}
     tensors = {f"{when}.{name}": t for when, state in states.items() for name, t in state.items()}
-    metadata = {**asdict(checkpoint), "format_version": FORMAT_VERSION}
-    save_tensors(training.files.checkpoint, tensors, metadata)
+    metadata = {**asdict(checkpoint), "format_version": tensor_files.FORMAT_VERSION}
+    tensor_files.save_tensors(training.files.checkpoint, tensors, metadata)
 
 
 def unfinished_steps(path: Path) -> int:
     """How many steps are done in the checkpoint that is there; 0 if there is none, or a bad one."""
     step: Any = None
     with suppress(StyleCliError):
-        step = read_metadata(path).get("step")
+        step = tensor_files.read_metadata(path).get("step")
     return step if schema.is_count(step) else 0
 
 
@@ -140,7 +139,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"nothing to resume: no {path}",
             hint="that training is finished, or was never begun: leave --resume out",
         )
-    saved = read_metadata(path)
+    with _explaining_damage(path):
+        saved = tensor_files.read_metadata(path)
     checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
     if bad := schema.bad_fields(saved, checks):
         raise _damaged(path, f"its {bad[0]}")
@@ -255,8 +255,8 @@ def restore(training: Training, saved: Checkpoint) -> None:
     path, guard = training.files.checkpoint, training.guard
     if saved.photos_sha != training.inputs.photos.fingerprint():
         training.report(Notice("the content photos are not those that this training began with"))
-    tensors = training.ranks.of_first(lambda: load_tensors(path))
     with _explaining_damage(path):
+        tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
         now, snapshot = _below("now", tensors), _below("snapshot", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed
         guard.load(now)
@@ -284,6 +284,8 @@ def _explaining_damage(path: Path) -> Iterator[None]:
     """Turn errors about what is missing or does not fit into one that names the checkpoint."""
     try:
         yield
+    except tensor_files.DamagedFileError as error:
+        raise _damaged(path, str(error.__cause__)) from error
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise _damaged(path, str(error).partition("\n")[0]) from error
 

@@ -64,11 +64,11 @@ def set_up(
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
+    if saved is None:
+        check_start(config)
     inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
-    else:
-        check_start(config)
     if ranks.first:
         remove_leftovers(files.model.parent)
     schedule = Schedule(config, inputs.device.type, ranks.now)
