@@ -40,8 +40,7 @@ class ObjectiveConfig:
     )
     style_size: int = option(
         384,
-        "Short side to which the painting is scaled, px: larger makes larger strokes in every "
-        "photo; stylize --stroke-size does so for one photo.",
+        "Short side to which the painting is scaled, px: small values make small, dense strokes.",
         least=64,
     )
     tv_weight: float = option(

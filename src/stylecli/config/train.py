@@ -31,7 +31,7 @@ class GeneratorConfig:
     norm: choices.Norm = option("in", "Instance norm (in), batch norm (bn) or none.")
     noise: choices.Noise = option(
         "none",
-        "none: as in the papers; gaussian: fixed noise inside the network, which makes irregular "
+        "none: as in the papers; gaussian: fixed noise inside the network, for less regular "
         "strokes in flat areas.",
     )
     upsampling: choices.Upsampling = option(
@@ -131,7 +131,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     loss_margin: float = option(
         0.0,
         "Share of a crop's side, 0 to 0.4, that the loss leaves out at its edges, at random; with "
-        "0.16, no colors gather there in a long training from scratch.",
+        "0.16, a band of color at the edges went away.",
         panel=TRAINING,
         least=0,
         most=0.4,
