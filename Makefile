@@ -21,13 +21,8 @@ OLDEST := .venv-oldest
 PHOTOS = $(error pass PHOTOS=FOLDER, photos to train on; not the bundled ones: they are for tests)
 PAINTING := models/paintings/starry-night.jpg
 LICENSE := Weights: MIT. Painting: Vincent van Gogh, The Starry Night, 1889, public domain.
-TRAIN = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --init scratch \
-	--license "$(LICENSE)" --output $@
 # The networks of the papers have no noise inside, and their training no term against hatches.
 PAPERS := --noise none --upsampling nearest --loss-margin 0 --hatch-weight 0
-# The arms are older than Muon, batches of two and replicated edges; of the pyramids, the one with
-# batch norm has leaky ReLU, as its authors' code.
-AS_THEN := $(PAPERS) --optimizer adam --batch-size 4 --loss-padding zeros
 ARMS := $(foreach norm,in bn,$(foreach arch,residual pyramid,starry-night-$(arch)-$(norm)))
 
 .PHONY: demo test oldest lint docs bench clean models fuzz torture gpu
@@ -127,12 +122,21 @@ retrained/freer.safetensors: retrained/stiller.safetensors
 retrained/gallery.safetensors: retrained/freer.safetensors
 	$(GO_ON) --minutes 80 $(AGAINST_HATCHES)
 
-retrained/starry-night-residual-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1200 --norm $* $(AS_THEN)
+# The arms have three trainings, alike for all: from scratch, then in small crops, then in large ones.
+# The stem is such as residual-in; the last two starts have one name, as arms that are compared need.
+TRAIN_ARM = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --license "$(LICENSE)" --output $@ \
+	--arch $(word 1,$(subst -, ,$*)) --norm $(word 2,$(subst -, ,$*)) $(PAPERS) \
+	--batch-size 4 --loss-padding zeros
 
-retrained/starry-night-pyramid-%.safetensors: | $(VENV)/installed
-	$(TRAIN) --steps 1200 --norm $* --arch pyramid $(AS_THEN) \
-		$(if $(filter bn,$*),--activation leaky_relu)
+.SECONDARY:
+retrained/%/first.safetensors: | $(VENV)/installed
+	$(TRAIN_ARM) --init scratch --steps 1200 --optimizer adam
+
+retrained/%/begun.safetensors: retrained/%/first.safetensors
+	$(TRAIN_ARM) --init $< --steps 1300 --size 128 --small-crops 0
+
+retrained/starry-night-%.safetensors: retrained/%/begun.safetensors
+	$(TRAIN_ARM) --init $< --steps 360 --small-crops 0
 
 clean:
 	rm -rf $(VENV) $(OLDEST) out dist site fuzz-failures gpu

@@ -22,12 +22,11 @@ from stylecli.comparison.experiment import compare
 from stylecli.comparison.folder import ComparisonFolder
 from stylecli.comparison.metrics import mean_std
 from stylecli.comparison.photos import companions
-from stylecli.comparison.report import metrics_table, render_page, write_outputs
+from stylecli.comparison.report import metrics_table, write_outputs
 from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.tensor_files import load_tensors, save_tensors
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.training.resume import digest
@@ -242,31 +241,6 @@ def test_arms_that_are_trained_share_their_generator_settings_and_others_are_tol
     check_alike([*arms[:2], pyramid], sha)  # each architecture has a width of its own
 
 
-def test_the_bundled_arms_may_differ_in_a_setting_and_it_is_said(tmp_path, monkeypatch):
-    """The paper's pyramid has other activations without instance norm."""
-    for norm in ("bn", "in"):
-        name = f"starry-night-pyramid-{norm}.safetensors"
-        bundled = read_info_file(name)
-        save_tensors(tmp_path / name, bundled[1], {**bundled[0], "activation": "relu"})
-    info, tensors = read_info_file("starry-night-pyramid-bn.safetensors")
-    info |= {"activation": "leaky_relu", "format_version": 2}
-    save_tensors(tmp_path / "starry-night-pyramid-bn.safetensors", tensors, info)
-    monkeypatch.setattr("stylecli.comparison.arms.bundled_models", lambda: tmp_path)
-    monkeypatch.setattr("stylecli.comparison.arms.model_folders", lambda: [tmp_path])
-    events = []
-    found = compare(
-        CompareConfig(
-            photos=(bundled_photos()[14],), archs=("pyramid",), size=64, out=tmp_path / "o"
-        ),
-        events.append,
-    )
-    sentence = "activation: leaky_relu in pyramid-bn, pyramid-bn-batch; relu in pyramid-in"
-    assert any(sentence in event.text for event in events if isinstance(event, Notice))
-    page = render_page(found, "stylecli compare")
-    assert sentence in page
-    assert "output linear, noise none, upsampling nearest" in page
-
-
 def read_info_file(name):
     """What a bundled model says of itself, as it is stored, and its weights."""
     from stylecli.core.model_files import bundled_models
@@ -406,7 +380,7 @@ def test_arms_are_judged_by_the_objective_of_their_training(comparison, config):
         ({"norms": ("bn", "inn")}, "unknown --norm 'inn'", "did you mean in?"),
         ({"archs": ("pyramids",)}, "unknown --arch", "did you mean pyramid?"),
         ({"norms": ("in", "in")}, "given twice", ""),
-        ({"style": "stary-night"}, "neither a file nor a bundled one", "starry-night"),
+        ({"style": "stary-night"}, "stary-night is no file, and no bundled painting", "starry-night"),
         ({"photos": ("missing.jpg",)}, "no such file", ""),
         ({"size": 10}, "--size 10", ""),
         ({"batch_size": 1}, "--batch-size 1 is out of range", "at least 4"),

@@ -14,7 +14,6 @@ from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
-    bundled_models,
     list_models,
     load_model,
     model_folders,
@@ -151,8 +150,8 @@ def trained_arms(
 def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
     """Raise StyleCliError unless all arms were trained for one style image, under equal conditions.
 
-    The bundled arms may differ in settings of the generator, which the report lists: the pyramids
-    of the paper did.
+    Their generators differ in norm and architecture alone; each architecture has a width of its
+    own.
     """
     for arm in arms:
         if arm.info.training.get("paintings_sha") != style_sha:  # models from before have none
@@ -167,16 +166,7 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                     f"{arm.path} was trained with {key} {other}, and {arms[0].path} with {one}",
                     hint="arms are comparable only if they were trained alike",
                 )
-    bundled = bundled_models().resolve()
-    if any(arm.path.resolve().parent != bundled for arm in arms):
-        _check_generators(arms)
-
-
-def _check_generators(arms: Sequence[Arm]) -> None:
-    """Raise StyleCliError unless the generators differ in nothing but what is compared."""
-    for arm in arms:
         for key in GENERATOR:
-            # Each architecture has a width of its own.
             like = next(a for a in arms if key != "width" or a.arch == arm.arch)
             one, other = getattr(like.info, key), getattr(arm.info, key)
             if one != other:

@@ -19,7 +19,6 @@ from stylecli.comparison.arms import (
     check_alike,
     objective_of,
     painter,
-    shared_and_different,
     trained_arms,
 )
 from stylecli.comparison.folder import ComparisonFolder, find_style_image
@@ -83,17 +82,10 @@ def compare(
     if arms is None:
         return None
     check_alike(arms, sha)
-    _report_differences(arms, report)
     try:
         return _prepare(config, style_image, photos, arms, folder, report, should_stop).run()
     except _StopError:
         return None
-
-
-def _report_differences(arms: Sequence[Arm], report: Callable[[Event], None]) -> None:
-    for difference in shared_and_different({arm.name: arm.generator for arm in arms})[1]:
-        if not difference.startswith("width"):  # each architecture has one of its own
-            report(Notice(f"the arms differ in more than norm and architecture: {difference}"))
 
 
 class _StopError(Exception):
