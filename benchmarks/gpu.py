@@ -76,7 +76,7 @@ def training(
 
 
 def models(out: Path, photos: Path, device: str, tiny: bool) -> list[Step]:
-    """The gallery and the arms of the paper; ``make models`` has the same recipes for a CPU."""
+    """The gallery and the arms of the paper, in one training each; ``make models`` has several."""
     train = ["-m", "stylecli", "train", "--content", str(photos), "--device", device]
     train += ["--init", "scratch", "--preview-every", "0"]
     length = ["--steps", "2", "--width", "4", "--size", "64"] if tiny else ["--minutes", "8"]
@@ -84,7 +84,8 @@ def models(out: Path, photos: Path, device: str, tiny: bool) -> list[Step]:
     gallery = [*train, *map(str, _PAINTINGS), *length, "--output", str(target)]
     gallery += ["--resume"] if target.with_suffix(".checkpoint.safetensors").exists() else []
     found = [Step("gallery", 600, gallery)]
-    paper = ["--noise", "none", "--upsampling", "nearest", "--batch-size", "4"]
+    paper = ["--noise", "none", "--upsampling", "nearest", "--hatch-weight", "0"]
+    paper += ["--batch-size", "4"]
     for arch in ("residual", "pyramid"):
         for norm in ("in", "bn"):
             name = f"starry-night-{arch}-{norm}"
