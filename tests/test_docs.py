@@ -38,7 +38,6 @@ NOT_RUN = {
     "docs/start.md": ["network"],
     "docs/stylize.md": ["network"],
     "docs/scale.md": ["cluster", "cluster", "cluster", "network"],
-    "docs/paper.md": ["hours"],
     "docs/training.md": ["hours", "cluster", "hours", "hours"],
     "docs/benchmarks.md": ["hours", "hours", "hours", "hours", "hours", "network", "GPU"],
 }
