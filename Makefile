@@ -123,7 +123,7 @@ retrained/gallery.safetensors: retrained/freer.safetensors
 	$(GO_ON) --minutes 80 $(AGAINST_HATCHES)
 
 # The arms have three trainings, alike for all: from scratch, then in small crops, then in large ones.
-# The stem is such as residual-in; the last two starts have one name, as arms that are compared need.
+# The stem is an arm, such as residual-in. `compare` wants arms whose starts have one name: begun.
 TRAIN_ARM = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --license "$(LICENSE)" --output $@ \
 	--arch $(word 1,$(subst -, ,$*)) --norm $(word 2,$(subst -, ,$*)) $(PAPERS) \
 	--batch-size 4 --loss-padding zeros
