@@ -18,12 +18,11 @@ from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, data_uri, shrunk
+from stylecli.files.pictures import MOST_IN_THUMBNAIL, Picture, data_uri, shrunk
 
 _PHOTO = 22  # of the bundled ones: two parrots
 _PAINTED = 480  # px, of the long side; on a smaller photo the strokes would hide it
 _SHOWN = 320  # px, of the long side: twice what the page shows, for screens of fine pixels
-_MOST_PAINTINGS = 20  # in a model's strip of its paintings
 
 
 class Style(NamedTuple):
@@ -105,7 +104,7 @@ def _paintings(info: ModelInfo) -> str:
     try:
         stored = base64.b64decode(info.thumbnail, validate=True)
         with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
-            fits = image.height <= _SHOWN and image.width <= _MOST_PAINTINGS * image.height
+            fits = image.height <= _SHOWN and image.width <= MOST_IN_THUMBNAIL * image.height
             return data_uri(np.asarray(image.convert("RGB")), quality=82) if fits else ""
     except Exception:  # base64 and Pillow raise many kinds of error on what is none
         return ""

@@ -13,6 +13,7 @@ from stylecli.files.formats import WITH_EXIF, WITHOUT_ALPHA
 
 _ORIENTATION = 0x0112  # the EXIF tag
 MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
+MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rg
 
 
 def thumbnail(*images: Rgb, side: int = 96) -> str:
-    """The middle squares of images, side by side, as a JPEG in base64, to be stored in JSON."""
-    squares = [center_square(resized(rgb, side), side) for rgb in images]
+    """The middle squares of the first 20 images, side by side: a JPEG in base64, for JSON."""
+    squares = [center_square(resized(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
     return _jpeg(np.concatenate(squares, axis=1), quality=85)
 
 

@@ -20,7 +20,6 @@ from stylecli.training.state import Training
 
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
 _PREVIEW_SIDE = 256  # px
-_MOST_IN_THUMBNAIL = 20  # paintings: all of hundreds would be longer than a reader accepts
 # A model file has these settings in fields of their own, or does not hold them.
 _NOT_AMONG_SETTINGS = (
     *(one.name for one in fields(GeneratorConfig)),
@@ -49,7 +48,7 @@ def write_model(training: Training, result: TrainResult) -> None:
         training=_described(training, result),
         losses=result.losses,
         styles=training.start.styles,
-        thumbnail=thumbnail(*training.inputs.style_images[:_MOST_IN_THUMBNAIL]),
+        thumbnail=thumbnail(*training.inputs.style_images),
         license=training.config.license or training.start.license,
     )
     save_model(result.path, training.generator, info)
