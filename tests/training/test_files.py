@@ -24,6 +24,9 @@ def test_a_file_that_is_no_log_of_ours_is_not_emptied(config):
     with pytest.raises(StyleCliError, match="is no log of a training"):
         train(config, overwrite=True)  # of a model, that is
     assert log.read_text() == '{"name": "mine"}\n'
+    log.write_text('{"name": "mine"}\n{"name": "yours"}\n{"step": 3}\n')
+    with pytest.raises(StyleCliError, match="is no log of a training"):
+        train(config)
 
 
 def test_the_name_comes_from_the_painting(painting):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,12 @@ class TrainFiles:
             return []
 
     def _check_log(self) -> None:
-        lines = self._lines()
-        if lines and all(_step_of(line) == math.inf for line in lines):
+        try:
+            with self.log.open(encoding="utf-8", errors="replace") as log:
+                first = list(islice(log, 2))  # one of them may be torn
+        except OSError:
+            return
+        if first and all(_step_of(line) == math.inf for line in first):
             raise StyleCliError(
                 f"{self.log} exists, and is no log of a training",
                 hint="it would be overwritten: pass another --output, or move it",
