@@ -128,6 +128,7 @@ TRAIN_ARM = $(BIN)/stylecli train $(PAINTING) --content $(PHOTOS) --license "$(L
 	--arch $(word 1,$(subst -, ,$*)) --norm $(word 2,$(subst -, ,$*)) $(PAPERS) \
 	--batch-size 4 --loss-padding zeros
 
+# Without this, make removes the first two models of each arm.
 .SECONDARY:
 retrained/%/first.safetensors: | $(VENV)/installed
 	$(TRAIN_ARM) --init scratch --steps 1200 --optimizer adam

@@ -22,7 +22,7 @@ from stylecli.comparison.experiment import compare
 from stylecli.comparison.folder import ComparisonFolder
 from stylecli.comparison.metrics import mean_std
 from stylecli.comparison.photos import companions
-from stylecli.comparison.report import metrics_table, write_outputs
+from stylecli.comparison.report import metrics_table, shared_and_different, write_outputs
 from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.tensor_files import load_tensors, save_tensors
@@ -110,6 +110,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
     page = html.read_text()
     table = metrics_table(comparison)
     assert page.count('class="line"') == 2  # of trainings: batch norm is one, and shown twice
+    assert "output linear, noise none, upsampling nearest" in page
     assert [row.name for row in table.rows][-1] == "gatys"
     for arm, row in zip(stored["arms"], table.rows[:-1], strict=True):
         totals = [losses["total"] for losses in arm["losses"]]
@@ -239,6 +240,11 @@ def test_arms_that_are_trained_share_their_generator_settings_and_others_are_tol
             check_alike([*arms[:2], other], sha)
     pyramid = replace(arms[2], arch="pyramid", info=replace(arms[2].info, arch="pyramid", width=8))
     check_alike([*arms[:2], pyramid], sha)  # each architecture has a width of its own
+
+
+def test_a_report_says_what_the_generators_share_and_what_not():
+    settings = {"a": {"width": 16, "output": "linear"}, "b": {"width": 8, "output": "linear"}}
+    assert shared_and_different(settings) == ("output linear", ["width: 16 in a; 8 in b"])
 
 
 def read_info_file(name):

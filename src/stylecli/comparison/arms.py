@@ -1,6 +1,6 @@
 """The arms of a comparison: which networks, where their models are, training what is missing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -176,25 +176,6 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                     hint="arms are comparable only if they differ in nothing but norm and "
                     "architecture",
                 )
-
-
-def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[str, list[str]]:
-    """Describe the settings of several arms: those that all share, and a line for each other one.
-
-    Args:
-        values: the name of each arm to its settings, name to value.
-    """
-    shared, different = [], []
-    for key in next(iter(values.values())):
-        names: dict[str, list[str]] = {}
-        for arm, settings in values.items():
-            names.setdefault(str(settings[key]), []).append(arm)
-        if len(names) == 1:
-            shared.append(f"{key.replace('_', ' ')} {next(iter(names))}")
-        else:
-            each = [f"{value} in {', '.join(some)}" for value, some in names.items()]
-            different.append(f"{key.replace('_', ' ')}: {'; '.join(each)}")
-    return ", ".join(shared), different
 
 
 def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:

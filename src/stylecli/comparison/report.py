@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from stylecli.comparison.arms import GENERATOR, SHARED, shared_and_different
+from stylecli.comparison.arms import GENERATOR, SHARED
 from stylecli.comparison.chart import Chart, logarithmic_chart
 from stylecli.comparison.metrics import CONTRASTS, mean_std
 from stylecli.comparison.results import ArmResult, Comparison
@@ -162,6 +163,25 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return f"{value:,.5g}" if isinstance(value, float) else str(value)
+
+
+def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[str, list[str]]:
+    """Describe the settings of several arms: those that all share, and a line for each other one.
+
+    Args:
+        values: the name of each arm to its settings, name to value.
+    """
+    shared, different = [], []
+    for key in next(iter(values.values())):
+        names: dict[str, list[str]] = {}
+        for arm, settings in values.items():
+            names.setdefault(str(settings[key]), []).append(arm)
+        if len(names) == 1:
+            shared.append(f"{key.replace('_', ' ')} {next(iter(names))}")
+        else:
+            each = [f"{value} in {', '.join(some)}" for value, some in names.items()]
+            different.append(f"{key.replace('_', ' ')}: {'; '.join(each)}")
+    return ", ".join(shared), different
 
 
 def render_page(comparison: Comparison, command: str) -> str:
