@@ -51,10 +51,3 @@ def test_the_form_for_bugs_asks_for_the_doctor():
     form = (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text("utf-8")
     assert "stylecli doctor" in form
 
-
-def test_modules_fit_on_a_few_screens(tracked):
-    """The house's limit: 300 lines."""
-    sources = [path for path in tracked if path.suffix == ".py" and path.parts[0] == "src"]
-    lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in sources}
-    assert {path: length for path, length in lengths.items() if length > 300} == {}
-    assert len(lengths) > 100

@@ -86,7 +86,7 @@ def equal(weights, others) -> bool:
 
 def test_ranks_end_with_the_weights_of_one_process_but_for_rounding(trio, tmp_path, together):
     config = replace(trio, noise="gaussian", loss_margin=0.16, optimizer="adam", batch_size=4)
-    config = replace(config, steps=2)
+    config = replace(config, steps=2, precision="float32")  # bfloat16 rounds by more than the bound
     assert together(lambda rank: train(config)) == ["2 steps", "2 steps"]
     weights = weights_of(tmp_path, 0)
     assert equal(weights, weights_of(tmp_path, 1))
