@@ -226,7 +226,7 @@ def memory(
         source, target = Path(folder) / "x.jpg", Path(folder) / "y.jpg"
         for side in map(int, sides.split(",")):
             Image.open(bundled_photos()[3]).resize((side, side)).save(source)
-            more = ["-m", model, "--max-memory", max_memory, "--stroke-size", 1]
+            more = ["-m", model, "--max-memory", max_memory, "--stroke-size", "network"]
             peak, seconds = peak_of(stylecli(source, target, *more))
             assert Image.open(target).size == (side, side)
             rows.append((f"{side:,} x {side:,}", f"{peak:,.0f}", f"{seconds:.1f}"))

@@ -11,49 +11,38 @@ all pixels that both show. For a film, the movement is estimated from its own fr
 (opencv-python-headless), and pixels that it does not explain are left out: visibility is
 exp(-50 d^2) with the difference d of the moved frame from the next.
 
-Beside it: `--steady 0.8`, `--stroke-size 2`, both, and the network with statistics averaged over
-the last five frames.
+Beside it: how far two pictures of one photo differ, if each copy has its own noise of a sensor.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 import typer
 from engine import show
 from PIL import Image
 from scipy.ndimage import map_coordinates
-from torch import Tensor
 
 import stylecli
-from stylecli.config import StylizeConfig
-from stylecli.core.generators import Generator
-from stylecli.core.model_files import find_style, load_generator
-from stylecli.core.norms import InstanceNorm
-from stylecli.core.tensors import to_tensor
-from stylecli.engine.clips import painted_frames
-from stylecli.engine.strokes import with_strokes
+from stylecli.engine import Stylizer
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
-from stylecli.files.pictures import Picture
 
 SIZE = (224, 320)  # of the frames of the exact clips: height and width, px
 FRAMES = 10
 GRAIN = 4.0  # of 255, standard deviation
-WINDOW = 5  # frames that statistics are averaged over
+NOISE = 2.0  # the same, in two copies of one photo
 PHOTO = Path(stylecli.__file__).parent / "photos" / "kodim23.jpg"
+STILL = PHOTO.with_name("kodim16.jpg")
 CLIPS = [(move, grain) for move in ("pan", "zoom", "rotation") for grain in (0.0, GRAIN)]
 
 Matrix = npt.NDArray[np.float64]
 Points = npt.NDArray[np.float64]
-Paint = Callable[[Sequence[Rgb]], list[Rgb]]
+Look = dict[str, Any]  # settings of a call of Stylizer
 
 
 @dataclass
@@ -69,10 +58,6 @@ class Film:
     pictures: list[Rgb]
     sources: list[Points]
     seen: list[npt.NDArray[np.float64]]
-
-    def frames(self) -> Iterator[Picture]:
-        """As a clip has them."""
-        return map(Picture, self.pictures)
 
 
 def exact_film(photo: Rgb, move: str, grain: float) -> Film:
@@ -157,63 +142,22 @@ def warp_error(film: Film, painted: Sequence[Rgb]) -> float:
     return float(np.sqrt(squares / visible))
 
 
-def plain(generator: Generator) -> Paint:
-    """Paint each frame by itself."""
-
-    @torch.no_grad()
-    def paint(frames: Sequence[Rgb]) -> list[Rgb]:
-        photos = to_tensor(np.stack(frames), torch.device("cpu"))
-        painted = generator(photos).clamp(0, 1).mul(255).round().byte()
-        return list(painted.permute(0, 2, 3, 1).numpy())
-
-    return paint
-
-
-def averaged(generator: Generator) -> Paint:
-    """Paint with means and variances averaged over the last frames."""
-    for module in generator.modules():
-        if isinstance(module, InstanceNorm):
-            module.forward = _Averaged(module)  # type: ignore[method-assign]
-    return plain(generator)
+def noisy_copies(stylizer: Stylizer, look: Look) -> float:
+    """The mean difference, of 255, of two pictures of a photo with different noise of a sensor."""
+    random = np.random.default_rng(0)
+    photo = np.asarray(Image.open(STILL).convert("RGB")).astype(float)
+    copies = [
+        (photo + random.normal(0, NOISE, photo.shape)).round().clip(0, 255).astype(np.uint8)
+        for _ in range(2)
+    ]
+    one, other = stylizer(copies, **look)
+    return float(np.abs(one.astype(float) - other).mean())
 
 
-class _Averaged:
-    """An instance norm that remembers the statistics of the last frames."""
-
-    def __init__(self, norm: InstanceNorm) -> None:
-        self.norm = norm
-        self.last: deque[tuple[Tensor, Tensor]] = deque(maxlen=WINDOW)
-
-    def __call__(self, x: Tensor, styles: Tensor | None = None) -> Tensor:
-        self.last.append((x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)))
-        mean, variance = (torch.stack(each).mean(0) for each in zip(*self.last, strict=True))
-        norm = self.norm
-        return F.batch_norm(x, mean, variance, norm.weight, norm.bias, False, 0.0, norm.eps)
-
-
-def broad(generator: Generator) -> Paint:
-    """As `stylecli stylize --stroke-size 2` does."""
-    return lambda frames: with_strokes(frames, 2.0, plain(generator))
-
-
-def alone(film: Film, paint: Paint) -> list[Rgb]:
-    """Each frame by itself."""
-    return [paint([frame])[0] for frame in film.pictures]
-
-
-def steadied(film: Film, paint: Paint) -> list[Rgb]:
-    """As `stylecli stylize --steady 0.8` does."""
-    config = StylizeConfig(steady=0.8)
-    finish = lambda frame, painted: Picture(painted)  # noqa: E731
-    return [one.rgb for one in painted_frames(cast(Clip, film), paint, finish, 1, config)]
-
-
-WAYS = {
-    "each alone": (plain, alone),
-    "steady 0.8": (plain, steadied),
-    "strokes 2": (broad, alone),
-    "strokes 2, steady 0.8": (broad, steadied),
-    "averaged": (averaged, alone),
+WAYS: dict[str, Look] = {
+    "one pass": {"stroke_size": "network"},
+    "two layers": {},
+    "two layers, strokes 2": {"stroke_size": 2},
 }
 
 
@@ -235,17 +179,15 @@ def main(
     )
     rows = []
     for model in models.split(","):
-        path, _, mix = find_style(model, style)
-        for way, (painter, run) in WAYS.items():
-            errors = []
-            for one in films.values():
-                generator = load_generator(path).remix(torch.tensor([mix])).eval()
-                errors.append(warp_error(one, run(one, painter(generator))))
-            numbers = [f"{error:.1f}" for error in [*errors, float(np.mean(errors))]]
-            rows.append((Path(model).stem, way, *numbers))
+        stylizer = Stylizer(model, style, precision="float32")
+        for way, look in WAYS.items():
+            errors = [warp_error(one, stylizer(one.pictures, **look)) for one in films.values()]
+            numbers = [*errors, float(np.mean(errors)), noisy_copies(stylizer, look)]
+            rows.append((Path(model).stem, way, *(f"{number:.1f}" for number in numbers)))
     photos = [f"{warp_error(one, one.pictures):.1f}" for one in films.values()]
-    rows.append(("the clip itself", "", *photos, ""))
-    show(f"warp error of 255, {style}", ("model", "way", *films, "mean"), rows)
+    rows.append(("the clip itself", "", *photos, "", ""))
+    heads = ("model", "way", *films, "mean", "two noisy copies")
+    show(f"warp error of 255, {style}", heads, rows)
 
 
 if __name__ == "__main__":

@@ -256,20 +256,44 @@ def test_a_dry_run_writes_nothing_and_options_shape_what_is_written(
     assert "--strength 2.0 is out of range" in wrong.stderr
 
 
-def test_the_size_of_strokes_is_a_number_or_auto(stylecli, tmp_path, photos, model):
-    """The photo is small, so auto is 1."""
+def test_the_size_of_strokes_is_a_number_or_a_word(stylecli, tmp_path, photos, model):
     written = {}
-    for size in ("auto", "1", "2.5"):
+    for size in ("network", "1", "2.5"):
         given = ["-m", "tiny", "--stroke-size", size]
         stylecli("stylize", "photos/two.png", f"{size}.png", *given)
         written[size] = (tmp_path / f"{size}.png").read_bytes()
     stylecli("stylize", "photos/two.png", "default.png", "-m", "tiny")
-    assert (tmp_path / "default.png").read_bytes() == written["auto"] == written["1"]
-    assert written["2.5"] != written["1"]
-    for wrong, said in (("0.5", "out of range"), ("big", "'big' is neither a number nor auto")):
+    assert (tmp_path / "default.png").read_bytes() == written["1"]
+    assert len(set(written.values())) == 3
+    for wrong, said in (
+        *((odd, "out of range") for odd in ("0", "nan", "-1", "99")),
+        ("big", "'big' is neither a number nor network"),
+    ):
         given = ["-m", "tiny", "--stroke-size", wrong]
         assert said in stylecli("stylize", "photos", "out", *given, code=2).stderr
         assert said in stylecli("sheet", "photos/two.png", *given[2:], code=2).stderr
+
+
+def test_other_settings_are_refused_for_one_file_and_counted_in_a_folder(
+    stylecli, tmp_path, photos, model
+):
+    one = ["stylize", "photos/two.png", "painted.png", "-m", "tiny"]
+    stylecli(*one)
+    before = (tmp_path / "painted.png").read_bytes()
+    assert "1 skipped" in stylecli(*one).stderr
+    for more in (["--layers", 3], ["--strength", 0.5], ["--preserve-color"], ["--seed", 1]):
+        refused = stylecli(*one, *more, code=2).stderr
+        assert "painted.png exists, made with tiny" in refused
+        assert "--overwrite" in refused
+    assert (tmp_path / "painted.png").read_bytes() == before
+    stylecli(*one, "--layers", 3, "--overwrite")
+    assert "made with tiny --layers 3" in stylecli(*one, code=2).stderr
+    folder = ["stylize", "photos", "out", "-m", "tiny"]
+    stylecli(*folder, "--stroke-size", 2)
+    again = stylecli(*folder).stderr
+    assert re.search(r"\d skipped .* \d of them made with tiny --stroke-size 2.0", again)
+    stylecli("stylize", "photos/two.png", "plain.png", "-m", "tiny", "--strip-metadata")
+    assert "1 skipped" in stylecli("stylize", "photos/two.png", "plain.png", "-m", "tiny").stderr
 
 
 def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
@@ -420,7 +444,7 @@ def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_res
 
 def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, model):
     Image.new("RGB", (6000, 4000)).save(tmp_path / "large.png")
-    slow = ["--max-memory", 0.01, "--stroke-size", 1]
+    slow = ["--max-memory", 0.01, "--stroke-size", "network"]
     command = ["stylize", "large.png", "out", "-m", "tiny", *slow]
     process = start(*command, cwd=tmp_path)
     assert process.stderr is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from stylecli.files import colors
 from stylecli.files.formats import ImageError
 from stylecli.files.images import (
     read_picture,
@@ -154,3 +155,18 @@ def test_numbers_below_zero_are_not_taken_for_huge_ones(tmp_path):
     Image.fromarray(np.array([[-5, 100], [200, 300]], np.int32)).save(path)
     with pytest.raises(ImageError, match="numbers from -5 to 300"):
         read_picture(path)
+
+
+def test_a_profile_that_is_srgb_moves_no_pixel_and_one_that_is_not_does(tmp_path):
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "srgb.png", icc_profile=colors.SRGB)
+    np.testing.assert_array_equal(read_picture(tmp_path / "srgb.png").rgb, rgb)
+    wide = bytearray(colors.SRGB)  # its red is as far out as that of Display P3
+    at = wide.index(b"rXYZ", 128)
+    offset = int.from_bytes(wide[at + 4 : at + 8], "big")
+    wide[offset + 8 : offset + 20] = b"".join(
+        round(v * 65536).to_bytes(4, "big") for v in (0.5151, 0.2412, 0.0011)
+    )
+    Image.fromarray(rgb).save(tmp_path / "wide.png", icc_profile=bytes(wide))
+    assert np.abs(read_picture(tmp_path / "wide.png").rgb.astype(int) - rgb).max() > 10

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
-from stylecli.core.model_files import bundled_models, bundled_painting, load_model
-from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.model_files import bundled_models, bundled_painting
+from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -90,9 +89,7 @@ def test_from_what_a_model_paints_it_comes_further(photo, monkeypatch):
             odd, given, lambda e, kept=of_start: kept.append(e.losses["total"])
         )
         assert picture.shape == odd.shape
-    generator, _ = load_model("starry-night")
-    with torch.no_grad():
-        painted = to_uint8(generator(to_tensor(odd[None], torch.device("cpu"))))[0]
+    painted = Stylizer("starry-night")(odd)
     assert totals["starry-night"][0] < 0.2 * totals["photo"][0]
     assert totals["starry-night"][-1] < 0.9 * min(totals["starry-night"][0], totals["photo"][-1])
     assert np.abs(picture.astype(float) - painted).mean() < 20  # of 255: it is still that picture

@@ -20,7 +20,8 @@ def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, t
     Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags)
     (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
     assert (
-        marks.other_model(result.job.target, "udnie") == starry_night.description.split(" on ")[0]
+        marks.made_otherwise(result.job.target, "udnie")
+        == starry_night.description.split(" on ")[0]
     )
     with Image.open(result.job.target) as painted:
         assert painted.getexif()[0x010E] == "a description"

@@ -29,7 +29,7 @@ def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path):
     )
     assert not np.array_equal(*alone)
     broad = render_sheet(photo, [Choice(path, "b", "b")], "cpu", "float32", stroke_size=2)
-    alone = Stylizer(str(path), "b", "cpu", "float32")(photo, 2)
+    alone = Stylizer(str(path), "b", "cpu", "float32")(photo, stroke_size=2)
     assert np.array_equal(broad, page([Cell(photo, "the photo"), Cell(alone, "b")]))
 
 

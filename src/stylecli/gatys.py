@@ -13,7 +13,6 @@ from torch import Tensor
 
 from stylecli.config import GatysConfig
 from stylecli.core.devices import resolve_device, resolve_precision
-from stylecli.core.model_files import load_model
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
@@ -22,6 +21,7 @@ from stylecli.core.objective import (
 )
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.vgg import SMALLEST
+from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Pixels
 from stylecli.files.colors import Rgb
@@ -209,9 +209,8 @@ def _as_picture(image: Tensor) -> Rgb:
 @torch.no_grad()
 def _start(photo: Tensor, config: GatysConfig) -> Tensor:
     if config.from_model:
-        generator, _ = load_model(config.start)
-        painted: Tensor = generator.to(photo.device)(photo)
-        return painted.clamp(0, 1)
+        (rgb,) = to_uint8(photo)
+        return to_tensor(Stylizer(config.start, device=config.device)(rgb)[None], photo.device)
     if config.start == "photo":
         return photo
     random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere

@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from stylecli.errors import StyleCliError, choose_from
 
@@ -39,7 +39,7 @@ class About:
         least: a number is at least that.
         above: a number is more than that.
         most: a number is at most that.
-        auto: whether None, the default, is ``auto`` on the command line.
+        word: a text that stands for no number, beside numbers.
         offered: values that completion in a shell offers, beside which there are others.
         model: whether it offers the names of models and styles, too.
         instead_of: a field that cannot have a value too.
@@ -55,7 +55,7 @@ class About:
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
-    auto: bool = False
+    word: str = ""
     offered: tuple[str, ...] = ()
     model: bool = False
     instead_of: str = ""
@@ -121,7 +121,7 @@ class Option:
 
     def check(self, value: Any) -> None:
         """Raise StyleCliError if a value cannot be meant."""
-        if value is None and self.optional:
+        if (value is None and self.optional) or (self.about.word and value == self.about.word):
             return
         if isinstance(value, tuple) != self.several:
             raise self._of_another_type(value)
@@ -166,7 +166,7 @@ def options_of(config: type[Any]) -> list[Option]:
 def _taken_apart(hint: Any) -> tuple[Any, bool, bool]:
     """The type of one value, whether there are several, and whether it may be None."""
     several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
-    if several or optional:
+    if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, the number's
         hint = next(one for one in get_args(hint) if one is not NoneType)
     return hint, several, optional
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stylecli.core.model_files import bundled_models, list_models
 from stylecli.engine import Stylizer
@@ -41,7 +42,7 @@ def render_sheet(
     device: str = "auto",
     precision: str = "auto",
     report: Callable[[int], None] = lambda done: None,
-    stroke_size: float | None = None,
+    **look: Any,
 ) -> Rgb:
     """The photo, then the photo in each style, each with its label.
 
@@ -51,17 +52,17 @@ def render_sheet(
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
         report: called after each style with how many are done.
-        stroke_size: see :func:`stylecli.engine.strokes.stroke_factor`.
+        look: as for :class:`stylecli.engine.Stylizer`, such as ``layers`` and ``stroke_size``.
 
     Returns:
         The page: (H', W', 3) in 0..255.
 
     Raises:
-        StyleCliError: a model, the device or the precision is not there.
+        StyleCliError: a model, the device or the precision is not there, or a bad setting.
     """
     cells = [Cell(photo, "the photo")]
     for choice in choices:
         stylizer = Stylizer(choice.path, choice.style, device, precision)
-        cells.append(Cell(stylizer(photo, stroke_size), choice.label))
+        cells.append(Cell(stylizer(photo, **look), choice.label))
         report(len(cells) - 1)
     return page(cells)

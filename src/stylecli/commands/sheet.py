@@ -1,12 +1,12 @@
 """``stylecli sheet``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands.shared import QUIET, check_output, command
-from stylecli.commands.signature import DEVICE, PRECISION, STROKE_SIZE
+from stylecli.commands.signature import DEVICE, PRECISION, options_from
 from stylecli.config import StylizeConfig
 from stylecli.console import Reporter
 from stylecli.events import counted
@@ -18,11 +18,13 @@ _SIZE = "Long side of each picture on the page, px."
 
 
 @command
+@options_from(StylizeConfig, "strength", "preserve_color", "layers", "stroke_size")
 def sheet(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
     out: Annotated[Path | None, typer.Argument(metavar="OUT", help=_OUT)] = None,
+    *,
     size: Annotated[int, typer.Option(metavar="PX", min=64, help=_SIZE)] = 640,
-    stroke_size: Annotated[float | None, STROKE_SIZE] = None,
+    given: dict[str, Any],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a page that is there.")
     ] = False,
@@ -39,7 +41,7 @@ def sheet(
     from stylecli.files.images import read_picture, write_picture
     from stylecli.files.pictures import Picture, shrunk  # imports Pillow: a tenth of a second
 
-    StylizeConfig(stroke_size=stroke_size).check()
+    StylizeConfig(**given).check()
     target = out or Path(f"{photo.stem}-sheet.png")
     check_output(target, photo, overwrite=overwrite)
     format_for(target)
@@ -54,6 +56,6 @@ def sheet(
             note = f"{done}/{len(choices)}  {choices[done - 1].label}"
             reporter.advance("painting", done / len(choices), note)
 
-        page = render_sheet(rgb, choices, device, precision, report, stroke_size)
+        page = render_sheet(rgb, choices, device, precision, report, **given)
         write_picture(target, Picture(page))
     reporter.say(f"{target}: {photo.name} in {counted(len(choices), 'style')}")

@@ -3,12 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands import completion
-from stylecli.config import ComputeConfig, StylizeConfig
+from stylecli.config import ComputeConfig
 from stylecli.options import Option, options_of
 
 Command = Callable[..., None]
@@ -17,15 +18,15 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _NARROW = 14  # letters: longer lines of choices would leave the help texts too little room
 
 
-def options_from(config: type[Any]) -> Callable[[Command], Command]:
-    """A decorator that gives a command an option for each field of a config class.
+def options_from(config: type[Any], *only: str) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for each field of a config class, or for some.
 
     They take the place of the command's parameter ``given``, which receives the values that stand
     on the command line, by the names of the fields.
     """
 
     def decorate(command: Command) -> Command:
-        options = {one.name: one for one in options_of(config)}
+        options = {one.name: one for one in options_of(config) if not only or one.name in only}
 
         @functools.wraps(command)
         def run(context: typer.Context, **values: Any) -> None:
@@ -67,21 +68,21 @@ def _typer_info(option: Option) -> Any:
     shown = of_choices(option.choices, "," if option.several else "|")
     if about.offered:
         shown = {"autocompletion": completion.names(about.offered, about.model)}
-    if about.auto:
-        shown = {"metavar": "FLOAT|auto", "parser": _number_or_auto}
+    if about.word:
+        shown = {"metavar": f"FLOAT|{about.word}", "parser": partial(_parse_number, about.word)}
     return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
 
 
-def _number_or_auto(text: str) -> float | None:
-    """None for auto.
+def _parse_number(word: str, text: str) -> float | str:
+    """A number, or the word that may stand in its place.
 
     Raises:
         typer.BadParameter: it is neither.
     """
     try:
-        return None if text == "auto" else float(text)
+        return word if text == word else float(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a number nor auto") from None
+        raise typer.BadParameter(f"{text!r} is neither a number nor {word}") from None
 
 
 def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
@@ -104,7 +105,6 @@ def _alone(config: type[Any], name: str) -> Any:
 # For commands whose other options are not of that config.
 DEVICE = _alone(ComputeConfig, "device")
 PRECISION = _alone(ComputeConfig, "precision")
-STROKE_SIZE = _alone(StylizeConfig, "stroke_size")
 
 
 def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:

@@ -134,9 +134,11 @@ def stylize(
     part = Shard.parse(shard) if shard else usual
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=part, **names)
     _check_streams(todo, as_json)
-    from stylecli.engine import Stylizer, full_name  # imports Pillow: a tenth of a second
+    from stylecli.engine import Stylizer, describe_look, full_name  # Pillow: a tenth of a second
 
     name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
+    made_with = describe_look(name, config, seed)
+    _refuse_other_settings(todo, paths[-1], made_with)
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         if part.count > 1:
@@ -155,7 +157,7 @@ def stylize(
             watch = _Watch(reporter, len(todo.jobs), should_stop, fail_fast)
             results = _run(stylizer, todo, config, watch)
         interrupted = should_stop()
-    _conclude_stylizing(reporter, todo, results, name, paths[-1])
+    _conclude_stylizing(reporter, todo, results, made_with, paths[-1])
     left = len(todo.jobs) - len(results)
     if left or any(result.error for result in results):
         raise typer.Exit(130 if left and interrupted else 1)
@@ -167,6 +169,19 @@ def _check_streams(todo: Plan, as_json: bool) -> None:
         raise StyleCliError("--json and the image would both go to standard output")
     if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:
         raise StyleCliError("- was given, and standard input is closed", hint="name a file")
+
+
+def _refuse_other_settings(todo: Plan, out: Place, made_with: str) -> None:
+    """Raise StyleCliError if the one file to write is there, made with other settings."""
+    from stylecli.engine.marks import made_otherwise
+
+    (target,) = [job.target for job in todo.skipped] if len(todo.skipped) == 1 else (None,)
+    if todo.jobs or target != out or not isinstance(target, Path):
+        return
+    if other := made_otherwise(target, made_with):
+        raise StyleCliError(
+            f"{target} exists, made with {other}", hint="pass --overwrite, or another name"
+        )
 
 
 def _say_plan(reporter: Reporter, todo: Plan) -> None:
@@ -246,7 +261,7 @@ def _report_job(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
 
 
 def _conclude_stylizing(
-    reporter: Reporter, todo: Plan, results: "list[Result]", model: str, out: Place
+    reporter: Reporter, todo: Plan, results: "list[Result]", made_with: str, out: Place
 ) -> None:
     failed = [result for result in results if result.error]
     done = [result for result in results if not result.error]
@@ -255,7 +270,7 @@ def _conclude_stylizing(
     left = len(todo.jobs) - len(results)
     counts = [f"{len(done)} stylized"]
     if todo.skipped and not reporter.quiet:  # it opens each of them
-        counts += _count_skipped(todo.skipped, model)
+        counts += _count_skipped(todo.skipped, made_with)
     counts += [f"{len(failed)} failed"] if failed else []
     parts = [", ".join(counts)]
     if done and out != STANDARD_STREAM:
@@ -264,12 +279,12 @@ def _conclude_stylizing(
     reporter.say("; ".join(parts))
 
 
-def _count_skipped(skipped: Sequence[Job], model: str) -> list[str]:
-    """How many files were skipped, and how many of them name another model as their maker."""
-    from stylecli.engine.marks import other_model
+def _count_skipped(skipped: Sequence[Job], made_with: str) -> list[str]:
+    """How many files were skipped, and how many of them say that they were made otherwise."""
+    from stylecli.engine.marks import made_otherwise
 
     local = [job.target for job in skipped if isinstance(job.target, Path)]
-    makers = Counter(other_model(target, model) for target in local)
-    del makers[""]
-    others = [f"{count} of them made with {name}" for name, count in makers.most_common(3)]
-    return [f"{len(skipped)} skipped (--overwrite to redo)", *others]
+    others = Counter(made_otherwise(target, made_with) for target in local)
+    del others[""]
+    counts = [f"{count} of them made with {other}" for other, count in others.most_common(3)]
+    return [f"{len(skipped)} skipped (--overwrite to redo)", *counts]

@@ -1,7 +1,7 @@
 """The options of ``stylecli stylize``."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from stylecli.config.shared import FILES, LOOK
 from stylecli.errors import StyleCliError, choose_from
@@ -25,34 +25,34 @@ class StylizeConfig:
     preserve_color: bool = option(
         False, "Keep the photo's colors; take light and dark only.", panel=LOOK
     )
+    layers: int | None = option(
+        None,
+        "How often the picture is painted, each time finer and over the layer before; 1 looks more "
+        "like a filter. [default: 2; with --stroke-size network 1]",
+        panel=LOOK,
+        least=1,
+        most=5,
+    )
+    stroke_size: float | Literal["network"] = option(
+        1.0,
+        "Width of the strokes against the picture: 2 is twice as wide, 0.5 half; network: as many "
+        "pixels as the network paints, at full size, as in the paper.",
+        panel=LOOK,
+        word="network",
+        least=0.05,
+        most=16,
+    )
     max_size: int | None = option(
         None,
         "Long side, px, to which larger photos are scaled down before they are painted.",
+        panel=LOOK,
         least=16,
         most=10**6,
-    )
-    stroke_size: float | None = option(
-        None,
-        "Width of the strokes: 1 is as the model paints, 2 is twice as wide; auto is 1 up to 2.5 "
-        "megapixels, and larger photos get the strokes of their version of one megapixel. "
-        "[default: auto]",
-        panel=LOOK,
-        auto=True,
-        least=1,
-        most=64,
     )
     format: str | None = option(
         None,
         "Write all files as jpg, png, webp and so on. [default: as the photo]",
         offered=tuple(sorted(suffix[1:] for suffix in READABLE)),
-    )
-    steady: float = option(
-        0.0,
-        "For videos and animations, 0 to 0.95: how much of the frame before stays where nothing "
-        "moves.",
-        panel=LOOK,
-        least=0,
-        most=0.95,
     )
     suffix: str = option("", "Added to each file's name, before its ending, such as -painted.")
     quality: int = option(

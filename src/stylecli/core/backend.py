@@ -75,6 +75,18 @@ class Backend(Protocol):
             OSError: the temporary files have no room.
         """
 
+    def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+        """Bring the stylization of a photo that was scaled down to the photo's size.
+
+        Args:
+            photo: (H, W, 3) in 0..255.
+            small: (h, w, 3): the photo scaled down.
+            painted: (h, w, 3): its stylization.
+
+        Returns:
+            (H, W, 3).
+        """
+
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
 

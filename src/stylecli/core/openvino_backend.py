@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
+from stylecli.core.enlarging import enlarge
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
@@ -132,6 +133,10 @@ class OpenVinoBackend:
                 given = self._path, self._mix, torch.device("cpu"), self._precision, self._seed
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
+
+    def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+        """Bring a stylization to the photo's size; see :class:`~stylecli.core.backend.Backend`."""
+        return enlarge(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

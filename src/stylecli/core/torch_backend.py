@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stylecli.core.backend import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
 from stylecli.core.devices import resolve_precision
+from stylecli.core.enlarging import enlarge
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.strips import StripRunner
@@ -91,6 +92,10 @@ class TorchBackend:
         self, device: torch.device, dtype: torch.dtype, rgb: Rgb, room: dict[str, Any]
     ) -> Rgb:
         return StripRunner(self.generator, device, dtype, **room)(rgb)
+
+    def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+        """Bring a stylization to the photo's size; see :class:`~stylecli.core.backend.Backend`."""
+        return enlarge(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

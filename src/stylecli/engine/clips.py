@@ -6,15 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import groupby, islice
 
-import numpy as np
-
 from stylecli.config import StylizeConfig
 from stylecli.files.clips import Clip
 from stylecli.files.colors import Rgb
 from stylecli.files.pictures import Picture, shrunk
 
 _AHEAD = 4  # frames decoded before the network asks for them
-_NOISE = 12.0  # of 255: how much a pixel may change in a video where nothing moves
 
 
 def painted_frames(
@@ -31,17 +28,13 @@ def painted_frames(
         paint: stylizes images of one size.
         finish: makes the picture to write from a frame and its stylization.
         batch_size: how many frames of one size are painted at once.
-        config: its ``max_size`` and ``steady`` are used.
+        config: its ``max_size`` is used.
     """
-    before: tuple[Rgb, Rgb] | None = None
     with closing(_decoded_ahead(clip.frames(), config)) as frames:
         for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
             while batch := list(islice(alike, batch_size)):
                 all_painted = paint([frame.rgb for frame in batch])
                 for frame, painted in zip(batch, all_painted, strict=True):
-                    if config.steady and before and before[0].shape == frame.rgb.shape:
-                        painted = _steadied(frame.rgb, painted, *before, config.steady)
-                    before = frame.rgb, painted
                     yield finish(frame, painted)
 
 
@@ -61,14 +54,3 @@ def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generato
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _steadied(photo: Rgb, painted: Rgb, photo_before: Rgb, painted_before: Rgb, most: float) -> Rgb:
-    """Mix a stylized frame with the last one, the more the less each pixel of the photo changed.
-
-    The network stylizes each frame alone, and noise that nobody notices in a video moves strokes.
-    """
-    moved = np.abs(photo.astype(np.int16) - photo_before).max(axis=2, keepdims=True)
-    kept = most * np.exp(-((moved / _NOISE) ** 2), dtype=np.float32)  # (H, W, 1)
-    mixture = painted + kept * (painted_before.astype(np.float32) - painted)
-    return mixture.round().astype(np.uint8)  # type: ignore[no-any-return]

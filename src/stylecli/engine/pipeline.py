@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from stylecli.config import StylizeConfig
 from stylecli.engine.clips import painted_frames
+from stylecli.engine.painter import Painter
 from stylecli.engine.stages import (
     Item,
-    Paint,
     already,
     finished,
     is_disk_full,
@@ -60,38 +60,33 @@ class Course:
         report: told of each file when it is written, in the order of the jobs, of frames, and
             of what a result will lack.
         should_stop: asked before each batch.
-        mark: the model's name, to be noted in the pictures.
-        networks: batches that are painted at once.
-        batch_size: images in a batch.
-        max_bytes: of all images on their way; one is let in however large it is.
+        made_with: the model and the settings of the look, to be noted in the pictures.
     """
 
     config: StylizeConfig
     report: Callable[[Result | Frames | Notice], None]
     should_stop: Callable[[], bool]
-    mark: str
-    networks: int
-    batch_size: int
-    max_bytes: int
+    made_with: str
 
 
 class Pipeline:
     """One run over files; all but decoding, painting and encoding happens in one thread.
 
     Args:
-        paint: called from as many threads as there are networks.
+        paint: called from as many threads as it may be called at once.
         course: all the rest.
         jobs: the files, in their order.
     """
 
-    def __init__(self, paint: Paint, course: Course, jobs: Sequence[Job]) -> None:
+    def __init__(self, paint: Painter, course: Course, jobs: Sequence[Job]) -> None:
         self._paint, self._course, self._config = paint, course, course.config
         self._transfers = Transfers(jobs)
         self._next: Item | None = None  # waits for room
+        self._batch: list[Item] = []  # grows while neighbors are of one size
         self._ahead: deque[Future[Item]] = deque()
         self._painting: deque[Future[list[Item]]] = deque()
         self._writing: deque[Future[Item]] = deque()
-        self._in_flight = 0  # bytes
+        self._in_flight, self._max_bytes = 0, paint.image_bytes()
         self._blocked = False
         self._results: list[Result] = []
 
@@ -104,7 +99,7 @@ class Pipeline:
             BrokenPipeError: standard output has no reader any more.
         """
         threads = max(2, (os.cpu_count() or 2) // 2)
-        networks = self._course.networks
+        networks = self._paint.at_once
         with (
             self._transfers,
             ThreadPoolExecutor(threads) as self._pool,
@@ -112,8 +107,9 @@ class Pipeline:
         ):
             for batch in self._batches():
                 if batch[0].clip is None:
-                    self._painting.append(self._network.submit(painted, batch, self._paint))
-                    del batch  # or its photos would outlive their writing
+                    given = batch, self._paint, self._config
+                    self._painting.append(self._network.submit(painted, *given))
+                    del batch, given  # or its photos would outlive their writing
                     self._settle(networks - 1, max(networks, _AHEAD))
                     continue
                 self._settle(0, 0)
@@ -133,33 +129,36 @@ class Pipeline:
 
         Never padded to one size: a norm would see the padding.
         """
-        batch: list[Item] = []
         try:
             while not self._stopped():
-                self._read_ahead(wait=not batch)
+                self._read_ahead(wait=not self._batch)
                 item = self._ahead.popleft().result() if self._ahead else None
-                full = len(batch) == self._course.batch_size
-                if batch and (item is None or full or item.kind != batch[0].kind):
-                    yield batch
-                    batch = []
+                full = len(self._batch) == self._paint.batch_size
+                if self._batch and (item is None or full or item.kind != self._batch[0].kind):
+                    yield self._take_batch()
                 elif item is None and self._next is not None:
                     self._settle_one()
                 elif item is None:
                     return
                 if item is not None:
-                    batch.append(item)
+                    self._batch.append(item)
                     item = None
         finally:
             for future in self._ahead:
                 future.cancel()
 
+    def _take_batch(self) -> list[Item]:
+        """The batch, of which nothing is kept here."""
+        batch, self._batch = self._batch, []
+        return batch
+
     def _read_ahead(self, *, wait: bool) -> None:
         """Begin to decode what there is room for; ``wait`` for a file, if there is none else."""
-        while len(self._ahead) < _AHEAD + self._course.batch_size * self._course.networks:
+        while len(self._ahead) < _AHEAD + self._paint.batch_size * self._paint.at_once:
             self._next = self._next or self._transfers.next(wait=wait and not self._ahead)
             if self._next is None:
                 return
-            if self._in_flight and self._in_flight + self._next.bytes > self._course.max_bytes:
+            if self._in_flight and self._in_flight + self._next.bytes > self._max_bytes:
                 return
             self._in_flight += self._next.bytes
             self._ahead.append(self._pool.submit(read, self._next, self._config))
@@ -191,7 +190,7 @@ class Pipeline:
     def _begin_to_write(self, item: Item) -> Future[Item]:
         if item.photo is None or item.painted is None:
             return already(item)
-        given = self._config, self._course.mark
+        given = self._config, self._course.made_with
         picture = self._pool.submit(finished, item.photo, item.painted, *given)
         bare = replace(item, photo=None, painted=None)
         # In the pool's order, the picture's turn comes first: none waits for what nobody begins.
@@ -220,17 +219,18 @@ class Pipeline:
         return replace(item, seconds=time.monotonic() - began)
 
     def _painted_frames(self, item: Item, clip: Clip) -> Iterator[Picture]:
-        size, folder = self._course.batch_size, scratch(item)
+        size, folder = self._paint.batch_size, scratch(item)
 
         def paint(images: Sequence[Rgb]) -> list[Rgb]:
             batches = [images[first : first + size] for first in range(0, len(images), size)]
-            all_painted = self._network.map(lambda batch: self._paint(batch, folder), batches)
+            given = self._config, folder
+            all_painted = self._network.map(lambda batch: self._paint(batch, *given), batches)
             return [rgb for batch in all_painted for rgb in batch]
 
         def finish(frame: Picture, rgb: Rgb) -> Picture:
-            return finished(frame, rgb, self._config, self._course.mark)
+            return finished(frame, rgb, self._config, self._course.made_with)
 
-        at_once = size * self._course.networks
+        at_once = size * self._paint.at_once
         frames = painted_frames(clip, paint, finish, at_once, self._config)
         for done, picture in enumerate(frames, start=1):
             if self._stopped():

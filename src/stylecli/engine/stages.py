@@ -7,15 +7,14 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from stylecli.config import StylizeConfig
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.marks import marked
+from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.files.animations import lost_frames
 from stylecli.files.clips import Clip, open_clip
@@ -23,19 +22,12 @@ from stylecli.files.colors import Rgb
 from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.images import opened, read_picture, write_picture
 from stylecli.files.jobs import Job
-from stylecli.files.pictures import Picture, mixed, shrunk
+from stylecli.files.pictures import Picture, shrunk
 from stylecli.files.urls import Url, fetch, send
 
 # An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.
 _BYTES_PER_PIXEL = 16
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-class Paint(Protocol):
-    """Stylizes images of one size; temporary files, if any, go into the folder ``scratch``."""
-
-    def __call__(self, images: Sequence[Rgb], scratch: Path | None) -> list[Rgb]:
-        """(H, W, 3) each, to the same."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +125,14 @@ def read(item: Item, config: StylizeConfig) -> Item:
         return item.failed(f"{item.job.source}: not enough memory to decode it")
 
 
-def painted(items: list[Item], paint: Paint) -> list[Item]:
+def painted(items: list[Item], paint: Painter, config: StylizeConfig) -> list[Item]:
     """Photos of one size are stylized; what failed before stays as it is."""
     pictures = [item.photo for item in items if item.photo is not None]
     if not pictures:
         return items
     began = time.monotonic()
     try:
-        stylized = paint([picture.rgb for picture in pictures], scratch(items[0]))
+        stylized = paint([picture.rgb for picture in pictures], config, scratch(items[0]))
     except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
         if len(items) == 1:
             return [items[0].failed(why(items[0], failure))]
@@ -150,13 +142,14 @@ def painted(items: list[Item], paint: Paint) -> list[Item]:
             replace(item, painted=rgb, seconds=seconds)
             for item, rgb in zip(items, stylized, strict=True)
         ]
-    return [one for item in items for one in painted([item], paint)]  # one may be to blame
+    # One may be to blame.
+    return [one for item in items for one in painted([item], paint, config)]
 
 
-def finished(photo: Picture, painted: Rgb, config: StylizeConfig, model: str) -> Picture:
-    """A stylized photo as it is wanted; the model is noted in it."""
-    rgb = mixed(photo.rgb, painted, config.strength, preserve_color=config.preserve_color)
-    return replace(photo, rgb=rgb, exif=b"" if config.strip_metadata else marked(photo.exif, model))
+def finished(photo: Picture, painted: Rgb, config: StylizeConfig, made_with: str) -> Picture:
+    """A stylized photo to be written; how it was made is noted in it."""
+    exif = b"" if config.strip_metadata else marked(photo.exif, made_with)
+    return replace(photo, rgb=painted, exif=exif)
 
 
 def written(item: Item, picture: Future[Picture], quality: int) -> Item:

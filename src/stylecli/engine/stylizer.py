@@ -2,39 +2,30 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import replace
-from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Lock
 from typing import Any, overload
 
 import numpy as np
 from PIL import Image
 
 from stylecli.config import StylizeConfig
-from stylecli.core.backend import Backend, OutOfMemoryError, free_cpu_memory
+from stylecli.config.shared import LOOK
 from stylecli.core.backends import open_backends
-from stylecli.core.geometry import plain_bytes
 from stylecli.core.model_files import ModelInfo, find_style
+from stylecli.engine.painter import Painter
 from stylecli.engine.pipeline import Course, Pipeline, Result
-from stylecli.engine.strokes import with_strokes
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import Job, plan
-from stylecli.files.pictures import as_image, as_picture
+from stylecli.files.pictures import Picture, as_image, as_picture, shrunk
 from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import place
-
-_BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
-_SHARE_OF_FREE_MEMORY = 0.75
-_SHARE_OF_IMAGES = 1 / 3  # of the memory that may be taken; the rest is for the network's pass
-_MOST_FOR_STRIPS = 2**30  # bytes: larger strips are no faster
-_LARGE = 3_000_000  # pixels: fast enough alone, and each at once would keep memory of its own
+from stylecli.options import options_of
 
 
 def full_name(model: Path | str, style: str | None = None) -> str:
@@ -69,6 +60,8 @@ class Stylizer:
 
     Attributes:
         info: what the model file says of itself.
+        description: what, where and how it computes, such as
+            ``gallery, udnie on cpu, torch, float32``.
 
     Raises:
         StyleCliError: no such model, device, precision or backend, or a seed out of range.
@@ -87,56 +80,59 @@ class Stylizer:
     ) -> None:
         self._arguments = (model, style, device, precision, backend, batch_size, max_memory, seed)
         path, self.info, mix = find_style(str(model), style)
-        self._name = _full_name(model, style, self.info, mix)
+        self._name, self._seed = _full_name(model, style, self.info, mix), seed
         backends = open_backends(
             path, mix, backend=backend, device=device, precision=precision, seed=seed
         )
-        self._backends, self._free, self._alone = backends, _queue(backends), Lock()
-        self._batch_size = batch_size or _BATCH[backends[0].device_type]
-        self._max_memory = max_memory
+        copies = f"{len(backends)} x " if len(backends) > 1 else ""
+        self.description = f"{self._name} on {copies}{backends[0].description}"
+        self._paint = Painter(backends, self.info.arch, self.info.width, batch_size, max_memory)
         self._swept: set[Path] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its arguments: another process opens the model itself."""
         return type(self), self._arguments
 
-    @property
-    def description(self) -> str:
-        """What, where and how it computes, such as ``gallery, udnie on cpu, torch, float32``."""
-        copies = f"{len(self._backends)} x " if len(self._backends) > 1 else ""
-        return f"{self._name} on {copies}{self._backends[0].description}"
-
     @overload
-    def __call__(self, image: Rgb, stroke_size: float | None = None) -> Rgb: ...
+    def __call__(self, image: Rgb, **look: Any) -> Rgb: ...
     @overload
-    def __call__(self, image: Image.Image, stroke_size: float | None = None) -> Image.Image: ...
+    def __call__(self, image: Image.Image, **look: Any) -> Image.Image: ...
+    @overload
+    def __call__(self, image: Sequence[Any], **look: Any) -> list[Any]: ...
 
-    def __call__(
-        self, image: Rgb | Image.Image, stroke_size: float | None = None
-    ) -> Rgb | Image.Image:
-        """Stylize one image to the same size.
+    def __call__(self, image: Any, **look: Any) -> Any:
+        """Stylize one image, or several, each to the same size.
 
         Args:
             image: (H, W, 3) in 0..255; or any of Pillow's, which is turned upright first, and
-                becomes one in sRGB with the same transparency.
-            stroke_size: see :class:`StylizeConfig`; None is auto.
+                becomes one in sRGB with the same transparency; or a list of such images, of which
+                neighbors of one size are painted together.
+            look: any of :class:`StylizeConfig` that changes how a picture looks: ``strength``,
+                ``preserve_color``, ``layers``, ``stroke_size``, ``max_size``.
+
+        Returns:
+            An array for an array, an image of Pillow's for one, a list for a list.
 
         Raises:
-            StyleCliError: a path, an array of another shape or type, or a bad stroke size.
+            StyleCliError: a path, an array of another shape or type, or a bad setting.
         """
-        StylizeConfig(stroke_size=stroke_size).check()
-        paint = partial(self._paint_strokes, stroke_size)
-        if isinstance(image, Image.Image):
-            picture = as_picture(image)
-            return as_image(replace(picture, rgb=paint([picture.rgb])[0]), "PNG")
-        if not isinstance(image, np.ndarray):
-            raise _no_image(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise StyleCliError(
-                f"an array of {image.dtype}, {image.shape}, is no image",
-                hint="pass uint8 of (height, width, 3), RGB",
-            )
-        return paint([image])[0]
+        config = _look(look)
+        if not isinstance(image, list | tuple):
+            return self._stylize([image], config)[0]
+        return self._stylize(image, config)
+
+    def _stylize(self, images: Sequence[Any], config: StylizeConfig) -> list[Any]:
+        pictures = [_as_picture(image) for image in images]
+        if config.max_size:
+            pictures = [shrunk(picture, config.max_size) for picture in pictures]
+        stylized: list[Any] = []
+        for _, alike in groupby(pictures, key=lambda picture: picture.rgb.shape):
+            while batch := list(islice(alike, self._paint.batch_size)):
+                paintings = self._paint([picture.rgb for picture in batch], config)
+                for picture, rgb in zip(batch, paintings, strict=True):
+                    is_array = isinstance(images[len(stylized)], np.ndarray)
+                    stylized.append(rgb if is_array else as_image(replace(picture, rgb=rgb), "PNG"))
+        return stylized
 
     def run(
         self,
@@ -202,80 +198,48 @@ class Stylizer:
         for folder in folders:  # once each: it may be large, and the calls many
             remove_leftovers(folder)
         self._swept |= folders
-        limit = self._max_memory or _SHARE_OF_FREE_MEMORY * free_cpu_memory()
-        course = Course(
-            config,
-            report,
-            should_stop,
-            mark=self._name,
-            networks=sum(one.at_once for one in self._backends),
-            batch_size=self._batch_size,
-            max_bytes=int(limit * _SHARE_OF_IMAGES),
+        made_with = describe_look(self._name, config, self._seed)
+        course = Course(config, report, should_stop, made_with)
+        return Pipeline(self._paint, course, jobs).run()
+
+
+def describe_look(name: str, config: StylizeConfig, seed: int = 0) -> str:
+    """A model's name and the settings that a picture is made with, but for those at their default.
+
+    Args:
+        name: as of :func:`full_name`.
+        config: how it is painted.
+        seed: of the noise inside the network.
+    """
+    words = [name]
+    for one in options_of(StylizeConfig):
+        value = getattr(config, one.name)
+        if one.panel == LOOK and value != one.default:
+            words.append(one.flag if value is True else f"{one.flag} {value}")
+    return " ".join([*words, *([f"--seed {seed}"] if seed else [])])
+
+
+def _look(given: dict[str, Any]) -> StylizeConfig:
+    known = [one.name for one in options_of(StylizeConfig) if one.panel == LOOK]
+    for name in given:
+        if name not in known:
+            raise StyleCliError(f"unknown setting {name!r}", hint=choose_from(name, known))
+    config = StylizeConfig(**given)
+    config.check()
+    return config
+
+
+def _as_picture(image: object) -> Picture:
+    if isinstance(image, Image.Image):
+        return as_picture(image)
+    if not isinstance(image, np.ndarray):
+        raise _no_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise StyleCliError(
+            f"an array of {image.dtype}, {image.shape}, is not an image",
+            hint="pass uint8 of (height, width, 3), RGB",
         )
-        paint = partial(self._paint_strokes, config.stroke_size)
-        return Pipeline(paint, course, jobs).run()
-
-    def _paint_strokes(
-        self, stroke_size: float | None, images: Sequence[Rgb], scratch: Path | None = None
-    ) -> list[Rgb]:
-        """Stylize images of one size with strokes of a size; see :func:`with_strokes`."""
-        return with_strokes(images, stroke_size, lambda some: self._paint(some, scratch))
-
-    def _paint(self, images: Sequence[Rgb], scratch: Path | None = None) -> list[Rgb]:
-        """Stylize images of one size, in as few passes as memory allows."""
-        backend = self._free.get()  # one that has no other call, or may have one more
-        try:
-            pixels = images[0].shape[0] * images[0].shape[1]
-            need = plain_bytes(self.info.arch, self.info.width, pixels, backend.itemsize)
-            small = pixels < _LARGE and self._budget(backend) >= need * backend.at_once
-            # Large images have all memory, and so one call at a time.
-            with nullcontext() if small or backend.at_once == 1 else self._alone:
-                budget = self._budget(backend)
-                return _painted(backend, images, budget // need, scratch, budget)
-        finally:
-            self._free.put(backend)
-
-    def _budget(self, backend: Backend) -> int:
-        """Bytes that a call may take now."""
-        limit = self._max_memory or _SHARE_OF_FREE_MEMORY * backend.free_memory()
-        return int(limit * (1 - _SHARE_OF_IMAGES))
-
-
-def _queue(backends: Sequence[Backend]) -> SimpleQueue[Backend]:
-    """Each as often as it may be called at once."""
-    free: SimpleQueue[Backend] = SimpleQueue()
-    for one in backends:
-        for _ in range(one.at_once):
-            free.put(one)
-    return free
-
-
-def _painted(
-    backend: Backend, images: Sequence[Rgb], fits: int, scratch: Path | None, budget: int
-) -> list[Rgb]:
-    if not fits:
-        return [_in_strips(backend, rgb, scratch, budget) for rgb in images]
-    batches = [images[first : first + fits] for first in range(0, len(images), fits)]
-    return [rgb for batch in batches for rgb in _in_one_pass(backend, batch, scratch, budget)]
-
-
-def _in_one_pass(
-    backend: Backend, images: Sequence[Rgb], scratch: Path | None, budget: int
-) -> list[Rgb]:
-    with suppress(OutOfMemoryError):  # the estimate was too low, or another program came
-        return list(backend(np.stack(images)))
-    # Not while the error is handled: it holds what the pass had in memory.
-    if len(images) == 1:
-        return [_in_strips(backend, images[0], scratch, budget)]
-    half = len(images) // 2
-    parts = images[:half], images[half:]
-    return [rgb for part in parts for rgb in _in_one_pass(backend, part, scratch, budget)]
-
-
-def _in_strips(backend: Backend, rgb: Rgb, scratch: Path | None, budget: int) -> Rgb:
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-    return backend.in_strips(rgb, scratch, min(budget, _MOST_FOR_STRIPS))
+    return Picture(image)
 
 
 def _no_image(given: object) -> StyleCliError:
@@ -283,5 +247,6 @@ def _no_image(given: object) -> StyleCliError:
         hint = f"pass an image, or files to run: stylizer.run({os.fspath(given)!r}, OUT)"
         return StyleCliError(f"{os.fspath(given)!r} is a path, not an image", hint=hint)
     return StyleCliError(
-        f"a {type(given).__name__} is no image", hint="pass one of Pillow's, or an array of uint8"
+        f"a {type(given).__name__} is not an image",
+        hint="pass one of Pillow's, or an array of uint8",
     )

@@ -1,5 +1,6 @@
 """Conversion to 8-bit sRGB: bit depths, color profiles, transparency."""
 
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -101,7 +102,7 @@ def _range_of(values: npt.NDArray[np.generic], mode: str) -> float:
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
-    if profile:
+    if profile and not (image.mode == "RGB" and _is_srgb(profile)):
         if image.mode not in ("RGB", "L", "CMYK"):
             image = image.convert("RGB")
         try:
@@ -112,3 +113,17 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # the profile is broken, or for another mode: convert without it
     return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile moves no color by more than one level of 255, so that none is converted."""
+    levels = np.arange(0, 256, 15)
+    colors = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, len(levels), 3)
+    image = Image.fromarray(colors.astype(np.uint8))
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return bool(np.abs(colors - np.asarray(converted).astype(int)).max() <= 1)

@@ -1,4 +1,4 @@
-"""Strokes of any size: with formulas, without a network; and with one, through the engine."""
+"""A small stylization at the size of its photo: with formulas, without a network."""
 
 import numpy as np
 import pytest
@@ -6,31 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
-from stylecli.engine import Stylizer, strokes
-from stylecli.engine.strokes import stroke_factor, with_strokes
-from stylecli.errors import StyleCliError
+from stylecli.core import enlarging
 from stylecli.files.content import bundled_photos
-from stylecli.files.images import read_picture, read_rgb
-
-FULL = {"device": "cpu", "precision": "float32"}
+from stylecli.files.images import read_rgb
 
 
 def painted(photo, factor, paint):
-    (result,) = with_strokes([photo], factor, lambda some: [paint(one) for one in some])
-    return result
+    sides = [max(1, round(side / factor)) for side in photo.shape[1::-1]]
+    small = np.asarray(Image.fromarray(photo).resize(sides, Image.Resampling.LANCZOS))
+    return enlarging.enlarge(photo, small, paint(small))
 
 
 @pytest.fixture(scope="module")
 def photo():
     return read_rgb(bundled_photos()[22], 301)[:, :443]  # odd sides
-
-
-def test_auto_is_one_up_to_full_hd_and_then_the_root_of_the_megapixels():
-    assert stroke_factor(None, 1080, 1920) == stroke_factor(None, 2500, 1000) == 1
-    assert stroke_factor(None, 3000, 4000) == pytest.approx(12**0.5)
-    assert stroke_factor(None, 10_000, 10_000) == pytest.approx(10)
-    assert stroke_factor(1.5, 10_000, 10_000) == 1.5
 
 
 @settings(max_examples=40, deadline=None)
@@ -121,79 +110,5 @@ def test_strips_change_nothing(photo, factor, monkeypatch):
         return 255 - small
 
     whole = painted(photo, factor, paint)
-    monkeypatch.setattr(strokes, "_STRIP", 1)
+    monkeypatch.setattr(enlarging, "_STRIP", 1)
     np.testing.assert_array_equal(painted(photo, factor, paint), whole)
-
-
-@pytest.fixture(scope="module")
-def stylizer():
-    return Stylizer(DEFAULT_MODEL, **FULL)
-
-
-def test_one_is_what_the_network_paints_and_so_is_auto_on_a_small_photo(stylizer, photo):
-    plain = stylizer._paint([photo])[0]
-    np.testing.assert_array_equal(stylizer(photo, 1), plain)
-    np.testing.assert_array_equal(stylizer(photo), plain)
-
-
-def test_larger_strokes_look_as_on_a_smaller_photo(stylizer, photo):
-    large = np.asarray(Image.fromarray(photo).resize((1329, 903), Image.Resampling.LANCZOS))
-    small = _scaled_down(large, photo)
-    expected = stylizer(small).astype(float)
-    error = {
-        factor: np.abs(_scaled_down(stylizer(large, factor), photo) - expected).mean()
-        for factor in (1, 3)
-    }
-    assert error[3] < error[1] / 3  # not the same: the finest pattern is no stroke
-
-
-def test_little_memory_gives_the_same_picture(stylizer, photo, monkeypatch):
-    limited, smalls = Stylizer(DEFAULT_MODEL, max_memory=2**20, **FULL), []
-    monkeypatch.setattr(strokes, "_STRIP", 1)
-    in_strips = limited(photo, 1.5)
-    monkeypatch.undo()
-
-    def paint(images):
-        smalls.extend(images)
-        return [limited(image, 1) for image in images]
-
-    # The network's strips alone make a difference; it grows where two neighborhoods vary alike.
-    np.testing.assert_array_equal(in_strips, strokes.with_strokes([photo], 1.5, paint)[0])
-    assert np.abs(limited(smalls[0], 1).astype(int) - stylizer(smalls[0], 1)).max() <= 1
-    difference = np.abs(in_strips.astype(int) - stylizer(photo, 1.5))
-    assert (difference > 1).mean() < 1e-3
-    assert difference.max() <= 8
-
-
-def test_files_with_strength_colors_transparency_and_a_size(stylizer, photo, tmp_path):
-    rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
-    rgba[:50, :, 3] = 0
-    Image.fromarray(rgba).save(tmp_path / "a.png")
-    config = StylizeConfig(stroke_size=2.0, strength=0.5, preserve_color=True, max_size=201)
-    (result,) = stylizer.run(tmp_path / "a.png", tmp_path / "out.png", config)
-    assert not result.error
-    out = read_picture(result.job.target)
-    assert (max(out.rgb.shape), out.alpha.min(), out.alpha.max()) == (201, 0, 255)
-    plain = StylizeConfig(strength=0.5, preserve_color=True, max_size=201, stroke_size=1.0)
-    (other,) = stylizer.run(tmp_path / "a.png", tmp_path / "plain.png", plain)
-    assert (read_picture(other.job.target).rgb != out.rgb).any()
-
-
-def test_frames_of_an_animation_are_painted_alike(stylizer, photo, tmp_path):
-    frames = [Image.fromarray(photo[:90, i : i + 120]) for i in (0, 0, 9)]
-    frames[1].putpixel((0, 0), (1, 2, 3))  # Pillow merges frames that are equal
-    more = {"save_all": True, "append_images": frames[1:], "duration": 100, "lossless": True}
-    frames[0].save(tmp_path / "a.webp", **more)
-    config = StylizeConfig(stroke_size=3.0)
-    (result,) = stylizer.run(tmp_path / "a.webp", tmp_path / "out.png", config)
-    with Image.open(result.job.target) as out:
-        for i, frame in enumerate(frames):
-            out.seek(i)
-            alone = stylizer(np.asarray(frame.convert("RGB")), 3.0)
-            np.testing.assert_array_equal(np.asarray(out.convert("RGB")), alone)
-
-
-@pytest.mark.parametrize("wrong", [0.5, 65, float("nan"), True, "auto"])
-def test_a_wrong_size_of_strokes_is_refused(stylizer, photo, wrong):
-    with pytest.raises(StyleCliError, match="--stroke-size"):
-        stylizer(photo, wrong)

@@ -12,8 +12,6 @@ as sharp as in the photo, and as strong, and of the same sign, as it was painted
 share of explained variance tells how much of a pixel is made in this way.
 """
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -22,8 +20,6 @@ from stylecli.files.colors import Rgb
 
 Floats = npt.NDArray[np.float32]
 
-_AS_OF = 1_000_000  # pixels: with auto, strokes look as on a photo of that size
-_LARGE = 2_500_000  # pixels: beyond a frame of Full HD; up to that, auto changes nothing
 _STRIP = 2**19  # pixels of a strip that is put together at once, at about 150 bytes each
 _LEAST_ROWS = 64
 _AROUND = 8  # neighborhoods around a pixel
@@ -36,49 +32,7 @@ _SLOPE_STEPS, _SLOPE_LEAST = 100, -1.0  # slopes are kept in 8 bits: -1 to 1.55,
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def stroke_factor(stroke_size: float | None, height: int, width: int) -> float:
-    """How many times as wide strokes are as those that the network paints.
-
-    Args:
-        stroke_size: a factor, at least 1; or None for auto: a photo of more than 2.5 megapixels
-            gets the strokes of its version of one megapixel, and any other those of the network.
-        height: of the photo, px.
-        width: of the photo, px.
-    """
-    if stroke_size is not None:
-        return stroke_size
-    return (height * width / _AS_OF) ** 0.5 if height * width > _LARGE else 1.0
-
-
-def with_strokes(
-    photos: Sequence[Rgb], stroke_size: float | None, paint: Callable[[list[Rgb]], list[Rgb]]
-) -> list[Rgb]:
-    """Stylize photos of one size with strokes of a size.
-
-    Args:
-        photos: (H, W, 3) each, in 0..255.
-        stroke_size: as for :func:`stroke_factor`; 1 is what ``paint`` gives.
-        paint: stylizes images of one size.
-
-    Returns:
-        (H, W, 3) each.
-    """
-    height, width = photos[0].shape[:2]
-    factor = stroke_factor(stroke_size, height, width)
-    if factor == 1:
-        return paint(list(photos))
-    sides = max(1, round(height / factor)), max(1, round(width / factor))
-    small = [_scaled_down(photo, sides) for photo in photos]
-    triples = zip(photos, small, paint(small), strict=True)
-    return [_enlarged(photo, low, painted) for photo, low, painted in triples]
-
-
-def _scaled_down(photo: Rgb, sides: tuple[int, int]) -> Rgb:
-    """A photo scaled down to (height, width)."""
-    return np.asarray(Image.fromarray(photo).resize(sides[::-1], Image.Resampling.LANCZOS))
-
-
-def _enlarged(photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+def enlarge(photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
     """A small stylization at the size of the photo, with the detail that the small photo lacks."""
     height, width = photo.shape[:2]
     large = np.empty_like(photo)
