@@ -256,3 +256,19 @@ def test_another_seed_of_the_noise_is_another_picture(tmp_path, photo, backend):
     for wrong in (-1, 2**31):
         with pytest.raises(StyleCliError, match=f"seed {wrong} is out of range"):
             of_seed(wrong)
+
+
+def test_memory_does_not_grow_with_the_number_of_sizes():
+    """OpenVINO would keep the kernels of each."""
+    code = """
+import numpy, psutil
+from stylecli import Stylizer
+stylizer = Stylizer("udnie", backend="openvino", precision="float32")
+for i in range(200):
+    stylizer(numpy.zeros((64 + 4 * (i // 20), 64 + 4 * (i % 20), 3), numpy.uint8))
+    if i % 100 == 99:
+        print(psutil.Process().memory_info().rss)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    half, whole = map(int, run.stdout.split())
+    assert whole - half < 30 * 2**20  # with OpenVINO's default, about 85 MB

@@ -137,8 +137,9 @@ def test_4b_half_precision_that_a_processor_cannot_do_is_said(stylize, tmp_path)
 def test_5_a_large_image_has_no_seams(stylize, tmp_path):
     """Real-ESRGAN #184, #633, #197."""
     photo(tmp_path / "x.png", (700, 500))
-    stylize("x.png", "whole.png", "--backend", "torch", "--precision", "float32")
-    stylize("x.png", "strips.png", "--max-memory", "0.01", "--precision", "float32")
+    plain = "--stroke-size", "network", "--precision", "float32"
+    stylize("x.png", "whole.png", "--backend", "torch", *plain)
+    stylize("x.png", "strips.png", "--max-memory", "0.01", *plain)
     whole, strips = (
         np.asarray(Image.open(tmp_path / n)).astype(int) for n in ("whole.png", "strips.png")
     )
@@ -159,8 +160,8 @@ def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path, tiny):
     def overflow(module, inputs, output):
         return output * torch.inf if output.dtype == torch.bfloat16 else output
 
-    backend = stylizer._free.get()
-    stylizer._free.put(backend)
+    backend = stylizer._paint._free.get()
+    stylizer._paint._free.put(backend)
     backend.generator.get_submodule("body.0.0").register_forward_hook(overflow)
     again = stylizer(np.asarray(Image.open(tmp_path / "x.png"))).astype(int)
     assert np.abs(again - full).max() <= 1  # done again in full precision

@@ -45,6 +45,9 @@ _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a
 # On few cores, one photo at a time on all of them is as fast as several at once (measured on two);
 # on many, they would wait for one another after each layer. OpenVINO's guide names one to four.
 _CORES_FOR_EACH = 4
+# OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands of them:
+# a megabyte for each photo of another size. So many are enough for the sizes of two photos.
+_KERNELS = 64
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -77,7 +80,8 @@ class OpenVinoBackend:
         self._core = ov.Core()
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
         self.at_once = max(1, cores // _CORES_FOR_EACH)
-        self._options = {"NUM_STREAMS": str(self.at_once)}
+        kept = {"CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS)}
+        self._options = {"NUM_STREAMS": str(self.at_once), **kept}
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
