@@ -45,7 +45,7 @@ _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a
 # On few cores, one photo at a time on all of them is as fast as several at once (measured on two);
 # on many, they would wait for one another after each layer. OpenVINO's guide names one to four.
 _CORES_FOR_EACH = 4
-# OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands of them:
+# OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands:
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
 _KERNELS = 64
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
