@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import groupby, islice
 
@@ -14,28 +14,39 @@ from stylecli.files.pictures import Picture, shrunk
 _AHEAD = 4  # frames decoded before the network asks for them
 
 
-def painted_frames(
+def paint_frames(
     clip: Clip,
-    paint: Callable[[Sequence[Rgb]], list[Rgb]],
-    finish: Callable[[Picture, Rgb], Picture],
+    begin: Callable[[Sequence[Rgb]], Future[list[Rgb]]],
     batch_size: int,
+    at_once: int,
     config: StylizeConfig,
-) -> Iterator[Picture]:
-    """The frames of a clip, stylized.
+) -> Iterator[tuple[Picture, Rgb]]:
+    """The frames of a clip, each with its painting; the next ones are painted meanwhile.
 
     Args:
         clip: a video or an animation.
-        paint: stylizes images of one size.
-        finish: makes the picture to write from a frame and its stylization.
-        batch_size: how many frames of one size are painted at once.
+        begin: begins to paint images of one size.
+        batch_size: how many frames of one size are painted together.
+        at_once: how many batches are painted at once.
         config: its ``max_size`` is used.
     """
-    with closing(_decoded_ahead(clip.frames(), config)) as frames:
-        for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
-            while batch := list(islice(alike, batch_size)):
-                all_painted = paint([frame.rgb for frame in batch])
-                for frame, painted in zip(batch, all_painted, strict=True):
-                    yield finish(frame, painted)
+    painting: deque[tuple[list[Picture], Future[list[Rgb]]]] = deque()
+    try:
+        with closing(_decoded_ahead(clip.frames(), config)) as frames:
+            for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
+                while batch := list(islice(alike, batch_size)):
+                    painting.append((batch, begin([frame.rgb for frame in batch])))
+                    if len(painting) > at_once:
+                        yield from _settle(*painting.popleft())
+        while painting:
+            yield from _settle(*painting.popleft())
+    finally:
+        for _, future in painting:
+            future.cancel()
+
+
+def _settle(batch: list[Picture], painting: Future[list[Rgb]]) -> Iterator[tuple[Picture, Rgb]]:
+    yield from zip(batch, painting.result(), strict=True)
 
 
 def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generator[Picture]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from stylecli.config import StylizeConfig
-from stylecli.engine.clips import painted_frames
+from stylecli.engine.clips import paint_frames
 from stylecli.engine.painter import Painter
 from stylecli.engine.stages import (
     Item,
@@ -219,23 +219,16 @@ class Pipeline:
         return replace(item, seconds=time.monotonic() - began)
 
     def _painted_frames(self, item: Item, clip: Clip) -> Iterator[Picture]:
-        size, folder = self._paint.batch_size, scratch(item)
+        folder = scratch(item)
 
-        def paint(images: Sequence[Rgb]) -> list[Rgb]:
-            batches = [images[first : first + size] for first in range(0, len(images), size)]
-            given = self._config, folder
-            all_painted = self._network.map(lambda batch: self._paint(batch, *given), batches)
-            return [rgb for batch in all_painted for rgb in batch]
+        def begin(images: Sequence[Rgb]) -> Future[list[Rgb]]:
+            return self._network.submit(self._paint, images, self._config, folder)
 
-        def finish(frame: Picture, rgb: Rgb) -> Picture:
-            return finished(frame, rgb, self._config, self._course.made_with)
-
-        at_once = size * self._paint.at_once
-        frames = painted_frames(clip, paint, finish, at_once, self._config)
-        for done, picture in enumerate(frames, start=1):
+        given = self._paint.batch_size, self._paint.at_once, self._config
+        for done, (frame, rgb) in enumerate(paint_frames(clip, begin, *given), start=1):
             if self._stopped():
                 raise _StoppedError
-            yield picture
+            yield finished(frame, rgb, self._config, self._course.made_with)
             self._course.report(Frames(item.job.source, done, clip.count))
 
 
