@@ -17,6 +17,7 @@ from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer, stages
 from stylecli.errors import StyleCliError
+from stylecli.files.clips import read_clip_or_picture
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture, read_rgb, write_picture
 from stylecli.files.jobs import plan
@@ -234,18 +235,18 @@ def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeyp
         Image.new("RGB", (60, 40) if i % 3 else (40, 60)).save(tmp_path / "in" / f"{i:02}.png")
     on_their_way, highest = 0, 0
 
-    def read(path):
+    def read(*given):
         nonlocal on_their_way, highest
         on_their_way += 1
         highest = max(highest, on_their_way)
-        return read_picture(path)
+        return read_clip_or_picture(*given)
 
     def write(*given):
         nonlocal on_their_way
         write_picture(*given)
         on_their_way -= 1
 
-    monkeypatch.setattr(stages, "read_picture", read)
+    monkeypatch.setattr(stages, "read_clip_or_picture", read)
     monkeypatch.setattr(stages, "write_picture", write)
     monkeypatch.setattr(Stylizer, "_paint", lambda self, images, scratch: list(images))
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)

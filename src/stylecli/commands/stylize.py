@@ -135,7 +135,9 @@ def stylize(
     todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=part, **names)
     _check_streams(todo, as_json)
     from stylecli.engine import Stylizer, full_name  # imports Pillow: a tenth of a second
+    from stylecli.files.images import set_pillow_limit
 
+    set_pillow_limit(config.max_pixels)
     name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
     results: list[Result] = []
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from stylecli.config.shared import FILES, LOOK
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.formats import READABLE
+from stylecli.files.formats import MAX_PIXELS, READABLE
 from stylecli.options import check_options, option
 
 
@@ -60,7 +60,7 @@ class StylizeConfig:
     )
     strip_metadata: bool = option(False, "Leave EXIF out: no place, no date, no camera.")
     max_pixels: int = option(
-        200_000_000, "Refuse to open images of more pixels than this.", least=1, most=10**12
+        MAX_PIXELS, "Refuse to open images of more pixels than this.", least=1, most=10**12
     )
 
     def check(self) -> None:

@@ -5,6 +5,7 @@ Each stage makes a new item of the one before. A failure goes on as the item's e
 
 import errno
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ from stylecli.config import StylizeConfig
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.marks import marked
 from stylecli.errors import StyleCliError
-from stylecli.files.animations import lost_frames
-from stylecli.files.clips import Clip, open_clip
+from stylecli.files.clips import Clip, read_clip_or_picture
 from stylecli.files.colors import Rgb
 from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.images import opened, read_picture, write_picture
+from stylecli.files.images import opened, write_picture
 from stylecli.files.jobs import Job
+from stylecli.files.metadata import Metadata
 from stylecli.files.pictures import Picture, mixed, shrunk
 from stylecli.files.urls import Url, fetch, send
 
@@ -107,9 +108,9 @@ def planned(item: Item) -> Item:
     if item.job.is_video or item.source == STANDARD_STREAM:
         return item
     try:
-        with opened(item.source) as image:
+        with opened(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
             return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
-    except StyleCliError:  # which is said when it is read
+    except StyleCliError:  # likewise
         return item
 
 
@@ -118,14 +119,10 @@ def read(item: Item, config: StylizeConfig) -> Item:
     if item.error:
         return item
     try:
-        clip = open_clip(item.source, item.target)
-        if clip is not None:
-            return replace(item, clip=clip)
-        photo = read_picture(item.source)
-        if config.max_size:
-            photo = shrunk(photo, config.max_size)
-        through_stream = STANDARD_STREAM in (item.source, item.target)
-        lacks = "" if through_stream else lost_frames(item.source, item.target)
+        read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
+        if not isinstance(read, Picture):
+            return replace(item, clip=read)
+        photo = shrunk(read, config.max_size) if config.max_size else read
         return replace(item, photo=photo, lacks=lacks)
     except StyleCliError as failure:
         return item.failed(failure.message)
@@ -156,7 +153,10 @@ def painted(items: list[Item], paint: Paint) -> list[Item]:
 def finished(photo: Picture, painted: Rgb, config: StylizeConfig, model: str) -> Picture:
     """A stylized photo as it is wanted; the model is noted in it."""
     rgb = mixed(photo.rgb, painted, config.strength, preserve_color=config.preserve_color)
-    return replace(photo, rgb=rgb, exif=b"" if config.strip_metadata else marked(photo.exif, model))
+    if config.strip_metadata:
+        return replace(photo, rgb=rgb, metadata=Metadata())
+    exif = marked(photo.metadata.exif, model)
+    return replace(photo, rgb=rgb, metadata=replace(photo.metadata, exif=exif))
 
 
 def written(item: Item, picture: Future[Picture], quality: int) -> Item:

@@ -24,7 +24,6 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
-from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import Job, plan
 from stylecli.files.pictures import as_image, as_picture
 from stylecli.files.shards import WHOLE, Shard
@@ -197,7 +196,6 @@ class Stylizer:
         """
         config = config or StylizeConfig()
         config.check()
-        set_max_pixels(config.max_pixels)
         folders = {job.target.parent for job in jobs if isinstance(job.target, Path)} - self._swept
         for folder in folders:  # once each: it may be large, and the calls many
             remove_leftovers(folder)

@@ -8,8 +8,9 @@ from stylecli.files.urls import Place
 
 _FORMATS = {
     **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"},
+    **{".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG", ".dib": "BMP"},
     **{".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"},
-    **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"},
+    **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"},
 }
 READABLE = frozenset(_FORMATS)
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
@@ -17,6 +18,8 @@ WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
 WITH_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 # TIFF is left out: its EXIF tags also describe how its pixels are stored.
 WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+WITH_XMP = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})  # as an option of Pillow's
+MAX_PIXELS = 200_000_000  # of an image, unless a call says otherwise
 MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # px
 
 
