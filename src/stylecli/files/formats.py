@@ -59,6 +59,8 @@ def formats_to_try(path: Path, head: bytes) -> list[str]:
     """
     by_suffix = _FORMATS.get(path.suffix.lower(), "JPEG")
     formats = sorted(set(_FORMATS.values()) - {"HEIF"}, key=lambda name: name != by_suffix)
+    if path.suffix.lower() == ".dib":  # a BMP, perhaps without the head of its file
+        formats.append("DIB")
     may_be_heif = head[4:8] == b"ftyp"  # so does AVIF begin
     return [*formats, "HEIF"] if may_be_heif and has_heif() else formats
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
 from stylecli.core import schema
-from stylecli.core.model_names import style_name
+from stylecli.core.model_names import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, writable_folder
@@ -42,7 +42,7 @@ class TrainFiles:
         if config.output is None:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
-            return cls(Path("models") / f"{name[:80]}{SUFFIX}")
+            return cls(Path("models") / f"{shorten_name(name)}{SUFFIX}")
         if schema.has_controls(config.output.name):
             raise StyleCliError(
                 f"the output {config.output.name!r} holds a control character",
