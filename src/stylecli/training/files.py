@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ class TrainFiles:
             return []
 
     def _check_log(self) -> None:
+        if self.log.is_symlink():
+            raise StyleCliError(
+                f"{self.log} is a link, and a training would write its log into another file",
+                hint="pass another --output, or move it",
+            )
         try:
             with self.log.open(encoding="utf-8", errors="replace") as log:
                 first = list(islice(log, 2))  # one of them may be torn
@@ -165,13 +171,13 @@ class TrainFiles:
         self._check_log()
         if overwrite:
             return
-        if self.model.exists():
+        if os.path.lexists(self.model):  # true of a broken link too
             keep = "move that model" if resume else "--output"
             raise StyleCliError(
                 f"{self.model} exists",
                 hint=f"pass --overwrite to replace it, or {keep} to keep both",
             )
-        if self.checkpoint.exists() and not resume:
+        if os.path.lexists(self.checkpoint) and not resume:
             raise StyleCliError(
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
