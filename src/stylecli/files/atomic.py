@@ -24,7 +24,7 @@ _PREFIX = ".stylecli-"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # all containers of one machine have the same
 # Seconds without a change after which a file is a leftover, where its lock does not tell.
 _MIN_AGE_ON_WINDOWS = 60.0
-_MIN_AGE_ELSEWHERE = 1800.0  # an encoder of films may keep many frames before it writes
+_MIN_AGE_ELSEWHERE = 600.0  # an encoder of films may keep many frames before it writes
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def remove_leftovers(folder: Path) -> bool:
 
     The lock of a file tells whether a process of this machine still writes it. It does not tell so
     of other machines: many file systems of a network keep locks to each machine. Their files are
-    leftovers once nothing was written to them for half an hour. On Windows, :func:`atomic_path` has
+    leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path` has
     to give up its lock just before it renames a file, so files of the last minute stay there.
 
     Returns:

@@ -8,10 +8,12 @@ from stylecli.files.urls import Place
 
 _FORMATS = {
     **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"},
-    **{".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG", ".dib": "BMP"},
     **{".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"},
-    **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"},
+    **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"},
 }
+USUAL_ENDINGS = frozenset(_FORMATS)
+_FORMATS |= {".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG"}
+_FORMATS |= {".dib": "BMP", ".hif": "HEIF"}
 READABLE = frozenset(_FORMATS)
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
