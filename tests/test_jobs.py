@@ -360,9 +360,14 @@ def test_a_link_to_a_folder_is_followed_once_and_no_loop_is(tmp_path):
 def test_a_folder_that_is_a_link_itself_is_read(tmp_path):
     touch(tmp_path / "real/a.jpg")
     (tmp_path / "in").symlink_to(tmp_path / "real")
-    assert [job.source for job in plan([tmp_path / "in"], tmp_path / "out").jobs] == [
-        tmp_path / "in/a.jpg"
+    touch(tmp_path / "other/b.jpg")
+    (tmp_path / "real/linked").symlink_to(tmp_path / "other")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert [job.source for job in planned.jobs] == [
+        tmp_path / "in/a.jpg",
+        tmp_path / "in/linked/b.jpg",
     ]
+    assert not planned.left_out
 
 
 @pytest.mark.parametrize("link", ["in/results", "in/sub/results"])

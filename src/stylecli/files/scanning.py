@@ -106,9 +106,10 @@ class _Walk:
         target = link.resolve()
         if self._is_result(target):
             return False
-        leads_back = root.is_relative_to(target) or _identity(target) in self._seen
-        self._left_out[_SEEN] += leads_back
-        return not leads_back
+        if root.is_relative_to(target) or _identity(target) in self._seen:
+            self._left_out[_SEEN] += 1
+            return False
+        return True
 
     def _look_into(self, folder: Path) -> None:
         if self._out and self._is_result(folder.resolve()):
