@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,47 @@ def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
 
 def test_on_windows_only_what_is_older_than_a_minute_is_a_leftover(tmp_path, monkeypatch):
     """There, a file that is about to be renamed has no lock any more."""
-    for name, age in ((".stylecli-new.png", 5), (".stylecli-old.png", 100)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    made = []
+    for age in (5, 100):
+        with suppress(KeyError), atomic_path(tmp_path / "x.png") as temporary:
+            made.append(temporary.with_suffix(f".{age}"))
+            raise KeyError
+        made[-1].touch()
+        os.utime(made[-1], (time.time() - age,) * 2)
     monkeypatch.setattr(sys, "platform", "win32")
     remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".stylecli-new.png"]
+    assert list(tmp_path.iterdir()) == made[:1]
+
+
+WRITE_ELSEWHERE = """
+import sys
+from pathlib import Path
+from stylecli.files import atomic
+atomic._BOOT = Path(sys.argv[2])  # as on another machine
+atomic._lock = lambda *given, **named: None  # whose locks are not seen here
+with atomic.atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"whole")
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_what_another_machine_writes_is_no_leftover_until_it_is_left_alone_for_long(tmp_path):
+    """Many file systems of a network keep a lock to the machine that holds it."""
+    (tmp_path / "boot").write_text("another machine")
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", WRITE_ELSEWHERE, tmp_path / "out/x.mp4", tmp_path / "boot"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    temporary = Path(process.stdout.readline().strip())
+    try:
+        for age, stays in ((0, True), (500, True), (700, False)):
+            os.utime(temporary, (time.time() - age,) * 2)
+            assert remove_leftovers(tmp_path / "out") == (not stays)
+            assert temporary.exists() == stays
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine import Stylizer, stages
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
+from stylecli.files.clips import read_clip_or_picture
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture, read_rgb, write_picture
 from stylecli.files.jobs import plan
@@ -228,6 +230,48 @@ def test_a_pickled_stylizer_paints_the_same(starry_night):
     np.testing.assert_array_equal(painted, pickle.loads(pickle.dumps(again))(photo))
 
 
+@pytest.mark.parametrize("networks", [1, 3])
+@pytest.mark.parametrize("where", ["decode", "network", "encode"])
+def test_a_run_that_stops_at_the_first_failure_begins_nothing_after_it(
+    tmp_path, monkeypatch, where, networks
+):
+    """As --fail-fast does. Only what is painted or encoded at the same time is finished."""
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        Image.new("RGB", (40 + i % 7, 40)).save(tmp_path / "in" / f"{i:02}.png")
+    bad = tmp_path / "in" / "12.png"
+    if where == "decode":
+        bad.write_bytes(bad.read_bytes()[:-30])
+
+    def paint(self, images, config, scratch):
+        time.sleep(0.005)
+        if where == "network" and images[0].shape[1] == 40 + 12 % 7:
+            raise RuntimeError("no")
+        return list(images)
+
+    def write(path, *more):
+        if where == "encode" and path.name == bad.name:
+            raise StyleCliError("no")
+        write_picture(path, *more)
+
+    monkeypatch.setattr(Painter, "__call__", paint)
+    monkeypatch.setattr(stages, "write_picture", write)
+    stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=1)
+    monkeypatch.setattr(stylizer._paint, "at_once", networks)
+    failed = []
+    results = stylizer.run_jobs(
+        plan([tmp_path / "in"], tmp_path / "out").jobs,
+        lambda event: failed.append(event) if getattr(event, "error", "") else None,
+        lambda: bool(failed),
+    )
+    first = 5 if where == "network" else 12  # 5, 12, 19 … are of one size
+    assert [bool(result.error) for result in results[: first + 1]] == [False] * first + [True]
+    in_work = {"decode": 0, "network": networks - 1, "encode": networks + 4}[where]
+    assert len(results) <= first + 1 + in_work
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {result.job.target.name for result in results if not result.error}
+
+
 @pytest.mark.parametrize(("room", "most"), [(1, 1), (150_000, 3), (2**40, 12)])
 def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeypatch, room, most):
     """Counted from the moment that one is decoded until it is written; ``room`` is in bytes."""
@@ -236,18 +280,18 @@ def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeyp
         Image.new("RGB", (60, 40) if i % 3 else (40, 60)).save(tmp_path / "in" / f"{i:02}.png")
     on_their_way, highest = 0, 0
 
-    def read(path):
+    def read(*given):
         nonlocal on_their_way, highest
         on_their_way += 1
         highest = max(highest, on_their_way)
-        return read_picture(path)
+        return read_clip_or_picture(*given)
 
     def write(*given):
         nonlocal on_their_way
         write_picture(*given)
         on_their_way -= 1
 
-    monkeypatch.setattr(stages, "read_picture", read)
+    monkeypatch.setattr(stages, "read_clip_or_picture", read)
     monkeypatch.setattr(stages, "write_picture", write)
     monkeypatch.setattr(Painter, "__call__", lambda self, images, config, scratch: list(images))
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)

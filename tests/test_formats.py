@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from stylecli import Stylizer
+from stylecli.config import DEFAULT_MODEL
 from stylecli.files.formats import ImageError
-from stylecli.files.images import (
-    read_picture,
-    write_picture,
-)
+from stylecli.files.images import opened, read_picture, write_picture
 from stylecli.files.pictures import Picture
 
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
@@ -58,3 +57,29 @@ def test_a_side_that_a_format_cannot_have_is_said(tmp_path, suffix, most):
     with pytest.raises(ImageError, match=f"cannot write .*66000 x 1.*at most {most} px a side"):
         write_picture(tmp_path / f"x{suffix}", long)
     write_picture(tmp_path / "x.png", long)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_"),
+    [
+        *(("a.jfif", "JPEG"), ("a.jpe", "JPEG"), ("a.jfi", "JPEG"), ("a.JIF", "JPEG")),
+        *(("a.dib", "BMP"), ("a.apng", "PNG"), ("a.tif", "TIFF"), ("a.hif", "HEIF")),
+    ],
+)
+def test_a_format_is_read_and_written_under_each_of_its_names(tmp_path, name, format_):
+    if format_ == "HEIF":
+        pytest.importorskip("pillow_heif")
+    (tmp_path / "in").mkdir()
+    write_picture(tmp_path / "in" / name, Picture(LEFT_RED_RIGHT_BLUE.repeat(8, 0).repeat(8, 1)))
+    with opened(tmp_path / "in" / name) as image:
+        assert (image.format, image.size) == (format_, (48, 32))
+    (result,) = Stylizer(DEFAULT_MODEL, device="cpu").run(tmp_path / "in", tmp_path / "out")
+    assert (result.error, result.job.target) == ("", tmp_path / "out" / name)
+    with opened(result.job.target) as image:
+        assert (image.format, image.size) == (format_, (48, 32))
+
+
+def test_a_bitmap_without_the_head_of_its_file_is_read(tmp_path):
+    Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "a.dib", format="DIB")
+    assert not (tmp_path / "a.dib").read_bytes().startswith(b"BM")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dib").rgb, LEFT_RED_RIGHT_BLUE)

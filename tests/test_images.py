@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
+from stylecli.files.animations import Animation
 from stylecli.files.colors import SRGB
 from stylecli.files.formats import ImageError
 from stylecli.files.images import (
     read_picture,
     read_rgb,
     read_short_side,
-    set_max_pixels,
     write_picture,
 )
 from stylecli.files.pictures import Picture
@@ -104,16 +105,86 @@ def test_scaling_to_a_short_side(tmp_path_factory, height, width, short_side):
 
 
 def test_more_pixels_than_allowed_are_refused_with_the_way_out(tmp_path):
-    Image.new("RGB", (100, 100)).save(tmp_path / "big.png")
-    before = Image.MAX_IMAGE_PIXELS
-    try:
-        set_max_pixels(5000)
-        with pytest.raises(ImageError, match="more than 5,000 pixels: scale it down"):
-            read_picture(tmp_path / "big.png")
-        set_max_pixels(10_000)
-        assert read_picture(tmp_path / "big.png").rgb.shape == (100, 100, 3)
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".gif", ".avif", ".bmp"):
+        path = tmp_path / f"big{suffix}"
+        Image.new("RGB", (100, 100)).save(path)
+        with pytest.raises(ImageError, match="more than 9,999 pixels: scale it down"):
+            read_picture(path, 9999)
+        assert read_picture(path, 10_000).rgb.shape == (100, 100, 3)
+
+
+LIMITS = """
+from PIL import Image, PngImagePlugin
+Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = 12, 34
+import sys, warnings
+from stylecli import StylizeConfig, Stylizer
+results = Stylizer("starry-night").run(sys.argv[1], sys.argv[2], StylizeConfig(max_pixels=9000))
+assert [bool(result.error) for result in results] == [True, False], results
+assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK) == (12, 34)
+assert not any("PIL" in str(shown[3]) for shown in warnings.filters)
+"""
+
+
+def test_what_is_set_of_pillow_in_a_program_stays_and_does_not_count_for_a_call(tmp_path):
+    for name, side in (("a.png", 100), ("b.png", 90)):
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    command = [sys.executable, "-W", "ignore", "-c", LIMITS, tmp_path, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_limit_of_pixels_belongs_to_a_call_also_where_threads_run(tmp_path):
+    for name, side in (("small.png", 80), ("large.png", 120)):
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+
+    def size(name, most):
+        try:
+            return len(read_picture(tmp_path / name, most).rgb)
+        except ImageError as error:
+            return error.message.partition("more than ")[2].partition(":")[0]
+
+    def sizes(most):
+        return [size(name, most) for _ in range(100) for name in ("small.png", "large.png")]
+
+    with ThreadPoolExecutor(2) as pool:
+        few, many = pool.map(sizes, (80 * 80, 120 * 120))
+    assert few == 100 * [80, "6,400 pixels"]
+    assert many == 100 * [80, 120]
+
+
+def test_a_frame_larger_than_the_first_counts_too(tmp_path):
+    """A page of a TIFF may have any size."""
+    pages = [Image.new("RGB", (20, 20)), Image.new("RGB", (200, 200))]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    with Image.open(tmp_path / "x.tif") as image:
+        animation = Animation.of(image, tmp_path / "x.tif", tmp_path / "y.tif", 10_000)
+    with pytest.raises(ImageError, match="more than 10,000 pixels"):
+        list(animation.frames())
+
+
+OPENED = """
+import sys
+from stylecli.cli import app
+opened = []
+sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
+try:
+    app(["stylize", *sys.argv[1:], "--quiet"])
+finally:
+    print(max(opened.count(name) for name in opened if "/in/" in name))
+"""
+
+
+@pytest.mark.parametrize("out", ["png", "jpg", "tif"])
+def test_a_photo_is_opened_twice_for_its_head_and_for_its_pixels(tmp_path, out):
+    """On a shared disk each time is a question to its server."""
+    (tmp_path / "in").mkdir()
+    for suffix in ("jpg", "png", "webp", "tif", "bmp"):
+        Image.new("RGB", (40, 30)).save(tmp_path / "in" / f"{suffix}.{suffix}")
+    given = [tmp_path / "in", tmp_path / "out", "--format", out, "--device", "cpu"]
+    command = [sys.executable, "-c", OPENED, *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "2\n", done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 5
 
 
 WRITE = """
@@ -178,11 +249,10 @@ def test_what_pillow_says_of_an_odd_file_that_it_reads_is_not_printed(tmp_path):
     Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "x.png")
     png = (tmp_path / "x.png").read_bytes()
     (tmp_path / "x.png").write_bytes(png[:33] + chunk(b"acTL", bytes(8)) + png[33:])
-    code = "import sys; from pathlib import Path; from stylecli.files import images; "
-    code += "print(images.read_picture(Path(sys.argv[1])).rgb.shape)"
-    command = [sys.executable, "-c", code, tmp_path / "x.png"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    assert (done.stdout, done.stderr) == ("(4, 6, 3)\n", "")
+    given = [tmp_path / "x.png", tmp_path / "y.png", "--quiet", "--device", "cpu"]
+    command = [sys.executable, "-m", "stylecli", "stylize", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 SHORT_WRITES = """

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
 from stylecli.files.jobs import plan
+from stylecli.files.scanning import scan_images
 from stylecli.files.shards import Shard
 
 
@@ -282,8 +284,189 @@ def test_what_is_no_shard_is_one_clear_error(text):
         Shard.parse(text)
 
 
-def test_a_shard_may_come_from_the_environment():
-    assert Shard.of_environment({"RANK": "2"}) == Shard()
-    slurm = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3"}
-    assert Shard.of_environment(slurm) == Shard(1, 3)
-    assert Shard.of_environment({**slurm, "RANK": "0", "WORLD_SIZE": "2"}) == Shard(0, 2)
+@pytest.mark.parametrize("given", ["in/a.jpg", "-"])
+@pytest.mark.parametrize("number", range(3))
+def test_what_is_named_alone_is_never_shared_out(tmp_path, monkeypatch, given, number):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path / "in/a.jpg")
+    for out in (Path("out"), Path("b.jpg"), Path("-"))[given == "-" :]:
+        planned = plan([Path(given)], out, shard=Shard(number, 3))
+        assert len(planned.jobs) == 1
+        assert planned.shard == Shard()
+    shares = [plan([Path("in")], Path("out"), shard=Shard(n, 3)) for n in range(3)]
+    assert [len(one.jobs) for one in shares] == [1, 0, 0]
+
+
+SYSTEM = (
+    *("@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "#recycle/a.jpg", "__MACOSX/a.jpg", "lost+found/a.jpg"),
+    *(
+        "$RECYCLE.BIN/a.jpg",
+        "System Volume Information/a.jpg",
+        "b/@EADIR/a.jpg",
+        ".thumbnails/a.jpg",
+    ),
+    *("._a.jpg", "Thumbs.db", "b/.DS_Store", "b/desktop.ini"),
+)
+
+
+def test_what_systems_and_file_servers_make_is_left_out_and_counted(tmp_path):
+    touch(tmp_path / "in/a.jpg", *(tmp_path / "in" / name for name in SYSTEM))
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert [job.source for job in planned.jobs] == [tmp_path / "in/a.jpg"]
+    assert planned.left_out == "left out: 12 hidden or of the system"
+    assert scan_images(tmp_path / "in") == [tmp_path / "in/a.jpg"]  # for training, too
+    for folder in ("@eaDir", "#recycle"):  # unless it is named
+        assert len(plan([tmp_path / "in" / folder], tmp_path / "out").jobs) == 1
+
+
+def test_what_is_neither_a_picture_nor_a_film_is_counted_by_its_ending(tmp_path):
+    names = ["a.jpg", "b.txt", "c.TXT", "sub/d.txt", "e.xmp", "README", "f.weird name\n"]
+    touch(*(tmp_path / "in" / name for name in names))
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert planned.left_out == "left out: 3 .txt, 1 .xmp, 2 without an ending"
+    touch(*(tmp_path / "in" / f"{i}.{ending}" for i in range(9) for ending in ("aa", "bb", "cc")))
+    touch(*(tmp_path / "in" / f"x.e{i}" for i in range(9)))
+    many = plan([tmp_path / "in"], tmp_path / "out").left_out
+    assert many.startswith("left out: 9 .aa, 9 .bb, 9 .cc, 3 .txt, 1 .")
+    assert "8 with other endings, 2 without an ending" in many
+    (tmp_path / "in/a.jpg").unlink()
+    with pytest.raises(StyleCliError, match=r"no images or videos in .*/in; left out: 9 \.aa"):
+        plan([tmp_path / "in"], tmp_path / "out")
+
+
+def test_a_link_to_a_folder_is_followed_once_and_no_loop_is(tmp_path):
+    touch(tmp_path / "in/real/a.jpg", tmp_path / "other/b.jpg", tmp_path / "other/deep/c.jpg")
+    links = {
+        "a-link-to-real": "in/real",  # its own name is the real one's, though it comes first
+        "here": "in",
+        "up": ".",
+        "linked": "other",
+        "linked-again": "other",
+        "linked-deep": "other/deep",
+    }
+    for name, target in links.items():
+        (tmp_path / "in" / name).symlink_to(tmp_path / target)
+    (tmp_path / "other/back").symlink_to(tmp_path / "in/real")
+    (tmp_path / "other/itself.jpg").symlink_to(tmp_path / "other/itself.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    found = [job.source.relative_to(tmp_path / "in").as_posix() for job in planned.jobs]
+    assert found == ["linked/b.jpg", "linked/deep/c.jpg", "real/a.jpg"]
+    targets = [job.target.relative_to(tmp_path / "out").as_posix() for job in planned.jobs]
+    assert targets == found
+    said = "6 linked to what is read already, 1 linked to nothing"
+    assert set(planned.left_out.removeprefix("left out: ").split(", ")) == set(said.split(", "))
+
+
+def test_a_folder_that_is_a_link_itself_is_read(tmp_path):
+    touch(tmp_path / "real/a.jpg")
+    (tmp_path / "in").symlink_to(tmp_path / "real")
+    touch(tmp_path / "other/b.jpg")
+    (tmp_path / "real/linked").symlink_to(tmp_path / "other")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert [job.source for job in planned.jobs] == [
+        tmp_path / "in/a.jpg",
+        tmp_path / "in/linked/b.jpg",
+    ]
+    assert not planned.left_out
+
+
+@pytest.mark.parametrize("link", ["in/results", "in/sub/results"])
+@pytest.mark.parametrize("target", ["out", "out/sub"])
+def test_a_link_into_the_results_is_not_followed(tmp_path, link, target):
+    touch(tmp_path / "in/a.jpg", tmp_path / "out/sub/old.jpg", tmp_path / "out/old.jpg")
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / target)
+    planned = plan([tmp_path / "in"], tmp_path / "out", overwrite=True)
+    assert [job.source for job in planned.jobs] == [tmp_path / "in/a.jpg"]
+
+
+def test_a_folder_that_may_not_be_listed_is_counted_and_stops_no_other(tmp_path, monkeypatch):
+    touch(tmp_path / "in/a.jpg", tmp_path / "in/secret/b.jpg")
+    scandir = os.scandir
+
+    def forbidden(folder):
+        if Path(folder).name == "secret":  # of root, nothing is kept secret
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert [job.source.name for job in planned.jobs] == ["a.jpg"]
+    assert planned.left_out == "left out: 1 without permission"
+
+
+def test_a_rank_comes_from_torchrun_or_srun_and_not_from_a_batch_job():
+    assert Rank.of_launcher({"RANK": "2"}) == Rank()
+    assert Rank.of_launcher(BATCH) == Rank()
+    assert Rank.of_launcher({**STEP, "SLURM_LOCALID": "1"}) == Rank(1, 4, 1)
+    assert Rank.of_launcher({**STEP, "RANK": "0", "WORLD_SIZE": "2"}) == Rank(0, 2)
+    assert (tasks_told({}), tasks_told(BATCH), tasks_told({"WORLD_SIZE": "many"})) == (1, 4, 1)
+
+
+def stylize(folder: Path, *given: object, **environment: str) -> str:
+    """What the real command says where some variables are set."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stylecli", "stylize", *map(str, given), "--device", "cpu"],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+BATCH = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}  # also of a batch job's script, which is alone
+STEP = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "4"}  # of srun's
+
+
+@pytest.mark.parametrize(
+    "environment", [BATCH, STEP, {"RANK": "1", "WORLD_SIZE": "4"}, {"RANK": "x", "WORLD_SIZE": "y"}]
+)
+def test_no_variable_makes_a_run_leave_files_out(photos, tmp_path, environment):
+    said = stylize(tmp_path, "photos", "out", **environment)
+    assert len([path for path in (tmp_path / "out").rglob("*.*") if path.is_file()]) == 3
+    assert ("--shard auto" in said) == ("x" not in environment.values())
+    assert "shard 0" not in said.splitlines()[-1]
+
+
+def test_a_part_is_made_where_it_is_asked_for_and_said_in_the_last_line(photos, tmp_path):
+    said = stylize(tmp_path, "photos", "out", "--shard", "auto", **STEP)
+    (painted,) = [path for path in (tmp_path / "out").rglob("*.*") if path.is_file()]
+    assert painted.name == "one.jpg"  # the second of below/three.JPG, one.jpg, two.png
+    assert said.splitlines()[-1].startswith("shard 1 of 4: 1 stylized")
+    said = stylize(tmp_path, "photos", "all", "--shard", "auto", **BATCH)
+    assert said.splitlines()[-1].startswith("3 stylized")
+    again = stylize(tmp_path, "photos", "out", "--shard", "1/2")
+    assert again.splitlines()[-1].startswith("shard 1 of 2: 0 stylized, 1 skipped")
+
+
+@pytest.mark.parametrize("environment", [STEP, BATCH])
+def test_one_named_photo_is_painted_whatever_is_set(photos, tmp_path, environment):
+    said = stylize(tmp_path, "photos/one.jpg", "y.jpg", "--shard", "auto", **environment)
+    assert (tmp_path / "y.jpg").is_file()
+    assert said.splitlines()[-1].startswith("1 stylized")
+    stylize(tmp_path, "photos/one.jpg", "z.jpg", **environment)
+    assert (tmp_path / "z.jpg").is_file()
+
+
+def test_a_rank_that_makes_no_sense_is_not_blamed_on_the_option(photos, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "stylecli", "stylize", "photos", "out", "--shard", "auto"],
+        cwd=tmp_path,
+        env={**os.environ, "RANK": "5", "WORLD_SIZE": "4"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    says = "error: variables that make no sense: RANK 5, WORLD_SIZE 4, LOCAL_RANK 0"
+    assert done.stderr.splitlines()[0] == says
+
+
+def test_what_is_left_out_stands_in_the_summary(photos, tmp_path):
+    touch(photos / "notes.txt", photos / "@eaDir/one.jpg")
+    for options in ((), ("--dry-run",), ("--overwrite",)):
+        said = stylize(tmp_path, "photos", "out", *options).splitlines()[-1]
+        assert said.endswith("left out: 1 .txt, 1 hidden or of the system")

@@ -12,12 +12,12 @@ def starry_night() -> Stylizer:
     return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
-@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.avif"])
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.avif", "x.tif"])
 def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, tmp_path, name):
     tags = Image.Exif()
     tags[0x010E] = "a description"
     tags.get_ifd(0x8825).update({1: "N", 2: (1.0, 2.0, 3.0)})
-    Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags)
+    Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags.tobytes())
     (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
     assert (
         marks.made_otherwise(result.job.target, "udnie")

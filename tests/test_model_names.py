@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylecli.core.model_names import require_name, style_name
+from stylecli.core.model_names import require_name, shorten_name, style_name
 from stylecli.errors import StyleCliError
 
 
@@ -36,3 +36,11 @@ def test_a_name_that_is_none_is_refused_with_one_that_is(name):
     with pytest.raises(StyleCliError, match="is no name of a model") as caught:
         require_name(name)
     require_name(caught.value.hint.rpartition(" ")[2])
+
+
+@given(st.text(), st.integers(0, 100))
+def test_a_shortened_name_has_so_many_bytes_and_whole_characters(name, most):
+    name = name.encode(errors="ignore").decode()  # without halves of surrogates
+    short = shorten_name(name, most)
+    assert name.startswith(short)
+    assert most - 3 <= len(short.encode()) <= most or short == name

@@ -95,7 +95,8 @@ def test_sizes_grow_keep_proportions_and_never_exceed_the_photo(height, width, l
     for size in sizes:
         for side, of_photo in zip(size, (height, width), strict=True):
             wanted = of_photo * min(size) / min(height, width)
-            assert abs(side - wanted) <= max(4, 0.1 * wanted) or min(size) < 24
+            # Both sides are rounded to multiples of 4.
+            assert abs(side - wanted) <= 2 + 2 * of_photo / min(height, width)
     assert sizes[-1][0] <= height + 4 and sizes[-1][1] <= width + 4
 
 

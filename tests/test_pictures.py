@@ -8,6 +8,7 @@ from stylecli.files.images import (
     read_picture,
     write_picture,
 )
+from stylecli.files.metadata import Metadata
 from stylecli.files.pictures import Picture, mixed, shrunk
 
 ORIENTATION = 0x0112
@@ -95,10 +96,10 @@ def test_strength_and_preserved_color_mix_photo_and_painting():
 def test_a_smaller_picture_keeps_its_transparency_and_shape():
     alpha = np.zeros((40, 90), np.uint8)
     alpha[:, 45:] = 255
-    small = shrunk(Picture(np.zeros((40, 90, 3), np.uint8), alpha, b"exif"), 30)
+    small = shrunk(Picture(np.zeros((40, 90, 3), np.uint8), alpha, Metadata(b"exif")), 30)
     assert small.rgb.shape == (13, 30, 3)
     assert small.alpha.shape == (13, 30)
-    assert (small.alpha[6, 2], small.alpha[6, -3], small.exif) == (0, 255, b"exif")
+    assert (small.alpha[6, 2], small.alpha[6, -3], small.metadata.exif) == (0, 255, b"exif")
     assert shrunk(small, 30) is small
 
 

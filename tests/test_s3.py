@@ -154,7 +154,7 @@ def test_a_folder_goes_to_a_folder_and_the_second_time_costs_two_requests(server
     before = len(server.methods())
     done = stylize(server.address, f"s3://{bucket}/in/", f"s3://{bucket}/out/")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(f"50 stylized; written to s3://{bucket}/out\n")
+    assert done.stderr.endswith(f"50 stylized; written to s3://{bucket}/out; left out: 1 .txt\n")
     # A listing of the input and one of the output, which is empty, so that two more questions ask
     # whether there is a file of that name; and no question for each photo.
     assert Counter(server.methods()[before:]) == {"GET": 3 + 50, "HEAD": 1, "PUT": 50}
@@ -164,7 +164,7 @@ def test_a_folder_goes_to_a_folder_and_the_second_time_costs_two_requests(server
     before = len(server.methods())
     done = stylize(server.address, f"s3://{bucket}/in", f"s3://{bucket}/out")
     assert done.returncode == 0
-    assert done.stderr == "0 stylized, 50 skipped (--overwrite to redo)\n"
+    assert done.stderr == "0 stylized, 50 skipped (--overwrite to redo); left out: 1 .txt\n"
     assert server.methods()[before:] == ["GET", "GET"]
     assert listed(server, bucket, "out") == made
 

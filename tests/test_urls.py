@@ -348,7 +348,9 @@ def test_copies_of_models_that_were_used_longest_ago_make_room(store, tmp_path, 
     assert path.stat().st_size == 240
     assert kept() == "a"
     store.pipe("/models/d.safetensors", bytes(1000))
-    (path.parent / ".stylecli-0123.safetensors").write_bytes(bytes(9))  # of a killed process
+    half = path.parent / ".stylecli-0123.safetensors"  # of a killed process
+    half.write_bytes(bytes(9))
+    os.utime(half, (0, 0))
     use("d")
     assert kept() == "d"  # however large
     assert [path.name for path in older.parents[1].iterdir() if not path.is_dir()] == []

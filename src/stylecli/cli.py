@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import zip_longest
@@ -92,6 +93,9 @@ def main() -> NoReturn:
     # Torch built for CUDA imports it, and that starts ldconfig; nothing here needs it.
     sys.modules["cuda.bindings"] = None  # type: ignore[assignment]  # Python's way to say: not there
     open_standard_streams()
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\b"
+    )  # about odd files, which are read all the same
     code = _run()
     try:
         sys.stdout.flush()

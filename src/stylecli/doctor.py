@@ -29,7 +29,7 @@ _OWN_VERSIONS = {"stylecli": __version__, "python": platform.python_version()}
 # What can be set outside the program and changes what it does, how fast, or where it writes.
 _VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
-    *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"),
+    *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"),
     *("TMPDIR", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
 )
 # Files in a folder of models that are none: unfinished trainings, and the loss network.

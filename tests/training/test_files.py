@@ -64,6 +64,40 @@ def test_a_log_of_other_lines_does_not_cost_the_model(config):
     assert files.curve() == []
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_log_is_never_written_through_a_link(config, tmp_path, there, overwrite):
+    log = TrainFiles(config.output).log
+    if there:
+        (tmp_path / "other.txt").write_text('{"step": 1}\n{"step": 2}\n')
+    log.symlink_to(tmp_path / "other.txt")
+    with pytest.raises(StyleCliError, match="is a link, and a training would write"):
+        train(replace(config, steps=1), overwrite=overwrite)
+    assert (tmp_path / "other.txt").exists() == there
+    assert log.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["model", "checkpoint"])
+def test_a_broken_link_is_not_replaced_unasked(config, tmp_path, name):
+    path = getattr(TrainFiles(config.output), name)
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StyleCliError, match=r"exists|interrupted training"):
+        train(replace(config, steps=1))
+    assert path.is_symlink()
+    train(replace(config, steps=1), overwrite=True)
+    assert config.output.is_file() and not config.output.is_symlink()
+
+
+@pytest.mark.parametrize("letter", ["n", "п", "神", "🎨"])
+def test_a_long_name_of_a_painting_makes_names_that_file_systems_take(tmp_path, letter):
+    """They count bytes: 255 of them."""
+    painting = tmp_path / "x.png"
+    files = TrainFiles.of(TrainConfig(styles=(painting.with_name(f"{letter * 120}.png"),)))
+    for path in (files.model, files.checkpoint, files.log, files.preview):
+        (tmp_path / f".{path.name}.lock").touch()
+    assert files.model.stem in ("style", letter * (80 // len(letter.encode())))
+
+
 def test_a_model_or_an_unfinished_training_is_never_overwritten_unasked(config):
     train(replace(config, steps=1))
     before = config.output.read_bytes()

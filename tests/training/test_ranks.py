@@ -241,7 +241,7 @@ def test_shares_of_a_batch_are_that_batch(photos):
 def test_the_rank_is_that_of_torchrun_and_of_nothing_else():
     torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node"}
     assert Rank.of_environment(torchrun) == Rank(3, 8, 1)
-    assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()  # as for --shard
+    assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()
     for wrong in ({"RANK": "8"}, {"RANK": "one"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-1"}):
         with pytest.raises(StyleCliError, match="make no sense: RANK"):
             Rank.of_environment({**torchrun, **wrong})

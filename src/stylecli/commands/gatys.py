@@ -78,7 +78,7 @@ def _optimize(
         last = event.step
         _report(reporter, event)
         if event.best and config.preview_every and event.step % config.preview_every == 0:
-            write_picture(out, Picture(event.best(), picture.alpha, picture.exif))
+            write_picture(out, Picture(event.best(), picture.alpha, picture.metadata))
             written = event.step
 
     try:
@@ -87,7 +87,7 @@ def _optimize(
         if written:
             reporter.say(f"{out}: the best picture after step {written}, which is kept")
         raise
-    write_picture(out, Picture(best, picture.alpha, picture.exif))
+    write_picture(out, Picture(best, picture.alpha, picture.metadata))
     return last
 
 

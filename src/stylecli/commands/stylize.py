@@ -18,6 +18,7 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.config.shared import COMPUTING, LOOK, MACHINES
 from stylecli.console import Reporter, show_error, stoppable
 from stylecli.core.choices import BackendChoice
+from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
@@ -50,7 +51,7 @@ _MAX_MEMORY = (
 )
 _SHARD = (
     "Do only every N-th file, from number I on, counted from 0; so several processes or machines "
-    r"share a folder. \[default: from RANK and WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS]"
+    "share a folder. auto: the part of this task of SLURM's srun, or of torchrun."
 )
 _RAY = (
     "Share the files among the machines of a Ray cluster at this address, such as "
@@ -129,13 +130,13 @@ def stylize(
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     if workers is not None and ray is None:
         raise StyleCliError("--workers was given without --ray", hint="add --ray, or leave it out")
-    # A script that calls Ray may itself run under SLURM, as one task of several.
-    usual = Shard.of_environment(os.environ) if ray is None else WHOLE
-    part = Shard.parse(shard) if shard else usual
-    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=part, **names)
+    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=_part(shard), **names)
+    part = todo.shard
     _check_streams(todo, as_json)
     from stylecli.engine import Stylizer, describe_look, full_name  # Pillow: a tenth of a second
+    from stylecli.files.images import set_pillow_limit
 
+    set_pillow_limit(config.max_pixels)
     name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
     made_with = describe_look(name, config, seed)
     _refuse_other_settings(todo, paths[-1], made_with)
@@ -143,7 +144,12 @@ def stylize(
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         if part.count > 1:
             files = counted(len(todo.jobs) + len(todo.skipped), "file")
-            reporter.say(f"shard {part.number} of {part.count}: {files}")
+            reporter.say(f"{part}: {files}")
+        elif shard is None and ray is None and (tasks := tasks_told(os.environ)) > 1:
+            reporter.say(
+                f"all files are done here, though {tasks} tasks may run: "
+                "to share the files, start each with --shard auto"
+            )
         for job in todo.skipped:
             _report_job(reporter, job, "skipped")
         if dry_run:
@@ -161,6 +167,18 @@ def stylize(
     left = len(todo.jobs) - len(results)
     if left or any(result.error for result in results):
         raise typer.Exit(130 if left and interrupted else 1)
+
+
+def _part(shard: str | None) -> Shard:
+    """The part of the files that --shard asks for.
+
+    What a launcher has set is looked at only if it is asked for: a process with such variables may
+    be the only one, and would then leave out most of the files.
+    """
+    if shard == "auto":
+        rank = Rank.of_launcher(os.environ)
+        return Shard(rank.number, rank.count)
+    return Shard.parse(shard) if shard else WHOLE
 
 
 def _check_streams(todo: Plan, as_json: bool) -> None:
@@ -188,7 +206,8 @@ def _say_plan(reporter: Reporter, todo: Plan) -> None:
     for job in todo.jobs:
         _report_job(reporter, job, "planned")
         reporter.say(f"{job.source} → {job.target}")
-    reporter.say(f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped")
+    counts = f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped"
+    reporter.say("; ".join(filter(None, [counts, todo.left_out])))
 
 
 def _on_ray(arguments: tuple[Any, ...], address: str, workers: str | None) -> "Workers":
@@ -272,10 +291,12 @@ def _conclude_stylizing(
     if todo.skipped and not reporter.quiet:  # it opens each of them
         counts += _count_skipped(todo.skipped, made_with)
     counts += [f"{len(failed)} failed"] if failed else []
-    parts = [", ".join(counts)]
+    share = f"{todo.shard}: " if todo.shard.count > 1 else ""
+    parts = [share + ", ".join(counts)]
     if done and out != STANDARD_STREAM:
         parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
     parts += [f"{left} left: run the same command to go on"] if left else []
+    parts += [todo.left_out] if todo.left_out else []
     reporter.say("; ".join(parts))
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from stylecli.config.shared import FILES, LOOK
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.formats import READABLE
+from stylecli.files.formats import MAX_PIXELS, READABLE, USUAL_ENDINGS
 from stylecli.options import check_options, option
 
 
@@ -52,15 +52,17 @@ class StylizeConfig:
     format: str | None = option(
         None,
         "Write all files as jpg, png, webp and so on. [default: as the photo]",
-        offered=tuple(sorted(suffix[1:] for suffix in READABLE)),
+        offered=tuple(sorted(suffix[1:] for suffix in USUAL_ENDINGS)),
     )
     suffix: str = option("", "Added to each file's name, before its ending, such as -painted.")
     quality: int = option(
         95, "Quality of JPEG, WebP, AVIF, HEIC and videos, 1 to 100.", least=1, most=100
     )
-    strip_metadata: bool = option(False, "Leave EXIF out: no place, no date, no camera.")
+    strip_metadata: bool = option(
+        False, "Leave EXIF, XMP and the like out: no place, no date, no camera."
+    )
     max_pixels: int = option(
-        200_000_000, "Refuse to open images of more pixels than this.", least=1, most=10**12
+        MAX_PIXELS, "Refuse to open images of more pixels than this.", least=1, most=10**12
     )
 
     def check(self) -> None:

@@ -1,6 +1,8 @@
 """Names of models and of styles."""
 
+import os
 import re
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +14,11 @@ def style_name(style_image: Path) -> str:
     plain = unicodedata.normalize("NFKD", style_image.stem.lower())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-") or "style"
+
+
+def shorten_name(name: str, most: int = 80) -> str:
+    """A name of at most so many bytes, as file systems count them, cut between two characters."""
+    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), "ignore")
 
 
 def require_name(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from stylecli.files.images import opened
-from stylecli.files.pictures import MAX_EXIF_BYTES
+from stylecli.files.metadata import MAX_EXIF_BYTES
 
 _SOFTWARE = 0x0131  # the EXIF tag
 _PREFIX = "stylecli "
@@ -27,7 +27,10 @@ def made_otherwise(path: Path, made_with: str) -> str:
     """What a picture says of how it was made, if that is something else; otherwise nothing."""
     tags = Image.Exif()
     with suppress(Exception), opened(path) as image:
-        tags.load(image.info.get("exif", b""))  # this reads the header of the file alone
+        if image.format == "TIFF":
+            tags = image.getexif()
+        else:
+            tags.load(image.info.get("exif", b""))  # this reads the header of the file alone
     text = str(tags.get(_SOFTWARE, ""))
     other = text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else ""
     return "" if other == _ascii(made_with) else other

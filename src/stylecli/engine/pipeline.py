@@ -109,8 +109,9 @@ class Pipeline:
                 if batch[0].clip is None:
                     given = batch, self._paint, self._config
                     self._painting.append(self._network.submit(painted, *given))
+                    at_once = 0 if batch[0].error else networks - 1
                     del batch, given  # or its photos would outlive their writing
-                    self._settle(networks - 1, max(networks, _AHEAD))
+                    self._settle(at_once, max(networks, _AHEAD))
                     continue
                 self._settle(0, 0)
                 item = self._paint_clip(batch[0], batch[0].clip)
@@ -168,11 +169,16 @@ class Pipeline:
         """Wait until no more than so many are on their way."""
         while len(self._painting) > batches or len(self._writing) > files:
             self._settle_one(first=len(self._painting) > batches)
+        while self._writing and self._writing[0].done():  # a failure is told before more is begun
+            self._settle_one(first=False)
 
     def _settle_one(self, first: bool = True) -> None:
         """Wait for the oldest batch to be painted; or, if there is none, for a file's end."""
         if first and self._painting:
-            self._writing.extend(map(self._begin_to_write, self._painting.popleft().result()))
+            items = self._painting.popleft().result()
+            self._writing.extend(map(self._begin_to_write, items))
+            if any(item.error for item in items):  # told before more is begun
+                self._settle(len(self._painting), 0)
         else:
             self._settle_file(self._writing.popleft().result())
 

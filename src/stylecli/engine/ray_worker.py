@@ -16,6 +16,7 @@ from stylecli.engine.pipeline import Result
 from stylecli.engine.stylizer import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
+from stylecli.files.images import set_pillow_limit
 from stylecli.files.jobs import Job
 from stylecli.files.urls import Place, Url
 
@@ -67,6 +68,7 @@ class Worker:
         self._stylizer: Stylizer | None = None
         try:
             os.chdir(folder)
+            set_pillow_limit(config.max_pixels)
             self._stylizer = Stylizer(*arguments)
         except StyleCliError as error:
             self._unfit = Unfit(f"{error.message} (on {_host()})", error.hint)

@@ -5,6 +5,7 @@ Each stage makes a new item of the one before. A failure goes on as the item's e
 
 import errno
 import os
+import sys
 import tempfile
 import time
 from concurrent.futures import Future
@@ -16,12 +17,12 @@ from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.marks import marked
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
-from stylecli.files.animations import lost_frames
-from stylecli.files.clips import Clip, open_clip
+from stylecli.files.clips import Clip, read_clip_or_picture
 from stylecli.files.colors import Rgb
 from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.images import opened, read_picture, write_picture
+from stylecli.files.images import opened, write_picture
 from stylecli.files.jobs import Job
+from stylecli.files.metadata import Metadata
 from stylecli.files.pictures import Picture, shrunk
 from stylecli.files.urls import Url, fetch, send
 
@@ -99,9 +100,9 @@ def planned(item: Item) -> Item:
     if item.job.is_video or item.source == STANDARD_STREAM:
         return item
     try:
-        with opened(item.source) as image:
+        with opened(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
             return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
-    except StyleCliError:  # which is said when it is read
+    except StyleCliError:  # likewise
         return item
 
 
@@ -110,14 +111,10 @@ def read(item: Item, config: StylizeConfig) -> Item:
     if item.error:
         return item
     try:
-        clip = open_clip(item.source, item.target)
-        if clip is not None:
-            return replace(item, clip=clip)
-        photo = read_picture(item.source)
-        if config.max_size:
-            photo = shrunk(photo, config.max_size)
-        through_stream = STANDARD_STREAM in (item.source, item.target)
-        lacks = "" if through_stream else lost_frames(item.source, item.target)
+        read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
+        if not isinstance(read, Picture):
+            return replace(item, clip=read)
+        photo = shrunk(read, config.max_size) if config.max_size else read
         return replace(item, photo=photo, lacks=lacks)
     except StyleCliError as failure:
         return item.failed(failure.message)
@@ -148,8 +145,10 @@ def painted(items: list[Item], paint: Painter, config: StylizeConfig) -> list[It
 
 def finished(photo: Picture, painted: Rgb, config: StylizeConfig, made_with: str) -> Picture:
     """A stylized photo to be written; how it was made is noted in it."""
-    exif = b"" if config.strip_metadata else marked(photo.exif, made_with)
-    return replace(photo, rgb=painted, exif=exif)
+    if config.strip_metadata:
+        return replace(photo, rgb=painted, metadata=Metadata())
+    exif = marked(photo.metadata.exif, made_with)
+    return replace(photo, rgb=painted, metadata=replace(photo.metadata, exif=exif))
 
 
 def written(item: Item, picture: Future[Picture], quality: int) -> Item:

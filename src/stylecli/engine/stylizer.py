@@ -20,7 +20,6 @@ from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
-from stylecli.files.images import set_max_pixels
 from stylecli.files.jobs import Job, plan
 from stylecli.files.pictures import Picture, as_image, as_picture, shrunk
 from stylecli.files.shards import WHOLE, Shard
@@ -180,7 +179,8 @@ class Stylizer:
             jobs: from :func:`stylecli.files.jobs.plan`.
             report: told of each file when it is written, in the order of the jobs, and of frames.
             should_stop: asked before each batch; what is in work is then still written, but for
-                a video, which is left out.
+                a video, which is left out. A file that fails is reported before another is
+                painted, unless that one is painted or written at the same time.
             config: how to read, paint and write.
 
         Returns:
@@ -193,7 +193,6 @@ class Stylizer:
         """
         config = config or StylizeConfig()
         config.check()
-        set_max_pixels(config.max_pixels)
         folders = {job.target.parent for job in jobs if isinstance(job.target, Path)} - self._swept
         for folder in folders:  # once each: it may be large, and the calls many
             remove_leftovers(folder)

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageSequence
 
-from stylecli.files.formats import WITH_EXIF, ImageError, format_for
-from stylecli.files.images import max_pixels, opened, save_image
+from stylecli.files.formats import MAX_PIXELS, ImageError, format_for
+from stylecli.files.images import opened, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
@@ -36,22 +36,30 @@ class Animation:
     faulty: int
     loop: int | None
     times: list[int] = field(default_factory=list)
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def open(cls, path: Path, target: Path) -> "Animation | None":
-        """Read the header of a file; None if it has one frame, or its target can hold only one.
+        """As :meth:`of`, of a file that is not open yet.
 
         Raises:
             ImageError: it cannot be opened.
         """
-        if format_for(target) not in _FORMATS or path.suffix.lower() not in _SUFFIXES:
+        if not _holds_frames(path, target):
             return None
         with opened(path) as image:
-            frames = _count_frames(image)
-            if frames == 1:
-                return None
-            sound = _sound_frames(image) if image.format == "PNG" else frames
-            return cls(path, sound, frames - sound, image.info.get("loop"))
+            return cls.of(image, path, target)
+
+    @classmethod
+    def of(
+        cls, image: Image.Image, path: Path, target: Path, max_pixels: int = MAX_PIXELS
+    ) -> "Animation | None":
+        """That of an open file; None if it has one frame, or its target can hold only one."""
+        frames = _count_frames(image)
+        if frames == 1 or not _holds_frames(path, target):
+            return None
+        sound = _sound_frames(image) if image.format == "PNG" else frames
+        return cls(path, sound, frames - sound, image.info.get("loop"), max_pixels=max_pixels)
 
     def notice(self, target: Path) -> str:
         """What the result will lack; empty if nothing."""
@@ -69,8 +77,9 @@ class Animation:
             ImageError: the file is damaged.
         """
         self.times.clear()
-        with opened(self.path) as image:
+        with opened(self.path, self.max_pixels) as image:
             for frame in islice(ImageSequence.Iterator(image), self.count):
+                require_size(self.path, frame, self.max_pixels)
                 frame.load()
                 self.times.append(round(frame.info.get("duration") or _DEFAULT_TIME))
                 yield as_picture(frame)
@@ -112,8 +121,8 @@ class Animation:
     def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
         """Pillow's options for encoding many frames."""
         options: dict[str, Any] = {"save_all": True}
-        if metadata and first.exif and format_ in WITH_EXIF:
-            options["exif"] = first.exif
+        if metadata:
+            options |= first.metadata.options(format_)
         if format_ in _TIMED:
             options["duration"] = self.times  # it grows while frames are read
             if self.loop is not None:
@@ -128,27 +137,25 @@ class Animation:
         """Raise ImageError if all frames together have more pixels than an image may have."""
         height, width = first.rgb.shape[:2]
         pixels = self.count * width * height
-        if pixels > max_pixels():
+        if pixels > self.max_pixels:
             raise ImageError(
                 f"{self.path} has {self.count} frames of {width} x {height}, {pixels:,} pixels, "
-                f"more than {max_pixels():,}: scale it down with --max-size, "
+                f"more than {self.max_pixels:,}: scale it down with --max-size, "
                 "write a .webp, or stylize with --max-pixels"
             )
 
 
-def lost_frames(path: Path, target: Path) -> str:
-    """One line if a file has frames for which its target has no room; empty if not.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    if format_for(target) in _FORMATS or path.suffix.lower() not in _SUFFIXES:
-        return ""
-    with opened(path) as image:
-        frames = _count_frames(image)
-    if frames == 1:
+def lost_frames(image: Image.Image, path: Path, target: Path) -> str:
+    """One line if an open file has frames for which its target has no room; empty if not."""
+    frames = _count_frames(image)
+    if frames == 1 or path.suffix.lower() not in _SUFFIXES or _holds_frames(path, target):
         return ""
     return f"{path}: only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+
+
+def _holds_frames(path: Path, target: Path) -> bool:
+    """Whether the frames of a file can go into its target."""
+    return format_for(target) in _FORMATS and path.suffix.lower() in _SUFFIXES
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -5,8 +5,10 @@ import os
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +21,10 @@ if sys.platform != "win32":
 # Temporary files are hidden, so that no scan takes them for photos; and their names are short,
 # so that they are not too long where the name of the target is as long as can be.
 _PREFIX = ".stylecli-"
-_MIN_AGE = 60.0  # seconds; on Windows, a file is no leftover before
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # all containers of one machine have the same
+# Seconds without a change after which a file is a leftover, where its lock does not tell.
+_MIN_AGE_ON_WINDOWS = 60.0
+_MIN_AGE_ELSEWHERE = 600.0  # an encoder of films may keep many frames before it writes
 
 
 @contextmanager
@@ -63,8 +68,10 @@ class CheckedFile(io.BufferedRandom):
 def remove_leftovers(folder: Path) -> bool:
     """Remove temporary files that killed processes have left in a folder.
 
-    On Windows, :func:`atomic_path` has to give up its lock just before it renames a file, so files
-    of the last minute stay there.
+    The lock of a file tells whether a process of this machine still writes it. It does not tell so
+    of other machines: many file systems of a network keep locks to each machine. Their files are
+    leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path` has
+    to give up its lock just before it renames a file, so files of the last minute stay there.
 
     Returns:
         Whether no temporary file is left, such as one that is in use.
@@ -75,13 +82,32 @@ def remove_leftovers(folder: Path) -> bool:
         # An OSError means that the file is in use, or belongs to another user.
         with suppress(OSError), path.open("rb+") as file:
             _lock(file, wait=False)
+            if time.time() - os.fstat(file.fileno()).st_mtime < _min_age(path):
+                continue
             if sys.platform == "win32":
-                if time.time() - os.fstat(file.fileno()).st_mtime < _MIN_AGE:
-                    continue
                 file.close()
             path.unlink()
             left -= 1
     return not left
+
+
+def _min_age(temporary: Path) -> float:
+    """Seconds without a change after which a temporary file that is not locked is a leftover."""
+    if not temporary.name.startswith(f"{_PREFIX}{_machine()}-"):
+        return _MIN_AGE_ELSEWHERE
+    return _MIN_AGE_ON_WINDOWS if sys.platform == "win32" else 0.0
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """What tells a machine, since its last start, from others: locks hold among its processes."""
+    try:
+        number = _BOOT.read_text()
+    except OSError:  # not Linux
+        import uuid
+
+        number = str(uuid.getnode())
+    return f"{zlib.crc32(number.encode()):08x}"
 
 
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
@@ -90,7 +116,8 @@ def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
     A process number in the name would not do: processes in two containers may have the same.
     """
     while True:
-        temporary = target.with_name(f"{_PREFIX}{os.urandom(8).hex()}{target.suffix}")
+        name = f"{_PREFIX}{_machine()}-{os.urandom(8).hex()}{target.suffix}"
+        temporary = target.with_name(name)
         lock = temporary.open("xb")
         with suppress(OSError):  # a file system without locks
             _lock(lock, wait=True)

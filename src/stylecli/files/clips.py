@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from stylecli.files.animations import Animation
+from stylecli.files.animations import Animation, lost_frames
 from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.formats import is_video
-from stylecli.files.pictures import Picture
+from stylecli.files.formats import MAX_PIXELS, is_video
+from stylecli.files.images import opened
+from stylecli.files.pictures import Picture, as_picture
 
 
 class Clip(Protocol):
@@ -44,3 +45,28 @@ def open_clip(source: Path, target: Path) -> Clip | None:
 
         return Video.open(source)
     return Animation.open(source, target)
+
+
+def read_clip_or_picture(
+    source: Path, target: Path, max_pixels: int = MAX_PIXELS
+) -> tuple[Clip | Picture, str]:
+    """Open a file of many pictures; or decode a file of one, or of which one can be kept.
+
+    Only one picture, the first, goes through a standard stream. A photo's file is opened once.
+
+    Returns:
+        The clip or the picture, and one line on what a picture in ``target`` lacks.
+
+    Raises:
+        ImageError: it cannot be opened, or it is damaged.
+    """
+    if is_video(source) and (clip := open_clip(source, target)):
+        return clip, ""
+    through_stream = STANDARD_STREAM in (source, target)
+    with opened(source, max_pixels) as image:
+        clip = None if through_stream else Animation.of(image, source, target, max_pixels)
+        if clip is not None:
+            return clip, ""
+        lacks = "" if through_stream else lost_frames(image, source, target)
+        image.load()
+        return as_picture(image), lacks

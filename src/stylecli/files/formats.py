@@ -11,12 +11,17 @@ _FORMATS = {
     **{".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".gif": "GIF"},
     **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"},
 }
+USUAL_ENDINGS = frozenset(_FORMATS)
+_FORMATS |= {".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG"}
+_FORMATS |= {".dib": "BMP", ".hif": "HEIF"}
 READABLE = frozenset(_FORMATS)
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
 WITH_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 # TIFF is left out: its EXIF tags also describe how its pixels are stored.
 WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+WITH_XMP = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})  # as an option of Pillow's
+MAX_PIXELS = 200_000_000  # of an image, unless a call says otherwise
 MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # px
 
 
@@ -56,6 +61,8 @@ def formats_to_try(path: Path, head: bytes) -> list[str]:
     """
     by_suffix = _FORMATS.get(path.suffix.lower(), "JPEG")
     formats = sorted(set(_FORMATS.values()) - {"HEIF"}, key=lambda name: name != by_suffix)
+    if path.suffix.lower() == ".dib":  # a BMP, perhaps without the head of its file
+        formats.append("DIB")
     may_be_heif = head[4:8] == b"ftyp"  # so does AVIF begin
     return [*formats, "HEIF"] if may_be_heif and has_heif() else formats
 

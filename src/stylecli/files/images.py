@@ -1,12 +1,13 @@
 """Image files: the only place that opens them and writes them."""
 
+import struct
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -15,8 +16,8 @@ from stylecli.files.atomic import CheckedFile, atomic_path
 from stylecli.files.colors import SRGB, Rgb, rgb_and_alpha
 from stylecli.files.door import STANDARD_STREAM, require_regular
 from stylecli.files.formats import (
+    MAX_PIXELS,
     MAX_SIDES,
-    WITH_EXIF,
     WITH_QUALITY,
     ImageError,
     all_formats,
@@ -35,33 +36,30 @@ from stylecli.files.pictures import (
 
 _MAX_ASPECT = 8  # of a photo to train with
 
-warnings.filterwarnings("ignore", module=r"PIL\b")  # about odd files, which are read all the same
 
-# Sound files may have more than the megabyte that is the default, for a text or a color profile.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+def set_pillow_limit(most: int) -> None:
+    """Set the limit of Pillow's own, which is one for the whole process, and silence its warnings.
 
-
-def set_max_pixels(most: int) -> None:
-    """Refuse images of more pixels from now on: a small file can unpack to a huge image."""
-    Image.MAX_IMAGE_PIXELS = most // 2  # Pillow warns beyond this, and refuses beyond twice that
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
-
-set_max_pixels(200_000_000)
+    This is for processes of this program alone: to another program that imports it, both belong.
+    Pillow's decoders of TIFF, WebP and GIF ask that limit too.
+    """
+    Image.MAX_IMAGE_PIXELS = -(-most // 2)  # Pillow refuses images of more than twice as many
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\b"
+    )  # about odd files, which are read all the same
 
 
-def max_pixels() -> int:
-    """How many pixels an image may have."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
-
-
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode an image as a person sees it: upright, in sRGB, with transparency as a mask.
+
+    Args:
+        path: the file; ``-`` is standard input.
+        max_pixels: an image of more is refused, as a small file can unpack to a huge image.
 
     Raises:
         ImageError: the file cannot be opened, is no image, or is damaged.
     """
-    with opened(path) as image:
+    with opened(path, max_pixels) as image:
         image.load()
         return as_picture(image)
 
@@ -93,25 +91,87 @@ def read_short_side(path: Path) -> int:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """An image file of which only the header is read so far; ``-`` is standard input.
 
+    The file is opened once.
+
     Raises:
-        ImageError: anything goes wrong with the file while it is open.
+        ImageError: anything goes wrong with the file while it is open; or it has more pixels.
     """
-    with _as_image_error(path):
-        source, head = _source_and_head(path)
-        with Image.open(source, formats=formats_to_try(path, head)) as image:
+    with _as_image_error(path), _open(path) as file:
+        head = file.read(16)
+        with _identify(file, head, formats_to_try(path, head)) as image:
+            require_size(path, image, max_pixels)
             yield image
 
 
-def _source_and_head(path: Path) -> tuple[BytesIO | Path, bytes]:
-    """What Pillow is to open, and its first bytes."""
+def require_size(path: Path, image: Image.Image, max_pixels: int) -> None:
+    """Raise ImageError if an image, or a frame of one, has more pixels than it may have."""
+    if image.width * image.height > max_pixels:
+        raise ImageError(
+            f"{path} has more than {max_pixels:,} pixels: "
+            "scale it down, or stylize with --max-pixels"
+        )
+
+
+def _open(path: Path) -> BinaryIO:
     if path == STANDARD_STREAM:
-        content = sys.stdin.buffer.read()
-        return BytesIO(content), content[:8]
-    with require_file(path).open("rb") as file:
-        return path, file.read(8)
+        return BytesIO(sys.stdin.buffer.read())
+    return require_file(path).open("rb")
+
+
+def _identify(file: BinaryIO, head: bytes, formats: Sequence[str]) -> Image.Image:
+    """The image in a file, as the first of some formats that recognizes it.
+
+    Pillow's own way to open a file compares it with the limit of the whole process.
+
+    Raises:
+        UnidentifiedImageError: it is none of them.
+    """
+    Image.preinit()
+    for name in formats:
+        if name not in Image.OPEN:
+            Image.init()  # imports the less usual formats
+        read, accepts = Image.OPEN[name]
+        if accepts is None or accepts(head) is True:
+            file.seek(0)
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):
+                return (_Png if name == "PNG" else read)(file, "")
+    raise UnidentifiedImageError
+
+
+class _Png(PngImagePlugin.PngImageFile):
+    """A PNG whose texts and color profile may be longer than Pillow's limit for the process.
+
+    What is longer is passed over, and the picture is read.
+    """
+
+    @property
+    def png(self) -> PngImagePlugin.PngStream | None:
+        """The chunks, while they are read."""
+        return self._chunks
+
+    @png.setter
+    def png(self, chunks: PngImagePlugin.PngStream | None) -> None:
+        if chunks is not None:
+            chunks.__class__ = _Chunks
+        self._chunks = chunks
+
+
+class _Chunks(PngImagePlugin.PngStream):
+    """The chunks of a PNG, of which those that are too long are passed over."""
+
+    def call(self, cid: bytes, pos: int, length: int) -> bytes:
+        """What a chunk holds, once it is understood or passed over."""
+        try:
+            return super().call(cid, pos, length)
+        except ValueError:
+            if cid not in (b"iTXt", b"tEXt", b"zTXt", b"iCCP"):
+                raise
+            assert self.fp is not None
+            self.fp.seek(pos)
+            return self.fp.read(length)  # its checksum is compared with it
 
 
 def require_file(path: Path) -> Path:
@@ -144,9 +204,10 @@ def _as_image_error(path: Path) -> Iterator[None]:
             f"{path} is not an image that can be read: damaged, or none of {all_formats()}"
         ) from None
     except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f"{path} has more than {max_pixels():,} pixels: "
-            "scale it down, or stylize with --max-pixels"
+            f"{path} has more than {most:,} pixels: scale it down, or stylize with --max-pixels",
+            hint="in a program of your own, PIL.Image.MAX_IMAGE_PIXELS is half of that limit",
         ) from None
     except StyleCliError as error:
         raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
@@ -169,8 +230,8 @@ def write_picture(path: Path, picture: Picture, quality: int = 95, ending: str =
         ImageError: the suffix is unknown or the folder cannot be written.
     """
     format_ = format_for(Path(f"x{ending}") if ending else path)
-    exif = {"exif": picture.exif} if picture.exif and format_ in WITH_EXIF else {}
-    save_image(path, as_image(picture, format_), format_, quality, exif)
+    more = picture.metadata.options(format_)
+    save_image(path, as_image(picture, format_), format_, quality, more)
 
 
 def save_image(

@@ -3,6 +3,7 @@
 import mimetypes
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from stylecli.errors import StyleCliError
 from stylecli.files.door import STANDARD_STREAM, require_local, require_regular
 from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
-from stylecli.files.scanning import mirrored, scan
+from stylecli.files.scanning import LeftOut, describe_left_out, mirrored, scan
 from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import Place, Url, common_folder
 
@@ -42,10 +43,14 @@ class Plan:
     Attributes:
         jobs: the files to stylize.
         skipped: those whose target is there already, and is not to be replaced.
+        shard: which part of all files they are.
+        left_out: one line on what lies in the folders and is not taken; empty if nothing.
     """
 
     jobs: tuple[Job, ...]
     skipped: tuple[Job, ...]
+    shard: Shard = WHOLE
+    left_out: str = ""
 
 
 def plan(
@@ -61,8 +66,8 @@ def plan(
 
     Args:
         inputs: files and folders, here or in a store; or ``-`` alone: an image from standard
-            input. In a folder, files that are no images or videos by their suffix are passed
-            over, and so are hidden ones and what lies in ``out``.
+            input. In a folder, files that are not images or videos by their suffix are left out,
+            and so are hidden ones, those that systems make, and what lies in ``out``.
         out: a folder; or a file, if the only input is one and ``out`` has the suffix of one; or
             ``-``, standard output, for one image.
         overwrite: do again what is already there.
@@ -70,7 +75,8 @@ def plan(
         format: the ending of each image in a folder, or on standard output; None keeps that of
             the photo.
         shard: which part of the jobs. Parts are made before what is there is skipped: processes
-            that begin one after the other have no job twice, and leave none out.
+            that begin one after the other have no job twice, and leave none out. A file that is
+            named alone, or ``-``, belongs to every part.
 
     Raises:
         StyleCliError: an input is missing, no image or an address; there is nothing to do; two
@@ -79,7 +85,9 @@ def plan(
     for path in {*inputs, out} - {STANDARD_STREAM}:
         if isinstance(path, Path):
             require_local(path)
+    left_out: LeftOut = Counter()
     if STANDARD_STREAM in (*inputs, out):
+        shard = WHOLE
         jobs = [_stream_job(inputs, out, suffix, format)]
     else:
         if format and not suffix and _key(out) in map(_key, inputs):
@@ -87,20 +95,26 @@ def plan(
                 f"the next run would take for photos what --format writes into {out}",
                 hint="add --suffix, or give another output folder",
             )
-        jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out)]
+        jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
+    left = describe_left_out(left_out)
     if not jobs:
         raise StyleCliError(
-            f"no images or videos in {', '.join(map(str, inputs))}", hint=_known_endings()
+            f"no images or videos in {', '.join(map(str, inputs))}" + (f"; {left}" if left else ""),
+            hint=_known_endings(),
         )
     if suffix:  # the results of an earlier run may lie beside the photos
         made = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in made]
     _refuse_collisions(jobs)
+    if len(inputs) == 1 and not inputs[0].is_dir():
+        shard = WHOLE
     jobs = jobs[shard.number :: shard.count]
     there = set() if overwrite else _already_there(jobs)
     return Plan(
         tuple(job for job in jobs if job not in there),
         tuple(job for job in jobs if job in there),
+        shard,
+        left,
     )
 
 
@@ -144,8 +158,8 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
     return Job(source, out, ending)
 
 
-def _pair(inputs: Sequence[Place], out: Place) -> Iterator[Job]:
-    """A job for each file, before names are changed."""
+def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Job]:
+    """A job for each file, before names are changed; what is left out is counted."""
     _require_inputs(inputs)
     is_one_file = len(inputs) == 1 and inputs[0].is_file()
     if is_one_file and _looks_like_file(out) and not out.is_dir():
@@ -154,7 +168,8 @@ def _pair(inputs: Sequence[Place], out: Place) -> Iterator[Job]:
     _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
         if source.is_dir():
-            yield from (Job(path, mirrored(path, source, out)) for path in scan(source, out))
+            found = scan(source, out, left_out)
+            yield from (Job(path, mirrored(path, source, out)) for path in found)
         else:
             yield Job(_checked(source), out / source.name)
 

@@ -1,18 +1,16 @@
 """Pictures in memory: from and to Pillow's images, scaled, cropped and mixed."""
 
 import base64
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hidden
-from stylecli.files.formats import WITH_EXIF, WITHOUT_ALPHA
+from stylecli.files.formats import WITHOUT_ALPHA
+from stylecli.files.metadata import Metadata
 
-_ORIENTATION = 0x0112  # the EXIF tag
-MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
 MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
 
@@ -24,18 +22,18 @@ class Picture:
         rgb: (H, W, 3), 0..255.
         alpha: (H, W), 0..255, or None for an opaque image. Where it is 0, ``rgb`` is
             gray, so that hidden colors do not enter an image's statistics.
-        exif: to be saved with the result; its orientation is already applied and reset.
+        metadata: to be saved with the result.
     """
 
     rgb: Rgb
     alpha: Alpha | None = None
-    exif: bytes = b""
+    metadata: Metadata = Metadata()
 
 
 def as_picture(image: Image.Image) -> Picture:
     """An image that Pillow has decoded as a picture: turned upright, converted to sRGB."""
     rgb, alpha = rgb_and_alpha(upright(image))
-    return Picture(rgb, alpha, _exif(image))
+    return Picture(rgb, alpha, Metadata.of(image))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -48,19 +46,6 @@ def upright(image: Image.Image) -> Image.Image:
     if tiff_tags:
         turned.tag_v2 = tiff_tags  # type: ignore[attr-defined]
     return turned
-
-
-def _exif(image: Image.Image) -> bytes:
-    """The EXIF to save with a result: without orientation, and empty if it is damaged."""
-    if image.format not in WITH_EXIF:
-        return b""
-    try:
-        exif = deepcopy(image.getexif())  # the frames of an animation share one
-        exif.pop(_ORIENTATION, None)
-        content = exif.tobytes() if exif else b""
-    except Exception:  # Pillow raises many kinds of error on damaged EXIF
-        return b""
-    return content if len(content) <= MAX_EXIF_BYTES else b""
 
 
 def as_image(picture: Picture, format_: str) -> Image.Image:
@@ -82,10 +67,10 @@ def shrunk(picture: Picture, long_side: int) -> Picture:
     # Pillow weights the colors of an RGBA image by their opacity, so that hidden ones do not show.
     small = as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS)
     if picture.alpha is None:
-        return Picture(np.asarray(small), None, picture.exif)
+        return replace(picture, rgb=np.asarray(small))
     rgba = np.asarray(small)
     alpha = rgba[..., 3]
-    return Picture(without_hidden(rgba[..., :3], alpha), alpha, picture.exif)
+    return replace(picture, rgb=without_hidden(rgba[..., :3], alpha), alpha=alpha)
 
 
 def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
 from stylecli.core import schema
-from stylecli.core.model_names import style_name
+from stylecli.core.model_names import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, writable_folder
@@ -42,7 +43,7 @@ class TrainFiles:
         if config.output is None:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
-            return cls(Path("models") / f"{name[:80]}{SUFFIX}")
+            return cls(Path("models") / f"{shorten_name(name)}{SUFFIX}")
         if schema.has_controls(config.output.name):
             raise StyleCliError(
                 f"the output {config.output.name!r} holds a control character",
@@ -101,6 +102,11 @@ class TrainFiles:
             return []
 
     def _check_log(self) -> None:
+        if self.log.is_symlink():
+            raise StyleCliError(
+                f"{self.log} is a link, and a training would write its log into another file",
+                hint="pass another --output, or move it",
+            )
         try:
             with self.log.open(encoding="utf-8", errors="replace") as log:
                 first = list(islice(log, 2))  # one of them may be torn
@@ -165,13 +171,13 @@ class TrainFiles:
         self._check_log()
         if overwrite:
             return
-        if self.model.exists():
+        if os.path.lexists(self.model):  # true of a broken link too
             keep = "move that model" if resume else "--output"
             raise StyleCliError(
                 f"{self.model} exists",
                 hint=f"pass --overwrite to replace it, or {keep} to keep both",
             )
-        if self.checkpoint.exists() and not resume:
+        if os.path.lexists(self.checkpoint) and not resume:
             raise StyleCliError(
                 f"an interrupted training of {self.model.stem} is there: {self.checkpoint}",
                 hint="pass --resume to go on with it, or --overwrite to start again",
