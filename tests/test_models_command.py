@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,14 @@ from stylecli.cli import app
 from stylecli.collection import own
 from stylecli.collection.own import add_model, own_names, remove_model
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import ModelInfo, bundled_models, load_arrays, save_model
+from stylecli.core.model_files import (
+    ModelInfo,
+    bundled_models,
+    find_model,
+    find_style,
+    load_arrays,
+    save_model,
+)
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import save_tensors
 from stylecli.errors import StyleCliError
@@ -98,7 +106,7 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     Path("My Fine_Model.safetensors").write_bytes(model)
     _, said = models("add", "My Fine_Model.safetensors")
     assert f"added my-fine-model: 1 style, 0.1 MB, {data}/my-fine-model.safetensors" in said
-    assert f"give --sha256 {sum_of(model)}" in said
+    assert "sum" not in said  # nobody could have changed it on its way
     assert "stylecli stylize PHOTOS OUT --model my-fine-model\n" in said
     (added,) = data.iterdir()
     assert added.read_bytes() == model
@@ -120,17 +128,75 @@ def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
     assert "tiny.safetensors is there\nhint: --overwrite, or another name" in one_line(said)
     assert (data / "tiny.safetensors").read_bytes() == model
     _, said = models("add", "other.safetensors", "--name", "tiny", "--overwrite")
-    assert "--model tiny --style a" in said
+    assert "--model tiny --style b" in said
     assert (data / "tiny.safetensors").read_bytes() == other
     _, said = models("add", "tiny.safetensors", "--name", "gallery", code=2)
-    assert "a model gallery is there" in one_line(said)
+    assert "gallery is the name of a bundled model or style" in one_line(said)
 
 
-def test_a_model_that_is_hidden_by_one_of_this_folder_says_so(models, model):
+@pytest.mark.parametrize("name", ["gallery", "udnie", "starry-night", "starry-night-residual-in"])
+def test_no_name_that_is_bundled_can_be_taken(models, model, data, name):
+    Path(f"{name}.safetensors").write_bytes(model)
+    for more in ([], ["--overwrite"]):
+        _, said = models("add", f"{name}.safetensors", *more, code=2)
+        assert f"{name} is the name of a bundled model or style" in one_line(said)
+    assert not data.exists()
+
+
+def test_a_model_with_a_style_of_a_bundled_name_changes_no_picture(models, data):
+    bundled = find_model("udnie")
+    saved(Path("sky.safetensors"), "udnie", "starry-night")
+    Path("models").mkdir()
+    saved(Path("models/starry-night.safetensors"), "udnie")
+    models("add", "sky.safetensors")
+    assert find_model("udnie") == find_model("starry-night") == bundled
+    assert find_model("sky") == data / "sky.safetensors"
+
+
+def test_a_command_that_is_printed_can_be_pasted_whatever_a_style_is_called(models, model):
+    evil = "x; touch pwned"
+    saved(Path("a b.safetensors"), "a", evil)
+    _, said = models("add", "a b.safetensors")
+    (line,) = (line for line in said.splitlines() if line.startswith("stylecli "))
+    assert shlex.split(line)[4:] == ["--model", "a-b", "--style", evil]
+    with pytest.raises(StyleCliError) as caught:
+        find_style(evil, "a")
+    assert shlex.split(caught.value.hint) == ["pass", "--model", "a-b", "--style", "a"]
+    with pytest.raises(StyleCliError) as caught:
+        find_style("a", evil)
+    assert shlex.split(caught.value.hint) == ["pass", "--model", "a-b", "--style", evil]
+    with pytest.raises(StyleCliError) as caught:
+        find_model(f"a:1,{evil}:1")
+    assert shlex.split(caught.value.hint)[3:] == ["--style", f"a:1,{evil}:1"]
+    with pytest.raises(StyleCliError) as caught:
+        find_model("https://example.org/$(touch pwned)")
+    assert shlex.split(caught.value.hint)[3:] == ["https://example.org/$(touch pwned)"]
+    Path("models").mkdir()
+    Path("models/$(x).safetensors").write_bytes(model)
+    _, said = models("remove", "$(x)", code=2)
+    assert shlex.split(said.splitlines()[1])[1:] == ["rm", "models/$(x).safetensors"]
+
+
+def test_a_model_of_this_folder_can_be_added(models, model, data):
     Path("models").mkdir()
     Path("models/tiny.safetensors").write_bytes(model)
-    _, said = models("add", "models/tiny.safetensors", "--overwrite")
-    assert "in this folder, tiny is still models/tiny.safetensors" in said
+    models("add", "models/tiny.safetensors")
+    assert (data / "tiny.safetensors").read_bytes() == model
+
+
+def test_of_several_that_add_one_name_at_once_exactly_one_does(models, data, tmp_path):
+    files = [Path(f"{i}.safetensors") for i in range(6)]
+    contents = [saved(path, f"style-{i}") for i, path in enumerate(files)]
+    command = [sys.executable, "-m", "stylecli", "models", "add", "--name", "one"]
+    running = [subprocess.Popen([*command, file], stderr=subprocess.PIPE) for file in files]
+    said = [process.communicate()[1].decode() for process in running]
+    codes = [process.returncode for process in running]
+    assert sorted(codes) == [0, 2, 2, 2, 2, 2]
+    assert all(
+        "one.safetensors is there" in err for err, code in zip(said, codes, strict=True) if code
+    )
+    (left,) = data.iterdir()
+    assert left.read_bytes() == contents[codes.index(0)]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -160,7 +226,7 @@ def test_a_wrong_sum_leaves_nothing_and_says_both(models, model, site, tmp_path)
         assert tree(tmp_path) == before
     for wrong in ("", "abc", "g" * 64, f"{sum_of(model)}0", "é" * 64):
         _, said = models("add", "tiny.safetensors", "--sha256", wrong, code=2)
-        assert "is no SHA-256 sum" in one_line(said)
+        assert "is not a SHA-256 sum" in one_line(said)
 
 
 def garbage(handler):
@@ -334,7 +400,7 @@ def black(path):
         (of_pytorch, "is a checkpoint as PyTorch writes it"),
         (of_old_pytorch, "hint: `stylecli import FILE NAME`"),
         (foreign, "not one that stylecli wrote"),
-        (unfinished, "is no model"),
+        (unfinished, "is not a model"),
         (lying, "do not fit what it says it is"),
         (black, "not all finite"),
         (lambda path: path.write_text("<html><body>"), "is a page of HTML"),
@@ -386,7 +452,7 @@ def test_no_name_leads_out_of_the_folder(model, data, tmp_path, name):
     try:
         path = add_model("tiny.safetensors", name).path
     except StyleCliError as error:
-        assert "is no name of a model" in error.message
+        assert "is not a name for a model" in error.message
         assert not data.exists()
     else:
         assert path == data / f"{name}.safetensors"
@@ -464,7 +530,7 @@ def test_only_what_was_added_is_removed(models, model, data):
         "gallery": "gallery is bundled with the program, and stays\nhint: you have added none",
         "udnie": f"udnie is a style of {bundled_models()}/gallery.safetensors; only a model",
         "here": "in the folder that you are in: models/here.safetensors\nhint: rm models/here",
-        "models/here.safetensors": "is no name of a model",
+        "models/here.safetensors": "is not the name of a model",
         "none": "there is no model 'none' among those you have added",
         "": "there is no model '' among",
     }.items():
@@ -473,9 +539,9 @@ def test_only_what_was_added_is_removed(models, model, data):
     assert tree(bundled_models()) == before
     assert Path("models/here.safetensors").exists()
     (data / "Broken One.safetensors").write_bytes(b"x")
-    _, said = models("remove", "broken-one", code=2)
+    _, said = models("remove", "broken-ones", code=2)
     assert "did you mean Broken One? there is: Broken One" in said
-    models("remove", "Broken One")
+    models("remove", "broken-one")
     assert list(data.iterdir()) == []
 
 
@@ -483,7 +549,7 @@ def test_the_list_is_for_machines_too(models, model, data):
     hostile = saved(Path("x.safetensors"), "a\u0301<b>", license="line\n\x1b[2J")
     models("add", "x.safetensors")
     listed = [json.loads(line) for line in models("--json")[0].splitlines()]
-    assert listed[0] == {
+    assert listed[-1] == {
         "file": f"{data}/x.safetensors",
         "bytes": len(hostile),
         "name": "x",
@@ -493,7 +559,7 @@ def test_the_list_is_for_machines_too(models, model, data):
         "styles": ["a\u0301<b>"],
         "license": "line\n\x1b[2J",
     }
-    assert [one["name"] for one in listed[1:]] == sorted(
+    assert [one["name"] for one in listed[:-1]] == sorted(
         path.stem for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
     )
     _, said = models("--json", "gallery", code=2)

@@ -10,6 +10,7 @@ import torch
 from stylecli import __version__
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, load_model
+from stylecli.core.model_names import match_name
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
@@ -98,7 +99,7 @@ def _import_runtime() -> Any:
 
 def _facts(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
     """What a file says of itself: what it paints, and what wrote it."""
-    chosen = style or (model if model in info.styles else info.styles[0])
+    chosen = style or match_name(model, info.styles) or info.styles[0]
     named = {"model": info.name, "style": chosen, "license": info.license}
     return {**named, "stylecli": __version__}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import QUIET, check_output, command
+from stylecli.commands.shared import QUIET, check_output, command, use_of
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -46,7 +46,10 @@ def export(
 
 @command
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="The checkpoint: a state dict.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The checkpoint: a state dict, .pth or .safetensors."),
+    ],
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The model is written as models/NAME.safetensors.")
     ],
@@ -64,4 +67,4 @@ def import_(
 
     path = import_checkpoint(file, name, license, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{path}: stylecli stylize IN... OUT --model {name}")
+        reporter.say(f"{path}: {use_of(path, [name])}")

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described
+from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described, use_of
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import find_model, list_models, read_info
 from stylecli.errors import StyleCliError
@@ -173,13 +173,9 @@ def add(
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
     styles = counted(len(added.info.styles), "style")
     reporter.say(f"added {added.info.name}: {styles}, {shown_size(added.path)}, {added.path}")
-    if sha256 is None:
+    if sha256 is None and added.is_fetched:
         reporter.say(f"not compared with any sum; next time, give --sha256 {added.sha256}")
-    found = find_model(added.path.stem)
-    if found != added.path:
-        reporter.say(f"in this folder, {added.info.name} is still {found}")
-    choice = f" --style {added.info.styles[0]}" if len(added.info.styles) > 1 else ""
-    reporter.say(f"stylecli stylize PHOTOS OUT --model {added.info.name}{choice}")
+    reporter.say(use_of(added.path, added.info.styles))
 
 
 @_below

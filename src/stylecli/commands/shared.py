@@ -4,7 +4,8 @@ import functools
 import gc
 import inspect
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -72,6 +73,14 @@ def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
     if os.path.lexists(target) and not overwrite:  # true of a broken link too
         raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+
+
+def use_of(path: Path, styles: Sequence[str]) -> str:
+    """The command that paints with a model; it may be pasted, whatever its styles are called."""
+    from stylecli.core.model_files import name_for  # not for --help
+
+    words = ["stylecli", "stylize", "PHOTOS", "OUT", "--model", name_for(path)]
+    return shlex.join(words + (["--style", styles[-1]] if len(styles) > 1 else []))
 
 
 def described(command: Callable[..., None]) -> dict[str, Any]:

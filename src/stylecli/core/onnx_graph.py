@@ -98,9 +98,8 @@ class _Value:
         if self.is_integer and isinstance(other, float):
             value = self.graph.add("Cast", self, to=TensorProto.FLOAT)
         if not isinstance(other, _Value):
-            return self.graph.add(
-                kind, value, (np.int64 if value.is_integer else np.float32)(other)
-            )
+            dtype = np.int64 if value.is_integer else np.float32
+            return self.graph.add(kind, value, np.array(other, dtype))
         return self.graph.add(kind, value, other)
 
     def __add__(self, other: "_Value | float") -> "_Value":
@@ -116,7 +115,7 @@ class _Value:
         return self._with("Div", other)  # of numbers that are not negative
 
     def __rshift__(self, bits: int) -> "_Value":
-        return self // 2**bits  # ONNX shifts unsigned numbers only, and runtimes multiply signed
+        return self._with("Div", 2**bits)  # ONNX shifts unsigned numbers only, and runtimes multiply signed
 
     def __and__(self, other: int) -> "_Value":
         return self._with("BitwiseAnd", other)

@@ -12,7 +12,7 @@ MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
 # Unicode's categories of control characters; of halves of a surrogate pair, which stand for bytes
-# of a file's name that are no text; and of separators of lines and of paragraphs.
+# of a file's name that are not text; and of separators of lines and of paragraphs.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -23,15 +23,15 @@ def parse(text: str) -> dict[str, Any]:
     """The JSON object in a text, all its numbers finite.
 
     Raises:
-        ValueError: the text is no JSON, is nested too deeply, holds a number that is not finite,
-            or is no object.
+        ValueError: the text is not JSON, is nested too deeply, holds a number that is not finite,
+            or is not an object.
     """
     try:
         values = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("its description is nested too deeply") from None
     if not isinstance(values, dict):
-        raise ValueError("its description is no JSON object")
+        raise ValueError("its description is not a JSON object")
     return values
 
 
@@ -68,12 +68,12 @@ def has_controls(text: str) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number from 0; a bool is none."""
+    """Whether it is a whole number from 0, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number; a bool is none."""
+    """Whether it is a finite number, and not a bool."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return -_LARGEST < value < _LARGEST  # a larger integer may not fit into a float

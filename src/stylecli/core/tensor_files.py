@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs n
 SUFFIX = ".safetensors"
 FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
 _KEY = "stylecli"
+# Bytes. That of the bundled gallery has 60 kB; a thousand styles of the longest names have 5 MB.
+_MOST_IN_HEADER = 8 * 2**20
 
 
 class DamagedFileError(StyleCliError):
@@ -58,10 +60,11 @@ def opened_tensors(path: Path) -> Iterator[Any]:
     The library checks that the tensors in the header are exactly as long as the rest of the file.
 
     Raises:
-        StyleCliError: the file is missing or damaged.
+        StyleCliError: the file is missing or damaged, or has a header that is too long.
     """
     try:
-        with safe_open(require_regular(path), framework="numpy") as file:
+        _check_length(require_regular(path))
+        with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
@@ -98,13 +101,22 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         # The library's load_file would map the file, which Windows then refuses to replace.
-        return load(require_regular(path).read_bytes())
+        _check_length(require_regular(path))
+        return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
+
+
+def _check_length(path: Path) -> None:
+    """Raise StyleCliError if a header is so long that reading it alone would take gigabytes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MOST_IN_HEADER:
+        raise _damaged(path, ValueError(f"its header would have {length:,} bytes"))
 
 
 def _damaged(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(
         f"{path} cannot be read as a model: {error}",
-        hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
+        hint="it is damaged, cut short, or not a model; `stylecli models` lists what there is",
     )
