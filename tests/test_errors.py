@@ -1,9 +1,11 @@
-"""Hints lead to what was meant."""
+"""Hints lead to what was meant; a bug looks like a bug, and lack of memory like that."""
 
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
+from stylecli.cli import app
 from stylecli.core import choices
 from stylecli.errors import choose_from
 
@@ -43,3 +45,56 @@ def test_a_word_that_is_like_none_gets_no_guess(given):
 
 def test_of_nothing_there_is_nothing_to_guess():
     assert choose_from("gpu", []) == "there is: none"
+
+
+@pytest.fixture
+def doctor_that_raises(monkeypatch):
+    """``stylecli doctor``, in whose work an error is raised; what it then says."""
+
+    def run(error, **environment):
+        def broken():
+            raise error
+
+        monkeypatch.setattr("stylecli.doctor.examine", broken)
+        result = CliRunner().invoke(app, ["doctor"], env=environment)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        return result.stderr.splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (NotImplementedError("no kernel\nmore"), "NotImplementedError: no kernel"),
+        (RuntimeError("shapes differ"), "RuntimeError: shapes differ"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_a_bug_is_one_line_that_says_so_and_where_it_is_if_asked(doctor_that_raises, error, what):
+    said = doctor_that_raises(error)
+    assert said[0] == f"error: a bug of stylecli: {what}"
+    assert said[1].startswith("hint: ") and "`stylecli doctor`" in said[1]
+    assert "memory" not in "".join(said)
+    assert len(said) == 2
+    in_full = doctor_that_raises(error, STYLECLI_DEBUG="1")
+    assert in_full[-2:] == said
+    assert in_full[0] == "Traceback (most recent call last):"
+    assert any("test_errors.py" in line for line in in_full)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_lack_of_memory_is_said_to_be_that(doctor_that_raises, error):
+    said = doctor_that_raises(error, STYLECLI_DEBUG="1")
+    assert "memory" in said[0]
+    assert "try smaller images" in said[1]
+    assert "bug" not in "".join(said)

@@ -115,7 +115,9 @@ class _Value:
         return self._with("Div", other)  # of numbers that are not negative
 
     def __rshift__(self, bits: int) -> "_Value":
-        return self._with("Div", 2**bits)  # ONNX shifts unsigned numbers only, and runtimes multiply signed
+        return self._with(
+            "Div", 2**bits
+        )  # ONNX shifts unsigned numbers only, and runtimes multiply signed
 
     def __and__(self, other: int) -> "_Value":
         return self._with("BitwiseAnd", other)
