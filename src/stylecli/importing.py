@@ -1,8 +1,6 @@
 """Import of generators that others trained with PyTorch's example of fast style transfer."""
 
 import re
-import warnings
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, refuse_bundled_name, refuse_to_replace, save_model
 from stylecli.core.model_names import require_name
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.tensor_files import SUFFIX, load_tensors
+from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
-from stylecli.files.door import require_regular
 
 # The names of their convolutions and norms, and of the place of ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
@@ -33,7 +30,6 @@ _LAST = ("deconv3", "17")
 _WRAPPERS = ("state_dict", "model_state_dict")
 _PARALLEL = "module."
 _EXPECTED = "expected: a state dict, as torch.save writes it"
-_MOST = 2 * 2**30  # bytes: the largest network that can be imported has 1.5 GB
 # Statistics of instance norms, which old versions of torch stored; and the last layer.
 _PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
 
@@ -80,8 +76,7 @@ def read_state(source: Path) -> dict[str, Tensor]:
     Raises:
         StyleCliError: it cannot be read, is too large, or does not hold tensors by name.
     """
-    require_regular(source)
-    state = load_tensors(source) if source.suffix == SUFFIX else _unpickled(source)
+    state: Any = load_tensors(source) if source.suffix == SUFFIX else load_pickled(source)
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -89,41 +84,6 @@ def read_state(source: Path) -> dict[str, Tensor]:
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise StyleCliError(f"{source} does not hold tensors by name", hint=_EXPECTED)
     return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
-
-
-def _unpickled(source: Path) -> Any:
-    """What torch's loader for weights reads in a file."""
-    try:
-        _check_size(source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(source, map_location="cpu", weights_only=True)
-    except StyleCliError:
-        raise
-    except Exception as error:  # torch raises many kinds of error on damaged files
-        raise StyleCliError(
-            f"{source} cannot be read as weights: it is damaged, of another kind, or a pickled "
-            "module",
-            hint=_EXPECTED,
-        ) from error
-
-
-def _check_size(source: Path) -> None:
-    """Raise StyleCliError if a file is too large, or claims to hold more than it does.
-
-    ``torch.save`` writes a ZIP archive in which nothing is compressed. In one that is compressed,
-    or whose parts lie over each other, some megabytes can stand for any number of gigabytes.
-    """
-    size = source.stat().st_size
-    claimed = 0
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            claimed = sum(part.file_size for part in archive.infolist())
-    if size > _MOST or claimed > size:
-        raise StyleCliError(
-            f"{source} has {size:,} bytes, and would take {max(size, claimed):,} to read",
-            hint=f"{_EXPECTED}, of {_MOST / 2**30:.0f} GiB at most",
-        )
 
 
 def converted(state: dict[str, Tensor]) -> Generator:

@@ -11,6 +11,7 @@ MAX_STYLES = 1000
 MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
+_LEAST_SIDE, _LARGEST_SIDE = 64, 2**14  # px, of a painting that is learned
 # Unicode's categories of control characters; of halves of a surrogate pair, which stand for bytes
 # of a file's name that are not text; and of separators of lines and of paragraphs.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -102,9 +103,20 @@ def _is_training(value: Any) -> bool:
     checks: dict[str, Check] = {
         "curve": lambda curve: is_list(curve, lambda p: are_losses(p) and "step" in p),
         "paintings": lambda names: is_list(names, is_text),  # files may have any name
+        "scales": are_scales,
+        "style_layers": lambda names: is_list(names, is_name),
+        "style_size": lambda side: is_count(side) and _LEAST_SIDE <= side <= _LARGEST_SIDE,
+        **dict.fromkeys(("content_layer", "loss_padding", "loss_net", "paintings_sha"), is_text),
+        **dict.fromkeys(("content_weight", "style_weight", "tv_weight"), is_number),
     }
     known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
     return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
+
+
+def are_scales(value: Any) -> bool:
+    """Whether it is what :meth:`stylecli.core.objective.Scales.as_json` gives."""
+    numbers = is_table(value, lambda one: is_list(one, is_number))
+    return numbers and value.keys() == {"style", "tv"} and len(value["tv"]) == 1
 
 
 def are_losses(value: Any) -> bool:
