@@ -134,7 +134,9 @@ def test_a_painting_is_a_file_in_the_folder_or_else_a_bundled_one(tmp_path, monk
     assert bundled_painting(name) == name
     for given in (Path("no-painting.jpg"), Path("folder/udnie")):
         assert bundled_painting(given) == given
-    with pytest.raises(StyleCliError, match="udni is no file, and no bundled painting") as refused:
+    with pytest.raises(
+        StyleCliError, match="udni is neither a file nor a bundled painting"
+    ) as refused:
         bundled_painting(Path("udni"))
     assert "did you mean udnie?" in refused.value.hint
 

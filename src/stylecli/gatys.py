@@ -133,7 +133,7 @@ class _Search:
         self.objective, self.content, self.config = objective, content, config
         self.report, self.should_stop = report, should_stop
         self.step = 0
-        self.best: Tensor | None = None  # the start, which is no result, is never the best
+        self.best: Tensor | None = None  # never the start, which is not a result
         self.first = self.least = float("inf")
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:

@@ -79,7 +79,9 @@ def path_or_url(text: str) -> Place:
             would mean the current folder.
     """
     if not text:
-        raise typer.BadParameter("an empty name is no file and no folder; for this folder, give .")
+        raise typer.BadParameter(
+            "an empty name is neither a file nor a folder; for this folder, give ."
+        )
     return place(text)
 
 

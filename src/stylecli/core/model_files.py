@@ -165,7 +165,7 @@ def _find_named(name: str, fits: Callable[[str, str], bool]) -> Path | None:
 
 
 def _fail_to_find(name: str) -> NoReturn:
-    """Raise StyleCliError for a name that is none; a blend of styles is told how to be given."""
+    """Raise StyleCliError for an unknown name; the hint says how a blend of styles is given."""
     parts = [part.strip().partition(":")[0] for part in name.split(",")]
     names = set()
     for path, info in list_models():
