@@ -1,10 +1,14 @@
 """Hints lead to what was meant; a bug looks like a bug, and lack of memory like that."""
 
+import ast
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
+import stylecli
 from stylecli.cli import app
 from stylecli.core import choices
 from stylecli.errors import choose_from
@@ -98,3 +102,26 @@ def test_lack_of_memory_is_said_to_be_that(doctor_that_raises, error):
     assert "memory" in said[0]
     assert "try smaller images" in said[1]
     assert "bug" not in "".join(said)
+
+
+def texts(tree: ast.AST):
+    """The strings in a module that are not docstrings, with their lines."""
+    bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", 0), list)]
+    docstrings = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and not any(node is one for one in docstrings):
+            yield node.lineno, node.value
+
+
+def test_messages_are_in_plain_word_order():
+    """A file "is not an image", and never "is no image"."""
+    odd = re.compile(r"(?<!here )\b(is|are) (no (?!longer|more|faster)|none\b)|of no (image|file)")
+    root = Path(stylecli.__file__).parent
+    found = [
+        f"{path.relative_to(root)}:{line}: {text}"
+        for path in root.rglob("*.py")
+        for line, text in texts(ast.parse(path.read_text(encoding="utf-8")))
+        if odd.search(text)
+    ]
+    assert found == []

@@ -1,6 +1,5 @@
 """What a stranger relies on: the licenses of all that ships, hooks that check what CI checks."""
 
-import ast
 import re
 import subprocess
 from pathlib import Path
@@ -51,26 +50,3 @@ def test_the_changelog_begins_with_the_version_that_is_here():
 def test_the_form_for_bugs_asks_for_the_doctor():
     form = (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text("utf-8")
     assert "stylecli doctor" in form
-
-
-def texts(tree: ast.AST):
-    """The strings in a module that are not docstrings, with their lines."""
-    bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", 0), list)]
-    docstrings = [body[0].value for body in bodies if body and isinstance(body[0], ast.Expr)]
-    for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and not any(node is one for one in docstrings):
-            yield node.lineno, node.value
-
-
-def test_messages_are_in_plain_word_order():
-    """A file "is not an image", and never "is no image"."""
-    odd = re.compile(r"(?<!here )\b(is|are) (no (?!longer|more|faster)|none\b)|of no (image|file)")
-    root = Path(stylecli.__file__).parent
-    found = [
-        f"{path.relative_to(root)}:{line}: {text}"
-        for path in root.rglob("*.py")
-        for line, text in texts(ast.parse(path.read_text(encoding="utf-8")))
-        if odd.search(text)
-    ]
-    assert found == []

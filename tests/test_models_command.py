@@ -1,14 +1,18 @@
 """``stylecli models``: added from files and servers, removed, listed, described."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +28,7 @@ from sites import lead, self_made_certificate, send, serving
 from stylecli.cli import app
 from stylecli.collection import own
 from stylecli.collection.own import add_model, own_names, remove_model
+from stylecli.core import model_files
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -545,6 +550,73 @@ def test_only_what_was_added_is_removed(models, model, data):
     assert list(data.iterdir()) == []
 
 
+def on_a_terminal(*words, columns=80):
+    """What the command shows on a terminal of some columns, line by line, without colors."""
+    shown, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    subprocess.run(
+        [sys.executable, "-m", "stylecli", "models", *words],
+        env={**environment, "TERM": "xterm"},
+        stdout=terminal,
+        check=True,
+        timeout=100,
+    )
+    os.close(terminal)
+    written = os.read(shown, 100_000).decode()
+    os.close(shown)
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in written.splitlines()]
+
+
+def test_the_list_of_what_is_bundled_fits_a_terminal_of_80_columns(data):
+    head, *rows = on_a_terminal()
+    assert head.split() == ["style", "painting", "painter", "year", "license"]
+    count = sum(len(info.styles) for _, info in model_files.models_in(bundled_models()))
+    assert len(rows) == count == 12
+    assert all(len(row) <= 80 for row in rows)
+    assert "great-wave                The Great Wave off Kanagawa  Hokusai    ~1831  mit" in rows
+
+
+def test_every_name_in_the_list_chooses_that_style(models, data):
+    saved(Path("sky.safetensors"), "dawn", "udnie")
+    models("add", "sky.safetensors")
+    saved(Path("models/sky.safetensors"))
+    names = [re.split("  +", row)[0] for row in models()[0].splitlines()[1:]]
+    assert names[-3:] == ["dawn", "sky --style udnie", "models/sky.safetensors"]
+    for name in names:
+        find_style(*name.split(" --style "))
+
+
+def test_paths_are_shown_when_asked_for(models, data):
+    shown = models("--paths")[0]
+    assert f"{bundled_models()}/gallery.safetensors" in shown
+    assert "residual, in, 16  1.8 MB" in shown
+    assert str(bundled_models()) not in models()[0]
+
+
+def test_a_style_is_shown_however_its_name_is_written(models, data):
+    for name in ("the-scream", "The Scream", "the_scream"):
+        lines = models(name)[0].splitlines()
+        assert lines[0].split() == ["style", "the-scream"]
+        assert "The Scream, Edvard Munch, 1893" in lines[1]
+    told = json.loads(models("udnie", "--json")[0])
+    assert (told["name"], told["style"], told["painter"]) == ("gallery", "udnie", "Francis Picabia")
+    assert json.loads(models("gallery", "--json")[0]) == json.loads(
+        models("--json")[0].split("\n")[0]
+    )
+    paintings = json.loads((bundled_models() / "paintings" / "paintings.json").read_text())
+    assert paintings.keys() == {
+        path.stem for path in (bundled_models() / "paintings").glob("*.jpg")
+    }
+
+
+def test_of_a_strangers_style_no_painter_is_told(models, data):
+    saved(Path("sky.safetensors"), "udnie", "b")
+    assert "Picabia" not in models("./sky.safetensors")[0]
+    models("add", "sky.safetensors")
+    assert models()[0].count("Picabia") == 1
+
+
 def test_the_list_is_for_machines_too(models, model, data):
     hostile = saved(Path("x.safetensors"), "a\u0301<b>", license="line\n\x1b[2J")
     models("add", "x.safetensors")
@@ -563,7 +635,7 @@ def test_the_list_is_for_machines_too(models, model, data):
         path.stem for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
     )
     _, said = models("--json", "gallery", code=2)
-    assert "--json and --html are of all models" in one_line(said)
+    assert "--json, --paths and --html are of all models" in one_line(said)
 
 
 def test_an_address_in_place_of_a_model_is_to_be_added_first(models):

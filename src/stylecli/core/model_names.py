@@ -14,7 +14,7 @@ def style_name(style_image: Path) -> str:
 
 
 def _hyphenated(text: str) -> str:
-    """A text in lower case, without accents, with a hyphen in place of all but letters and digits."""
+    """A text in lower case, without accents; all but letters and digits become a hyphen."""
     plain = unicodedata.normalize("NFKD", text.lower())
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-")
