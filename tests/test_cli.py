@@ -601,7 +601,8 @@ def test_ctrl_c_before_the_program_is_there_is_no_traceback():
 
 
 def test_version(stylecli):
-    assert stylecli("--version").stdout.startswith("stylecli ")
+    assert stylecli("--version").stdout == stylecli("-V").stdout
+    assert stylecli("-V").stdout.startswith("stylecli ")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
