@@ -24,7 +24,7 @@ MODULES = {
     "cpu": "openvino",
     "heic": "pillow_heif",
     "remote": "s3fs",
-    "onnx": "onnxscript, onnxruntime",
+    "onnx": "onnx, onnxruntime",
     "ray": "ray.data",
     "docs": "sphinx.application",
     "dev": "pytest",

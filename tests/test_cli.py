@@ -135,8 +135,8 @@ def test_three_paintings_become_one_model_with_three_styles_and_a_blend(
     wrong = stylecli("stylize", "photos", "more", *four, "--style", "wave-lines", code=2)
     assert "did you mean waves-lines?" in wrong.stderr
     assert not (tmp_path / "more").exists()
-    listed = [line.split()[:2] for line in stylecli("models").stdout.splitlines()]
-    assert ["trio-waves-lines", "waves-lines"] in listed
+    listed = [" ".join(line.split()) for line in stylecli("models").stdout.splitlines()]
+    assert "trio-waves-lines --style waves-lines unknown" in listed  # waves-lines is a model, too
     assert "a, b, c, waves-lines" in stylecli("models", "trio-waves-lines").stdout
 
 
@@ -319,11 +319,11 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["stylize", "photos", "out", "--model", "cut.safetensors"], "cannot be read as a model"),
         (["stylize", "photos", "out", "--model", "text.safetensors"], "cannot be read as a model"),
         (["stylize", "photos", "text.jpg"], "is a file"),
-        (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "is no folder, or lies in a file"),
+        (["stylize", "photos", "text.jpg/out", "-m", "tiny"], "is not a folder, or lies in a file"),
         (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos"], "only photos was given"),
         (["stylize", "photos", "out", "--format", "image/jpeg"], "did you mean jpeg?"),
-        (["stylize", "photos", "out", "-m", "tiny", "--max-memory", "inf"], "inf is no size"),
+        (["stylize", "photos", "out", "-m", "tiny", "--max-memory", "inf"], "inf is not a size"),
         (["stylize", "photos", "photos", "--format", "png"], "another output folder"),
         (["models", "export-card", "tiny", "--output", "empty", "--overwrite"], "is a folder"),
         (["export", "tiny", "empty", "--overwrite"], "is a folder"),
@@ -538,7 +538,7 @@ def test_standard_output_that_takes_nothing_is_one_line(tmp_path, model, argumen
     assert line.startswith("error: cannot write to standard output: ")
 
 
-@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["--version"], ["-V"]])
 def test_a_reader_that_has_ended_gets_the_usual_code(tmp_path, model, arguments):
     reader, writer = os.pipe()
     os.close(reader)
@@ -625,7 +625,8 @@ def test_ctrl_c_before_the_program_is_there_is_no_traceback():
 
 
 def test_version(stylecli):
-    assert stylecli("--version").stdout.startswith("stylecli ")
+    assert stylecli("--version").stdout == stylecli("-V").stdout
+    assert stylecli("-V").stdout.startswith("stylecli ")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
@@ -662,7 +663,7 @@ def test_what_a_shell_ignores_stays_ignored():
         (["train", "a.jpg", "--steps", "0"], "--steps 0 is out of range"),
         (["compare", "--norm", "bn,inn"], "unknown --norm 'inn'"),
         (["gatys", "a.jpg", "b.jpg", "c.png", "--start", "foto"], "no model named 'foto'"),
-        (["gatys", "a.jpg", "udni", "c.png"], "udni is no file, and no bundled painting"),
+        (["gatys", "a.jpg", "udni", "c.png"], "udni is neither a file nor a bundled painting"),
         (["stylize", "a.jpg", "b.jpg", "--quality", "0"], "--quality 0 is out of range"),
     ],
 )

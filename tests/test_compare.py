@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
 from stylecli.commands.signature import given
-from stylecli.comparison.arms import bundled_arms, check_alike, trained_arms
+from stylecli.comparison.arms import bundled_arms, check_alike, objective_of, trained_arms
 from stylecli.comparison.experiment import compare
 from stylecli.comparison.folder import ComparisonFolder
 from stylecli.comparison.metrics import mean_std
@@ -25,7 +26,9 @@ from stylecli.comparison.photos import companions
 from stylecli.comparison.report import metrics_table, shared_and_different, write_outputs
 from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
-from stylecli.core.tensor_files import load_tensors, save_tensors
+from stylecli.core.model_files import bundled_models
+from stylecli.core.objective import Scales
+from stylecli.core.tensor_files import load_tensors, read_metadata, save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
@@ -380,13 +383,77 @@ def test_arms_are_judged_by_the_objective_of_their_training(comparison, config):
     assert comparison.about["scales"] == trained_with
 
 
+ODD = (None, True, -1, 10**9, 0.5, "x", "", [], ["x"], {}, {"x": 1}, [[]], [None], "vgg19")
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        *("scales", "style_size", "style_layers", "content_layer", "loss_padding", "loss_net"),
+        *("style_weight", "content_weight", "tv_weight", "paintings_sha", "content_photos"),
+        *("curve", "seed", "batch_size", "paintings"),
+    ],
+)
+def test_odd_facts_in_a_strangers_model_are_one_error_or_do_no_harm(
+    config, tmp_path, monkeypatch, fact
+):
+    monkeypatch.chdir(tmp_path)
+    metadata = read_metadata(bundled_models() / "starry-night-residual-in.safetensors")
+    known = metadata["training"]
+    named = replace(config, style="udnie", norms=("in",))
+
+    def objective(training):
+        path = tmp_path / "models" / "udnie-residual-in.safetensors"
+        save_tensors(path, {}, {**metadata, "training": training})
+        arms = bundled_arms(named)
+        check_alike(arms, known["paintings_sha"])
+        settings, scales = objective_of(arms[0], named.loss_net)
+        Scales.from_json(scales)
+        return settings
+
+    assert objective(known).style_size == known["style_size"]
+    odd = [{**known, fact: value} for value in ODD]
+    for training in [*odd, {key: value for key, value in known.items() if key != fact}]:
+        with suppress(StyleCliError):
+            settings = objective(training)
+            assert settings.loss_net == "vgg16"
+            assert settings.style_size <= 2**14
+
+
+def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.pth")
+    bundled = bundled_models() / "starry-night-residual-in.safetensors"
+    metadata = read_metadata(bundled)
+    style = bundled_models() / "paintings" / "udnie.jpg"
+    metadata["training"] |= {
+        "paintings_sha": digest([read_rgb(style, 384)]),
+        "loss_net": "pipe.pth",
+    }
+    model = tmp_path / "models" / "udnie-residual-in.safetensors"
+    save_tensors(model, load_tensors(bundled), metadata)
+    named = replace(config, style="udnie", norms=("in",), out=tmp_path / "out")
+    with pytest.raises(StyleCliError, match=r"against the loss network pipe\.pth, not vgg16"):
+        compare(named)
+
+
+def test_arms_are_judged_by_the_loss_network_that_is_given_if_it_is_the_one_they_name():
+    """A model file holds its name only; --loss-net says where it lies."""
+    (found,) = bundled_arms(CompareConfig(style="starry-night", norms=("in",)))
+    training = {**found.info.training, "loss_net": "own.pth"}
+    arm = replace(found, info=replace(found.info, training=training))
+    assert objective_of(arm, "there/own.pth")[0].loss_net == "there/own.pth"
+    with pytest.raises(StyleCliError, match=r"loss network own\.pth, not vgg16"):
+        objective_of(arm, "vgg16")
+
+
 @pytest.mark.parametrize(
     ("changes", "message", "hint"),
     [
         ({"norms": ("bn", "inn")}, "unknown --norm 'inn'", "did you mean in?"),
         ({"archs": ("pyramids",)}, "unknown --arch", "did you mean pyramid?"),
         ({"norms": ("in", "in")}, "given twice", ""),
-        ({"style": "stary-night"}, "no bundled painting", "starry-night"),
+        ({"style": "stary-night"}, "bundled painting", "starry-night"),
         ({"photos": ("missing.jpg",)}, "no such file", ""),
         ({"size": 10}, "--size 10", ""),
         ({"batch_size": 1}, "--batch-size 1 is out of range", "at least 4"),

@@ -43,6 +43,25 @@ def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, st
     assert np.array_equal(events[-1].best(), picture)
 
 
+def test_a_photo_may_be_one_of_pillows_and_anything_else_is_one_error(config, photo, tmp_path):
+    given = replace(config, steps=1)
+    turned = Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees, clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as image:
+        assert np.array_equal(stylize_slowly(image, given), stylize_slowly(photo, given))
+    for bad, says in (
+        ("photo.jpg", "'photo.jpg' is a path, not an image"),
+        (None, "a NoneType is not an image"),
+        (photo.astype(np.float32), "an array of float32, .* is not an image"),
+        (photo[..., 0], "an array of uint8, .* is not an image"),
+        (photo[:0], "is not an image"),
+    ):
+        with pytest.raises(StyleCliError, match=says):
+            stylize_slowly(bad, given)
+
+
 def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
     totals = iter([9.0, 4.0, 7.0, float("nan"), 8.0, 5.0])
     sound = gatys._Search.evaluate
@@ -112,7 +131,9 @@ def test_a_painting_is_a_file_in_the_folder_or_else_a_bundled_one(tmp_path, monk
     assert bundled_painting(name) == name
     for given in (Path("no-painting.jpg"), Path("folder/udnie")):
         assert bundled_painting(given) == given
-    with pytest.raises(StyleCliError, match="udni is no file, and no bundled painting") as refused:
+    with pytest.raises(
+        StyleCliError, match="udni is neither a file nor a bundled painting"
+    ) as refused:
         bundled_painting(Path("udni"))
     assert "did you mean udnie?" in refused.value.hint
 

@@ -1,9 +1,15 @@
 """Models from elsewhere and for elsewhere: they paint the same pictures."""
 
+import copy
+import io
 import os
 import pickle
+import subprocess
+import sys
+import zipfile
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
@@ -108,12 +114,15 @@ def with_first(change):
         (b"no weights", "cannot be read as weights"),
         (b"", "cannot be read as weights"),
         (pickle.dumps(Harmful()), "cannot be read as weights"),
-        ([1, 2], "holds no dictionary of tensors"),
+        ([1, 2], "does not hold tensors by name"),
         ({"conv1.weight": torch.zeros(2)}, "'conv1.conv2d.weight' is missing"),
         ({**example_state(), "res3.in1.bias": torch.zeros(7)}, "size mismatch"),
-        ({**example_state(), "res6.in1.bias": torch.zeros(16)}, "res6.in1.bias is not of it"),
+        (
+            {**example_state(), "res6.in1.bias": torch.zeros(16)},
+            "res6.in1.bias does not belong to it",
+        ),
         (b"\x80\x02.", "cannot be read as weights"),
-        ({1: torch.zeros(2)}, "holds no dictionary of tensors by name"),
+        ({1: torch.zeros(2)}, "does not hold tensors by name"),
         (with_first(lambda x: x * torch.nan), "conv1.conv2d.weight is not finite"),
         (with_first(lambda x: x.double() * 1e300), "conv1.conv2d.weight is not finite"),
         (with_first(lambda x: x.to(torch.int32)), "conv1.conv2d.weight holds torch.int32"),
@@ -138,10 +147,11 @@ def test_a_name_that_leaves_the_folder_and_a_model_that_is_there_are_refused(tmp
     monkeypatch.chdir(tmp_path)
     torch.save(example_state(), "x.pth")
     for name in ("../x", "x.safetensors", "", "X"):
-        with pytest.raises(StyleCliError, match="no name of a model"):
+        with pytest.raises(StyleCliError, match="not a name for a model"):
             import_checkpoint(tmp_path / "x.pth", name)
-    with pytest.raises(StyleCliError, match="a model starry-night-residual-in is there"):
-        import_checkpoint(tmp_path / "x.pth", "starry-night-residual-in")
+    for name in ("starry-night-residual-in", "udnie"):
+        with pytest.raises(StyleCliError, match=f"{name} is the name of a bundled model or style"):
+            import_checkpoint(tmp_path / "x.pth", name, overwrite=True)
     import_checkpoint(tmp_path / "x.pth", "x")
     with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
         import_checkpoint(tmp_path / "x.pth", "x")
@@ -175,3 +185,90 @@ def test_a_checkpoint_that_is_no_regular_file_is_an_error(tmp_path, name, says):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StyleCliError, match=says):
         read_state(tmp_path / name)
+
+
+def parallel(state):
+    return {f"module.{key}": tensor for key, tensor in state.items()}
+
+
+def as_safetensors(state, path):
+    safetensors.torch.save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "file", "save"),
+    [
+        (lambda state: {"state_dict": state, "epoch": 2}, "x.pth", torch.save),
+        (lambda state: {"model_state_dict": state, "loss": 0.5}, "x.pth", torch.save),
+        (parallel, "x.pth", torch.save),
+        (lambda state: {"state_dict": parallel(state)}, "x.pth", torch.save),
+        (parallel, "x.safetensors", as_safetensors),
+        (lambda state: state, "x.safetensors", as_safetensors),
+    ],
+)
+def test_a_checkpoint_may_be_wrapped_as_trainings_write_it(tmp_path, wrap, file, save):
+    save(wrap(example_state()), tmp_path / file)
+    state = read_state(tmp_path / file)
+    assert state.keys() == example_state().keys()
+    assert torch.equal(state["conv1.conv2d.weight"], example_state()["conv1.conv2d.weight"])
+
+
+def huge(path):
+    """Some hundred kilobytes, compressed, that stand for hundreds of megabytes: zeros."""
+    part = io.BytesIO()
+    torch.save({"conv1.conv2d.weight": torch.zeros(2**20)}, part)
+    with zipfile.ZipFile(part) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for one in old.infolist():
+            with new.open(one.filename, "w", force_zip64=True) as file:
+                content = old.read(one)
+                for _ in range(60 if one.file_size > 2**20 else 1):
+                    file.write(content)
+
+
+def overlapping(path):
+    """An archive with many entries that are all the same bytes of the file."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data/0", bytes(2**20))
+        first = archive.infolist()[0]
+        for i in range(1, 600):
+            again = copy.copy(first)
+            again.filename = again.orig_filename = f"archive/data/{i}"
+            archive.filelist.append(again)
+
+
+def endless(path):
+    """A file of a terabyte that takes no room on the disk."""
+    torch.save(example_state(), path)
+    os.truncate(path, 2**40)
+
+
+def spread(path):
+    """Tensors of gigabytes, each of which is one number with a step of 0."""
+    wide = {key: torch.zeros(1) for key in example_state(512 // 128)}
+    shapes = {key: tensor.shape for key, tensor in example_state(4).items()}
+    state = {}
+    for key, one in wide.items():
+        shape = tuple(side * 128 if side > 3 and side != 9 else side for side in shapes[key])
+        state[key] = one.expand(shape)
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("make", [huge, overlapping, endless, spread])
+def test_a_file_that_claims_more_than_it_holds_is_refused_in_little_memory(tmp_path, make):
+    make(tmp_path / "x.pth")
+    script = (
+        "import resource, sys, torch\n"
+        "from pathlib import Path\n"
+        "from stylecli.errors import StyleCliError\n"
+        "from stylecli.importing import import_checkpoint\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: import_checkpoint(Path('x.pth'), 'mine')\n"
+        "except StyleCliError as error: print(error.message)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    said, kilobytes = done.stdout.splitlines()
+    assert "would take" in said or "claims to hold more" in said
+    assert int(kilobytes) < 100_000

@@ -159,7 +159,7 @@ def test_a_name_that_becomes_too_long_stops_no_other(tmp_path):
 
 def test_a_mistyped_ending_makes_no_folder(tmp_path):
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(StyleCliError, match="ending of no image"):
+    with pytest.raises(StyleCliError, match="does not end like an image"):
         plan([tmp_path / "a.jpg"], tmp_path / "b.jpgg")
     (tmp_path / "v1.2").mkdir()
     assert plan([tmp_path / "a.jpg"], tmp_path / "v1.2").jobs[0].target.name == "a.jpg"
@@ -193,7 +193,7 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
 def test_streams_have_no_names_to_make(tmp_path, monkeypatch, inputs, out, options):
     monkeypatch.chdir(tmp_path)
     touch(tmp_path / "a.jpg")
-    with pytest.raises(StyleCliError, match=f"{out} is no folder"):
+    with pytest.raises(StyleCliError, match=f"{out} is not a folder"):
         plan([Path(inputs)], Path(out), **options)
 
 
@@ -245,7 +245,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
     command = [sys.executable, "-m", "stylecli", "stylize", "--dry-run", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert "an empty name is no file and no folder" in done.stderr
+    assert "an empty name is neither a file nor a folder" in done.stderr
 
 
 def test_a_file_that_may_not_be_looked_at_is_a_job_that_fails_and_stops_no_other(
@@ -280,7 +280,7 @@ def test_shards_share_all_files_whatever_is_done_already(tmp_path_factory, count
 
 @pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "0/0", "a/b", "1/4/2", "0.5/2"])
 def test_what_is_no_shard_is_one_clear_error(text):
-    with pytest.raises(StyleCliError, match="no part of a whole"):
+    with pytest.raises(StyleCliError, match="not a part of a whole"):
         Shard.parse(text)
 
 

@@ -4,13 +4,14 @@ import json
 import math
 import os
 import resource
+import time
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stylecli.core import model_files, tensor_files
+from stylecli.core import model_files, schema, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
@@ -29,8 +30,8 @@ from stylecli.errors import StyleCliError
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Only these folders are searched: here, the user's, the bundled."""
-    found = [tmp_path / name for name in ("here", "user", "bundled")]
+    """Only these folders are searched: the bundled, the user's, here."""
+    found = [tmp_path / name for name in ("bundled", "user", "here")]
     monkeypatch.setattr(model_files, "model_folders", lambda: found)
     return found
 
@@ -56,30 +57,63 @@ def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
     assert not loaded.training
 
 
-def test_a_name_is_looked_for_here_then_at_the_users_then_bundled(folders):
-    here, user, bundled = folders
-    saved(bundled / "a.safetensors")
-    assert find_model("a") == bundled / "a.safetensors"
-    saved(user / "a.safetensors")
-    assert find_model("a") == user / "a.safetensors"
+def test_a_name_is_looked_for_among_the_bundled_then_at_the_users_then_here(folders):
+    bundled, user, here = folders
     saved(here / "a.safetensors")
     assert find_model("a") == here / "a.safetensors"
-    assert [path.parent.name for path, _ in list_models()] == ["here", "user", "bundled"]
+    saved(user / "a.safetensors")
+    assert find_model("a") == user / "a.safetensors"
+    saved(bundled / "a.safetensors")
+    assert find_model("a") == bundled / "a.safetensors"
+    assert [path.parent.name for path, _ in list_models()] == ["bundled", "user", "here"]
+    assert model_files.name_for(bundled / "a.safetensors") == "a"
+    assert model_files.name_for(here / "a.safetensors") == str(here / "a.safetensors")
 
 
-def test_a_model_of_ones_own_hides_no_style_of_a_bundled_one_of_its_name(folders):
-    saved(folders[0] / "trio.safetensors")
-    saved_trio(folders[2] / "trio.safetensors")
-    saved(folders[2] / "zz.safetensors", styles=["b"])
-    assert find_model("trio") == folders[0] / "trio.safetensors"
-    assert find_model("b") == folders[2] / "trio.safetensors"
-    with pytest.raises(StyleCliError, match="--style c is another"):
+@pytest.mark.parametrize("place", [1, 2], ids=["added", "here"])
+@pytest.mark.parametrize("name", ["a", "A", "b", "trio", "Trio"])
+def test_no_other_model_takes_over_a_bundled_name(folders, place, name):
+    saved_trio(folders[0] / "trio.safetensors")
+    for other in ("a", "b", "trio"):
+        saved(folders[place] / f"{other}.safetensors", styles=["x"])
+    saved(folders[place] / "0.safetensors", styles=["a", "A", "B", "trio", "Trio"])
+    found = find_model(name)
+    if name in ("A", "Trio"):  # it is not the bundled name, which is in lower case
+        found = find_model(name.lower())
+    assert found == folders[0] / "trio.safetensors"
+
+
+def test_a_name_may_be_written_in_another_way(folders):
+    saved_trio(folders[0] / "the-trio.safetensors")
+    saved(folders[1] / "one.safetensors", styles=["Café at Night"])
+    for name in ("The Trio", "the_trio", "THE-TRIO"):
+        assert find_model(name) == folders[0] / "the-trio.safetensors"
+    path, _, mix = model_files.find_style("The Trio", "B:1, c:3")
+    assert (path.stem, mix) == ("the-trio", [0, 0.25, 0.75])
+    assert model_files.find_style("B")[2] == [0, 1, 0]
+    assert model_files.find_style("B", "b")[2] == [0, 1, 0]
+    assert find_model("cafe-at-night") == folders[1] / "one.safetensors"
+
+
+def test_the_name_of_one_style_and_another_style_is_an_error(folders):
+    saved_trio(folders[0] / "trio.safetensors")
+    with pytest.raises(StyleCliError, match="--style c is another") as caught:
         load_model("b", "c")
+    assert caught.value.hint == "pass --model trio --style c"
+
+
+def test_a_blend_in_place_of_a_model_is_told_how_to_be_given(folders):
+    saved_trio(folders[0] / "trio.safetensors")
+    with pytest.raises(StyleCliError, match=r"a:0\.5,b:0\.5 is a blend of styles") as caught:
+        find_model("a:0.5,b:0.5")
+    assert caught.value.hint == "pass --model trio --style a:0.5,b:0.5"
+    with pytest.raises(StyleCliError, match="there is no model named 'a:0"):
+        find_model("a:0.5,d:0.5")
 
 
 def test_a_missing_name_suggests_the_nearest(folders):
-    saved(folders[2] / "starry-night.safetensors")
-    with pytest.raises(StyleCliError, match="no model named 'stary-nigt'") as caught:
+    saved(folders[0] / "starry-night.safetensors")
+    with pytest.raises(StyleCliError, match="there is no model named 'stary-nigt'") as caught:
         find_model("stary-nigt")
     assert "did you mean starry-night?" in caught.value.hint
 
@@ -108,20 +142,20 @@ def test_a_style_in_a_model_of_several_is_found_by_its_name_and_blended_by_share
     assert torch.equal(painted("trio", "a:3,b:1"), painted("trio", "a:0.75,b:0.25"))
     assert not torch.equal(painted("trio", "a:0.75,b:0.25"), painted("a"))
     saved(folders[0] / "b.safetensors")
-    assert find_model("b") == folders[0] / "b.safetensors"  # a model of that name comes first
+    assert find_model("b") == folders[0] / "b.safetensors"  # a bundled one comes first
 
 
 @pytest.mark.parametrize(
     ("style", "message"),
     [
         (None, "holds 3 styles, and none was chosen"),
-        ("d", "no style 'd'"),
-        ("a:0.7,d:0.3", "no style 'd'"),
-        ("a:much", "'a:much' is no share"),
-        ("a:-1,b:2", "'a:-1' is no share"),
-        ("a:nan", "is no share"),
+        ("d", "has no style 'd'"),
+        ("a:0.7,d:0.3", "has no style 'd'"),
+        ("a:much", "'a:much' is not a share"),
+        ("a:-1,b:2", "'a:-1' is not a share"),
+        ("a:nan", "is not a share"),
         ("a:0", "add up to 0"),
-        ("", "no style ''"),
+        ("", "has no style ''"),
     ],
 )
 def test_a_style_that_cannot_be_meant_is_an_error(folders, style, message):
@@ -194,7 +228,7 @@ def with_weights(path, change):
         (foreign, "not one that stylecli wrote"),
         (other_weights, "do not fit"),
         (from_the_future, "format 99"),
-        (training_state, "is no model"),
+        (training_state, "is not a model"),
         (odd_metadata, "cannot be read as a model"),
         (odd_types, "damaged description: its arch"),
         (lambda path: with_metadata(path, "[" * 100_000), "cannot be read as a model"),
@@ -268,11 +302,10 @@ def test_broken_files_do_not_keep_the_others_from_being_listed_and_found(folders
         find_model("cloudy")
 
 
-def test_each_file_is_read_once_to_start_a_stylizer(tmp_path, monkeypatch):
+def test_each_file_is_read_once_to_start_a_stylizer(folders, monkeypatch):
     """Its description once, and its weights; no file twice, and none that is not needed."""
-    saved(tmp_path / "models" / "many.safetensors", styles=["dawn", "dusk"])
-    saved(tmp_path / "models" / "other.safetensors")
-    monkeypatch.chdir(tmp_path)
+    saved(folders[1] / "many.safetensors", styles=["dawn", "dusk"])
+    saved(folders[1] / "other.safetensors")
     opened = []
 
     def counted(path, *arguments, **more):
@@ -295,3 +328,37 @@ def test_a_file_that_is_replaced_while_the_program_runs_is_read_again(tmp_path):
     path.unlink()
     with pytest.raises(StyleCliError, match="cannot open"):
         read_info(path)
+
+
+def with_header(path, text):
+    """A safetensors file with a header of this text, and nothing behind it."""
+    content = text.encode()
+    path.write_bytes(len(content).to_bytes(8, "little") + content)
+
+
+def test_a_description_of_many_megabytes_is_refused_before_it_is_read(folders):
+    path = folders[2] / "long.safetensors"
+    path.parent.mkdir()
+    saved(folders[2] / "good.safetensors")
+    long = {"stylecli": json.dumps({"license": "x" * 30_000_000})}
+    with_header(path, json.dumps({"__metadata__": long}))
+    for i in range(20):
+        os.link(path, folders[2] / f"{i}.safetensors")
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    assert [found.stem for found, _ in list_models()] == ["good"]
+    assert time.process_time() - began < 1
+    for read in (read_info, model_files.check_model, model_files.load_arrays):
+        with pytest.raises(StyleCliError, match=r"its header would have 30,\d+,\d+ bytes"):
+            read(path)
+    with pytest.raises(StyleCliError, match="its header would have"):
+        tensor_files.load_tensors(path)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 20_000  # kilobytes
+
+
+def test_the_longest_description_that_there_can_be_is_read(tmp_path):
+    names = [f"{i:04}{chr(0x1F3A8) * 251}" for i in range(schema.MAX_STYLES)]
+    info = ModelInfo("m", "residual", "in", 4, "linear", styles=names, thumbnail="x" * 2**20)
+    generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(names), 1))
+    save_model(tmp_path / "m.safetensors", generator, info)
+    assert read_info(tmp_path / "m.safetensors").styles == names

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylecli.core.model_names import require_name, shorten_name, style_name
+from stylecli.core.model_names import match_name, require_name, shorten_name, style_name
 from stylecli.errors import StyleCliError
 
 
@@ -33,7 +33,7 @@ def test_the_name_of_any_file_may_be_that_of_a_model(text):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "A", "a b", "a_b", "x.safetensors"])
 def test_a_name_that_is_none_is_refused_with_one_that_is(name):
-    with pytest.raises(StyleCliError, match="is no name of a model") as caught:
+    with pytest.raises(StyleCliError, match="is not a name for a model") as caught:
         require_name(name)
     require_name(caught.value.hint.rpartition(" ")[2])
 
@@ -44,3 +44,21 @@ def test_a_shortened_name_has_so_many_bytes_and_whole_characters(name, most):
     short = shorten_name(name, most)
     assert name.startswith(short)
     assert most - 3 <= len(short.encode()) <= most or short == name
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("the-scream", "the-scream"),
+        ("The Scream", "the-scream"),
+        ("the_scream", "the-scream"),
+        ("Udnie", "Udnie"),
+        ("UDNIE", "udnie"),
+        ("nocturne", "Nocturné"),
+        ("", None),
+        ("--", None),
+        ("scream", None),
+    ],
+)
+def test_a_name_is_known_however_it_is_written_and_best_as_it_is(given, found):
+    assert match_name(given, ["udnie", "Udnie", "the-scream", "Nocturné"]) == found

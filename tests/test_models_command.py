@@ -1,13 +1,18 @@
 """``stylecli models``: added from files and servers, removed, listed, described."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import resource
+import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +28,16 @@ from sites import lead, self_made_certificate, send, serving
 from stylecli.cli import app
 from stylecli.collection import own
 from stylecli.collection.own import add_model, own_names, remove_model
+from stylecli.core import model_files
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import ModelInfo, bundled_models, load_arrays, save_model
+from stylecli.core.model_files import (
+    ModelInfo,
+    bundled_models,
+    find_model,
+    find_style,
+    load_arrays,
+    save_model,
+)
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import save_tensors
 from stylecli.errors import StyleCliError
@@ -98,7 +111,7 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     Path("My Fine_Model.safetensors").write_bytes(model)
     _, said = models("add", "My Fine_Model.safetensors")
     assert f"added my-fine-model: 1 style, 0.1 MB, {data}/my-fine-model.safetensors" in said
-    assert f"give --sha256 {sum_of(model)}" in said
+    assert "sum" not in said  # nobody could have changed it on its way
     assert "stylecli stylize PHOTOS OUT --model my-fine-model\n" in said
     (added,) = data.iterdir()
     assert added.read_bytes() == model
@@ -120,17 +133,75 @@ def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
     assert "tiny.safetensors is there\nhint: --overwrite, or another name" in one_line(said)
     assert (data / "tiny.safetensors").read_bytes() == model
     _, said = models("add", "other.safetensors", "--name", "tiny", "--overwrite")
-    assert "--model tiny --style a" in said
+    assert "--model tiny --style b" in said
     assert (data / "tiny.safetensors").read_bytes() == other
     _, said = models("add", "tiny.safetensors", "--name", "gallery", code=2)
-    assert "a model gallery is there" in one_line(said)
+    assert "gallery is the name of a bundled model or style" in one_line(said)
 
 
-def test_a_model_that_is_hidden_by_one_of_this_folder_says_so(models, model):
+@pytest.mark.parametrize("name", ["gallery", "udnie", "starry-night", "starry-night-residual-in"])
+def test_no_name_that_is_bundled_can_be_taken(models, model, data, name):
+    Path(f"{name}.safetensors").write_bytes(model)
+    for more in ([], ["--overwrite"]):
+        _, said = models("add", f"{name}.safetensors", *more, code=2)
+        assert f"{name} is the name of a bundled model or style" in one_line(said)
+    assert not data.exists()
+
+
+def test_a_model_with_a_style_of_a_bundled_name_changes_no_picture(models, data):
+    bundled = find_model("udnie")
+    saved(Path("sky.safetensors"), "udnie", "starry-night")
+    Path("models").mkdir()
+    saved(Path("models/starry-night.safetensors"), "udnie")
+    models("add", "sky.safetensors")
+    assert find_model("udnie") == find_model("starry-night") == bundled
+    assert find_model("sky") == data / "sky.safetensors"
+
+
+def test_a_command_that_is_printed_can_be_pasted_whatever_a_style_is_called(models, model):
+    evil = "x; touch pwned"
+    saved(Path("a b.safetensors"), "a", evil)
+    _, said = models("add", "a b.safetensors")
+    (line,) = (line for line in said.splitlines() if line.startswith("stylecli "))
+    assert shlex.split(line)[4:] == ["--model", "a-b", "--style", evil]
+    with pytest.raises(StyleCliError) as caught:
+        find_style(evil, "a")
+    assert shlex.split(caught.value.hint) == ["pass", "--model", "a-b", "--style", "a"]
+    with pytest.raises(StyleCliError) as caught:
+        find_style("a", evil)
+    assert shlex.split(caught.value.hint) == ["pass", "--model", "a-b", "--style", evil]
+    with pytest.raises(StyleCliError) as caught:
+        find_model(f"a:1,{evil}:1")
+    assert shlex.split(caught.value.hint)[3:] == ["--style", f"a:1,{evil}:1"]
+    with pytest.raises(StyleCliError) as caught:
+        find_model("https://example.org/$(touch pwned)")
+    assert shlex.split(caught.value.hint)[3:] == ["https://example.org/$(touch pwned)"]
+    Path("models").mkdir()
+    Path("models/$(x).safetensors").write_bytes(model)
+    _, said = models("remove", "$(x)", code=2)
+    assert shlex.split(said.splitlines()[1])[1:] == ["rm", "models/$(x).safetensors"]
+
+
+def test_a_model_of_this_folder_can_be_added(models, model, data):
     Path("models").mkdir()
     Path("models/tiny.safetensors").write_bytes(model)
-    _, said = models("add", "models/tiny.safetensors", "--overwrite")
-    assert "in this folder, tiny is still models/tiny.safetensors" in said
+    models("add", "models/tiny.safetensors")
+    assert (data / "tiny.safetensors").read_bytes() == model
+
+
+def test_of_several_that_add_one_name_at_once_exactly_one_does(models, data, tmp_path):
+    files = [Path(f"{i}.safetensors") for i in range(6)]
+    contents = [saved(path, f"style-{i}") for i, path in enumerate(files)]
+    command = [sys.executable, "-m", "stylecli", "models", "add", "--name", "one"]
+    running = [subprocess.Popen([*command, file], stderr=subprocess.PIPE) for file in files]
+    said = [process.communicate()[1].decode() for process in running]
+    codes = [process.returncode for process in running]
+    assert sorted(codes) == [0, 2, 2, 2, 2, 2]
+    assert all(
+        "one.safetensors is there" in err for err, code in zip(said, codes, strict=True) if code
+    )
+    (left,) = data.iterdir()
+    assert left.read_bytes() == contents[codes.index(0)]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -160,7 +231,7 @@ def test_a_wrong_sum_leaves_nothing_and_says_both(models, model, site, tmp_path)
         assert tree(tmp_path) == before
     for wrong in ("", "abc", "g" * 64, f"{sum_of(model)}0", "é" * 64):
         _, said = models("add", "tiny.safetensors", "--sha256", wrong, code=2)
-        assert "is no SHA-256 sum" in one_line(said)
+        assert "is not a SHA-256 sum" in one_line(said)
 
 
 def garbage(handler):
@@ -241,7 +312,7 @@ def test_a_file_without_end_is_given_up(models, site, tmp_path, monkeypatch):
         ("http://127.0.0.1.example.org/x", "only https"),
         ("http://10.0.0.1/x", "only https"),
         ("http://[fe80::1]/x", "only https"),
-        ("http://[::1/x", "is no address"),
+        ("http://[::1/x", "is not an address"),
         ("http:///x", "only https"),
         ("https://", "cannot fetch"),
         ("https://a\n.example.org/x", "cannot fetch"),
@@ -334,7 +405,7 @@ def black(path):
         (of_pytorch, "is a checkpoint as PyTorch writes it"),
         (of_old_pytorch, "hint: `stylecli import FILE NAME`"),
         (foreign, "not one that stylecli wrote"),
-        (unfinished, "is no model"),
+        (unfinished, "is not a model"),
         (lying, "do not fit what it says it is"),
         (black, "not all finite"),
         (lambda path: path.write_text("<html><body>"), "is a page of HTML"),
@@ -386,7 +457,7 @@ def test_no_name_leads_out_of_the_folder(model, data, tmp_path, name):
     try:
         path = add_model("tiny.safetensors", name).path
     except StyleCliError as error:
-        assert "is no name of a model" in error.message
+        assert "is not a name for a model" in error.message
         assert not data.exists()
     else:
         assert path == data / f"{name}.safetensors"
@@ -449,7 +520,9 @@ def test_a_disk_that_takes_a_part_leaves_nothing(model, tmp_path):
 
 def test_what_a_killed_process_left_goes_with_the_next(models, model, data):
     data.mkdir(parents=True)
-    (data / ".stylecli-0123.safetensors").write_bytes(model[:100])
+    left = data / ".stylecli-0123.safetensors"
+    left.write_bytes(model[:100])
+    os.utime(left, (1e9, 1e9))  # what was written minutes ago may still be in work
     Path("tiny.safetensors").write_bytes(model)
     models("add", "tiny.safetensors")
     assert [path.name for path in data.iterdir()] == ["tiny.safetensors"]
@@ -464,7 +537,7 @@ def test_only_what_was_added_is_removed(models, model, data):
         "gallery": "gallery is bundled with the program, and stays\nhint: you have added none",
         "udnie": f"udnie is a style of {bundled_models()}/gallery.safetensors; only a model",
         "here": "in the folder that you are in: models/here.safetensors\nhint: rm models/here",
-        "models/here.safetensors": "is no name of a model",
+        "models/here.safetensors": "is not the name of a model",
         "none": "there is no model 'none' among those you have added",
         "": "there is no model '' among",
     }.items():
@@ -473,17 +546,84 @@ def test_only_what_was_added_is_removed(models, model, data):
     assert tree(bundled_models()) == before
     assert Path("models/here.safetensors").exists()
     (data / "Broken One.safetensors").write_bytes(b"x")
-    _, said = models("remove", "broken-one", code=2)
+    _, said = models("remove", "broken-ones", code=2)
     assert "did you mean Broken One? there is: Broken One" in said
-    models("remove", "Broken One")
+    models("remove", "broken-one")
     assert list(data.iterdir()) == []
+
+
+def on_a_terminal(*words, columns=80):
+    """What the command shows on a terminal of some columns, line by line, without colors."""
+    shown, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    subprocess.run(
+        [sys.executable, "-m", "stylecli", "models", *words],
+        env={**environment, "TERM": "xterm"},
+        stdout=terminal,
+        check=True,
+        timeout=100,
+    )
+    os.close(terminal)
+    written = os.read(shown, 100_000).decode()
+    os.close(shown)
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in written.splitlines()]
+
+
+def test_the_list_of_what_is_bundled_fits_a_terminal_of_80_columns(data):
+    head, *rows = on_a_terminal()
+    assert head.split() == ["style", "painting", "painter", "year", "license"]
+    count = sum(len(info.styles) for _, info in model_files.models_in(bundled_models()))
+    assert len(rows) == count == 12
+    assert all(len(row) <= 80 for row in rows)
+    assert "great-wave                The Great Wave off Kanagawa  Hokusai    ~1831  mit" in rows
+
+
+def test_every_name_in_the_list_chooses_that_style(models, data):
+    saved(Path("sky.safetensors"), "dawn", "udnie")
+    models("add", "sky.safetensors")
+    saved(Path("models/sky.safetensors"))
+    names = [re.split("  +", row)[0] for row in models()[0].splitlines()[1:]]
+    assert names[-3:] == ["dawn", "sky --style udnie", "models/sky.safetensors"]
+    for name in names:
+        find_style(*name.split(" --style "))
+
+
+def test_paths_are_shown_when_asked_for(models, data):
+    shown = models("--paths")[0]
+    assert f"{bundled_models()}/gallery.safetensors" in shown
+    assert "residual, in, 16  1.8 MB" in shown
+    assert str(bundled_models()) not in models()[0]
+
+
+def test_a_style_is_shown_however_its_name_is_written(models, data):
+    for name in ("the-scream", "The Scream", "the_scream"):
+        lines = models(name)[0].splitlines()
+        assert lines[0].split() == ["style", "the-scream"]
+        assert "The Scream, Edvard Munch, 1893" in lines[1]
+    told = json.loads(models("udnie", "--json")[0])
+    assert (told["name"], told["style"], told["painter"]) == ("gallery", "udnie", "Francis Picabia")
+    assert json.loads(models("gallery", "--json")[0]) == json.loads(
+        models("--json")[0].split("\n")[0]
+    )
+    paintings = json.loads((bundled_models() / "paintings" / "paintings.json").read_text())
+    assert paintings.keys() == {
+        path.stem for path in (bundled_models() / "paintings").glob("*.jpg")
+    }
+
+
+def test_of_a_strangers_style_no_painter_is_told(models, data):
+    saved(Path("sky.safetensors"), "udnie", "b")
+    assert "Picabia" not in models("./sky.safetensors")[0]
+    models("add", "sky.safetensors")
+    assert models()[0].count("Picabia") == 1
 
 
 def test_the_list_is_for_machines_too(models, model, data):
     hostile = saved(Path("x.safetensors"), "a\u0301<b>", license="line\n\x1b[2J")
     models("add", "x.safetensors")
     listed = [json.loads(line) for line in models("--json")[0].splitlines()]
-    assert listed[0] == {
+    assert listed[-1] == {
         "file": f"{data}/x.safetensors",
         "bytes": len(hostile),
         "name": "x",
@@ -493,11 +633,11 @@ def test_the_list_is_for_machines_too(models, model, data):
         "styles": ["a\u0301<b>"],
         "license": "line\n\x1b[2J",
     }
-    assert [one["name"] for one in listed[1:]] == sorted(
+    assert [one["name"] for one in listed[:-1]] == sorted(
         path.stem for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
     )
     _, said = models("--json", "gallery", code=2)
-    assert "--json and --html are of all models" in one_line(said)
+    assert "--json, --paths and --html are of all models" in one_line(said)
 
 
 def test_an_address_in_place_of_a_model_is_to_be_added_first(models):

@@ -317,7 +317,7 @@ def test_how_many_workers(text, pool):
 
 @pytest.mark.parametrize("text", ["", "0", "0:2", "3:2", "-1", "two", "1:2:3", "2:"])
 def test_what_is_no_number_of_workers_is_one_clear_error(text):
-    with pytest.raises(StyleCliError, match="is no number of workers"):
+    with pytest.raises(StyleCliError, match="is not a number of workers"):
         Pool.parse(text)
 
 
@@ -327,7 +327,7 @@ def test_what_is_no_number_of_workers_is_one_clear_error(text):
         (["in", "out", "--ray"], "Ray is not installed"),
         (["--ray", "in", "out"], "Ray is not installed"),
         (["--ray", "10.0.0.1:6379", "in", "out"], "Ray is not installed"),
-        (["in", "out", "--ray", "--workers", "2:1"], "--workers 2:1 is no number of workers"),
+        (["in", "out", "--ray", "--workers", "2:1"], "--workers 2:1 is not a number of workers"),
         (["in", "out", "--workers", "2"], "--workers was given without --ray"),
         (["in", "out", "--ray", "--device", "cuda:1"], "--device cuda:1 is one GPU"),
     ],

@@ -159,7 +159,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(store, tmp_path):
         ("memory://bucket/in", "memory://bucket/in", "in/a.jpg would be overwritten by its own"),
         ("memory://bucket/in/a.jpg", "memory://bucket/in/a.jpg", "would be overwritten by its own"),
         ("memory://bucket/in", "memory://out.jpg", "^the output memory://out.jpg is a file, and"),
-        ("memory://bucket/in/a.jpg", "memory://out.v2", "out.v2 has an ending of no image or"),
+        ("memory://bucket/in/a.jpg", "memory://out.v2", "out.v2 does not end like an image or"),
         ("memory://bucket/in/a.jpg", "memory://out/a.mp4", "one is a video, and one is an image"),
         ("memory://", "memory://out", "^memory:// names no bucket$"),
         ("gs://bucket/in", "memory://out", "^gs://bucket/in needs a package that is not installed"),

@@ -1,5 +1,6 @@
 """The loss network against torchvision's VGG, and where its weights may come from."""
 
+import os
 from urllib.error import URLError
 
 import pytest
@@ -136,6 +137,24 @@ def test_a_file_without_weights_is_one_clear_error(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StyleCliError, match=name):
         load_loss_network(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["pipe.pth", "pipe.safetensors", "folder"])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.pth")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StyleCliError, match="not a file"):
+        load_loss_network(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, odd):
+    state = {"conv1_1.weight": torch.zeros(8, 3, 3, 3), "conv1_1.bias": torch.zeros(8)}
+    state["conv1_1.weight"][0, 0, 0, 0] = odd
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(StyleCliError, match=r"the weights in .*odd\.pth are not all finite"):
+        load_loss_network(str(tmp_path / "odd.pth"))
 
 
 def test_unknown_names_suggest_the_nearest():

@@ -388,4 +388,4 @@ def test_a_folder_that_cannot_be_written_is_said_as_such(stylizer, tmp_path):
     source = make_clip(tmp_path / "x.mp4", frames=3)
     (tmp_path / "file").touch()
     (result,) = stylizer.run_jobs([Job(source, tmp_path / "file" / "x.mp4")], config=AS_IT_IS)
-    assert f"{tmp_path}/file is no folder, or lies in a file" in result.error
+    assert f"{tmp_path}/file is not a folder, or lies in a file" in result.error

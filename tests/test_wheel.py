@@ -75,7 +75,7 @@ def test_the_wheel_has_the_package_with_all_models_photos_and_paintings(built, t
     there = {name for name in contents(built[1]) if ".dist-info/" not in name}
     assert there == package | models
     assert len([name for name in there if name.startswith("stylecli/photos/")]) == 24
-    assert len([name for name in there if name.startswith("stylecli/models/paintings/")]) == 8
+    assert len([name for name in there if name.startswith("stylecli/models/paintings/")]) == 9
 
 
 def test_the_sdist_has_all_that_is_tracked(built, tracked):

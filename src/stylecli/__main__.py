@@ -5,7 +5,7 @@ import os
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C is no error while it is still being imported, either."""
+    """Run the command line; Ctrl-C ends it quietly, also while it is being imported."""
     gc.disable()  # until a command begins: imports make no garbage, and the search takes 0.04 s
     try:
         from stylecli.cli import main as run

@@ -93,7 +93,7 @@ def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=bool(heads))
+    table = Table(box=None, show_header=bool(heads), padding=(0, 2, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(Text(printable(head)), overflow="fold")
     for row in rows:

@@ -32,7 +32,7 @@ _VARIABLES = (
     *("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"),
     *("TMPDIR", "TORCH_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
 )
-# Files in a folder of models that are none: unfinished trainings, and the loss network.
+# Files in a folder of models that are not models: unfinished trainings, and the loss network.
 _OTHERS = (f".checkpoint{SUFFIX}", f"_features{SUFFIX}")
 
 
@@ -183,7 +183,7 @@ def _models_in(folder: Path) -> Facts:
 
 
 def _fault(path: Path) -> str:
-    """Why a file is no model; empty if it is one."""
+    """Why a file is not a model; empty if it is one."""
     try:
         check_model(path)
     except StyleCliError as error:

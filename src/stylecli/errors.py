@@ -1,6 +1,7 @@
 """The one error that a user of the program can cause."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -20,9 +21,44 @@ class StyleCliError(Exception):
         self.exit_code = exit_code
 
 
+# Other words of the field for what can be chosen: the first of each is how it is called here.
+_SYNONYMS = (
+    ("cuda", "gpu", "nvidia", "rocm"),
+    ("mps", "metal", "apple"),
+    ("in", "instance", "instance norm"),
+    ("bn", "batch", "batch norm"),
+    ("none", "no", "off"),
+    ("residual", "johnson", "resnet"),
+    ("pyramid", "ulyanov", "texture nets"),
+    ("float32", "fp32", "f32", "full"),
+    ("bfloat16", "bf16", "half", "fp16", "float16"),
+    ("vgg16", "vgg"),
+    ("torch", "pytorch"),
+)
+
+
 def choose_from(given: str, known: Iterable[str]) -> str:
     """A hint for a word that is not among the known ones: the nearest, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
+    near = _nearest(given, names)
     verb = "there are" if len(names) > 1 else "there is"
-    return (f"did you mean {near[0]}? " if near else "") + f"{verb}: {', '.join(names) or 'none'}"
+    return (f"did you mean {near}? " if near else "") + f"{verb}: {', '.join(names) or 'none'}"
+
+
+def _nearest(given: str, names: list[str]) -> str:
+    """The name that a word stands for, or is most like; empty if it is like none."""
+    word, plain = _letters(given), {_letters(name): name for name in reversed(names)}
+    for name, *others in _SYNONYMS:
+        if name in names and word in map(_letters, others):
+            return name
+    if word in plain:
+        return plain[word]
+    cutoff = 0.5 if len(word) < 4 else 0.6  # half of a word of two letters is the other one
+    as_given = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(word, plain, n=1, cutoff=cutoff)
+    return as_given[0] if as_given else plain[near[0]] if near else ""
+
+
+def _letters(text: str) -> str:
+    """A word without what is often written in another way: case, spaces, hyphens."""
+    return re.sub(r"[\W_]", "", text.lower())

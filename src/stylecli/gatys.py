@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from stylecli.events import Pixels
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import Picture, shrunk
+from stylecli.files.pictures import Picture, as_rgb, shrunk
 
 Flat = npt.NDArray[np.float64]
 
@@ -38,7 +39,7 @@ _BALANCE_SIZE = 256  # as in training, so that a style weight means the same her
 
 
 def stylize_slowly(
-    photo: Rgb,
+    photo: Rgb | Image.Image,
     config: GatysConfig,
     report: Callable[[Pixels], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -46,7 +47,8 @@ def stylize_slowly(
     """Stylize one photo by optimizing its pixels, on the objective that trains the generators.
 
     Args:
-        photo: (H, W, 3) in 0..255; scaled down if it is larger than ``config.size``.
+        photo: (H, W, 3) in 0..255, or one of Pillow's; scaled down if it is larger than
+            ``config.size``.
         config: style image, size, weights and optimizer; how often a preview is written is for
             the command alone.
         report: told of every step.
@@ -56,16 +58,17 @@ def stylize_slowly(
         (H, W, 3) in 0..255: the best picture on the way, of the photo's size or scaled down.
 
     Raises:
-        StyleCliError: a bad setting, a style image that cannot be read, or no step lowers the
-            objective.
+        StyleCliError: a bad setting, what is not a photo, a style image that cannot be read, or no
+            step lowers the objective.
     """
     config.check()
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
-    photo = shrunk(Picture(photo), config.size).rgb
-    if min(photo.shape[:2]) < SMALLEST:
+    content_image = shrunk(Picture(as_rgb(photo)), config.size).rgb
+    height, width = content_image.shape[:2]
+    if min(height, width) < SMALLEST:
         raise StyleCliError(
-            f"a photo of {photo.shape[1]} x {photo.shape[0]} px is too small",
+            f"a photo of {width} x {height} px is too small",
             hint=f"the least is {SMALLEST} x {SMALLEST}",
         )
     device = resolve_device(config.device)
@@ -74,7 +77,7 @@ def stylize_slowly(
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
     network = prepared_network(config, device, dtype)
     objective = build_objective(config, network, [style_image], to_tensor(photos, device))
-    content = to_tensor(photo[None], device)
+    content = to_tensor(content_image[None], device)
     start = _start(content, config)
     return _as_picture(optimize(content, start, objective, config, report, should_stop))
 
@@ -130,7 +133,7 @@ class _Search:
         self.objective, self.content, self.config = objective, content, config
         self.report, self.should_stop = report, should_stop
         self.step = 0
-        self.best: Tensor | None = None  # the start, which is no result, is never the best
+        self.best: Tensor | None = None  # never the start, which is not a result
         self.first = self.least = float("inf")
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:

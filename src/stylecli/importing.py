@@ -1,7 +1,6 @@
 """Import of generators that others trained with PyTorch's example of fast style transfer."""
 
 import re
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from torch import Tensor
 
 from stylecli import __version__
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import ModelInfo, refuse_to_replace, save_model
+from stylecli.core.model_files import ModelInfo, refuse_bundled_name, refuse_to_replace, save_model
 from stylecli.core.model_names import require_name
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.tensor_files import SUFFIX
+from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import require_writable
-from stylecli.files.door import require_regular
 
 # The names of their convolutions and norms, and of the place of ours in the generator's body.
 _LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
@@ -28,6 +26,10 @@ _LAYERS |= {
 }
 _LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
 _LAST = ("deconv3", "17")
+# Where trainings put the weights beside other things, and what DataParallel adds to each name.
+_WRAPPERS = ("state_dict", "model_state_dict")
+_PARALLEL = "module."
+_EXPECTED = "expected: a state dict, as torch.save writes it"
 # Statistics of instance norms, which old versions of torch stored; and the last layer.
 _PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
 
@@ -42,15 +44,17 @@ def import_checkpoint(
     convolution; other biases have no effect, as an instance norm follows.
 
     Args:
-        source: a ``.pth`` file with a dictionary of tensors.
+        source: a ``.pth`` or ``.safetensors`` file with a dictionary of tensors, as it is or below
+            ``state_dict`` or ``model_state_dict``; the names may begin with ``module.``.
         name: the name of the new model.
         license_: a line that is stored in it.
         overwrite: replace a model of that name.
 
     Raises:
-        StyleCliError: the file is no such checkpoint, or the model exists.
+        StyleCliError: the file is not such a checkpoint; the model exists, or its name is bundled.
     """
     target = Path("models") / f"{require_name(name)}{SUFFIX}"
+    refuse_bundled_name(name)
     if not overwrite:
         refuse_to_replace(target)
     generator = converted(read_state(source))
@@ -67,27 +71,19 @@ def import_checkpoint(
 
 
 def read_state(source: Path) -> dict[str, Tensor]:
-    """The tensors in a ``.pth`` file, by name; nothing in it is run.
+    """The tensors in a file, by name; nothing in it is run, and no more is allocated than it holds.
 
     Raises:
-        StyleCliError: it cannot be read, or is no dictionary of tensors.
+        StyleCliError: it cannot be read, is too large, or does not hold tensors by name.
     """
-    hint = "expected: a state dict, as torch.save writes it"
-    require_regular(source)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state: Any = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds of error on damaged files
-        raise StyleCliError(
-            f"{source} cannot be read as weights: it is damaged, none, or a whole pickled module",
-            hint=hint,
-        ) from error
+    state: Any = load_tensors(source) if source.suffix == SUFFIX else load_pickled(source)
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise StyleCliError(f"{source} holds no dictionary of tensors by name", hint=hint)
-    tensors: dict[str, Tensor] = state
-    return tensors
+        raise StyleCliError(f"{source} does not hold tensors by name", hint=_EXPECTED)
+    return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
 
 
 def converted(state: dict[str, Tensor]) -> Generator:
@@ -99,9 +95,9 @@ def converted(state: dict[str, Tensor]) -> Generator:
     known = {f"{name}.{kind}" for pair in _LAYERS for name in pair for kind in ("weight", "bias")}
     unknown = [key for key in state if not _PASSED_OVER.search(key) and _plain(key) not in known]
     if unknown:
-        raise _no_such_checkpoint(f"{unknown[0]} is not of it")
+        raise _no_such_checkpoint(f"{unknown[0]} does not belong to it")
     try:
-        generator = Generator(GeneratorSpec(width=state["conv1.conv2d.weight"].shape[0]))
+        generator = Generator(_spec_of(state))
         ours = {}
         for (conv, norm), place in _LAYERS.items():
             ours[f"body.{place}.0.weight"] = _weights(state, f"{conv}.conv2d.weight")
@@ -120,9 +116,26 @@ def converted(state: dict[str, Tensor]) -> Generator:
     return generator.eval()
 
 
+def _spec_of(state: dict[str, Tensor]) -> GeneratorSpec:
+    """Which generator a state dict is for, by its first layer.
+
+    Raises:
+        StyleCliError: the largest layer of such a generator is not there.
+        KeyError: the first layer, or the largest, is missing.
+        IndexError: the first layer is a single number.
+    """
+    width = _weights(state, "conv1.conv2d.weight").shape[0]
+    largest = tuple(_weights(state, "res1.conv1.conv2d.weight").shape)
+    if largest != (4 * width, 4 * width, 3, 3):  # nothing is allocated for what is only claimed
+        raise _no_such_checkpoint(f"its first layer has {width} channels, its residual {largest}")
+    return GeneratorSpec(width=width)
+
+
 def _weights(state: dict[str, Tensor], key: str) -> Tensor:
     """A copy of one tensor in float32."""
     tensor = state[key]
+    if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise _no_such_checkpoint(f"{key} claims to hold more numbers than it does")
     if not tensor.is_floating_point() or tensor.layout != torch.strided:
         what = f"{tensor.dtype} ({str(tensor.layout).removeprefix('torch.')})"
         raise _no_such_checkpoint(f"{key} holds {what}, not plain floating-point numbers")
@@ -148,6 +161,6 @@ def _rescale(generator: Generator, first: Tensor, last: Tensor, bias: Tensor) ->
 
 def _no_such_checkpoint(reason: str) -> StyleCliError:
     return StyleCliError(
-        f"no checkpoint of PyTorch's fast_neural_style example: {reason}",
+        f"this is not a checkpoint of PyTorch's fast_neural_style example: {reason}",
         hint="expected: conv1.conv2d.weight, in1.weight, res1.conv1.conv2d.weight and so on",
     )

@@ -112,7 +112,7 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names to choose from; () if it is no choice."""
+        """The names to choose from; () if it is not a choice."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     def of_text(self, value: Any) -> Any:

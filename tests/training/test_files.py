@@ -19,13 +19,13 @@ from trainings import stop_after
 def test_a_file_that_is_no_log_of_ours_is_not_emptied(config):
     log = TrainFiles(config.output).log
     log.write_text('{"name": "mine"}\n')
-    with pytest.raises(StyleCliError, match="is no log of a training"):
+    with pytest.raises(StyleCliError, match="is not a log of a training"):
         train(config)
-    with pytest.raises(StyleCliError, match="is no log of a training"):
+    with pytest.raises(StyleCliError, match="is not a log of a training"):
         train(config, overwrite=True)  # of a model, that is
     assert log.read_text() == '{"name": "mine"}\n'
     log.write_text('{"name": "mine"}\n{"name": "yours"}\n{"step": 3}\n')
-    with pytest.raises(StyleCliError, match="is no log of a training"):
+    with pytest.raises(StyleCliError, match="is not a log of a training"):
         train(config)
 
 

@@ -88,6 +88,41 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
     assert "--resume goes on from" in caught.value.hint
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("styles", "x.jpg"),
+        ("styles", ("x.jpg",)),
+        ("styles", Path("x.jpg")),
+        ("output", "x.safetensors"),
+        ("content", "photos"),
+        ("add_style", "x.jpg"),
+        ("style_layers", "relu1_2"),
+        ("size", "64"),
+        ("minutes", "1"),
+        ("license", None),
+        ("init", None),
+        ("seed", None),
+        ("devices", "2"),
+    ],
+)
+def test_a_setting_of_another_type_is_one_error_from_python(config, field, value, resume):
+    if field == "minutes":
+        config = replace(config, steps=None)
+    with pytest.raises(StyleCliError, match=f"--{field.replace('_', '-')} takes a"):
+        train(replace(config, **{field: value}), resume=resume)
+
+
+def test_a_bug_in_a_training_stays_what_it_is(config, monkeypatch):
+    def broken(training, photos):
+        raise NotImplementedError("no such kernel")
+
+    monkeypatch.setattr(loop, "losses_of", broken)
+    with pytest.raises(NotImplementedError, match="no such kernel"):
+        train(config)
+
+
 def test_what_overwrite_drops_is_said(config):
     events = []
     train(config, should_stop=stop_after(3))

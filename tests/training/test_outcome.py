@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from stylecli.core.model_files import read_info
+from stylecli.core.model_files import bundled_models, read_info
 from stylecli.events import Step
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
@@ -55,3 +55,11 @@ def test_a_model_of_many_paintings_can_be_read(config, tmp_path):
     assert len(info.styles) == 22
     with Image.open(BytesIO(base64.b64decode(info.thumbnail))) as strip:
         assert strip.size == (20 * 96, 96)
+
+
+def test_a_model_file_holds_the_name_of_a_loss_network_and_not_where_it_lies(config, tmp_path):
+    network = tmp_path / "vgg.safetensors"
+    network.write_bytes((bundled_models() / "vgg16_features.safetensors").read_bytes())
+    train(replace(config, steps=1, loss_net=str(network)))
+    assert read_info(config.output).training["loss_net"] == "vgg.safetensors"
+    assert str(tmp_path).encode() not in config.output.read_bytes()

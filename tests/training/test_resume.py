@@ -165,7 +165,11 @@ def test_a_checkpoint_of_another_version_says_so(config, change):
         ("recent", [3]),
         ("spec", {"width": True}),
         ("spec", {"brush": 1}),
+        ("spec", {"arch": ["residual"]}),
+        ("spec", {"norm": None}),
+        ("spec", {"width": "16"}),
         ("style_names", [1]),
+        ("style_names", []),
         ("scales", {"style": 1.0}),
         ("scales", {"style": [1.0]}),
         ("scales", {"style": [1.0, 2.0], "tv": [1.0]}),
@@ -185,6 +189,25 @@ def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
         train(stopped, resume=True)
     assert "\n" not in caught.value.message
     assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("devices", "2"), ("devices", None), ("devices", 1.5), ("styles", "x"), ("styles", [1])),
+        *(("size", None), ("size", "64"), ("arch", ["residual"]), ("arch", {}), ("seed", -1)),
+        *(("style_layers", 3), ("style_layers", [[]]), ("output", 5), ("lr", "fast"), ("lr", [])),
+    ],
+)
+def test_an_odd_setting_in_a_checkpoint_is_one_clear_line(stopped, name, value):
+    files = TrainFiles(stopped.output)
+    metadata = tensor_files.read_metadata(files.checkpoint)
+    metadata["config"][name] = value
+    tensor_files.save_tensors(
+        files.checkpoint, tensor_files.load_tensors(files.checkpoint), metadata
+    )
+    with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged"):
+        train(stopped, resume=True)
 
 
 @pytest.mark.parametrize(

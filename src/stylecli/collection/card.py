@@ -24,7 +24,7 @@ def render_card(path: Path) -> str:
     """The card of a model file, of nothing but what stands in it.
 
     Raises:
-        StyleCliError: the file is damaged or is no model.
+        StyleCliError: the file is damaged or is not a model.
     """
     return "\n".join(_lines(path, read_info(path))) + "\n"
 

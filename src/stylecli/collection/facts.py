@@ -1,9 +1,11 @@
 """What a model file says of itself, in plain words."""
 
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stylecli.core.model_files import ModelInfo
+from stylecli.core.model_files import ModelInfo, bundled_models
 from stylecli.core.schema import is_number
 from stylecli.events import counted
 
@@ -17,9 +19,35 @@ def shown_size(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-def facts_of(path: Path, info: ModelInfo) -> Facts:
-    """All that is known of a model, by what it is; only what its file says."""
+@lru_cache
+def _bundled_paintings() -> dict[str, Facts]:
+    """Title, painter and year of each bundled painting, by its style's name."""
+    text = (bundled_models() / "paintings" / "paintings.json").read_text(encoding="utf-8")
+    paintings: dict[str, Facts] = json.loads(text)
+    return paintings
+
+
+def painting_of(path: Path, style: str) -> Facts:
+    """Title, painter and year of the painting of a bundled model's style; {} of any other model.
+
+    What a stranger's file calls a style says nothing of where it comes from.
+    """
+    is_bundled = path.parent.resolve() == bundled_models().resolve()
+    return _bundled_paintings().get(style, {}) if is_bundled else {}
+
+
+def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
+    """All that is known of a model, by what it is; only what its file says.
+
+    Args:
+        path: its file.
+        info: its description.
+        style: one of its styles, of whose painting it is said what is known.
+    """
+    painting = ", ".join(filter(None, painting_of(path, style or "").values()))
+    chosen = {"style": style, "painting": painting} if style else {}
     return {
+        **{what: text for what, text in chosen.items() if text},
         "file": f"{path}, {shown_size(path)}",
         "styles": ", ".join(info.styles),
         "license": info.license or "not stated",

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from stylecli.core.model_files import (
     find_model,
     load_arrays,
     read_info,
+    refuse_bundled_name,
     refuse_to_replace,
     user_models,
 )
-from stylecli.core.model_names import require_name, style_name
+from stylecli.core.model_names import match_name, require_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path, remove_leftovers, writable_folder
@@ -39,12 +41,14 @@ class Added:
     Attributes:
         path: its file.
         info: its description.
-        sha256: the sum of its bytes, 64 hexadecimal digits.
+        sha256: the SHA-256 sum of its bytes, 64 hexadecimal digits.
+        is_fetched: whether it came from another machine.
     """
 
     path: Path
     info: ModelInfo
     sha256: str
+    is_fetched: bool
 
 
 def add_model(
@@ -57,9 +61,9 @@ def add_model(
 ) -> Added:
     """Copy a model into the user's folder, once it is seen to be one.
 
-    Its sum is compared before anything in it is read; then the names, types, shapes and bytes of
-    its weights are compared with its description, as for every model. Whatever fails, the folder
-    is as it was.
+    After a look at its first bytes, to tell files of other kinds, its sum is compared; then the
+    names, types, shapes and bytes of its weights are compared with its description, as for every
+    model. Whatever fails, no model is added or replaced.
 
     Args:
         given: a file; an address of the web, or the URL of a store.
@@ -70,12 +74,14 @@ def add_model(
             not known.
 
     Raises:
-        StyleCliError: it cannot be read or written, is no model, has another sum or is too large,
-            the name is none or is taken.
+        StyleCliError: it cannot be read or written, is not a model, has another sum, or is too
+            large; the name is not one for a model, or is taken.
     """
     source = _source(given)
     wanted = None if sha256 is None else _sum(sha256)
-    target = user_models() / f"{_name_of(source) if name is None else require_name(name)}{SUFFIX}"
+    chosen = _name_of(source) if name is None else require_name(name)
+    refuse_bundled_name(chosen)
+    target = user_models() / f"{chosen}{SUFFIX}"
     if not overwrite:
         refuse_to_replace(target)
     with writable_folder(target.parent):
@@ -90,7 +96,9 @@ def add_model(
                     hint="it is another file, or was changed on its way: do not use it",
                 )
             _check(temporary, given)
-    return Added(target, read_info(target), found)
+            if not overwrite:
+                _claim(target)
+    return Added(target, read_info(target), found, not isinstance(source, Path))
 
 
 def _source(given: str) -> Source:
@@ -114,7 +122,7 @@ def _name_of(source: Source) -> str:
 def _sum(text: str) -> str:
     if not re.fullmatch("[0-9A-Fa-f]{64}", text):
         raise StyleCliError(
-            f"--sha256 {text} is no SHA-256 sum",
+            f"--sha256 {text} is not a SHA-256 sum",
             hint="64 hexadecimal digits, as sha256sum prints them",
         )
     return text.lower()
@@ -127,10 +135,21 @@ def _written(target: Path) -> Iterator[Path]:
         with atomic_path(target) as temporary:
             yield temporary
     except OSError as error:
+        with suppress(OSError):
+            if not target.stat().st_size:  # of _claim
+                target.unlink()
         raise StyleCliError(
             f"cannot write {target}: {error.strerror or error}",
             hint="check the folder's permissions and free space",
         ) from error
+
+
+def _claim(target: Path) -> None:
+    """Make an empty file that is replaced at once; of several processes, only one can."""
+    try:
+        target.touch(exist_ok=False)
+    except FileExistsError:
+        refuse_to_replace(target)
 
 
 def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> None:
@@ -201,7 +220,7 @@ def sum_of(path: Path) -> str:
 
 
 def _check(path: Path, given: str) -> None:
-    """Raise StyleCliError if a file is no model that can be used; it is told by another name."""
+    """Raise StyleCliError if a file is not a model that can be used, under its given name."""
     try:
         load_arrays(path)
     except StyleCliError as error:
@@ -213,9 +232,9 @@ def remove_model(name: str) -> Path:
     """Remove a model from the user's folder; returns the path that it had.
 
     Raises:
-        StyleCliError: there is none of that name, or it lies elsewhere.
+        StyleCliError: no model has that name, or it lies elsewhere.
     """
-    path = user_models() / f"{name}{SUFFIX}"
+    path = user_models() / f"{match_name(name, own_names()) or name}{SUFFIX}"
     if Path(name).name != name or not os.path.lexists(path):
         raise _not_own(name)
     try:
@@ -236,15 +255,16 @@ def _not_own(name: str) -> StyleCliError:
     """Why a model cannot be removed."""
     if Path(name).name != name:
         hint = "the name of a model that you have added; a file elsewhere is yours to remove"
-        return StyleCliError(f"{name!r} is no name of a model", hint=hint)
+        return StyleCliError(f"{name!r} is not the name of a model", hint=hint)
     names = own_names()
     hint = choose_from(name, names) if names else "you have added none"
     try:
         path = find_model(name)
     except StyleCliError:
         return StyleCliError(f"there is no model {name!r} among those you have added", hint=hint)
-    if path.stem != name:
+    if not match_name(name, [path.stem]):
         return StyleCliError(f"{name} is a style of {path}; only a model is removed", hint=hint)
     if path.parent.resolve() == bundled_models().resolve():
         return StyleCliError(f"{name} is bundled with the program, and stays", hint=hint)
-    return StyleCliError(f"{name} is in the folder that you are in: {path}", hint=f"rm {path}")
+    words = shlex.join(["rm", str(path)])
+    return StyleCliError(f"{name} is in the folder that you are in: {path}", hint=words)

@@ -106,5 +106,5 @@ def _paintings(info: ModelInfo) -> str:
         with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
             fits = image.height <= _SHOWN and image.width <= MOST_IN_THUMBNAIL * image.height
             return data_uri(np.asarray(image.convert("RGB")), quality=82) if fits else ""
-    except Exception:  # base64 and Pillow raise many kinds of error on what is none
+    except Exception:  # base64 and Pillow raise many kinds of error on damaged ones
         return ""

@@ -74,7 +74,7 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
     idle = [one.flag for one in options_of(CompareConfig) if one.name in of_trainings]
     if idle and not Path(config.style).is_file():
         raise StyleCliError(
-            f"{', '.join(idle)} cannot act: the arms of {config.style} are trained already",
+            f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train arms: --style PAINTING.jpg",
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from stylecli.core.model_files import find_model, list_models, read_info
+from stylecli.core.model_names import match_name
 from stylecli.errors import StyleCliError
 from stylecli.files.urls import place
 
@@ -45,8 +46,8 @@ def _styles_of(context: typer.Context) -> list[str]:
     with suppress(*_UNKNOWN):
         if isinstance(place(model), Path):  # a URL would be downloaded
             info = read_info(find_model(model))
-            chosen = model in info.styles and model != info.name
-            return [model] if chosen else info.styles
+            chosen = None if model == info.name else match_name(model, info.styles)
+            return info.styles if chosen is None else [chosen]
     return []
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import QUIET, check_output, command
+from stylecli.commands.shared import QUIET, check_output, command, use_of
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -23,13 +23,14 @@ def export(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
     style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
+    opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 18,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Write a model as ONNX, for other runtimes, and check that it paints the same.
 
-    The input is named photos: (N, 3, H, W), RGB in [0, 1]. The output is named painted, and is
-    like the input. H and W are multiples of 4, or of 32 for a pyramid.
+    The input is named photo: (batch, 3, height, width), RGB in [0, 1], photos of any size. The
+    output is named painted, and is like the input.
 
     Examples:
         stylecli export udnie udnie.onnx
@@ -38,14 +39,17 @@ def export(
     check_output(out, overwrite=overwrite)
     from stylecli.exporting import export_onnx  # imports torch: seconds
 
-    worst = export_onnx(model, out, style, overwrite=overwrite)
+    worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
         reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
 
 
 @command
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="The checkpoint: a state dict.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The checkpoint: a state dict, .pth or .safetensors."),
+    ],
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The model is written as models/NAME.safetensors.")
     ],
@@ -63,4 +67,4 @@ def import_(
 
     path = import_checkpoint(file, name, license, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{path}: stylecli stylize IN... OUT --model {name}")
+        reporter.say(f"{path}: {use_of(path, [name])}")

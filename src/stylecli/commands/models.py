@@ -9,9 +9,10 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described
+from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described, use_of
 from stylecli.console import Reporter, print_table, write_out
-from stylecli.core.model_files import find_model, list_models, read_info
+from stylecli.core.model_files import ModelInfo, find_model, list_models, name_for, read_info
+from stylecli.core.model_names import match_name
 from stylecli.errors import StyleCliError
 from stylecli.events import counted
 
@@ -66,6 +67,9 @@ def _below(function: Callable[..., None]) -> Callable[..., None]:
 def list_(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Show the files, their sizes and networks instead.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with a photo in each style.")
     ] = None,
@@ -74,46 +78,71 @@ def list_(
 ) -> None:
     """List the models that are bundled or found, show, add or remove one.
 
-    NAME alone shows what is in that model.
+    NAME alone shows what is in that model, or what is known of that style.
 
     Examples:
         stylecli models gallery
         stylecli models --html models.html
     """
     if context.invoked_subcommand is not None:
-        if as_json or html:
+        if as_json or html or paths:
             raise StyleCliError(
-                "--json and --html are of all models", hint="give no name and no other command"
+                "here, --json, --paths and --html are of all models",
+                hint="give no name and no other command; for one: stylecli models NAME --json",
             )
     elif html:
         _write_page(html, overwrite, quiet)
     elif as_json:
-        write_out("".join(f"{json.dumps(entry)}\n" for entry in _entries()))
+        write_out("".join(f"{json.dumps(_entry(*found))}\n" for found in list_models()))
+    elif paths:
+        _list_files()
     else:
-        _list()
+        _list_styles()
 
 
 models.callback(**described(list_))(list_)
 
 
-def _list() -> None:
+def _list_styles() -> None:
+    """A row for each style: what to call it, its painting, and the license."""
+    from stylecli.collection.card import license_of
+    from stylecli.collection.facts import painting_of
+
+    rows = []
+    for path, info in list_models():
+        license_ = license_of(info.license)
+        for style in info.styles:
+            known = painting_of(path, style)
+            surname = known.get("painter", "").partition(" ")[2]
+            name = _name_of(path, style, len(info.styles))
+            year = known.get("year", "").replace("about ", "~")
+            rows.append((name, known.get("title", ""), surname, year, license_))
+    print_table(rows, ("style", "painting", "painter", "year", "license"))
+
+
+def _name_of(path: Path, style: str, count: int) -> str:
+    """What chooses a style after ``--model``; of a model that another one hides, its path."""
+    if count == 1:
+        return name_for(path)
+    return style if find_model(style) == path else f"{name_for(path)} --style {style}"
+
+
+def _list_files() -> None:
+    """A row for each model: its file, its size and its network."""
     from stylecli.collection.facts import shown_size
 
     rows = [
-        (path.stem, style, f"{info.arch}, {info.norm}, {info.width}", shown_size(path), str(path))
+        (path.stem, f"{info.arch}, {info.norm}, {info.width}", shown_size(path), str(path))
         for path, info in list_models()
-        for style in info.styles
     ]
-    print_table(rows, ("model", "style", "generator", "size", "file"))
+    print_table(rows, ("model", "network", "size", "file"))
 
 
-def _entries() -> list[dict[str, Any]]:
-    """What ``--json`` says of each model."""
+def _entry(path: Path, info: ModelInfo) -> dict[str, Any]:
+    """What ``--json`` says of a model."""
     names = ("name", "arch", "norm", "width", "styles", "license")
-    return [
-        {"file": str(path), "bytes": path.stat().st_size, **{k: vars(info)[k] for k in names}}
-        for path, info in list_models()
-    ]
+    described = {name: getattr(info, name) for name in names}
+    return {"file": str(path), "bytes": path.stat().st_size, **described}
 
 
 def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
@@ -131,17 +160,27 @@ def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
 
 @_below
 @command
-def show(name: _Name) -> None:
-    """Show what is in a model: its styles, its license, how it was made.
+def show(
+    name: _Name,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")] = False,
+) -> None:
+    """Show what is in a model: its styles, its license, how it was made; or one of its styles.
 
     Examples:
         stylecli models show gallery
         stylecli models show sky.safetensors
     """
-    from stylecli.collection.facts import facts_of
+    from stylecli.collection.facts import facts_of, painting_of
 
     path = find_model(name)
-    print_table(facts_of(path, read_info(path)).items())
+    info = read_info(path)
+    style = None if match_name(name, [info.name]) else match_name(name, info.styles)
+    if as_json:
+        painting = painting_of(path, style or "")
+        chosen = {"style": style, **painting} if style else {}
+        write_out(json.dumps({**_entry(path, info), **chosen}) + "\n")
+    else:
+        print_table(facts_of(path, info, style).items())
 
 
 @_below
@@ -173,13 +212,9 @@ def add(
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
     styles = counted(len(added.info.styles), "style")
     reporter.say(f"added {added.info.name}: {styles}, {shown_size(added.path)}, {added.path}")
-    if sha256 is None:
+    if sha256 is None and added.is_fetched:
         reporter.say(f"not compared with any sum; next time, give --sha256 {added.sha256}")
-    found = find_model(added.path.stem)
-    if found != added.path:
-        reporter.say(f"in this folder, {added.info.name} is still {found}")
-    choice = f" --style {added.info.styles[0]}" if len(added.info.styles) > 1 else ""
-    reporter.say(f"stylecli stylize PHOTOS OUT --model {added.info.name}{choice}")
+    reporter.say(use_of(added.path, added.info.styles))
 
 
 @_below
@@ -231,4 +266,4 @@ def _write(path: Path, text: str) -> None:
 
     require_writable(path.parent)
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are no UTF-8
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are not UTF-8

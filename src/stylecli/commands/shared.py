@@ -4,18 +4,21 @@ import functools
 import gc
 import inspect
 import os
-from collections.abc import Callable
+import shlex
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
 
-from stylecli.console import output_failed, show_error
+from stylecli.console import Reporter, output_failed, show_error
 from stylecli.errors import StyleCliError
 from stylecli.files.urls import Place, place
 
 P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+DEBUG = "STYLECLI_DEBUG"  # a variable of the environment: show the traceback of a bug
 QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
 JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 
@@ -39,16 +42,33 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:  # unforeseen, such as a full disk or a name that is too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error
-        except (RuntimeError, MemoryError) as error:  # torch raises it, mostly for lack of memory
-            reason = str(error).partition("\n")[0]
-            hint = "if memory ran out, try smaller images, or another --device"
-            show_error(StyleCliError(reason or "out of memory", hint=hint))
-            raise typer.Exit(1) from error
         except KeyboardInterrupt:
             show_error(StyleCliError("interrupted"))
             raise typer.Exit(130) from None
+        except Exception as error:
+            if hasattr(error, "format_message"):  # of typer, about the command line
+                raise
+            _show_failure(error)
+            raise typer.Exit(1) from error
 
     return run
+
+
+def _show_failure(error: Exception) -> None:
+    """Show an error that no input causes: memory ran out, or the program has a bug."""
+    from stylecli.core.backend import lacks_memory  # imports NumPy
+
+    reason = str(error).partition("\n")[0]
+    if lacks_memory(error):
+        hint = "try smaller images, or another --device"
+        show_error(StyleCliError(reason or "out of memory", hint=hint))
+        return
+    if os.environ.get(DEBUG):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            Reporter().say(line)
+    what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    hint = f"please report it, with what `stylecli doctor` prints; {DEBUG}=1 shows where it is"
+    show_error(StyleCliError(f"a bug of stylecli: {what}", hint=hint))
 
 
 def path_or_url(text: str) -> Place:
@@ -59,7 +79,9 @@ def path_or_url(text: str) -> Place:
             would mean the current folder.
     """
     if not text:
-        raise typer.BadParameter("an empty name is no file and no folder; for this folder, give .")
+        raise typer.BadParameter(
+            "an empty name is neither a file nor a folder; for this folder, give ."
+        )
     return place(text)
 
 
@@ -72,6 +94,14 @@ def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
     if os.path.lexists(target) and not overwrite:  # true of a broken link too
         raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+
+
+def use_of(path: Path, styles: Sequence[str]) -> str:
+    """The command that paints with a model; it may be pasted, whatever its styles are called."""
+    from stylecli.core.model_files import name_for  # not for --help
+
+    words = ["stylecli", "stylize", "PHOTOS", "OUT", "--model", name_for(path)]
+    return shlex.join(words + (["--style", styles[-1]] if len(styles) > 1 else []))
 
 
 def described(command: Callable[..., None]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stylecli.events import counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
 
-_OUT = r"The page to write. \[default: PHOTO-sheet.png]"  # \[ is no markup of rich's
+_OUT = r"The page to write. \[default: PHOTO-sheet.png]"  # \[ is not markup of rich's
 _SIZE = "Long side of each picture on the page, px."
 
 

@@ -43,7 +43,7 @@ _STYLE = (
 _OVERWRITE = "Do again what is there already."
 _SEED = "For models with noise inside: another number gives other strokes."
 _BACKEND = "auto: OpenVINO on a CPU, where it is installed; otherwise torch."
-# \[ is no markup of rich's.
+# \[ is not markup of rich's.
 _BATCH_SIZE = r"Photos of one size that are painted at once. \[default: CPU 1, CUDA 8]"
 _MAX_MEMORY = (
     "GiB: a third for images on their way, of which one is let in however large; the rest for the "
@@ -126,7 +126,7 @@ def stylize(
     config = StylizeConfig(**given)
     config.check()
     if max_memory is not None and not math.isfinite(max_memory):
-        raise StyleCliError(f"--max-memory {max_memory} is no size", hint="leave it out")
+        raise StyleCliError(f"--max-memory {max_memory} is not a size", hint="leave it out")
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     if workers is not None and ray is None:
         raise StyleCliError("--workers was given without --ray", hint="add --ray, or leave it out")

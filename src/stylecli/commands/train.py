@@ -4,13 +4,12 @@ import functools
 import os
 import shlex
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands.devices import run_on_devices
-from stylecli.commands.shared import JSON, QUIET, command
+from stylecli.commands.shared import JSON, QUIET, command, use_of
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
 from stylecli.console import Reporter, duration, stoppable
@@ -84,8 +83,5 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
         reporter.say(f"stopped after {done}; nothing is lost")
         reporter.say(f"go on with: {shlex.join(again)}")
         raise typer.Exit(130)
-    name = result.path.stem if result.path.parent == Path("models") else str(result.path)
     reporter.say(f"{result.path}: {done}, objective {result.objective:,.0f}")
-    styles = read_info(result.path).styles
-    chosen = f" --style {styles[-1]}" if len(styles) > 1 else ""
-    reporter.say(f"use it with: stylecli stylize PHOTOS OUT --model {shlex.quote(name)}{chosen}")
+    reporter.say(f"use it with: {use_of(result.path, read_info(result.path).styles)}")

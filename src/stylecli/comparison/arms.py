@@ -178,8 +178,16 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                 )
 
 
-def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
-    """The objective that an arm was trained on: its settings, and its scales."""
+def objective_of(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
+    """The objective that an arm was trained on: its settings, and its scales.
+
+    Args:
+        arm: its model may be a stranger's, whose file is not to say what is opened or downloaded.
+        loss_net: name or file of the loss network, which has to be the one that it names.
+
+    Raises:
+        StyleCliError: it does not say, or was trained on another loss network.
+    """
     known = arm.info.training
     missing = [key for key in ("style_layers", "scales") if key not in known]
     if missing:
@@ -190,7 +198,21 @@ def objective_of(arm: Arm) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
     settings: dict[str, Any] = {"loss_padding": "zeros"}  # models from before that setting
     settings |= {key: known[key] for key in _OBJECTIVE if key in known}
     settings["style_layers"] = tuple(settings["style_layers"])
-    return ObjectiveConfig(**settings), known["scales"]
+    named = settings.get("loss_net", loss_net)
+    if Path(named).name != Path(loss_net).name:
+        raise StyleCliError(
+            f"{arm.path} was trained against the loss network {named}, not {loss_net}",
+            hint="remove or rename that model; for an own painting, --loss-net is that of training",
+        )
+    objective = ObjectiveConfig(**{**settings, "loss_net": loss_net})
+    try:
+        objective.check()
+    except StyleCliError as error:
+        raise StyleCliError(
+            f"{arm.path} was trained to minimize what is not known: {error.message}",
+            hint="remove or rename that model",
+        ) from error
+    return objective, known["scales"]
 
 
 def _pairs(config: CompareConfig) -> list[tuple[Arch, Norm]]:

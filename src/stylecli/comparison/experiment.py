@@ -260,7 +260,7 @@ def _prepare(
 ) -> _Experiment:
     """Build the objective that the arms were trained on, and put the photos on the device."""
     device = resolve_device(config.device)
-    settings, scales = objective_of(arms[0])
+    settings, scales = objective_of(arms[0], config.loss_net)
     style_rgb = read_rgb(style_image, settings.style_size)
     network = prepared_network(settings, device, torch.float32)
     style_images = [to_tensor(style_rgb[None], device)]

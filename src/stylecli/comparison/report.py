@@ -241,4 +241,4 @@ def _finite(value: Any) -> Any:
 
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are no UTF-8
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are not UTF-8

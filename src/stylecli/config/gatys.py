@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from stylecli.config.shared import BASIC, COMPUTING, ComputeConfig
 from stylecli.core import choices
 from stylecli.core.model_files import bundled_painting, find_model, read_info
+from stylecli.core.model_names import match_name
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.options import option
 
@@ -61,7 +62,7 @@ class GatysConfig(ComputeConfig):
         """Raise StyleCliError if the settings cannot be meant."""
         super().check()
         if self.style:
-            bundled_painting(self.style)  # raises for a name that is none
+            bundled_painting(self.style)  # raises for an unknown name
         if not self.from_model:
             return
         try:
@@ -69,7 +70,7 @@ class GatysConfig(ComputeConfig):
         except StyleCliError as error:
             hint = f"photo, noise, or a model: {error.hint}"
             raise StyleCliError(error.message, hint=hint) from error
-        if self.start not in styles and len(styles) > 1:
+        if match_name(self.start, styles) is None and len(styles) > 1:
             raise StyleCliError(
                 f"--start {self.start} is a model of {len(styles)} styles",
                 hint=choose_from("", styles),

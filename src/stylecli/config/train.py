@@ -1,5 +1,6 @@
 """The options of ``stylecli train``."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -168,5 +169,5 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         if self.add_style and (self.styles or self.init in ("auto", "scratch")):
             raise StyleCliError(
                 "--add-style adds one painting to a trained model, and to nothing else",
-                hint=f"stylecli train --add-style {self.add_style} --init MODEL",
+                hint=f"stylecli train --add-style {shlex.quote(str(self.add_style))} --init MODEL",
             )

@@ -32,12 +32,17 @@ def memory_errors() -> Iterator[None]:
         yield
     except OutOfMemoryError:
         raise
-    except MemoryError as error:
-        raise OutOfMemoryError(str(error)) from error
-    except RuntimeError as error:
-        if any(words in str(error).lower() for words in _MEMORY_WORDS):
+    except (MemoryError, RuntimeError) as error:
+        if lacks_memory(error):
             raise OutOfMemoryError(str(error)) from error
         raise
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error).lower() for words in _MEMORY_WORDS)
+    return isinstance(error, MemoryError)
 
 
 class Backend(Protocol):

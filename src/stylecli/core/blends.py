@@ -2,6 +2,7 @@
 
 import math
 
+from stylecli.core.model_names import match_name
 from stylecli.errors import StyleCliError, choose_from
 
 
@@ -14,7 +15,7 @@ def parse_mix(text: str | None, styles: list[str]) -> list[float]:
         styles: the names of the styles in the model.
 
     Raises:
-        StyleCliError: there is no such style, a share is no number, or none is above 0.
+        StyleCliError: there is no such style, a share is not a number, or all are 0.
     """
     if text is None and len(styles) == 1:
         return [1.0]
@@ -26,9 +27,10 @@ def parse_mix(text: str | None, styles: list[str]) -> list[float]:
     shares = dict.fromkeys(styles, 0.0)
     for part in text.split(","):
         name, _, share = part.strip().partition(":")
-        if name not in shares:
-            raise StyleCliError(f"no style {name!r} in the model", hint=choose_from(name, styles))
-        shares[name] += _share(share or "1", part)
+        known = match_name(name, styles)
+        if known is None:
+            raise StyleCliError(f"the model has no style {name!r}", hint=choose_from(name, styles))
+        shares[known] += _share(share or "1", part)
     total = sum(shares.values())
     if not total:
         raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
@@ -41,5 +43,5 @@ def _share(text: str, part: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 <= share < math.inf:
-        raise StyleCliError(f"{part!r} is no share of a style", hint="such as: a:0.7,b:0.3")
+        raise StyleCliError(f"{part!r} is not a share of a style", hint="such as: a:0.7,b:0.3")
     return share

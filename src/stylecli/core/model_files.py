@@ -1,18 +1,20 @@
 """Model files: found by name or path, read and written. Nothing is unpickled."""
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import platformdirs
 
 from stylecli.core import schema
 from stylecli.core.architectures.shapes import weight_shapes
 from stylecli.core.blends import parse_mix
+from stylecli.core.model_names import match_name
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
@@ -76,9 +78,9 @@ def bundled_models() -> Path:
 
 
 def bundled_painting(path: Path) -> Path:
-    """The path of a file; or of a name that is no file, the bundled painting of that name.
+    """The path of a file; or, if there is no such file, the bundled painting of that name.
 
-    A folder of that name is none: ``stylize photos/ udnie/ --model udnie`` makes such folders.
+    A folder of that name does not count: ``stylize photos/ udnie/ --model udnie`` makes some.
 
     Raises:
         StyleCliError: a word without a suffix is neither; the hint suggests the nearest name.
@@ -87,10 +89,11 @@ def bundled_painting(path: Path) -> Path:
         return path
     bundled = {one.stem: one for one in (bundled_models() / "paintings").glob("*.jpg")}
     name = str(path)
-    if name not in bundled and path.name == name and not path.suffix:
-        message = f"{name} is no file, and no bundled painting"
+    known = match_name(name, bundled)
+    if known is None and path.name == name and not path.suffix:
+        message = f"{name} is neither a file nor a bundled painting"
         raise StyleCliError(message, hint=choose_from(name, bundled))
-    return bundled.get(name, path)
+    return path if known is None else bundled[known]
 
 
 def user_models() -> Path:
@@ -99,17 +102,26 @@ def user_models() -> Path:
 
 
 def model_folders() -> list[Path]:
-    """The folders in which a name is looked for, in order: here, the user's, the bundled one."""
-    return [Path("models"), user_models(), bundled_models()]
+    """The folders in which a name is looked for, in order: the bundled one, the user's, here.
+
+    So a name that is bundled always means the same, whatever was added, or lies in a folder that
+    came from elsewhere.
+    """
+    return [bundled_models(), user_models(), Path("models")]
 
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
-    """Every model, the user's own before the bundled ones, without files that are no models."""
-    *own, bundled = model_folders()
-    for folder in [*(one for one in own if one.resolve() != bundled.resolve()), bundled]:
-        for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
-            with suppress(StyleCliError):
-                yield path, read_info(path)
+    """Every model, in the order in which a name is looked for; other files are left out."""
+    folders = {one.resolve(): one for one in reversed(model_folders())}  # one may be another, too
+    for folder in reversed(folders.values()):
+        yield from models_in(folder)
+
+
+def models_in(folder: Path) -> Iterator[tuple[Path, ModelInfo]]:
+    """The models in a folder; other files are left out."""
+    for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
+        with suppress(StyleCliError):
+            yield path, read_info(path)
 
 
 def find_model(name: str) -> Path:
@@ -126,27 +138,67 @@ def find_model(name: str) -> Path:
     if name.endswith(SUFFIX) or "/" in name or "\\" in name:
         if Path(name).is_file():
             return Path(name)
-        add = f"stylecli models add {name}"
+        add = shlex.join(["stylecli", "models", "add", name])
         hint = add if "://" in name else "`stylecli models` lists what there is"
-        raise StyleCliError(f"no model file {name}", hint=hint)
+        raise StyleCliError(f"there is no model file {name}", hint=hint)
+    return _find_named(name, _is_exactly) or _find_named(name, _is_like) or _fail_to_find(name)
+
+
+def _is_exactly(name: str, other: str) -> bool:
+    return name == other
+
+
+def _is_like(name: str, other: str) -> bool:
+    return match_name(name, [other]) is not None
+
+
+def _find_named(name: str, fits: Callable[[str, str], bool]) -> Path | None:
+    """The first model whose name fits; in each folder, files come before the styles in them."""
     for folder in model_folders():
-        if (folder / f"{name}{SUFFIX}").is_file():
-            return folder / f"{name}{SUFFIX}"
+        for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
+            if path.is_file() and fits(name, path.stem):
+                return path
+        for path, info in models_in(folder):
+            if any(fits(name, style) for style in info.styles):
+                return path
+    return None
+
+
+def _fail_to_find(name: str) -> NoReturn:
+    """Raise StyleCliError for an unknown name; the hint says how a blend of styles is given."""
+    parts = [part.strip().partition(":")[0] for part in name.split(",")]
     names = set()
     for path, info in list_models():
-        if name in info.styles:
-            return path
+        if (":" in name or "," in name) and all(match_name(part, info.styles) for part in parts):
+            blend = shlex.join(["--model", name_for(path), "--style", name])
+            raise StyleCliError(f"{name} is a blend of styles, not a model", hint=f"pass {blend}")
         names.update([path.stem, *info.styles])
-    raise StyleCliError(f"no model named {name!r}", hint=choose_from(name, names))
+    raise StyleCliError(f"there is no model named {name!r}", hint=choose_from(name, names))
+
+
+def name_for(path: Path) -> str:
+    """The shortest text by which a model is found: its name; its path, if another has that name."""
+    with suppress(StyleCliError):
+        if find_model(path.stem).resolve() == path.resolve():
+            return path.stem
+    return str(path)
 
 
 def refuse_to_replace(target: Path) -> None:
-    """Raise StyleCliError if a file of that name is there, or a model in any of the folders."""
-    hint = "--overwrite, or another name"
+    """Raise StyleCliError if a file of that name is there."""
     if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
-        raise StyleCliError(f"{target} is there", hint=hint)
-    if target.stem in {path.stem for path, _ in list_models()}:
-        raise StyleCliError(f"a model {target.stem} is there", hint=hint)
+        raise StyleCliError(f"{target} is there", hint="--overwrite, or another name")
+
+
+def refuse_bundled_name(name: str) -> None:
+    """Raise StyleCliError if a bundled model or style has that name: no other would be found."""
+    bundled = model_folders()[0]
+    taken = {part for path, info in models_in(bundled) for part in (path.stem, *info.styles)}
+    if match_name(name, taken):
+        raise StyleCliError(
+            f"{name} is the name of a bundled model or style, which comes first",
+            hint="give it another name",
+        )
 
 
 def read_info(path: Path) -> ModelInfo:
@@ -156,7 +208,7 @@ def read_info(path: Path) -> ModelInfo:
     that nobody may change the lists in it.
 
     Raises:
-        StyleCliError: the file is damaged or is no model.
+        StyleCliError: the file is damaged or is not a model.
     """
     try:
         found = path.stat()
@@ -175,7 +227,7 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
         info = ModelInfo(**metadata)
     except TypeError as error:
         raise StyleCliError(
-            f"{path} was written by stylecli, but is no model", hint=hint
+            f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
     if bad := schema.bad_fields(vars(info), schema.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
@@ -207,7 +259,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
 
 
 def check_model(path: Path) -> None:
-    """Raise StyleCliError if a file is no model, by its header: the weights are not read."""
+    """Raise StyleCliError if a file is not a model, by its header: the weights are not read."""
     with opened_tensors(path) as file:
         _check_header(path, file)
 
@@ -265,14 +317,14 @@ def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, li
     """
     path = find_model(name)
     info = read_info(path)
-    if name in info.styles and style is None:
-        style = name
-    elif name in info.styles and name not in (path.stem, style):
+    named = match_name(name, info.styles)
+    if named and style and not match_name(name, [info.name]) and not match_name(style, [named]):
+        words = shlex.join(["--model", name_for(path), "--style", style])
         raise StyleCliError(
-            f"{name} is one style of the model {info.name}, and --style {style} is another",
-            hint=f"pass --model {info.name} --style {style}",
+            f"{named} is one style of the model {info.name}, and --style {style} is another",
+            hint=f"pass {words}",
         )
-    return path, info, parse_mix(style, info.styles)
+    return path, info, parse_mix(named if style is None else style, info.styles)
 
 
 def load_generator(path: Path) -> "Generator":

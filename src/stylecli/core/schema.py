@@ -11,8 +11,9 @@ MAX_STYLES = 1000
 MAX_WIDTH = 512
 _LARGEST = 1e300
 _MAX_THUMBNAIL = 2**20  # characters
+_LEAST_SIDE, _LARGEST_SIDE = 64, 2**14  # px, of a painting that is learned
 # Unicode's categories of control characters; of halves of a surrogate pair, which stand for bytes
-# of a file's name that are no text; and of separators of lines and of paragraphs.
+# of a file's name that are not text; and of separators of lines and of paragraphs.
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -23,15 +24,15 @@ def parse(text: str) -> dict[str, Any]:
     """The JSON object in a text, all its numbers finite.
 
     Raises:
-        ValueError: the text is no JSON, is nested too deeply, holds a number that is not finite,
-            or is no object.
+        ValueError: the text is not JSON, is nested too deeply, holds a number that is not finite,
+            or is not an object.
     """
     try:
         values = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("its description is nested too deeply") from None
     if not isinstance(values, dict):
-        raise ValueError("its description is no JSON object")
+        raise ValueError("its description is not a JSON object")
     return values
 
 
@@ -68,12 +69,12 @@ def has_controls(text: str) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number from 0; a bool is none."""
+    """Whether it is a whole number from 0, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number; a bool is none."""
+    """Whether it is a finite number, and not a bool."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return -_LARGEST < value < _LARGEST  # a larger integer may not fit into a float
@@ -102,9 +103,20 @@ def _is_training(value: Any) -> bool:
     checks: dict[str, Check] = {
         "curve": lambda curve: is_list(curve, lambda p: are_losses(p) and "step" in p),
         "paintings": lambda names: is_list(names, is_text),  # files may have any name
+        "scales": are_scales,
+        "style_layers": lambda names: is_list(names, is_name),
+        "style_size": lambda side: is_count(side) and _LEAST_SIDE <= side <= _LARGEST_SIDE,
+        **dict.fromkeys(("content_layer", "loss_padding", "loss_net", "paintings_sha"), is_text),
+        **dict.fromkeys(("content_weight", "style_weight", "tv_weight"), is_number),
     }
     known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
     return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
+
+
+def are_scales(value: Any) -> bool:
+    """Whether it is what :meth:`stylecli.core.objective.Scales.as_json` gives."""
+    numbers = is_table(value, lambda one: is_list(one, is_number))
+    return numbers and value.keys() == {"style", "tv"} and len(value["tv"]) == 1
 
 
 def are_losses(value: Any) -> bool:

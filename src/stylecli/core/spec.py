@@ -59,8 +59,12 @@ class GeneratorSpec:
         ):
             known = get_args(kind)
             if given not in known:
-                raise StyleCliError(f"unknown {what} {given!r}", hint=choose_from(given, known))
-        if self.width is not None and not 1 <= self.width <= MAX_WIDTH:
+                raise StyleCliError(
+                    f"unknown {what} {given!r}", hint=choose_from(str(given), known)
+                )
+        if self.width is not None and not (
+            isinstance(self.width, int) and 1 <= self.width <= MAX_WIDTH
+        ):
             raise StyleCliError(
-                f"width {self.width} is not from 1 to {MAX_WIDTH}", hint="the default is good"
+                f"width {self.width!r} is not from 1 to {MAX_WIDTH}", hint="the default is good"
             )

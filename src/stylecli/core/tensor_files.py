@@ -1,6 +1,8 @@
 """Safetensors files with JSON metadata: model files, and checkpoints of trainings."""
 
 import json
+import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,9 @@ if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs n
 SUFFIX = ".safetensors"
 FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
 _KEY = "stylecli"
+# Bytes. That of the bundled gallery has 60 kB; a thousand styles of the longest names have 5 MB.
+_MOST_IN_HEADER = 8 * 2**20
+_MOST_UNPACKED = 2 * 2**30  # bytes: the largest generator has 1.5 GB, VGG-19 with all layers 0.6
 
 
 class DamagedFileError(StyleCliError):
@@ -58,10 +63,11 @@ def opened_tensors(path: Path) -> Iterator[Any]:
     The library checks that the tensors in the header are exactly as long as the rest of the file.
 
     Raises:
-        StyleCliError: the file is missing or damaged.
+        StyleCliError: the file is missing or damaged, or has a header that is too long.
     """
     try:
-        with safe_open(require_regular(path), framework="numpy") as file:
+        _check_length(require_regular(path))
+        with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
@@ -98,13 +104,66 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         # The library's load_file would map the file, which Windows then refuses to replace.
-        return load(require_regular(path).read_bytes())
+        _check_length(require_regular(path))
+        return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
+
+
+def load_pickled(path: Path) -> Any:
+    """What torch's loader for weights reads in a ``.pth`` file; nothing in it is run.
+
+    Raises:
+        StyleCliError: the file is missing, damaged, of another kind, or too large.
+    """
+    import torch
+
+    require_regular(path)
+    try:
+        _check_unpacked(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except StyleCliError:
+        raise
+    except Exception as error:  # torch raises many kinds of error on damaged files
+        raise StyleCliError(
+            f"{path} cannot be read as weights: it is damaged, of another kind, or a whole module",
+            hint="expected: a state dict, as torch.save writes it",
+        ) from error
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raise StyleCliError if a file is too large, or claims to hold more than it does.
+
+    ``torch.save`` writes a ZIP archive in which nothing is compressed. In one that is compressed,
+    or whose parts lie over each other, some megabytes can stand for any number of gigabytes.
+
+    Raises:
+        BadZipFile: the archive is damaged.
+    """
+    size = path.stat().st_size
+    claimed = 0
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+    if size > _MOST_UNPACKED or claimed > size:
+        raise StyleCliError(
+            f"{path} has {size:,} bytes, and would take {max(size, claimed):,} to read",
+            hint=f"expected: a file of {_MOST_UNPACKED / 2**30:.0f} GiB at most, not compressed",
+        )
+
+
+def _check_length(path: Path) -> None:
+    """Raise StyleCliError if a header is so long that reading it alone would take gigabytes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MOST_IN_HEADER:
+        raise _damaged(path, ValueError(f"its header would have {length:,} bytes"))
 
 
 def _damaged(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(
         f"{path} cannot be read as a model: {error}",
-        hint="it is damaged, cut short, or no model; `stylecli models` lists what there is",
+        hint="it is damaged, cut short, or not a model; `stylecli models` lists what there is",
     )

@@ -3,17 +3,15 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylecli.core.convolutions import padded
 from stylecli.core.model_files import bundled_models
+from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
 from stylecli.errors import StyleCliError, choose_from
 
 _CONV = re.compile(r"conv(\d)_(\d)\.weight")
@@ -160,29 +158,27 @@ def _from_file(path: Path) -> LossNetwork:
             "without batch norm",
             hint="use --loss-net vgg16, which is bundled",
         )
+    if not all(bool(weights[key].isfinite().all()) for key in convolutions):
+        raise StyleCliError(
+            f"the weights in {path} are not all finite numbers",
+            hint="use --loss-net vgg16, which is bundled",
+        )
     return LossNetwork(weights, preprocessing)
 
 
 def _read_weights(path: Path) -> Weights:
+    """The tensors in a file, by name.
+
+    Raises:
+        StyleCliError: it is missing, a pipe or a device, damaged, or of another kind.
+    """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = load_tensors(path) if path.suffix == SUFFIX else load_pickled(path)
         return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
-    except FileNotFoundError:
-        raise StyleCliError(f"no loss network file {path}", hint="use --loss-net vgg16") from None
-    except (
-        OSError,
-        RuntimeError,
-        UnpicklingError,
-        SafetensorError,
-        EOFError,
-        LookupError,
-        AttributeError,
-    ) as error:
+    except (StyleCliError, AttributeError) as error:
+        why = error.message if isinstance(error, StyleCliError) else f"{path} is not a dictionary"
         raise StyleCliError(
-            f"{path} is not a file of network weights ({type(error).__name__})",
-            hint="use --loss-net vgg16, which is bundled",
+            f"a loss network cannot be read: {why}", hint="use --loss-net vgg16, which is bundled"
         ) from error
 
 

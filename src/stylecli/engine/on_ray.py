@@ -59,7 +59,7 @@ class Pool:
         if least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most):
             return cls(int(least), int(most))
         hint = "such as 2:8, at least two and at most eight; or 4"
-        raise StyleCliError(f"--workers {text} is no number of workers", hint=hint)
+        raise StyleCliError(f"--workers {text} is not a number of workers", hint=hint)
 
 
 class Workers:

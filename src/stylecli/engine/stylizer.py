@@ -1,6 +1,5 @@
 """The API: a trained model that stylizes images, files and folders."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
@@ -21,7 +20,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.jobs import Job, plan
-from stylecli.files.pictures import Picture, as_image, as_picture, shrunk
+from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrunk
 from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import place
 from stylecli.options import options_of
@@ -229,23 +228,4 @@ def _look(given: dict[str, Any]) -> StylizeConfig:
 
 
 def _as_picture(image: object) -> Picture:
-    if isinstance(image, Image.Image):
-        return as_picture(image)
-    if not isinstance(image, np.ndarray):
-        raise _no_image(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise StyleCliError(
-            f"an array of {image.dtype}, {image.shape}, is not an image",
-            hint="pass uint8 of (height, width, 3), RGB",
-        )
-    return Picture(image)
-
-
-def _no_image(given: object) -> StyleCliError:
-    if isinstance(given, str | os.PathLike):
-        hint = f"pass an image, or files to run: stylizer.run({os.fspath(given)!r}, OUT)"
-        return StyleCliError(f"{os.fspath(given)!r} is a path, not an image", hint=hint)
-    return StyleCliError(
-        f"a {type(given).__name__} is not an image",
-        hint="pass one of Pillow's, or an array of uint8",
-    )
+    return as_picture(image) if isinstance(image, Image.Image) else Picture(as_rgb(image))

@@ -184,7 +184,7 @@ def require_writable(folder: Path) -> None:
             pass
     except (FileExistsError, NotADirectoryError):
         raise StyleCliError(
-            f"{folder} is no folder, or lies in a file", hint="give another output"
+            f"{folder} is not a folder, or lies in a file", hint="give another output"
         ) from None
     except OSError as error:
         raise StyleCliError(

@@ -147,7 +147,7 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
         raise StyleCliError("- reads and writes images, not videos", hint="name both files")
     if suffix or (format and out != STANDARD_STREAM):
         raise StyleCliError(
-            f"{out} is no folder, and --suffix and --format make names in one",
+            f"{out} is not a folder, and --suffix and --format make names in one",
             hint="leave them out; only with - as the output, --format has an effect",
         )
     if out != STANDARD_STREAM:
@@ -188,7 +188,7 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
     if is_one_file and out.suffix and not out.exists():
         how = "make it first" if isinstance(out, Path) else "choose a name without a dot"
         raise StyleCliError(
-            f"{out} has an ending of no image or video",
+            f"{out} does not end like an image or video",
             hint=f"{_known_endings()}; if a folder is meant, {how}",
         )
     named_as_file = _looks_like_file(out) and not out.is_dir()

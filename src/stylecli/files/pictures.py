@@ -1,12 +1,15 @@
 """Pictures in memory: from and to Pillow's images, scaled, cropped and mixed."""
 
 import base64
+import os
 from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from stylecli.errors import StyleCliError
 from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hidden
 from stylecli.files.formats import WITHOUT_ALPHA
 from stylecli.files.metadata import Metadata
@@ -34,6 +37,34 @@ def as_picture(image: Image.Image) -> Picture:
     """An image that Pillow has decoded as a picture: turned upright, converted to sRGB."""
     rgb, alpha = rgb_and_alpha(upright(image))
     return Picture(rgb, alpha, Metadata.of(image))
+
+
+def as_rgb(image: Any) -> Rgb:
+    """The colors of an image in memory: one of Pillow's, turned upright, in sRGB; or an array.
+
+    Args:
+        image: any of Pillow's; or (H, W, 3) in 0..255, uint8, which is returned as it is.
+
+    Raises:
+        StyleCliError: a path, an array of another shape or type, or something else.
+    """
+    if isinstance(image, Image.Image):
+        return as_picture(image).rgb
+    if isinstance(image, str | os.PathLike):
+        raise StyleCliError(
+            f"{os.fspath(image)!r} is a path, not an image", hint="pass Image.open(path) of Pillow"
+        )
+    if not isinstance(image, np.ndarray):
+        raise StyleCliError(
+            f"a {type(image).__name__} is not an image",
+            hint="pass one of Pillow's, or an array of uint8",
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise StyleCliError(
+            f"an array of {image.dtype}, {image.shape}, is not an image",
+            hint="pass uint8 of (height, width, 3), RGB",
+        )
+    return image
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -31,7 +31,7 @@ class Shard:
         if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
             return cls(int(number), int(count))
         hint = "such as 0/4, 1/4, 2/4 and 3/4 for four processes"
-        raise StyleCliError(f"--shard {text} is no part of a whole", hint=hint)
+        raise StyleCliError(f"--shard {text} is not a part of a whole", hint=hint)
 
 
 WHOLE = Shard()

@@ -33,7 +33,9 @@ def _parts(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise StyleCliError(f"{url} is no address: {error}", hint="such as https://…") from error
+        raise StyleCliError(
+            f"{url} is not an address: {error}", hint="such as https://…"
+        ) from error
 
 
 def read_web(url: str) -> Iterator[tuple[bytes, int]]:

@@ -114,7 +114,7 @@ class TrainFiles:
             return
         if first and all(_step_of(line) == math.inf for line in first):
             raise StyleCliError(
-                f"{self.log} exists, and is no log of a training",
+                f"{self.log} exists, and is not a log of a training",
                 hint="it would be overwritten: pass another --output, or move it",
             )
 

@@ -1,5 +1,6 @@
 """The network that a training begins with: a new one, or a trained one for new style images."""
 
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from stylecli.core.model_files import (
     load_generator,
     read_info,
 )
-from stylecli.core.model_names import style_name
+from stylecli.core.model_names import match_name, style_name
 from stylecli.core.objective import PerceptualObjective
 from stylecli.core.schema import MAX_STYLES
 from stylecli.core.spec import GeneratorSpec
@@ -115,8 +116,8 @@ def first_start(
     if path is None:
         return Start(_new(config, len(names)), names, 0, "scratch")
     generator, info = load_generator(path), read_info(path)
-    if config.init in info.styles:
-        one = torch.eye(generator.styles)[info.styles.index(config.init)]
+    if named := match_name(config.init, info.styles):
+        one = torch.eye(generator.styles)[info.styles.index(named)]
         mixes = one.expand(len(names), -1)
     else:
         sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
@@ -156,7 +157,7 @@ def _trained(config: TrainConfig) -> Path | None:
         raise StyleCliError(
             f"--init {config.init} has {', '.join(f'{name} {value}' for name, value in has)}; "
             f"asked for: {asked}",
-            hint=f"pass {' '.join(f'--{name} {value}' for name, value in has)}",
+            hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has)}",
         )
     return path
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from stylecli.config import TrainConfig
-from stylecli.core.backend import Batch
+from stylecli.core.backend import Batch, OutOfMemoryError, memory_errors
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
+from stylecli.options import check_options
 from stylecli.training.files import TrainFiles
 from stylecli.training.outcome import result_of, write_model, write_preview
 from stylecli.training.ranks import Ranks, joined_ranks
@@ -62,9 +63,10 @@ def train(
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
-    files = TrainFiles.of(config)
+    check_options(config)  # a resume may leave out what a new training needs
     if not resume:
         config.check()
+    files = TrainFiles.of(config)
     with joined_ranks() as ranks, files.lock() if ranks.first else nullcontext():
         config = _with_devices(config, ranks)
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
@@ -109,9 +111,9 @@ def _train(
     overwrite: bool,
 ) -> TrainResult:
     """Train, when the files are locked and the checkpoint, if it is a resume, has been read."""
-    advice = "if memory ran out, try a lower --batch-size, --size or --style-size"
+    advice = "try a lower --batch-size, --size or --style-size"
     resumable = f"--resume goes on from {files.checkpoint}; {advice}, with --overwrite"
-    with _explaining_torch(resumable if saved else advice):
+    with _explaining_memory(resumable if saved else advice):
         training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
         report(Notice(described(training)))
         if saved:
@@ -119,18 +121,19 @@ def _train(
             training.try_to_write(lambda: files.cut_log(training.step))
         else:
             _begin(training)
-    with _explaining_torch(resumable):
+    with _explaining_memory(resumable):
         stopped = _run(training, should_stop)
         return _suspend(training) if stopped else _finish(training)
 
 
 @contextmanager
-def _explaining_torch(hint: str) -> Iterator[None]:
-    """Turn an error of torch, which most often is that memory ran out, into one with a hint."""
+def _explaining_memory(hint: str) -> Iterator[None]:
+    """Turn lack of memory into an error with a hint; a bug stays what it is."""
     try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        what = str(error).partition("\n")[0]
+        with memory_errors():
+            yield
+    except OutOfMemoryError as error:
+        what = str(error).partition("\n")[0] or "out of memory"
         raise StyleCliError(f"the training broke off: {what}", hint=hint, exit_code=1) from error
 
 

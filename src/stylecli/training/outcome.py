@@ -1,6 +1,7 @@
 """What a training leaves: its result, the model file, and a picture of what the network does."""
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def _described(training: Training, result: TrainResult) -> dict[str, Any]:
     settings = {k: v for k, v in as_json(config).items() if k not in _NOT_AMONG_SETTINGS}
     return {
         **settings,
+        "loss_net": Path(config.loss_net).name,  # where a file lies is nobody's business
         "paintings": [path.name for path in config.paintings],
         "paintings_sha": digest(inputs.style_images),
         "init": training.start.origin,

@@ -38,11 +38,6 @@ def _is_table(value: Any) -> bool:
     return schema.is_table(value, lambda _: True)
 
 
-def _are_scales(value: Any) -> bool:
-    numbers = schema.is_table(value, lambda one: schema.is_list(one, schema.is_number))
-    return numbers and value.keys() == {"style", "tv"} and len(value["tv"]) == 1
-
-
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint says of its training.
@@ -69,7 +64,7 @@ class Checkpoint:
 
     config: dict[str, Any] = _saved(_is_table)
     spec: dict[str, Any] = _saved(_is_table)
-    style_names: list[str] = _saved(schema.are_styles)
+    style_names: list[str] = _saved(lambda names: schema.are_styles(names) and names)
     first_row: int = _saved(schema.is_count)
     origin: str = _saved(schema.is_text)
     base_license: str = _saved(schema.is_text)
@@ -81,7 +76,7 @@ class Checkpoint:
     outliers: int = _saved(schema.is_count)
     left_out: int = _saved(schema.is_count)
     overwrite: bool = _saved(lambda value: isinstance(value, bool))
-    scales: dict[str, list[float]] = _saved(_are_scales)
+    scales: dict[str, list[float]] = _saved(schema.are_scales)
     style_sha: str = _saved(schema.is_text)
     photos_sha: str = _saved(schema.is_text)
 
@@ -153,7 +148,7 @@ def refuse_other_count(saved: Checkpoint, count: int) -> None:
     Each gradient would be a mean of other parts, rounded differently: no exact resume.
     """
     began = saved.config.get("devices", count)
-    if began != count:
+    if schema.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
             f"this training began on {counted(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
@@ -182,7 +177,7 @@ def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tr
     try:
         config = from_json(TrainConfig, saved.config)
         config.check()
-    except TypeError as error:
+    except (TypeError, StyleCliError) as error:
         raise _damaged(path, "its settings") from error
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
@@ -229,7 +224,10 @@ def restored_start(path: Path, saved: Checkpoint) -> Start:
         StyleCliError: the checkpoint is damaged.
     """
     with _explaining_damage(path):
-        generator = Generator(GeneratorSpec(**saved.spec))
+        try:
+            generator = Generator(GeneratorSpec(**saved.spec))
+        except StyleCliError as error:
+            raise _damaged(path, error.message) from error
         generator.remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
