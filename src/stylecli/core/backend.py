@@ -75,6 +75,21 @@ class Backend(Protocol):
             OSError: the temporary files have no room.
         """
 
+    def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+        """Enlarge a painting to the size of its photo, in little memory.
+
+        Args:
+            photo: (H, W, 3) in 0..255.
+            small: the photo scaled down, (h, w, 3).
+            painted: its stylization, (h, w, 3).
+
+        Returns:
+            (H, W, 3) in 0..255.
+
+        Raises:
+            OutOfMemoryError: there is not even so much.
+        """
+
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
 

@@ -31,6 +31,7 @@ if "openvino" not in sys.modules and _CONVERTER not in sys.modules:
 else:
     import openvino as ov
 
+from stylecli.core.openvino_enlarge import OpenVinoEnlarger  # noqa: E402
 from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 
 # The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
@@ -77,6 +78,7 @@ class OpenVinoBackend:
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
         self.at_once = max(1, cores // _CORES_FOR_EACH)
         self._options = {"NUM_STREAMS": str(self.at_once)}
+        self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
@@ -132,6 +134,11 @@ class OpenVinoBackend:
                 given = self._path, self._mix, torch.device("cpu"), self._precision, self._seed
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
+
+    @memory_errors()
+    def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
+        """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""
+        return self._enlarger(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
