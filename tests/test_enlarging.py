@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openvino as ov
@@ -24,12 +26,12 @@ BACKENDS = {
     "openvino": OpenVinoEnlarger(ov.Core(), 1),
     "torch": TorchEnlarger(torch.device("cpu")),
 }
-FACTORS = [1.01, 2.5, 7.7]
+FACTORS = [1.1, 2.5, 7.7]
 
 
 @pytest.fixture(scope="module")
 def photo():
-    return read_rgb(bundled_photos()[22], 301)[:, :443]  # odd sides
+    return read_rgb(bundled_photos()[22], 301)[:, :401]  # odd sides
 
 
 @pytest.fixture(params=BACKENDS)
@@ -61,9 +63,16 @@ def test_what_is_painted_flat_stays_flat(enlarge, photo, factor, color):
     assert (enlarge(photo, small, np.full_like(small, color)) == color).all()
 
 
+@pytest.fixture
+def no_bristles(monkeypatch):
+    monkeypatch.setattr(enlarging, "_BRISTLE", 0.0)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_an_edge_is_as_sharp_as_in_the_photo_whichever_way_it_was_painted(enlarge, sign, axis):
+def test_an_edge_is_as_sharp_as_in_the_photo_whichever_way_it_was_painted(
+    enlarge, sign, axis, no_bristles
+):
     """An enlargement alone spreads an edge over the factor's pixels; and there is no halo."""
     photo = np.full((192, 192, 3), 70, np.uint8)
     photo[:, 95:] = 180
@@ -85,27 +94,28 @@ def test_an_edge_is_as_sharp_as_in_the_photo_whichever_way_it_was_painted(enlarg
 
 
 @pytest.mark.parametrize("factor", [3.0, 5.3])
-def test_strokes_have_no_halo_where_the_photo_has_no_edge(enlarge, factor):
-    """Each channel stays between the two colors, but for bristles of some percent."""
+def test_strokes_have_no_halo_where_the_photo_has_no_edge(enlarge, factor, no_bristles):
+    """Each channel stays between the two colors."""
     height, width = round(60 * factor), round(70 * factor)
     flat = np.full((height, width, 3), (90, 30, 200), np.uint8)
     small = circle(60, 70)
     result = enlarge(flat, scale_to(flat, small), small)
     bicubic = scale_to(small, flat)
-    bristles = enlarging._BRISTLE * min((factor - 2) / 4, 1) * 4  # four standard deviations
-    assert result.min((0, 1)) == pytest.approx([60, 60, 90], abs=1 + bristles)
-    assert result.max((0, 1)) == pytest.approx([200, 140, 90], abs=1 + bristles)
+    assert result.min((0, 1)).tolist() == pytest.approx([60, 60, 90], abs=2)
+    assert result.max((0, 1)).tolist() == pytest.approx([200, 140, 90], abs=2)
     far = result[: height // 4, : width // 4]
     assert np.abs(far.astype(int) - (60, 140, 90)).max() <= 1
     assert (result[..., 0] > 130).mean() == pytest.approx((bicubic[..., 0] > 130).mean(), rel=0.05)
 
 
-@pytest.mark.parametrize("factor", [1.01, 3.0])
+@pytest.mark.parametrize("factor", [2.0, 4.0])
 def test_what_is_painted_as_the_photo_comes_back_as_the_photo(enlarge, photo, factor):
+    """But for the faintest detail, which may be a sensor's noise."""
     small = scale(photo, factor)
-    back = enlarge(photo, small, small).astype(float)
-    bicubic = np.abs(scale_to(small, photo).astype(float) - photo).mean()
-    assert np.abs(back - photo).mean() < max(2, 0.85 * bicubic)
+    lost = np.abs(scale_to(small, photo).astype(float) - photo)
+    back = np.abs(enlarge(photo, small, small).astype(float) - photo)
+    assert back[lost > 15].mean() < 0.6 * lost[lost > 15].mean()
+    assert back.mean() < lost.mean()
 
 
 def test_strokes_that_have_nothing_to_do_with_the_photo_get_none_of_its_detail(enlarge):
@@ -135,7 +145,7 @@ def test_bristles_lie_along_strokes_and_only_where_there_are_some(enlarge):
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_strips_change_nothing(enlarge, photo, factor, monkeypatch):
-    """Whole, and in the smallest windows; rounding in float32 may turn one value in a thousand."""
+    """In one window, and in windows of one tile each."""
     small = scale(photo, factor)
     whole = enlarge(photo, small, 255 - small)
     monkeypatch.setattr(enlarging, "_WINDOW", 1)
@@ -154,7 +164,7 @@ def test_backends_agree(photo, factor):
     assert (apart > 0).mean() < 1e-2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 300), st.floats(1, 30))
 def test_any_size_of_at_least_a_pixel(height, width, factor):
     rng = np.random.default_rng(height)
@@ -199,19 +209,17 @@ def paint(i):
     small = np.full((20 + i, 31 + i, 3), 90, np.uint8)
     photo = np.full((150 + 3 * i, 170 + 5 * i, 3), 90, np.uint8)
     enlarge(photo, small, small)
-for i in range(10): paint(i)
+for i in range(12): paint(i)
 before = process.memory_info().rss
-for i in range(10, 70): paint(i)
+for i in range(12, 42): paint(i)
 assert "torch" not in sys.modules
 print((process.memory_info().rss - before) / 2**20)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 30  # MiB
+    assert float(done.stdout) < 20  # MiB
 
 
 def test_threads_share_one_enlarger(photo):
-    from concurrent.futures import ThreadPoolExecutor
-
     enlarge = OpenVinoEnlarger(ov.Core(), 2)
     small = scale(photo, 2)
     expected = BACKENDS["openvino"](photo, small, 255 - small)
@@ -221,9 +229,7 @@ def test_threads_share_one_enlarger(photo):
 
 
 def test_a_large_photo_needs_little_memory():
-    """Beyond the photo and the picture, 24 MiB of tiles: arrays that Python's tracer sees."""
-    import tracemalloc
-
+    """Of arrays, beyond the picture; the photo's factor is small, so that much is prepared."""
     photo = np.zeros((2000, 3000, 3), np.uint8)
     small = np.zeros((2000, 3000, 3), np.uint8)[::2, ::2].copy()
 
@@ -238,4 +244,4 @@ def test_a_large_photo_needs_little_memory():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - photo.nbytes < 150 * 2**20
+    assert peak - photo.nbytes < 64 * 2**20

@@ -1,4 +1,4 @@
-"""A small painting at the size of its photo, as a print of it: strokes, bristles, edges of the photo.
+"""A small painting at the size of its photo, as a print: strokes, bristles, edges of the photo.
 
 The painting is taken apart, at its own size, into what follows the photo and the strokes over it: a
 local regression of each channel on the photo's luma gives a slope A, and the strokes are the rest,
@@ -19,6 +19,7 @@ The formulas here are written once, over a few operators that each backend provi
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -275,42 +276,50 @@ class Enlarger:
         down, across = (_Axis(small.shape[i], photo.shape[i], TILE[i], strength) for i in (0, 1))
         for rows in down.windows():
             for columns in across.windows():
-                maps = self._maps(small, painted, rows.painted, columns.painted, strength)
+                maps = self._maps(small, painted, rows, columns, strength)
                 directions = rows.at_cells(columns.at_cells(maps[7:], 2), 1)
                 spots = _spots(directions, rows.first // CELL, columns.first // CELL, factor)
                 self._fill(large, photo, maps[:7], spots, rows, columns)
         return large
 
     def _maps(
-        self,
-        small: Rgb,
-        painted: Rgb,
-        rows: tuple[int, int],
-        columns: tuple[int, int],
-        strength: float,
+        self, small: Rgb, painted: Rgb, down: "_Window", across: "_Window", strength: float
     ) -> Floats:
-        """A part of the maps, prepared in squares; beyond the edges, the painting goes on evenly."""
+        """The maps of a window, prepared in squares; beyond the edges, they go on evenly."""
+        (top, bottom), (left, right) = down.inside, across.inside
+        (above, below), (before, after) = down.beyond, across.beyond
+        sides = above + bottom - top + below, before + right - left + after
+        whole = np.empty((8 + _DIRECTIONS, *sides), np.float32)
+        maps = whole[:, above : sides[0] - below, before : sides[1] - after]
         inner = PART - 2 * HALO
-        maps = np.empty((8 + _DIRECTIONS, rows[1] - rows[0], columns[1] - columns[0]), np.float32)
-        for top in range(0, maps.shape[1], inner):
-            y = np.arange(PART) + (rows[0] + top - HALO)
-            y = y.clip(0, small.shape[0] - 1)[:, None]
-            for left in range(0, maps.shape[2], inner):
-                x = np.arange(PART) + (columns[0] + left - HALO)
-                x = x.clip(0, small.shape[1] - 1)
-                part = maps[:, top : top + inner, left : left + inner]
-                done = self._prepare(small[y, x], painted[y, x], np.array([strength], np.float32))
-                bottom, right = HALO + part.shape[1], HALO + part.shape[2]
-                channels = (3, 3, 1, 1, _DIRECTIONS)
-                few = [
-                    planes[0, :count, HALO:bottom, HALO:right]
-                    for planes, count in zip(done, channels, strict=True)
-                ]
-                np.concatenate(few, out=part)
-        return maps
+        for y, x in product(range(0, maps.shape[1], inner), range(0, maps.shape[2], inner)):
+            rows = np.arange(PART)[:, None] + (top + y - HALO)
+            columns = np.arange(PART) + (left + x - HALO)
+            at = rows.clip(0, small.shape[0] - 1), columns.clip(0, small.shape[1] - 1)
+            done = self._prepare(small[at], painted[at], np.array([strength], np.float32))
+            part = maps[:, y : y + inner, x : x + inner]
+            high, wide = HALO + part.shape[1], HALO + part.shape[2]
+            channels = (3, 3, 1, 1, _DIRECTIONS)
+            few = [
+                planes[0, :count, HALO:high, HALO:wide]
+                for planes, count in zip(done, channels, strict=True)
+            ]
+            np.concatenate(few, out=part)
+        maps = whole[:, above : sides[0] - below]
+        maps[..., :before] = maps[..., before : before + 1]
+        maps[..., sides[1] - after :] = maps[..., sides[1] - after - 1 : sides[1] - after]
+        whole[:, :above] = maps[:, :1]
+        whole[:, sides[0] - below :] = maps[:, -1:]
+        return whole
 
     def _fill(
-        self, large: Rgb, photo: Rgb, maps: Floats, spots: Floats, down: "_Window", across: "_Window"
+        self,
+        large: Rgb,
+        photo: Rgb,
+        maps: Floats,
+        spots: Floats,
+        down: "_Window",
+        across: "_Window",
     ) -> None:
         """Put together the tiles of a window."""
         tile = np.zeros((1, *TILE), np.uint8)
@@ -344,7 +353,10 @@ class _Axis:
     def __init__(self, count: int, size: int, tile: int, strength: float) -> None:
         self.count, self.size, self.tile, self.strength = count, size, tile, strength
         self.scale = count / size
-        self.reach = min(count, int(np.ceil(tile * self.scale)) + 4)  # of a tile: always as many
+        reach = int(np.ceil(tile * self.scale)) + 4
+        # Of a tile; rounded, as OpenVINO keeps memory for each number that it has met.
+        step = max(4, 2 ** (reach.bit_length() - 4))
+        self.reach = -(-reach // step) * step
 
     def windows(self) -> Iterator["_Window"]:
         """Parts of bounded size, each of whole tiles."""
@@ -353,25 +365,20 @@ class _Axis:
             yield _Window(self, first, min(first + step, self.size))
 
     def start(self, pixel: int) -> int:
-        """The first pixel of the painting for a tile."""
-        first = int(np.floor((pixel + 0.5) * self.scale - 0.5)) - 1
-        return min(max(first, 0), self.count - self.reach)
+        """The first pixel of the painting for a tile; it may lie beyond the painting."""
+        return int(np.floor((pixel + 0.5) * self.scale - 0.5)) - 1
 
     def weights(self, pixel: int) -> Floats:
         """What the pixels of a tile are made of, (tile, reach): cubic B-splines, or linear."""
         at = (np.arange(pixel, pixel + self.tile) + 0.5) * self.scale - 0.5
         near = np.floor(at).astype(int)
         t = at - near
-        spline = np.array(
-            [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3]
-        )
+        spline = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3])
         linear = np.array([0 * t, 1 - t, t, 0 * t])
         taps = self.strength * spline / 6 + (1 - self.strength) * linear
         weights = np.zeros((self.tile, self.reach), np.float32)
         for offset, tap in zip(range(-1, 3), taps, strict=True):
-            column = (near + offset).clip(0, self.count - 1) - self.start(pixel)
-            # Rows beyond the photo are put together too, and not used.
-            weights[np.arange(self.tile), column.clip(0, self.reach - 1)] += tap
+            weights[np.arange(self.tile), near + offset - self.start(pixel)] += tap
         return weights
 
 
@@ -381,7 +388,11 @@ class _Window:
     def __init__(self, axis: _Axis, first: int, end: int) -> None:
         self.axis, self.first, self.end = axis, first, end
         last = first + (end - 1 - first) // axis.tile * axis.tile
-        self.painted = axis.start(first), axis.start(last) + axis.reach
+        beyond = int(CELL * axis.scale) + 1  # bristles that begin outside of it
+        self.painted = axis.start(first) - beyond, axis.start(last) + axis.reach + beyond
+        start, end = self.painted
+        self.inside = max(0, start), min(axis.count, end)
+        self.beyond = self.inside[0] - start, end - self.inside[1]
 
     def tiles(self) -> Iterator[_Tile]:
         """Its tiles."""
@@ -400,7 +411,7 @@ class _Window:
         tiles = -(-(self.end - self.first) // self.axis.tile)
         cells = np.arange(-1, tiles * self.axis.tile // CELL + 1)
         at = (self.first + (cells + 0.5) * CELL) * self.axis.scale - self.painted[0]
-        return shares.take(at.astype(int).clip(0, shares.shape[along] - 1), along)
+        return shares.take(at.astype(int), along)
 
 
 def _spots(directions: Floats, row: int, column: int, factor: float) -> Floats:

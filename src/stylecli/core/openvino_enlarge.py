@@ -9,7 +9,16 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
-from stylecli.core.enlarging import CELL, PART, TILE, Enlarger, Floats, compose, make_patches, prepare
+from stylecli.core.enlarging import (
+    CELL,
+    PART,
+    TILE,
+    Enlarger,
+    Floats,
+    compose,
+    make_patches,
+    prepare,
+)
 from stylecli.files.colors import Rgb
 
 # Photos of many sizes would fill a cache of what was compiled for each.
@@ -140,11 +149,11 @@ class _Operators:
 def _build_prepare() -> ov.Model:
     inputs = [ops.parameter(ov.PartialShape([PART, PART, 3]), np.uint8) for _ in range(2)]
     strength = ops.parameter(ov.PartialShape([1]), np.float32)
-    planes = [
+    small, painted = (
         _Value(ops.unsqueeze(ops.transpose(ops.convert(x, "f32"), [2, 0, 1]), np.array(0)))
         for x in inputs
-    ]
-    maps = prepare(_Operators(), *planes, _Value(strength))
+    )
+    maps = prepare(_Operators(), small, painted, _Value(strength))
     return ov.Model([part.node for part in maps], [*inputs, strength], "prepare")
 
 

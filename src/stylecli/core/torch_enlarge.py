@@ -38,7 +38,8 @@ class TorchEnlarger:
         return [part.cpu().numpy() for part in maps]
 
     def _compose(self, *inputs: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        tile = compose(self._ops, *(self._ops.constant(x) for x in inputs), self._patches)
+        photo, maps, down, across, spots = (self._ops.constant(x) for x in inputs)
+        tile = compose(self._ops, photo, maps, down, across, spots, self._patches)
         done: npt.NDArray[np.uint8] = tile.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return done
 
@@ -74,7 +75,7 @@ class _Operators:
         return x.sqrt()
 
     def split(self, x: Tensor, sizes: list[int]) -> list[Tensor]:
-        return list(x.split(sizes))
+        return list(torch.split(x, sizes))
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         return a @ b
