@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
-from stylecli.core.enlarging import enlarge
 from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
@@ -32,6 +31,7 @@ if "openvino" not in sys.modules and _CONVERTER not in sys.modules:
 else:
     import openvino as ov
 
+from stylecli.core.openvino_enlarge import OpenVinoEnlarger  # noqa: E402
 from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
 
 # The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
@@ -82,6 +82,7 @@ class OpenVinoBackend:
         self.at_once = max(1, cores // _CORES_FOR_EACH)
         kept = {"CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS)}
         self._options = {"NUM_STREAMS": str(self.at_once), **kept}
+        self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
@@ -138,9 +139,10 @@ class OpenVinoBackend:
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
 
+    @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
-        """Bring a stylization to the photo's size; see :class:`~stylecli.core.backend.Backend`."""
-        return enlarge(photo, small, painted)
+        """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""
+        return self._enlarger(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""

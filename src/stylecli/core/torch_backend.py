@@ -10,11 +10,11 @@ from torch import Tensor
 
 from stylecli.core.backend import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
 from stylecli.core.devices import resolve_precision
-from stylecli.core.enlarging import enlarge
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.files.colors import Rgb
 
 
@@ -37,6 +37,7 @@ class TorchBackend:
         self.dtype = dtype
         self.device_type = device.type
         self.itemsize = dtype.itemsize
+        self._enlarger = TorchEnlarger(device)
         self.description = f"{device}, torch, {str(dtype).removeprefix('torch.')}"
 
     @memory_errors()
@@ -93,9 +94,10 @@ class TorchBackend:
     ) -> Rgb:
         return StripRunner(self.generator, device, dtype, **room)(rgb)
 
+    @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
-        """Bring a stylization to the photo's size; see :class:`~stylecli.core.backend.Backend`."""
-        return enlarge(photo, small, painted)
+        """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""
+        return self._enlarger(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
