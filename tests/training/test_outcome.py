@@ -5,25 +5,82 @@ import json
 from dataclasses import replace
 from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from stylecli.core.model_files import read_info
+from stylecli.core.model_files import load_generator, read_info
 from stylecli.events import Step
+from stylecli.files.images import read_rgb
+from stylecli.files.pictures import center_square
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outcome import paint_in_layers
+from trainings import stop_after
 
 
-def test_the_preview_has_a_row_for_the_photos_and_one_for_each_style(trio):
+def test_the_preview_has_the_paintings_beside_the_pictures(trio):
     train(replace(trio, steps=1))
     with Image.open(TrainFiles(trio.output).preview) as preview:
-        assert preview.size == (3 * 256, 4 * 256)
+        assert preview.size == (4 * 384, 4 * 384)
+        rgb = np.asarray(preview)
+    assert (rgb[:384, :384] == 255).all()
+    for row, path in enumerate(trio.styles, 1):
+        expected = center_square(read_rgb(path, 384), 384).astype(float)
+        shown = rgb[384 * row : 384 * (row + 1), :384]
+        assert np.abs(shown - expected).mean() < 12  # it was trained on at 64 px
     more = {"styles": (), "add_style": trio.styles[0], "init": str(trio.output)}
     path = trio.output.with_name("more.safetensors")
     renamed = trio.styles[0].rename(trio.styles[0].with_name("four.png"))
     train(replace(trio, **{**more, "add_style": renamed}, output=path, steps=1))
     with Image.open(TrainFiles(path).preview) as preview:
-        assert preview.size == (3 * 256, 2 * 256)  # not the styles that are kept
+        assert preview.size == (4 * 384, 2 * 384)  # not the styles that are kept
+
+
+def test_a_preview_shows_a_handful_of_many_styles(config, tmp_path, monkeypatch):
+    paintings = [tmp_path / f"{number}.png" for number in range(7)]
+    for path in paintings:
+        path.write_bytes(config.styles[0].read_bytes())
+    train(replace(config, styles=tuple(paintings), steps=1))
+    with Image.open(TrainFiles(config.output).preview) as preview:
+        assert preview.size == (4 * 384, 5 * 384)
+
+
+def test_a_picture_in_layers_is_painted_small_and_then_over_that(monkeypatch):
+    photo = np.zeros((96, 120, 3), np.uint8)
+    photo[:, :, 0] = 100
+    seen = []
+
+    def network(photos):
+        seen.append(photos[0])
+        return np.full_like(photos, 200)
+
+    assert (paint_in_layers(network, photo) == 200).all()
+    assert [one.shape for one in seen] == [(48, 60, 3), (96, 120, 3)]
+    np.testing.assert_array_equal(seen[1][5, 5], [160, 120, 120])  # 0.6 of 200, 0.4 of the photo
+
+
+def test_a_training_that_is_stopped_leaves_a_model_that_works(config):
+    files = TrainFiles(config.output)
+    train(config, should_stop=stop_after(3))
+    info, _ = read_info(files.so_far), load_generator(files.so_far)
+    assert info.training["steps_done"] == 3
+    assert not config.output.exists()
+    train(config, should_stop=stop_after(2), resume=True)
+    assert read_info(files.so_far).training["steps_done"] == 4
+    assert train(config, resume=True).finished
+    assert not files.so_far.exists()
+    train(config, should_stop=stop_after(3), overwrite=True)
+    train(replace(config, steps=1), overwrite=True)
+    assert not files.so_far.exists()
+
+
+def test_a_model_so_far_that_cannot_be_written_costs_nothing(config):
+    files = TrainFiles(config.output)
+    files.so_far.mkdir()
+    assert train(config, should_stop=stop_after(3)).steps == 3
+    files.so_far.rmdir()
+    assert train(config, resume=True).steps == 20
 
 
 def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
