@@ -91,7 +91,7 @@ def test_arms_are_trained_alike_and_batch_norm_is_shown_as_what_it_is(config, co
     assert different <= {"seconds", "curve"}
     assert bn["curve"]
     assert bn["init"] == "scratch"
-    assert bn["hatch_weight"] == 0  # as in the paper
+    assert bn["recipe"] == "paper"
     assert list(comparison.pictures) == [
         *("photo", "style", "residual-bn", "residual-bn-batch", "residual-in", "gatys")
     ]
