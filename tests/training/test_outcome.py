@@ -22,19 +22,19 @@ from trainings import stop_after
 def test_the_preview_has_the_paintings_beside_the_pictures(trio):
     train(replace(trio, steps=1))
     with Image.open(TrainFiles(trio.output).preview) as preview:
-        assert preview.size == (4 * 384, 4 * 384)
+        assert preview.size == (4 * 256, 4 * 256)
         rgb = np.asarray(preview)
-    assert (rgb[:384, :384] == 255).all()
+    assert (rgb[:256, :256] == 255).all()
     for row, path in enumerate(trio.styles, 1):
-        expected = center_square(read_rgb(path, 384), 384).astype(float)
-        shown = rgb[384 * row : 384 * (row + 1), :384]
+        expected = center_square(read_rgb(path, 256), 256).astype(float)
+        shown = rgb[256 * row : 256 * (row + 1), :256]
         assert np.abs(shown - expected).mean() < 12  # it was trained on at 64 px
     more = {"styles": (), "add_style": trio.styles[0], "init": str(trio.output)}
     path = trio.output.with_name("more.safetensors")
     renamed = trio.styles[0].rename(trio.styles[0].with_name("four.png"))
     train(replace(trio, **{**more, "add_style": renamed}, output=path, steps=1))
     with Image.open(TrainFiles(path).preview) as preview:
-        assert preview.size == (4 * 384, 2 * 384)  # not the styles that are kept
+        assert preview.size == (4 * 256, 2 * 256)  # not the styles that are kept
 
 
 def test_a_preview_shows_a_handful_of_many_styles(config, tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_a_preview_shows_a_handful_of_many_styles(config, tmp_path, monkeypatch)
         path.write_bytes(config.styles[0].read_bytes())
     train(replace(config, styles=tuple(paintings), steps=1))
     with Image.open(TrainFiles(config.output).preview) as preview:
-        assert preview.size == (4 * 384, 5 * 384)
+        assert preview.size == (4 * 256, 5 * 256)
 
 
 def test_a_picture_in_layers_is_painted_small_and_then_over_that(monkeypatch):

@@ -12,9 +12,10 @@ from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Step
 from stylecli.files.content import bundled_photos
-from stylecli.training import loop, schedule
+from stylecli.training import loop
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.recipes import RECIPES
 from trainings import break_losses, resumed, stop_after
 
 
@@ -98,9 +99,9 @@ def test_a_warm_start_resumes_even_if_the_model_it_began_with_is_gone(config, tm
 def test_a_time_budget_is_that_of_the_device_it_began_on(config, monkeypatch):
     untimed = replace(config, steps=None)
     train(untimed, should_stop=stop_after(2))
-    monkeypatch.setitem(schedule.DEFAULT_MINUTES, "cpu", 0.001)  # as if another were faster
+    monkeypatch.setitem(RECIPES["layers"].minutes, "cpu", 0.001)  # as if another were faster
     saved = resumed(config.output, {})
-    assert saved == replace(untimed, minutes=10.0)
+    assert saved == replace(untimed, minutes=3.0, lr=0.003)
 
 
 def test_a_resume_takes_the_settings_that_it_is_not_given_from_the_checkpoint(config, photos):
@@ -128,7 +129,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     with pytest.raises(StyleCliError, match="is not the painting"):
         train(replace(config, styles=(bundled_photos()[0],)), resume=True)
     longer = resumed(config.output, {"steps": 4})
-    assert longer == replace(config, steps=4)
+    assert longer == replace(config, steps=4, lr=0.003)
     with pytest.raises(StyleCliError, match="less than the 2 steps that are done"):
         train(replace(config, steps=1), resume=True)
     assert train(longer, resume=True).steps == 4

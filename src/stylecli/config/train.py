@@ -61,7 +61,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     minutes: float | None = option(
         None,
         "Minutes to train in all, those before a --resume included. "
-        "[default: CPU 10, Apple GPU 5, CUDA 1]",
+        "[default: CPU 3, Apple GPU 2, CUDA 1; recipe paper 10, 5, 1]",
         above=0,
         may_change=True,
     )

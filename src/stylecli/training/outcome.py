@@ -22,7 +22,7 @@ from stylecli.training.resume import digest
 from stylecli.training.state import Training
 
 _PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
-_PREVIEW_SIDE = 384  # px
+_PREVIEW_SIDE = 256  # px
 _PREVIEW_STYLES = 4
 # A model file has these settings in fields of their own, or does not hold them.
 _NOT_AMONG_SETTINGS = (
@@ -100,7 +100,7 @@ def write_preview(training: Training) -> None:
         network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
         pictures = [paint(network, photo) for photo in photos]
         rows.append([_square(resized(painting, _PREVIEW_SIDE)), *pictures])
-    wide = [np.concatenate(row, axis=1) for row in rows]  # each (384, 4 * 384, 3)
+    wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
     write_picture(training.files.preview, Picture(np.concatenate(wide)))
 
 

@@ -13,6 +13,8 @@ class Recipe:
     Attributes:
         noise: inside a new network, see :class:`stylecli.core.spec.GeneratorSpec`.
         upsampling: of a new network.
+        minutes: how long a training takes if neither minutes nor steps are asked for, by the kind
+            of device.
         lr: peak learning rate, if none was asked for.
         first_side: side of the first crops, as a share of that of the later ones.
         first_share: share of the training that takes these smaller crops, 0 to 1.
@@ -26,6 +28,7 @@ class Recipe:
 
     noise: str
     upsampling: str
+    minutes: dict[str, float]
     lr: float
     first_side: float
     first_share: float
@@ -43,6 +46,7 @@ RECIPES = {
     "layers": Recipe(
         noise="gaussian",
         upsampling="bilinear",
+        minutes={"cpu": 3.0, "mps": 2.0, "cuda": 1.0},
         lr=3e-3,
         first_side=0.75,
         first_share=0.67,
@@ -56,6 +60,7 @@ RECIPES = {
     "paper": Recipe(
         noise="none",
         upsampling="nearest",
+        minutes={"cpu": 10.0, "mps": 5.0, "cuda": 1.0},
         lr=2e-3,
         first_side=0.5,
         first_share=0.67,

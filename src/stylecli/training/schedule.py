@@ -10,9 +10,6 @@ from stylecli.config import TrainConfig
 from stylecli.events import counted
 from stylecli.training.recipes import recipe_of
 
-# How long a training takes if neither --steps nor --minutes is given.
-DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
-
 # A CPU learns more from each photo if fewer share a step. On a GPU, more photos in a step cost
 # next to nothing.
 _DEFAULT_BATCH = {"cpu": 2, "mps": 4, "cuda": 8}
@@ -45,7 +42,7 @@ class Schedule:
         self._recipe = recipe_of(config)
         self.size = config.size
         self.steps = config.steps
-        self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device_type])
+        self.seconds = 60 * (config.minutes or self._recipe.minutes[device_type])
         self.elapsed = 0.0
         self._counted = 0.0  # of the last step, seconds
         self._read = 0.0  # of the clock, when it was read last
