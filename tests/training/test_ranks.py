@@ -85,7 +85,7 @@ def equal(weights, others) -> bool:
 
 
 def test_ranks_end_with_the_weights_of_one_process_but_for_rounding(trio, tmp_path, together):
-    config = replace(trio, optimizer="adam", batch_size=4)
+    config = replace(trio, optimizer="adam", lr=5e-4, batch_size=4)
     config = replace(config, steps=2, precision="float32")  # bfloat16 rounds by more than the bound
     assert together(lambda rank: train(config)) == ["2 steps", "2 steps"]
     weights = weights_of(tmp_path, 0)
@@ -184,7 +184,7 @@ def test_what_is_about_to_happen_is_said_once_and_before(config, together, tmp_p
     (line,) = (tmp_path / "said.txt").read_text().splitlines()
     assert line.startswith("0: training m from scratch")
     assert "1 step on cpu" in line
-    assert "2 devices: batches of 4, 2 for each; learning rate 0.003 at its peak" in line
+    assert "2 devices: batches of 2, 1 for each; learning rate 0.003 at its peak" in line
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,6 @@ def test_twenty_steps_straight_equal_ten_and_ten_more(
     straight = train(config)
     halves = replace(config, output=tmp_path / "halves.safetensors")
     monkeypatch.setattr(loop, "FIRST_PREVIEW", 0.01)  # to look at a network changes nothing in it
-    monkeypatch.setattr(loop, "_PREVIEW_SHARE", 1.0)
     stopped = train(halves, should_stop=stop_after(10))
     assert (stopped.finished, stopped.steps) == (False, 10)
     assert not halves.output.exists()

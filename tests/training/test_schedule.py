@@ -88,7 +88,8 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
 @pytest.mark.parametrize(
     ("settings", "device", "photos"),
     [
-        ({}, "cpu", 2),
+        ({}, "cpu", 1),
+        ({"recipe": "paper"}, "cpu", 2),
         ({}, "cuda", 8),
         ({"norm": "bn"}, "cpu", 4),
         ({"norm": "bn"}, "cuda", 8),

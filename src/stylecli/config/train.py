@@ -97,8 +97,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     )
     batch_size: int | None = option(
         None,
-        "Photos in a batch, on all devices together. [default, for each device: CPU 2, Apple GPU "
-        "4, CUDA 8; with batch norm 4 or more]",
+        "Photos in a batch, on all devices together. [default, for each device: CPU 1, Apple GPU "
+        "4, CUDA 8; recipe paper 2, 4, 8; with batch norm 4 or more]",
         panel=TRAINING,
         least=1,
     )

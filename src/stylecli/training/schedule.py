@@ -10,9 +10,6 @@ from stylecli.config import TrainConfig
 from stylecli.events import counted
 from stylecli.training.recipes import recipe_of
 
-# A CPU learns more from each photo if fewer share a step. On a GPU, more photos in a step cost
-# next to nothing.
-_DEFAULT_BATCH = {"cpu": 2, "mps": 4, "cuda": 8}
 _LEAST_FOR_BATCH_NORM = 4  # in batches of one, batch norm is instance norm
 
 _WARM_UP = 0.05  # of the training
@@ -92,7 +89,7 @@ class Schedule:
 def resolve_batch_size(config: TrainConfig, device_type: str, devices: int = 1) -> int:
     """The batch size that was asked for, or else what suits device and norm, on each device."""
     least = _LEAST_FOR_BATCH_NORM if config.norm == "bn" else 1
-    return config.batch_size or devices * max(least, _DEFAULT_BATCH[device_type])
+    return config.batch_size or devices * max(least, recipe_of(config).batch[device_type])
 
 
 def learning_rate_factor(progress: float) -> float:
