@@ -42,10 +42,9 @@ class Recipe:
     margin: float
 
 
-# A CPU learns more from each photo if fewer share a step. On a GPU, more of them cost next to nothing.
-#
 # "paper": one pass at one scale, as Johnson et al. 2016 and Ulyanov et al. 2017 train. "layers": a
-# painting is painted small first, and larger over itself; each number was found by trial.
+# painting is painted small first, and larger over itself; each number was found by trial. Batches:
+# a CPU learns more from each photo if fewer share a step; on a GPU, more cost next to nothing.
 RECIPES = {
     "layers": Recipe(
         noise="gaussian",
