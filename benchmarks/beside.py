@@ -38,7 +38,7 @@ def should_stop():
     return ends[-1] - ends[0] > float(seconds)
 
 config = TrainConfig(
-    styles=(Path(painting),), output=Path(output), init="scratch", preview_every=0, **length
+    styles=(Path(painting),), output=Path(output), init="scratch", **length
 )
 train(config, should_stop=should_stop)
 counted = [end for end in ends if end - ends[0] > float(warm_up)]

@@ -78,14 +78,13 @@ def training(
 def models(out: Path, photos: Path, device: str, tiny: bool) -> list[Step]:
     """The gallery and the arms of the paper, in one training each; ``make models`` has several."""
     train = ["-m", "stylecli", "train", "--content", str(photos), "--device", device]
-    train += ["--init", "scratch", "--preview-every", "0"]
+    train += ["--init", "scratch"]
     length = ["--steps", "2", "--width", "4", "--size", "64"] if tiny else ["--minutes", "8"]
     target = out / "models" / "gallery.safetensors"
     gallery = [*train, *map(str, _PAINTINGS), *length, "--output", str(target)]
     gallery += ["--resume"] if target.with_suffix(".checkpoint.safetensors").exists() else []
     found = [Step("gallery", 600, gallery)]
-    paper = ["--noise", "none", "--upsampling", "nearest", "--hatch-weight", "0"]
-    paper += ["--batch-size", "4"]
+    paper = ["--recipe", "paper", "--batch-size", "4"]
     for arch in ("residual", "pyramid"):
         for norm in ("in", "bn"):
             name = f"starry-night-{arch}-{norm}"

@@ -6,8 +6,8 @@ checkpoints after it ended, so that measuring costs it nothing. It starts from s
 folder: runs may be made one at a time, and `table` sets side by side what is there.
 
     python benchmarks/training.py run STYLE PHOTOS OUT baseline minutes=60 \
-        width=32 precision=float32 small_crops=0 lr=0.001 optimizer=adam batch_size=4 \
-        loss_padding=zeros loss_margin=0 noise=none upsampling=nearest hatch_weight=0
+        width=32 precision=float32 lr=0.001 optimizer=adam batch_size=4 \
+        loss_padding=zeros recipe=paper
     python benchmarks/training.py run STYLE PHOTOS OUT from-scratch minutes=10
     python benchmarks/training.py run STYLE PHOTOS OUT bundled-photos minutes=10 content=null
     python benchmarks/training.py keep-out PHOTOS FOLDER   # to train on, for benchmarks/gallery.py

@@ -30,6 +30,7 @@ from stylecli.core.model_files import bundled_models
 from stylecli.core.objective import Scales
 from stylecli.core.tensor_files import load_tensors, read_metadata, save_tensors
 from stylecli.errors import StyleCliError
+from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.training.resume import digest
@@ -94,7 +95,7 @@ def test_arms_are_trained_alike_and_batch_norm_is_shown_as_what_it_is(config, co
     assert different <= {"seconds", "curve"}
     assert bn["curve"]
     assert bn["init"] == "scratch"
-    assert bn["hatch_weight"] == 0  # as in the paper
+    assert bn["recipe"] == "paper"
     assert list(comparison.pictures) == [
         *("photo", "style", "residual-bn", "residual-bn-batch", "residual-in", "gatys")
     ]
@@ -209,6 +210,20 @@ def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_p
     named = set(re.findall(r"--[a-z-]+", caught.value.hint))
     assert named <= options() - {"--size"}  # which is another thing in a training
     assert "the same command goes on" in caught.value.hint
+
+
+def test_a_bundled_painting_without_arms_is_trained_by_its_name(config, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(given, *args, **kwargs):
+        asked.append(given)
+        return TrainResult(given.output, False, 0, 0.0, {})
+
+    monkeypatch.setattr("stylecli.comparison.arms.train", stop)
+    assert compare(replace(config, style="udnie", out=tmp_path / "out")) is None
+    (one,) = asked
+    assert one.paintings == (bundled_models() / "paintings" / "udnie.jpg",)
+    assert (one.recipe, one.init) == ("paper", "scratch")
 
 
 def test_an_arm_that_there_is_not_is_answered_with_the_arms_of_that_style(config):

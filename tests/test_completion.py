@@ -217,7 +217,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         (["train", "--loss-net", ""], ["vgg16", "vgg16-torchvision", "vgg19"]),
         (["s"], ["stylize", "sheet"]),
         (["compare", "--norm", "bn,bn,"], ["bn,bn,in", "bn,bn,none"]),
-        (["train", "--stable", "--no-such", ""], []),
+        (["train", "--resume", "--no-such", ""], []),
     ],
 )
 def test_names_that_are_known_are_offered_and_nothing_else_is_printed(words, choices):

@@ -1,6 +1,7 @@
 """The options of the commands: which of them a resume may change and arms must share."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -13,13 +14,15 @@ from stylecli.config import (
     TrainConfig,
 )
 from stylecli.core import choices
+from stylecli.core.model_files import bundled_models
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
 from stylecli.options import alike_in_arms, fixed_on_resume, options_of
+from stylecli.training.recipes import RECIPES, recipe_of, spec_of
 
 # The exceptions are spelled out here: an option that becomes one, or is one no more, changes what
 # a checkpoint or a comparison from before is worth.
-GENERATOR = {"arch", "norm", "noise", "upsampling", "activation", "width"}
+GENERATOR = {"arch", "norm", "width"}
 
 
 def names(config):
@@ -28,7 +31,7 @@ def names(config):
 
 def test_a_resume_may_change_these_options_and_no_others():
     free = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
-    free |= {"device", "precision", "preview_every"}
+    free |= {"device", "precision"}
     assert names(TrainConfig) - {*fixed_on_resume(TrainConfig)} == free
 
 
@@ -40,12 +43,37 @@ def test_a_comparison_goes_on_with_these_options_changed_and_no_others():
 
 def test_arms_may_differ_in_these_options_of_their_trainings_and_no_others():
     free = {"styles", "add_style", "output", "content", "license", "device", "devices"}
-    free |= {"preview_every"}
     assert names(TrainConfig) - {*alike_in_arms(TrainConfig)} == free
 
 
 def test_the_generator_has_these_options_and_a_spec_has_them_too():
-    assert names(GeneratorConfig) == GENERATOR == names(GeneratorSpec) - {"output"}
+    assert names(GeneratorConfig) == GENERATOR < names(GeneratorSpec)
+
+
+def test_a_recipe_is_there_for_every_name_and_the_paper_has_nothing_that_it_does_not_know():
+    assert tuple(RECIPES) == get_args(choices.Recipe)
+    spec = spec_of(TrainConfig(recipe="paper", arch="pyramid", norm="bn", width=5))
+    assert spec == GeneratorSpec("pyramid", "bn", 5)  # no noise, nearest upsampling, ReLU
+    paper = recipe_of(TrainConfig(recipe="paper"))
+    assert (paper.own_inputs, paper.hatch_weight, paper.margin) == (0, 0, 0)
+    assert (paper.scales, paper.content_weight, paper.style_weight) == ((1,), 1, 1)
+    with pytest.raises(StyleCliError, match="unknown --recipe 'papers'") as caught:
+        TrainConfig(styles=(Path("a.jpg"),), recipe="papers").check()
+    assert caught.value.hint.startswith("did you mean paper?")
+
+
+def test_a_painting_is_a_file_or_the_name_of_a_bundled_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "udnie").mkdir()  # as `stylize photos/ udnie/` makes it
+    bundled = bundled_models() / "paintings" / "udnie.jpg"
+    assert TrainConfig(styles=(Path("udnie"), Path("a.jpg"))).paintings == (bundled, Path("a.jpg"))
+    added = TrainConfig(add_style=Path("udnie"), init="gallery")
+    assert added.paintings == (bundled,)
+    with pytest.raises(
+        StyleCliError, match="undie is neither a file nor a bundled painting"
+    ) as caught:
+        TrainConfig(styles=(Path("undie"),)).check()
+    assert "udnie" in caught.value.hint
 
 
 @pytest.mark.parametrize("config", [TrainConfig, GatysConfig, StylizeConfig, CompareConfig])
@@ -58,10 +86,10 @@ def test_numbers_have_bounds_help_is_a_sentence_and_flags_are_unique(config):
         assert one.type not in (int, float) or max(bounds) > -float("inf")
 
 
-def test_a_share_of_a_crop_has_an_end():
-    with pytest.raises(StyleCliError, match=r"--loss-margin 0\.5 is out of range") as caught:
-        TrainConfig(loss_margin=0.5).check()
-    assert caught.value.hint == "it is at least 0 and at most 0.4"
+def test_a_share_has_an_end():
+    with pytest.raises(StyleCliError, match=r"--strength 1\.5 is out of range") as caught:
+        StylizeConfig(strength=1.5).check()
+    assert caught.value.hint == "it is at least 0 and at most 1"
 
 
 def test_every_architecture_that_can_be_chosen_is_there():

@@ -105,25 +105,27 @@ def test_photos_that_are_all_of_one_color_are_an_error(tmp_path):
         ContentPhotos(tmp_path, 0).batch(0, 1, 64)
 
 
-def test_mostly_blank_photos_are_counted(photos):
-    assert ContentPhotos(photos, 0).count_blank(64) == (0, 3)
+def test_mostly_blank_photos_are_noted_when_they_are_read(photos):
     for i in range(2):
         product_shot(photos / f"{i}.png")
     (photos / "text.jpg").write_text("no image")
-    assert ContentPhotos(photos, 0).count_blank(64) == (2, 5)
+    series = ContentPhotos(photos, 0)
+    assert series.blank == set()
+    series.batch(0, 12, 64)
+    assert {path.name for path in series.blank} == {"0.png", "1.png"}
 
 
-def test_photos_are_checked_at_a_small_size(monkeypatch):
-    """Large photos decode several times as fast for it, and a folder may have 32 of them."""
-    read_at = []
+def test_the_first_batch_reads_no_other_photos(monkeypatch):
+    """A folder may hold thousands, and a training is not to wait for them."""
+    read = []
 
     def read_rgb(path, short_side):
-        read_at.append(short_side)
+        read.append(path)
         return images.read_rgb(path, short_side)
 
     monkeypatch.setattr(content, "read_rgb", read_rgb)
-    assert ContentPhotos(None, 0).count_blank(256) == (0, 24)
-    assert set(read_at) == {128}
+    ContentPhotos(None, 0).batch(0, 2, 64)
+    assert len(read) == 2
 
 
 def test_crops_vary_in_scale_place_and_direction(tmp_path):

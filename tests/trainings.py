@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from stylecli.config import TrainConfig
-from stylecli.core import model_files
-from stylecli.core.model_files import read_info
 from stylecli.training import loop
 from stylecli.training.files import TrainFiles
 from stylecli.training.resume import read_checkpoint, resumed_config
@@ -19,12 +17,6 @@ def stop_after(steps: int) -> Callable[[], bool]:
     """Asks a training to stop when it has done some steps."""
     asked = iter(range(1, 10_000))
     return lambda: next(asked) >= steps
-
-
-def gallery_kind() -> dict[str, str]:
-    """What a training has to share with the bundled gallery to start from it."""
-    info = read_info(model_files.bundled_models() / "gallery.safetensors")
-    return {name: getattr(info, name) for name in ("noise", "upsampling", "activation")}
 
 
 def resumed(output: Path, changes: dict[str, Any]) -> TrainConfig:

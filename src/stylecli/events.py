@@ -85,9 +85,6 @@ class Pixels:
     best: "Callable[[], npt.NDArray[np.uint8]] | None"
 
 
-Report = Callable[[Step | Notice], None]
-
-
 @dataclass(frozen=True)
 class Frames:
     """How far a video or an animation is.
@@ -109,3 +106,6 @@ class Progress:
 
     progress: float
     note: str
+
+
+Report = Callable[[Step | Notice | Progress], None]

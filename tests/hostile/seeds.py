@@ -85,7 +85,6 @@ def checkpoint(folder: Path, painting: Path) -> bytes:
         batch_size=1,
         size=64,
         style_size=64,
-        preview_every=0,
     )
     asked = iter([False, True, True, True])
     train(config, should_stop=lambda: next(asked))

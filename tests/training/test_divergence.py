@@ -152,7 +152,7 @@ def test_a_folder_with_product_shots_on_white_trains_like_any_other(config, phot
         shot.save(photos / f"shot-{i}.png")
     events = []
     # Without noise, a plane of one color stays one through all of the network.
-    train(replace(config, content=photos, noise="none"), events.append)
+    train(replace(config, content=photos, recipe="paper"), events.append)
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert not any("exploded" in text for text in notices)
     assert any("6 of 9 content photos are mostly of one plain color" in text for text in notices)

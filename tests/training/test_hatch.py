@@ -1,8 +1,5 @@
 """The term against texture that repeats."""
 
-import json
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +7,7 @@ from scipy.ndimage import uniform_filter
 
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.files import TrainFiles
 from stylecli.training.hatch import hatch_loss
-from stylecli.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +65,3 @@ def test_plain_and_small_images_are_no_error():
     assert loss.isfinite()
     assert gradient.isfinite().all()
     assert hatch_loss(torch.rand(1, 3, 63, 200), torch.rand(1, 3, 63, 200)) == 0
-
-
-def test_it_is_a_term_of_a_training_and_can_be_left_out(config, tmp_path):
-    for weight in (0.0, 2.0):
-        given = replace(config, hatch_weight=weight, size=128, small_crops=0.0, steps=2)
-        given = replace(given, output=tmp_path / f"{weight}.safetensors")
-        train(given)
-        lines = TrainFiles.of(given).log.read_text().splitlines()
-        for line in map(json.loads, lines):
-            assert ("hatch" in line) == bool(weight)
-            assert sum(line[name] for name in line if name not in ("step", "seconds", "total")) == (
-                pytest.approx(line["total"], rel=1e-4)
-            )

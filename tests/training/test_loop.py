@@ -1,6 +1,7 @@
 """The loop: what it tells and writes on the way, and what it never loses."""
 
 import errno
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training import loop, schedule
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.ranks import Ranks
 from trainings import break_losses, stop_after
+
+
+class Clock:
+    """Tells the time that it is set to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_settings_reach_what_they_are_about(config, monkeypatch):
@@ -36,26 +47,49 @@ def test_settings_reach_what_they_are_about(config, monkeypatch):
 
     def spy_preview(training):
         seen["previews"] += 1
-        seen["settings"] = training.objective.settings
-        seen["padding"] = training.objective.network.padding
+        seen["settings"] = training.objectives[0].settings
+        seen["padding"] = training.objectives[0].network.padding
         preview(training)
 
     monkeypatch.setattr(ContentPhotos, "batch", spy_batch)
     monkeypatch.setattr(GeneratorOptimizer, "step", spy_step)
     monkeypatch.setattr(GeneratorOptimizer, "__init__", spy_init)
     monkeypatch.setattr(loop, "write_preview", spy_preview)
+    monkeypatch.setattr(loop, "FIRST_PREVIEW", 1e9)
     break_losses(monkeypatch, lambda step: step == 10)
     weights = {"content_weight": 2.0, "style_weight": 3.0, "tv_weight": 0.5}
-    how = {"optimizer": "adam", "lr": 1e-3, "small_crops": 0.5, "loss_padding": "zeros"}
-    train(replace(config, **weights, **how, size=96, preview_every=8))
-    assert {size for number, size in seen["sizes"] if 0 < number < 10} == {48}
-    assert {size for number, size in seen["sizes"] if 10 <= number < 20} == {96}
+    how = {"optimizer": "adam", "lr": 1e-3, "loss_padding": "zeros"}
+    train(replace(config, **weights, **how, size=96))
+    assert {size for number, size in seen["sizes"] if 0 < number < 14} == {72}
+    assert {size for number, size in seen["sizes"] if 14 <= number < 20} == {96}
     assert seen["optimizer"] == ("adam", 1e-3)
     assert {name: getattr(seen["settings"], name) for name in weights} == weights
     assert seen["padding"] == "zeros"
-    assert seen["previews"] == 3  # after steps 8 and 16, and at the end
+    assert seen["previews"] == 1  # at the end
     usual = [schedule.learning_rate_factor(done / 20) for done in range(20)]
     assert seen["factors"] == usual[:10] + [factor / 2 for factor in usual[11:]]
+
+
+def test_previews_take_a_bounded_share_of_the_time(config, monkeypatch):
+    clock, written = Clock(), []
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(schedule.Schedule.__init__, "__defaults__", (clock,))
+    monkeypatch.setattr(Ranks, "now", lambda self: clock.now)
+
+    def preview(training):
+        written.append(training.step)
+        clock.now += 4  # seconds
+
+    def losses(training, photos):
+        clock.now += 2
+        return sound(training, photos)
+
+    sound = loop.losses_of
+    monkeypatch.setattr(loop, "losses_of", losses)
+    monkeypatch.setattr(loop, "write_preview", preview)
+    train(replace(config, steps=60))
+    # One 20 s after the first step; the next 80 s after that, as it took 4 s; one at the end.
+    assert written == [11, 11 + (80 - 4) // 2, 60]
 
 
 def test_a_time_budget_is_kept(config):
@@ -185,7 +219,8 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     def watch(event):
         events.append(event)
         if isinstance(event, Step):
-            steps.append(tensor_files.read_metadata(files.checkpoint)["step"])
+            there = files.checkpoint.exists()  # the first is written after a step
+            steps.append(tensor_files.read_metadata(files.checkpoint)["step"] if there else 0)
 
     events = []
     monkeypatch.setattr(Path, "write_bytes", write)
@@ -194,12 +229,3 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert sum("No space left" in text and "goes on" in text for text in notices) == 1
     assert not list(config.output.parent.glob(".stylecli-*"))
-
-
-def test_the_trial_of_the_memory_leaves_no_trace_in_running_statistics(config, monkeypatch):
-    monkeypatch.setattr(loop, "_run", lambda training, should_stop: True)
-    train(replace(config, norm="bn", batch_size=4))
-    state = tensor_files.load_tensors(TrainFiles(config.output).checkpoint)
-    means = [tensor for name, tensor in state.items() if name.endswith("running_mean")]
-    assert means
-    assert not any(mean.any() for mean in means)

@@ -12,22 +12,29 @@ from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Step
 from stylecli.files.content import bundled_photos
-from stylecli.training import loop, schedule
+from stylecli.training import loop
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.recipes import RECIPES
 from trainings import break_losses, resumed, stop_after
 
 
 @pytest.mark.parametrize(
-    ("arch", "norm", "noise"),
-    [("residual", "in", "gaussian"), ("residual", "bn", "none"), ("pyramid", "in", "gaussian")],
+    ("arch", "norm", "recipe"),
+    [
+        ("residual", "in", "layers"),
+        ("residual", "bn", "layers"),
+        ("residual", "bn", "paper"),
+        ("pyramid", "in", "layers"),
+    ],
 )
-def test_twenty_steps_straight_equal_ten_and_ten_more(config, tmp_path, arch, norm, noise):
-    config = replace(config, arch=arch, norm=norm, noise=noise, upsampling="bilinear")
-    config = replace(config, loss_margin=0.16 if noise != "none" else 0.0)
+def test_twenty_steps_straight_equal_ten_and_ten_more(
+    config, tmp_path, monkeypatch, arch, norm, recipe
+):
+    config = replace(config, arch=arch, norm=norm, recipe=recipe)
     straight = train(config)
     halves = replace(config, output=tmp_path / "halves.safetensors")
-    halves = replace(halves, preview_every=3)  # to look at a network changes nothing in it
+    monkeypatch.setattr(loop, "FIRST_PREVIEW", 0.01)  # to look at a network changes nothing in it
     stopped = train(halves, should_stop=stop_after(10))
     assert (stopped.finished, stopped.steps) == (False, 10)
     assert not halves.output.exists()
@@ -91,9 +98,9 @@ def test_a_warm_start_resumes_even_if_the_model_it_began_with_is_gone(config, tm
 def test_a_time_budget_is_that_of_the_device_it_began_on(config, monkeypatch):
     untimed = replace(config, steps=None)
     train(untimed, should_stop=stop_after(2))
-    monkeypatch.setitem(schedule.DEFAULT_MINUTES, "cpu", 0.001)  # as if another were faster
+    monkeypatch.setitem(RECIPES["layers"].minutes, "cpu", 0.001)  # as if another were faster
     saved = resumed(config.output, {})
-    assert saved == replace(untimed, minutes=10.0)
+    assert saved == replace(untimed, minutes=3.0, lr=0.003)
 
 
 def test_a_resume_takes_the_settings_that_it_is_not_given_from_the_checkpoint(config, photos):
@@ -112,7 +119,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     with pytest.raises(StyleCliError, match="nothing to resume"):
         train(config, resume=True)
     train(config, should_stop=stop_after(2))
-    with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.002"):
+    with pytest.raises(StyleCliError, match=r"began with batch_size 2, lr 0\.003"):
         train(replace(config, batch_size=3, lr=1.0), resume=True)
     with pytest.raises(StyleCliError, match="began with style_size 64"):
         train(replace(config, style_size=80), resume=True)
@@ -121,7 +128,7 @@ def test_a_resume_refuses_other_settings_and_another_painting(config, tmp_path):
     with pytest.raises(StyleCliError, match="is not the painting"):
         train(replace(config, styles=(bundled_photos()[0],)), resume=True)
     longer = resumed(config.output, {"steps": 4})
-    assert longer == replace(config, steps=4)
+    assert longer == replace(config, steps=4, lr=0.003)
     with pytest.raises(StyleCliError, match="less than the 2 steps that are done"):
         train(replace(config, steps=1), resume=True)
     assert train(longer, resume=True).steps == 4
@@ -170,10 +177,12 @@ def test_a_checkpoint_of_another_version_says_so(config, change):
         ("spec", {"width": "16"}),
         ("style_names", [1]),
         ("style_names", []),
-        ("scales", {"style": 1.0}),
-        ("scales", {"style": [1.0]}),
-        ("scales", {"style": [1.0, 2.0], "tv": [1.0]}),
-        ("scales", {"style": [1.0], "tv": []}),
+        ("scales", {"style": [1.0], "tv": [1.0]}),
+        ("scales", 2 * [{"style": 1.0}]),
+        ("scales", 2 * [{"style": [1.0]}]),
+        ("scales", 2 * [{"style": [1.0, 2.0], "tv": [1.0]}]),
+        ("scales", 2 * [{"style": [1.0], "tv": []}]),
+        ("scales", [{"style": [1.0], "tv": [1.0]}]),
         ("config", {}),
         ("config", 5),
     ],

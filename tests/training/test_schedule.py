@@ -1,7 +1,5 @@
 """Progress, learning rate, crops, time left."""
 
-from dataclasses import replace
-
 import pytest
 
 from stylecli.config import TrainConfig
@@ -14,36 +12,69 @@ from stylecli.training.schedule import (
 )
 
 
-@pytest.mark.parametrize(
-    ("share", "sizes"), [(2 / 3, [128, 128, 256]), (0, [256] * 3), (1, [128] * 3)]
-)
-def test_crops_are_small_for_a_share_of_the_training_and_then_large(share, sizes):
-    schedule = Schedule(TrainConfig(steps=30, size=256, small_crops=share), "cpu")
-    assert [schedule.crop_size(step) for step in (0, 19, 20)] == sizes
+@pytest.mark.parametrize(("recipe", "first"), [("layers", 192), ("paper", 128)])
+def test_crops_are_smaller_for_two_thirds_of_the_training_but_for_the_first_step(recipe, first):
+    schedule = Schedule(TrainConfig(steps=30, size=256, recipe=recipe), "cpu")
+    sizes = [schedule.crop_size(step) for step in (0, 1, 20, 21, 29)]
+    assert sizes == [256, first, first, 256, 256]
 
 
-def test_time_left_counts_large_crops_as_four_small_ones():
-    schedule = Schedule(TrainConfig(steps=30, small_crops=2 / 3), "cpu")
-    assert schedule.seconds_left(10, 1.0) == pytest.approx(10 + 4 * 10)
+@pytest.mark.parametrize(("recipe", "longer"), [("layers", 16 / 9), ("paper", 4)])
+def test_time_left_counts_a_crop_by_its_pixels(recipe, longer):
+    schedule = Schedule(TrainConfig(steps=30, recipe=recipe), "cpu")
+    assert schedule.seconds_left(11, 1.0) == pytest.approx(10 + 9 * longer)
     assert schedule.seconds_left(25, 4.0) == pytest.approx(5 * 4)
     assert schedule.seconds_left(30, 4.0) == 0
 
 
+class Clock:
+    """Tells the time that it is set to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_minutes_are_counted_across_a_resume():
     schedule = Schedule(TrainConfig(minutes=2), "cpu")
-    schedule.add_elapsed(90)
-    assert schedule.progress(0) == pytest.approx(0.75, abs=0.01)
-    schedule.add_elapsed(60)
+    schedule.elapsed = 90
+    assert schedule.progress(0) == pytest.approx(0.75)
+    schedule.elapsed = 150
     assert schedule.progress(0) == 1
     assert schedule.seconds_left(0, 1.0) == 0
 
 
 def test_no_second_counts_before_the_clock_is_started():
-    schedule = Schedule(TrainConfig(minutes=1e-9), "cpu")
-    assert (schedule.elapsed(), schedule.progress(0)) == (0, 0)
+    clock = Clock()
+    schedule = Schedule(TrainConfig(minutes=1), "cpu", clock)
+    clock.now += 50
+    assert (schedule.elapsed, schedule.progress(0)) == (0, 0)
     schedule.start_clock()
-    assert schedule.elapsed() > 0
-    assert schedule.progress(0) == 1
+    clock.now += 6
+    assert schedule.end_step() == 6
+    assert schedule.progress(1) == pytest.approx(0.1)
+
+
+def test_time_in_which_a_training_was_suspended_does_not_count():
+    clock = Clock()
+    schedule = Schedule(TrainConfig(minutes=1), "cpu", clock)
+    schedule.start_clock()
+    for seconds in (2, 2, 3600, 2):
+        clock.now += seconds
+        schedule.end_step()
+    assert schedule.elapsed == 2 + 2 + 3 * 2 + 2
+
+
+def test_steps_that_become_slow_count_in_full_after_a_few():
+    clock = Clock()
+    schedule = Schedule(TrainConfig(minutes=100), "cpu", clock)
+    schedule.start_clock()
+    for seconds in (0.01, 0.01, 20, 20, 20, 20, 20):
+        clock.now += seconds
+        last = schedule.end_step()
+    assert last == 20
+    assert schedule.elapsed == pytest.approx(0.02 + 1 + 3 + 9 + 20 + 20)
 
 
 def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
@@ -57,7 +88,8 @@ def test_the_learning_rate_rises_then_falls_to_nearly_nothing():
 @pytest.mark.parametrize(
     ("settings", "device", "photos"),
     [
-        ({}, "cpu", 2),
+        ({}, "cpu", 1),
+        ({"recipe": "paper"}, "cpu", 2),
         ({}, "cuda", 8),
         ({"norm": "bn"}, "cpu", 4),
         ({"norm": "bn"}, "cuda", 8),
@@ -76,14 +108,13 @@ def test_one_step_and_two_steps():
     assert choose_from("x", ["b", "a"]) == "there are: a, b"
 
 
-def test_the_edges_of_a_loss_lie_elsewhere_in_every_step(config):
-    config = replace(config, loss_margin=0.16)
-    parts = [inner_part(config, step, (100, 200)) for step in range(300)]
-    assert parts[7] == inner_part(config, 7, (100, 200))
+def test_the_edges_of_a_loss_lie_elsewhere_in_every_step():
+    parts = [inner_part(0, step, (100, 200), 0.16) for step in range(300)]
+    assert parts[7] == inner_part(0, 7, (100, 200), 0.16)
+    assert parts != [inner_part(1, step, (100, 200), 0.16) for step in range(300)]
     assert {(down.stop - down.start, across.stop - across.start) for down, across in parts} == {
         (84, 168)
     }
     assert {down.start for down, _ in parts} == set(range(17))
     assert {across.start for _, across in parts} == set(range(33))
-    whole = inner_part(replace(config, loss_margin=0.0), 7, (100, 200))
-    assert whole == (slice(0, 100), slice(0, 200))
+    assert inner_part(0, 7, (100, 200), 0.0) == (slice(0, 100), slice(0, 200))

@@ -32,7 +32,7 @@ def test_what_may_surprise_is_said(config):
         ({"steps": None, "minutes": float("inf")}, "--minutes inf is out of range"),
         ({"steps": None, "minutes": 0.0}, "--minutes 0.0 is out of range"),
         ({"steps": 0}, "--steps 0 is out of range"),
-        ({"small_crops": 67.0}, "--small-crops 67.0 is out of range"),
+        ({"recipe": "layer"}, "unknown --recipe 'layer'"),
         ({"batch_size": 0}, "--batch-size 0 is out of range"),
         ({"size": 10}, "--size 10 is out of range"),
         ({"style_weight": float("nan")}, "--style-weight nan"),

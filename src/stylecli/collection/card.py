@@ -5,19 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from stylecli.collection.facts import generator_of, shown_size, training_of
+from stylecli.collection.facts import generator_of, license_of, shown_size, training_of
 from stylecli.collection.own import sum_of
 from stylecli.core.model_files import ModelInfo, read_info
 from stylecli.core.model_names import style_name
 from stylecli.core.schema import is_control
 from stylecli.events import counted
-
-# The Hub's names of licenses that a model may state in the first words of its line.
-_LICENSES = (
-    *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "unlicense", "cc0-1.0"),
-    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
-    *("cc-by-nc-nd-4.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0"),
-)
 
 
 def render_card(path: Path) -> str:
@@ -27,18 +20,6 @@ def render_card(path: Path) -> str:
         StyleCliError: the file is damaged or is not a model.
     """
     return "\n".join(_lines(path, read_info(path))) + "\n"
-
-
-def license_of(line: str) -> str:
-    """The Hub's name of the license that a model's line begins with; ``other`` if it has none.
-
-    Only a line of which nothing can be misread has one, such as ``Weights: MIT. Painting: …``.
-    """
-    known = "|".join(map(re.escape, _LICENSES)).replace(r"\-", "[ -]")
-    found = re.match(rf"(?:weights: *)?({known})(?: license)?(?=$|[.;](?: |$))", line.lower())
-    if not line.strip():
-        return "unknown"
-    return found[1].replace(" ", "-") if found else "other"
 
 
 def _lines(path: Path, info: ModelInfo) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a model file says of itself, in plain words."""
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,13 @@ from typing import Any
 from stylecli.core.model_files import ModelInfo, bundled_models
 from stylecli.core.schema import is_number
 from stylecli.events import counted
+
+# The Hub's names of licenses that a model may state in the first words of its line.
+_LICENSES = (
+    *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "unlicense", "cc0-1.0"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
+    *("cc-by-nc-nd-4.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0"),
+)
 
 Facts = dict[str, str]
 
@@ -92,3 +100,15 @@ def training_of(info: ModelInfo) -> Facts:
     if info.losses:
         made["losses at the end"] = ", ".join(f"{k} {v:,.0f}" for k, v in info.losses.items())
     return made
+
+
+def license_of(line: str) -> str:
+    """The Hub's name of the license that a model's line begins with; ``other`` if it has none.
+
+    Only a line of which nothing can be misread has one, such as ``Weights: MIT. Painting: …``.
+    """
+    known = "|".join(map(re.escape, _LICENSES)).replace(r"\-", "[ -]")
+    found = re.match(rf"(?:weights: *)?({known})(?: license)?(?=$|[.;](?: |$))", line.lower())
+    if not line.strip():
+        return "unknown"
+    return found[1].replace(" ", "-") if found else "other"

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,14 +64,14 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
         config: the comparison.
         given: the names of its fields that stand on the command line.
     """
-    from stylecli.comparison.folder import find_style_image  # imports Pillow: a tenth of a second
+    from stylecli.comparison.folder import find_style_image, has_arms  # imports Pillow
 
     find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")
     of_trainings = {*fixed_on_resume(CompareConfig)} & {*given}
     idle = [one.flag for one in options_of(CompareConfig) if one.name in of_trainings]
-    if idle and not Path(config.style).is_file():
+    if idle and has_arms(config.style):
         raise StyleCliError(
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train arms: --style PAINTING.jpg",

@@ -105,8 +105,7 @@ models.callback(**described(list_))(list_)
 
 def _list_styles() -> None:
     """A row for each style: what to call it, its painting, and the license."""
-    from stylecli.collection.card import license_of
-    from stylecli.collection.facts import painting_of
+    from stylecli.collection.facts import license_of, painting_of
 
     rows = []
     for path, info in list_models():

@@ -16,7 +16,7 @@ from stylecli.console import Reporter, duration, stoppable
 from stylecli.core.model_files import read_info
 from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Step, TrainResult, counted
+from stylecli.events import Notice, Progress, Step, TrainResult, counted
 
 _OVERWRITE = "Replace a model that is there, and drop an unfinished training of it."
 
@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train a model of a painting, or of several; it then paints photos in that style.
 
-    Ctrl-C saves the state; the same command with --resume goes on.
+    Ctrl-C saves the state and the model so far; the same command with --resume goes on.
 
     Examples:
         stylecli train painting.jpg
@@ -49,9 +49,10 @@ def train(
     if config.devices > 1 and rank.count == 1:
         raise typer.Exit(run_on_devices(config.devices))
     quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
-    from stylecli.training.loop import train as run_training  # imports torch: seconds
-
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+        reporter.say("starting; the time to train counts from the first step")
+        from stylecli.training.loop import train as run_training  # imports torch: seconds
+
         report = functools.partial(_report_training, reporter)
         result = run_training(
             config, report, should_stop, resume=resume, overwrite=overwrite, changes=given
@@ -60,9 +61,13 @@ def train(
         _conclude_training(reporter, result, rank.count)
 
 
-def _report_training(reporter: Reporter, event: Step | Notice) -> None:
+def _report_training(reporter: Reporter, event: Step | Notice | Progress) -> None:
     if isinstance(event, Notice):
         reporter.notice(event.text)
+        return
+    if isinstance(event, Progress):
+        reporter.event(event="progress", progress=event.progress, note=event.note)
+        reporter.advance("preparing", event.progress, event.note)
         return
     reporter.event(event="step", **asdict(event))
     note = (
@@ -74,6 +79,8 @@ def _report_training(reporter: Reporter, event: Step | Notice) -> None:
 
 
 def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) -> None:
+    from stylecli.training.files import TrainFiles
+
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
     done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
@@ -81,6 +88,8 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
         again = ["stylecli", "train", "--output", str(result.path), "--resume"]
         again += ["--devices", str(devices)] if devices > 1 else []
         reporter.say(f"stopped after {done}; nothing is lost")
+        if (so_far := TrainFiles(result.path).so_far).is_file():
+            reporter.say(f"the model so far: {use_of(so_far, read_info(so_far).styles)}")
         reporter.say(f"go on with: {shlex.join(again)}")
         raise typer.Exit(130)
     reporter.say(f"{result.path}: {done}, objective {result.objective:,.0f}")

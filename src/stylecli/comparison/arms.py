@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from stylecli.comparison.folder import ComparisonFolder
+from stylecli.comparison.folder import ComparisonFolder, arm_file
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
 from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
@@ -92,7 +92,7 @@ def bundled_arms(config: CompareConfig) -> list[Arm]:
     """
     arms = []
     for arch, norm in _pairs(config):
-        file = f"{config.style}-{arch}-{norm}{SUFFIX}"
+        file = arm_file(config.style, arch, norm)
         path = next((one / file for one in model_folders() if (one / file).is_file()), None)
         if path is None:
             raise _missing(config.style, f"{arch}-{norm}")
@@ -244,8 +244,7 @@ def _trained(
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()
-    as_in_paper: dict[str, Any] = {"noise": "none", "upsampling": "nearest", "activation": "relu"}
-    as_in_paper |= {"loss_margin": 0.0, "hatch_weight": 0.0, "init": "scratch"}
+    as_in_paper: dict[str, Any] = {"recipe": "paper", "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **as_in_paper}, arch=arch, norm=norm)
     try:
         return train(asked, report, should_stop, resume=resume, changes=here).finished

@@ -21,7 +21,7 @@ from stylecli.comparison.arms import (
     painter,
     trained_arms,
 )
-from stylecli.comparison.folder import ComparisonFolder, find_style_image
+from stylecli.comparison.folder import ComparisonFolder, find_style_image, has_arms
 from stylecli.comparison.metrics import (
     batch_dependence,
     contrast_sensitivity,
@@ -69,7 +69,7 @@ def compare(
     resolve_device(config.device)
     style_image = find_style_image(config.style)
     photos = read_photos(config, report)
-    found = [] if Path(config.style).is_file() else bundled_arms(config)
+    found = bundled_arms(config) if has_arms(config.style) else []
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
     sha = digest([read_rgb(style_image, style_size)])
     check_alike(found, sha)

@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from stylecli.config import CompareConfig
-from stylecli.core.model_files import bundled_painting
+from stylecli.core.choices import Arch, Norm
+from stylecli.core.model_files import bundled_painting, model_folders
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
@@ -174,6 +175,21 @@ class ComparisonFolder:
     def _gatys_files(self, photo: Path, key: str) -> tuple[Path, Path]:
         name = _sha(f"{self.shas[photo]} {key}".encode())[:16]
         return self.out / "gatys" / f"{name}.png", self.out / "gatys" / f"{name}.json"
+
+
+def has_arms(style: str) -> bool:
+    """Whether there are trained networks of a style: bundled ones, or others found by name.
+
+    Without them they are trained; and for a painting's file always, whatever its name.
+    """
+    names = [arm_file(style, arch, norm) for arch in get_args(Arch) for norm in get_args(Norm)]
+    there = any((folder / name).is_file() for folder in model_folders() for name in names)
+    return there and not Path(style).is_file()
+
+
+def arm_file(style: str, arch: str, norm: str) -> str:
+    """The name of the model of a network that is found by the name of its style."""
+    return f"{style}-{arch}-{norm}{SUFFIX}"
 
 
 def find_style_image(style: str) -> Path:

@@ -30,7 +30,8 @@ class CompareConfig(ComputeConfig):
     )
     style: str = option(
         DEFAULT_MODEL,
-        "starry-night, whose networks are bundled; or the file of a painting, to train them.",
+        "starry-night, whose networks are bundled; or a painting, to train them: a file, or the "
+        "name of a bundled one.",
         may_change=True,
     )
     norms: tuple[choices.Norm, ...] = option(

@@ -10,11 +10,11 @@ from stylecli.config.shared import (
     COMPUTING,
     FREE,
     NETWORK,
-    OBJECTIVE,
     TRAINING,
     ComputeConfig,
 )
 from stylecli.core import choices
+from stylecli.core.model_files import bundled_painting
 from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError
 from stylecli.options import option
@@ -22,7 +22,7 @@ from stylecli.options import option
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The generator that is trained, as :class:`stylecli.core.spec.GeneratorSpec` has it."""
+    """The generator that is trained; the recipe decides on the rest of it."""
 
     PANEL: ClassVar[str] = NETWORK
 
@@ -30,15 +30,6 @@ class GeneratorConfig:
         "residual", "Generator of Johnson 2016 (residual) or Ulyanov 2016 (pyramid)."
     )
     norm: choices.Norm = option("in", "Instance norm (in), batch norm (bn) or none.")
-    noise: choices.Noise = option(
-        "none",
-        "none: as in the papers; gaussian: fixed noise inside the network, for less regular "
-        "strokes in flat areas.",
-    )
-    upsampling: choices.Upsampling = option(
-        "nearest", "How the residual generator enlarges; nearest is as in the papers."
-    )
-    activation: choices.Activation = option("relu", "The function after each norm.")
     width: int | None = option(
         None,
         "Channels of the first layer; Johnson's has 32. [default: residual 16, pyramid 8]",
@@ -55,7 +46,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
 
     styles: tuple[Path, ...] = option(
         (),
-        "The painting, any image file; several paintings make one model of several styles.",
+        "The painting: any image file, or the name of a bundled one; several paintings make one "
+        "model of several styles.",
         argument="STYLE...",
         **FREE,
     )
@@ -70,7 +62,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     minutes: float | None = option(
         None,
         "Minutes to train in all, those before a --resume included. "
-        "[default: CPU 10, Apple GPU 5, CUDA 1]",
+        "[default: CPU 3, Apple GPU 2, CUDA 1; recipe paper 10, 5, 1]",
         above=0,
         may_change=True,
     )
@@ -81,24 +73,14 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         instead_of="minutes",
         may_change=True,
     )
-    preview_every: int = option(
-        100, "Steps between preview pictures; 0: only one, at the end.", least=0, **FREE
-    )
     license: str = option(
         "", "A line that is stored in the model: who may do what with it.", **FREE
     )
-    stable: bool = option(
-        False,
-        "For films: a photo that moves a little is to become the same picture, moved. Each photo "
-        "takes one more pass of the network.",
-        panel=OBJECTIVE,
-    )
-    hatch_weight: float = option(
-        1.0,
-        "Factor of the term against texture that repeats, such as a ruled hatch; 0: none, as in "
-        "the papers.",
-        panel=OBJECTIVE,
-        least=0,
+    recipe: choices.Recipe = option(
+        "layers",
+        "layers: for painting in layers, with noise inside the network and losses at two scales; "
+        "paper: one pass at one scale, as the papers train.",
+        panel=TRAINING,
     )
     init: str = option(
         "auto",
@@ -116,33 +98,24 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
     )
     batch_size: int | None = option(
         None,
-        "Photos in a batch, on all devices together. [default, for each device: CPU 2, Apple GPU "
-        "4, CUDA 8; with batch norm 4 or more]",
+        "Photos in a batch, on all devices together. [default, for each device: CPU 1, Apple GPU "
+        "4, CUDA 8; recipe paper 2, 4, 8; with batch norm 4 or more]",
         panel=TRAINING,
         least=1,
     )
-    size: int = option(256, "Side of the training crops, px.", panel=TRAINING, least=64)
-    small_crops: float = option(
-        0.67,
-        "Share of the training, 0 to 1, that takes crops of half that side; it comes first.",
+    size: int = option(
+        256,
+        "Side of the training crops, px; those of the first two thirds are smaller.",
         panel=TRAINING,
-        least=0,
-        most=1,
-    )
-    loss_margin: float = option(
-        0.0,
-        "Share of a crop's side, 0 to 0.4, that the loss leaves out at its edges, at random; with "
-        "0.16, a band of color at the edges went away.",
-        panel=TRAINING,
-        least=0,
-        most=0.4,
+        least=64,
     )
     optimizer: choices.Optimizer = option(
         "muon", "muon: Muon for matrices and Adam for the rest; adam: Adam for all.", panel=TRAINING
     )
-    lr: float = option(
-        2e-3,
-        "Peak learning rate of Adam; that of Muon is ten times as large.",
+    lr: float | None = option(
+        None,
+        "Peak learning rate of Adam; that of Muon is ten times as large. [default: layers 0.003, "
+        "paper 0.002]",
         panel=TRAINING,
         above=0,
     )
@@ -158,8 +131,13 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
 
     @property
     def paintings(self) -> tuple[Path, ...]:
-        """What is learned: the styles, or the one that is added to a model."""
-        return (self.add_style,) if self.add_style else self.styles
+        """The files that are learned from: the styles, or the one that is added to a model.
+
+        Raises:
+            StyleCliError: a name is neither that of a file nor that of a bundled painting.
+        """
+        given = (self.add_style,) if self.add_style else self.styles
+        return tuple(map(bundled_painting, given))
 
     def check(self) -> None:
         """Raise StyleCliError if the settings cannot be meant."""

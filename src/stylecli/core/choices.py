@@ -8,6 +8,7 @@ Output = Literal["linear", "tanh"]
 Noise = Literal["none", "gaussian"]
 Upsampling = Literal["nearest", "bilinear"]
 Activation = Literal["relu", "leaky_relu"]
+Recipe = Literal["layers", "paper"]  # of a training
 Optimizer = Literal["muon", "adam"]
 LossPadding = Literal["replicate", "zeros"]
 Precision = Literal["auto", "float32", "bfloat16"]

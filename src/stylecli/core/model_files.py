@@ -85,7 +85,7 @@ def bundled_painting(path: Path) -> Path:
     Raises:
         StyleCliError: a word without a suffix is neither; the hint suggests the nearest name.
     """
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():  # noqa: PTH110 - false for a name too long
         return path
     bundled = {one.stem: one for one in (bundled_models() / "paintings").glob("*.jpg")}
     name = str(path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import sha256
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,7 @@ from stylecli.files.scanning import scan_images
 PREVIEW = ".preview.png"  # the ending of a training's preview, which is no photo to train on
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
-_PHOTOS_CHECKED = 32  # before a training starts
-_SIZE_CHECKED = 64  # px; crops of this size show enough, and large photos decode much faster for it
+_CHECKED = 8  # of every 8 rows and columns of a photo, one shows enough of whether it is blank
 
 
 def bundled_photos() -> list[Path]:
@@ -42,7 +41,8 @@ class ContentPhotos:
         seed: of order, crops and flips.
 
     Attributes:
-        bad: files that could not be read; the next good one takes the place of each.
+        bad: files that could not be read so far; the next good one takes the place of each.
+        blank: files among those read so far that are mostly of one plain color.
 
     Raises:
         StyleCliError: there is no such folder, or no image file in it.
@@ -52,8 +52,9 @@ class ContentPhotos:
         self.paths = bundled_photos() if folder is None else _scan(folder)
         self.seed = seed
         self.bad: set[Path] = set()
+        self.blank: set[Path] = set()
         self._order = lru_cache(maxsize=2)(self._shuffled)
-        self._reader = lru_cache(maxsize=1)(_caching_reader)
+        self._reader = lru_cache(maxsize=1)(self._caching_reader)
 
     def fingerprint(self) -> str:
         """Changes when photos are added, removed or renamed."""
@@ -101,18 +102,6 @@ class ContentPhotos:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def count_blank(self, size: int) -> tuple[int, int]:
-        """How many photos are mostly of one plain color, and how many were checked.
-
-        Only the first photos of the series are checked, as a folder may hold thousands.
-
-        Args:
-            size: side of the crops in px.
-        """
-        photos = self._photos_from(0, min(size, _SIZE_CHECKED))
-        blank = [_is_mostly_blank(rgb) for rgb in islice(photos, _PHOTOS_CHECKED)]
-        return sum(blank), len(blank)
-
     def _crop(self, sample: int, size: int) -> Rgb:
         """A random square of a photo, never of one plain color.
 
@@ -139,6 +128,21 @@ class ContentPhotos:
                 yield self._reader(size)(path)
             except ImageError:
                 self.bad.add(path)
+
+    def _caching_reader(self, size: int) -> Callable[[Path], Rgb]:
+        """A reader of photos for crops of ``size`` px, which keeps as many as its memory holds.
+
+        Photos are read with a short side of at most twice ``size``.
+        """
+
+        def read(path: Path) -> Rgb:
+            rgb = read_rgb(path, min(2 * size, read_short_side(path)))
+            if _is_mostly_blank(rgb[::_CHECKED, ::_CHECKED]):
+                self.blank.add(path)
+            return rgb
+
+        usual_bytes = (2 * size) * (3 * size) * 3
+        return lru_cache(maxsize=_CACHE_BYTES // usual_bytes)(read)
 
     def _nothing_to_learn_from(self) -> StyleCliError:
         blank = len(self.bad) < len(self.paths)
@@ -186,19 +190,6 @@ def _is_mostly_blank(rgb: Rgb) -> bool:
     codes = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # (H, W)
     _, counts = np.unique(codes, return_counts=True)
     return bool(2 * counts.max() > codes.size)
-
-
-def _caching_reader(size: int) -> Callable[[Path], Rgb]:
-    """A reader of photos for crops of ``size`` px, which keeps as many as its memory holds.
-
-    Photos are read with a short side of at most twice ``size``.
-    """
-
-    def read(path: Path) -> Rgb:
-        return read_rgb(path, min(2 * size, read_short_side(path)))
-
-    usual_bytes = (2 * size) * (3 * size) * 3
-    return lru_cache(maxsize=_CACHE_BYTES // usual_bytes)(read)
 
 
 def _scan(folder: Path) -> list[Path]:

@@ -62,6 +62,11 @@ class TrainFiles:
         return self.model.with_suffix(f".checkpoint{SUFFIX}")
 
     @property
+    def so_far(self) -> Path:
+        """The model of a training that was stopped."""
+        return self.model.with_suffix(f".so-far{SUFFIX}")
+
+    @property
     def log(self) -> Path:
         """The losses: a JSON object in each line."""
         return self.model.with_suffix(".jsonl")

@@ -1,7 +1,7 @@
 """The network that a training begins with: a new one, or a trained one for new style images."""
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -17,17 +17,12 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.core.model_names import match_name, style_name
-from stylecli.core.objective import PerceptualObjective
 from stylecli.core.schema import MAX_STYLES
-from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX
-from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
-from stylecli.files.content import ContentPhotos
+from stylecli.training.recipes import spec_of
 
-_TRIAL_PHOTOS = 4
-# Of the generator; its width, which has a default of its own, is compared apart.
-_KIND = tuple(one.name for one in fields(GeneratorConfig) if one.name != "width")
+_OPTIONS = tuple(one.name for one in fields(GeneratorConfig))
 
 
 @dataclass(frozen=True)
@@ -96,32 +91,18 @@ def check_start(config: TrainConfig) -> None:
         )
 
 
-def first_start(
-    config: TrainConfig,
-    objective: PerceptualObjective,
-    photos: ContentPhotos,
-    device: torch.device,
-) -> Start:
+def first_start(config: TrainConfig) -> Start:
     """The network that a new training starts with.
 
     Args:
         config: names a trained model, ``auto`` or ``scratch``; :func:`check_start` accepted it.
-        objective: of this training. If the trained model has several styles, each style image
-            starts from the one with the least loss.
-        photos: to compute that loss on.
-        device: to compute it with.
     """
     names = [style_name(path) for path in config.paintings]
     path = _trained(config)
     if path is None:
         return Start(_new(config, len(names)), names, 0, "scratch")
     generator, info = load_generator(path), read_info(path)
-    if named := match_name(config.init, info.styles):
-        one = torch.eye(generator.styles)[info.styles.index(named)]
-        mixes = one.expand(len(names), -1)
-    else:
-        sample = photos.batch(0, _TRIAL_PHOTOS, config.size // 2)
-        mixes = _nearest(generator.to(device), objective, to_tensor(sample, device))
+    mixes = torch.tensor([_first_mix(config.init, name, info.styles) for name in names])
     if config.add_style is None:
         return Start(generator.remix(mixes), names, 0, info.name)
     kept = torch.eye(generator.styles)
@@ -129,11 +110,22 @@ def first_start(
     return Start(generator, info.styles + names, len(kept), info.name, info.license)
 
 
+def _first_mix(init: str, name: str, known: list[str]) -> list[float]:
+    """The shares of a trained model's styles that a painting starts from.
+
+    That is the style which ``init`` names, or else the one of the painting's own name, or else the
+    mean of all: it has learned what every style needs, and leans to none.
+    """
+    for wanted in (init, name):
+        if found := match_name(wanted, known):
+            return [float(one == found) for one in known]
+    return [1 / len(known)] * len(known)
+
+
 def _new(config: TrainConfig, styles: int) -> Generator:
     """A network with random weights, the same for the same seed."""
     torch.manual_seed(config.seed)
-    kind = {name: getattr(config, name) for name in _KIND}
-    return Generator(GeneratorSpec(**kind, width=config.width)).remix(torch.ones(styles, 1))
+    return Generator(spec_of(config)).remix(torch.ones(styles, 1))
 
 
 def _trained(config: TrainConfig) -> Path | None:
@@ -142,7 +134,7 @@ def _trained(config: TrainConfig) -> Path | None:
         return None
     if config.init == "auto":
         bundled = bundled_models() / f"{GALLERY}{SUFFIX}"
-        return bundled if bundled.is_file() and _fits(config, read_info(bundled)) else None
+        return bundled if bundled.is_file() and _is_like_new(config, read_info(bundled)) else None
     path = find_model(config.init)
     info = read_info(path)
     if config.add_style and info.norm != "in":
@@ -151,9 +143,8 @@ def _trained(config: TrainConfig) -> Path | None:
             hint="train a model of its own: leave --add-style and --init out",
         )
     if not (_fits(config, info) or config.add_style):
-        names = (*_KIND, "width")
-        asked = ", ".join(f"{name} {getattr(config, name) or info.width}" for name in names)
-        has = [(name, getattr(info, name)) for name in names]
+        asked = ", ".join(f"{name} {getattr(config, name) or info.width}" for name in _OPTIONS)
+        has = [(name, getattr(info, name)) for name in _OPTIONS]
         raise StyleCliError(
             f"--init {config.init} has {', '.join(f'{name} {value}' for name, value in has)}; "
             f"asked for: {asked}",
@@ -163,27 +154,11 @@ def _trained(config: TrainConfig) -> Path | None:
 
 
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:
-    """Whether a model has the kind of network that is asked for."""
-    same = all(getattr(config, name) == getattr(info, name) for name in _KIND)
-    return same and config.width in (None, info.width)
+    """Whether a model has the options that its network was asked to have; the rest is its own."""
+    asked = {name: getattr(config, name) for name in _OPTIONS}
+    return all(value in (None, getattr(info, name)) for name, value in asked.items())
 
 
-@torch.no_grad()
-def _nearest(generator: Generator, objective: PerceptualObjective, photos: Tensor) -> Tensor:
-    """Which style of a trained generator has the least loss, for each style image.
-
-    Returns:
-        (K, S): for each of K style images a row that is 1 at one of S styles, and 0 elsewhere.
-    """
-    count = len(objective.scales.style)
-    if generator.styles == 1:
-        return torch.ones(count, 1)
-    content = objective.content_target(photos)
-    losses = torch.empty(count, generator.styles)
-    rows = torch.eye(generator.styles)
-    for s in range(generator.styles):
-        stylized = generator.of_style(rows[s])(photos)
-        features = objective.features(stylized)
-        for k in range(count):
-            losses[k, s] = objective.terms(stylized, features, content, [k])["total"]
-    return rows[losses.argmin(1)]
+def _is_like_new(config: TrainConfig, info: ModelInfo) -> bool:
+    """Whether a model has the very network that a training from scratch would have."""
+    return _fits(config, info) and replace(spec_of(config), width=info.width) == info.spec

@@ -36,6 +36,8 @@ from stylecli.training.threads import adapted_threads
 
 CHECKPOINT_EVERY = 60.0  # seconds
 
+FIRST_PREVIEW = 20.0  # seconds
+_PREVIEW_SHARE = 0.05  # of the time, at most, for previews
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
 
@@ -54,7 +56,8 @@ def train(
     Args:
         config: the settings.
         report: told of every step.
-        should_stop: asked after every step; when true, the state is saved for a resume.
+        should_stop: asked after every step; when true, the state is saved for a resume, and the
+            model so far beside it, as :attr:`stylecli.training.files.TrainFiles.so_far`.
         resume: go on with the interrupted training of the same output, and with its settings.
         changes: the settings that a resume has otherwise; None is those of ``config`` that are
             not at their default.
@@ -119,8 +122,9 @@ def _train(
         if saved:
             restore(training, saved)
             training.try_to_write(lambda: files.cut_log(training.step))
-        else:
-            _begin(training)
+        training.schedule.start_clock()  # not before: a download is no training
+        if not saved:
+            _take_first_step(training)
     with _explaining_memory(resumable):
         stopped = _run(training, should_stop)
         return _suspend(training) if stopped else _finish(training)
@@ -137,23 +141,22 @@ def _explaining_memory(hint: str) -> Iterator[None]:
         raise StyleCliError(f"the training broke off: {what}", hint=hint, exit_code=1) from error
 
 
-def _begin(training: Training) -> None:
-    """Write the first checkpoint, after a trial of whether a step fits into memory."""
+def _take_first_step(training: Training) -> None:
+    """Take a step, of the largest crops; then, as it has fitted into memory, write a checkpoint."""
+    inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
+    _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
     if steps := unfinished_steps(training.files.checkpoint):
         dropped = counted(steps, "step")
         training.report(Notice(f"an unfinished training of {dropped} is dropped"))
-    # The largest crops come last in a training. If they do not fit into memory, it shows now.
-    inputs = training.inputs
-    sample = inputs.photos.batch(training.ranks.number, training.share, training.config.size)
-    losses_of(training, to_tensor(sample, inputs.device))["total"].backward()  # type: ignore[no-untyped-call]
-    training.guard.load(training.guard.snapshot)  # the running statistics of batch norm have moved
     save_checkpoint(training)
     training.try_to_write(lambda: training.files.log.write_text(""))
+    training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
 
 
 def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
     """Take steps until the end, or until asked to stop; then return True."""
-    saved_at = training.ended = time.monotonic()
+    saved_at = time.monotonic()
+    training.preview_at = training.schedule.elapsed + FIRST_PREVIEW
     inputs, ranks, crop_size = training.inputs, training.ranks, training.schedule.crop_size
     series = (training.step, inputs.batch_size, crop_size, ranks.number, ranks.count)
     by_time_on_cpu = inputs.device.type == "cpu" and not training.config.steps
@@ -162,12 +165,12 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
         adapted_threads(enabled=by_time_on_cpu and ranks.count == 1) as adapt_threads,
     ):
         for photos in batches:
+            if ranks.any(should_stop()):
+                return True
             if training.guard.recent and training.schedule.progress(training.step) >= 1:
                 return False
             _take_step(training, photos)
             adapt_threads()
-            if ranks.any(should_stop()):
-                return True
             if time.monotonic() - saved_at > CHECKPOINT_EVERY:
                 _try_to_save(training)
                 saved_at = time.monotonic()
@@ -192,10 +195,11 @@ def _take_step(training: Training, photos: Batch) -> None:
         optimizer.step(guard.lr_factor * learning_rate_factor(progress))
         guard.accept(losses)
     training.step += 1
+    seconds = training.schedule.end_step()
     if undone:
         training.report(Notice(f"step {training.step}: {undone}"))
     else:
-        _tell(training, losses)
+        _tell(training, losses, seconds)
 
 
 def _compute_gradients(training: Training, total: Tensor) -> bool:
@@ -207,10 +211,8 @@ def _compute_gradients(training: Training, total: Tensor) -> bool:
     return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
 
-def _tell(training: Training, losses: dict[str, float]) -> None:
-    """Report a step; at some steps, write the log and the preview."""
-    now = time.monotonic()
-    seconds, training.ended = now - training.ended, now
+def _tell(training: Training, losses: dict[str, float], seconds: float) -> None:
+    """Report a step that took some seconds; at some steps, write the log and the preview."""
     smooth = 0.9 if training.seconds_per_step else 0.0
     training.seconds_per_step = smooth * training.seconds_per_step + (1 - smooth) * seconds
     step, schedule = training.step, training.schedule
@@ -218,10 +220,18 @@ def _tell(training: Training, losses: dict[str, float]) -> None:
     left = schedule.seconds_left(step, training.seconds_per_step)
     training.report(Step(step, schedule.progress(step), losses, rate, left))
     if step % _LOG_EVERY == 0:
-        line = {"step": step, "seconds": round(schedule.elapsed(), 2), **losses}
+        line = {"step": step, "seconds": round(schedule.elapsed, 2), **losses}
         training.try_to_write(lambda: training.files.append_log(line))
-    if training.config.preview_every and step % training.config.preview_every == 0:
-        training.try_to_write(lambda: write_preview(training))
+    if schedule.elapsed >= training.preview_at > 0:
+        _preview(training)
+
+
+def _preview(training: Training) -> None:
+    """Write the preview, and say when the next one is due."""
+    began = time.monotonic()
+    training.try_to_write(lambda: write_preview(training))
+    took = time.monotonic() - began
+    training.preview_at = training.schedule.elapsed + max(FIRST_PREVIEW, took / _PREVIEW_SHARE)
 
 
 def _try_to_save(training: Training) -> None:
@@ -234,9 +244,11 @@ def _try_to_save(training: Training) -> None:
 
 
 def _suspend(training: Training) -> TrainResult:
-    """Save the state for a resume."""
+    """Save the state for a resume, and the model as it is, which can be used until then."""
     save_checkpoint(training)
-    return result_of(training, finished=False)
+    result, path = result_of(training, finished=False), training.files.so_far
+    training.try_to_write(lambda: write_model(training, path, result))
+    return result
 
 
 def _finish(training: Training) -> TrainResult:
@@ -250,8 +262,9 @@ def _finish(training: Training) -> TrainResult:
     if training.ranks.first:
         _write_model_or_checkpoint(training, result)
     training.try_to_write(lambda: files.checkpoint.unlink(missing_ok=True))
+    training.try_to_write(lambda: files.so_far.unlink(missing_ok=True))
     training.try_to_write(lambda: write_preview(training))
-    _tell_bad_photos(training)
+    _tell_odd_photos(training)
     return result
 
 
@@ -266,16 +279,20 @@ def _write_model_or_checkpoint(training: Training, result: TrainResult) -> None:
         hint = "the training is kept: pass --resume --overwrite, or move that model and --resume"
         raise StyleCliError(f"{training.files.model} exists", hint=hint)
     try:
-        write_model(training, result)
+        write_model(training, result.path, result)
     except StyleCliError as error:
         save_checkpoint(training)
         hint = f"{error.hint}; the training is kept: --resume tries again"
         raise StyleCliError(error.message, hint=hint) from error
 
 
-def _tell_bad_photos(training: Training) -> None:
-    """Report the content photos that could not be read, the first of them by name."""
-    if bad := sorted(set[Path]().union(*training.ranks.gather(training.inputs.photos.bad))):
+def _tell_odd_photos(training: Training) -> None:
+    """Report the content photos that could not be read, or have little in them."""
+    photos, gather = training.inputs.photos, training.ranks.gather
+    if bad := sorted(set[Path]().union(*gather(photos.bad))):
         names = ", ".join(path.name for path in bad[:5])
         more = " …" if len(bad) > 5 else ""
         training.report(Notice(f"{len(bad)} content photos could not be read: {names}{more}"))
+    if blank := set[Path]().union(*gather(photos.blank)):
+        text = f"{len(blank)} of {len(photos.paths)} content photos are mostly of one plain color"
+        training.report(Notice(f"{text}: only crops with something in them were trained on"))

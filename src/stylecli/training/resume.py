@@ -57,7 +57,7 @@ class Checkpoint:
         outliers: how many of the last batches in a row were odd.
         left_out: how many batches nothing was learned from.
         overwrite: whether a model that is there is replaced.
-        scales: of the objective.
+        scales: of the objectives, one for each scale of the recipe.
         style_sha: fingerprint of the style images.
         photos_sha: fingerprint of the content photos.
     """
@@ -76,7 +76,9 @@ class Checkpoint:
     outliers: int = _saved(schema.is_count)
     left_out: int = _saved(schema.is_count)
     overwrite: bool = _saved(lambda value: isinstance(value, bool))
-    scales: dict[str, list[float]] = _saved(schema.are_scales)
+    scales: list[dict[str, list[float]]] = _saved(
+        lambda value: schema.is_list(value, schema.are_scales)
+    )
     style_sha: str = _saved(schema.is_text)
     photos_sha: str = _saved(schema.is_text)
 
@@ -98,14 +100,14 @@ def save_checkpoint(training: Training) -> None:
         origin=start.origin,
         base_license=start.license,
         step=training.step,
-        seconds=training.schedule.elapsed(),
+        seconds=training.schedule.elapsed,
         recent=list(guard.recent),
         lr_factor=guard.lr_factor,
         rollbacks=guard.rollbacks,
         outliers=guard.outliers,
         left_out=guard.left_out,
         overwrite=training.overwrite,
-        scales=training.objective.scales.as_json(),
+        scales=[one.scales.as_json() for one in training.objectives],
         style_sha=digest(training.inputs.style_images),
         photos_sha=training.inputs.photos.fingerprint(),
     )
@@ -232,14 +234,14 @@ def restored_start(path: Path, saved: Checkpoint) -> Start:
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
 
-def restored_scales(path: Path, saved: Checkpoint, styles: int) -> Scales:
-    """The scales of the objective in a checkpoint, for so many style images.
+def restored_scales(path: Path, saved: Checkpoint, styles: int, count: int) -> list[Scales]:
+    """The scales in a checkpoint of so many objectives, for so many style images.
 
     Raises:
         StyleCliError: the checkpoint is damaged.
     """
-    scales = Scales.from_json(saved.scales)
-    if len(scales.style) != styles:
+    scales = [Scales.from_json(one) for one in saved.scales]
+    if [len(one.style) for one in scales] != count * [styles]:
         raise _damaged(path, "its scales")
     return scales
 
@@ -263,7 +265,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
     guard.lr_factor, guard.rollbacks = saved.lr_factor, saved.rollbacks
     guard.outliers, guard.left_out = saved.outliers, saved.left_out
     training.step = saved.step
-    training.schedule.add_elapsed(saved.seconds)
+    training.schedule.elapsed = saved.seconds
 
 
 def digest(style_images: list[Rgb]) -> str:

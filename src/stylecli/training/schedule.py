@@ -8,37 +8,41 @@ import numpy as np
 
 from stylecli.config import TrainConfig
 from stylecli.events import counted
+from stylecli.training.recipes import recipe_of
 
-# How long a training takes if neither --steps nor --minutes is given.
-DEFAULT_MINUTES = {"cpu": 10.0, "mps": 5.0, "cuda": 1.0}
-
-# A CPU learns more from each photo if fewer share a step. On a GPU, more photos in a step cost
-# next to nothing.
-_DEFAULT_BATCH = {"cpu": 2, "mps": 4, "cuda": 8}
 _LEAST_FOR_BATCH_NORM = 4  # in batches of one, batch norm is instance norm
 
 _WARM_UP = 0.05  # of the training
+_LONGEST_FIRST_STEP = 60.0  # seconds that count
 
 
 class Schedule:
     """Progress of a training from 0 to 1, by its steps or by its minutes.
 
+    Minutes are those that the steps take. Time in which the process was suspended does not count:
+    a step counts for at most three times as long as the one before it, or a second.
+
     Args:
-        config: tells steps or minutes, and the sizes of crops.
+        config: tells steps or minutes, the recipe, and the size of crops.
         device_type: ``cpu``, ``cuda`` or ``mps``; the default number of minutes depends on it.
         now: seconds of a monotonic clock.
+
+    Attributes:
+        seconds: to train in all, if it goes by minutes.
+        elapsed: seconds of training, those before a resume included.
     """
 
     def __init__(
         self, config: TrainConfig, device_type: str, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._now = now
+        self._recipe = recipe_of(config)
         self.size = config.size
-        self.small_crops = config.small_crops
         self.steps = config.steps
-        self.seconds = 60 * (config.minutes or DEFAULT_MINUTES[device_type])
-        self._earlier = 0.0
-        self._started: float | None = None
+        self.seconds = 60 * (config.minutes or self._recipe.minutes[device_type])
+        self.elapsed = 0.0
+        self._counted = 0.0  # of the last step, seconds
+        self._read = 0.0  # of the clock, when it was read last
 
     def __str__(self) -> str:
         return (
@@ -47,39 +51,45 @@ class Schedule:
 
     def start_clock(self) -> None:
         """Count seconds from now on."""
-        self._started = self._now()
+        self._read = self._now()
 
-    def elapsed(self) -> float:
-        """Seconds of training, those before a resume included."""
-        now = 0.0 if self._started is None else self._now() - self._started
-        return self._earlier + now
-
-    def add_elapsed(self, seconds: float) -> None:
-        """Count seconds of training that lie before a resume."""
-        self._earlier += seconds
+    def end_step(self) -> float:
+        """Count the seconds since the clock was read last; return how many count."""
+        before, self._read = self._read, self._now()
+        most = max(1.0, 3 * self._counted) if self._counted else _LONGEST_FIRST_STEP
+        self._counted = min(self._read - before, most)
+        self.elapsed += self._counted
+        return self._counted
 
     def progress(self, step: int) -> float:
         """From 0 to 1, when ``step`` steps are done."""
-        done = step / self.steps if self.steps else self.elapsed() / self.seconds
+        done = step / self.steps if self.steps else self.elapsed / self.seconds
         return min(1.0, done)
 
     def crop_size(self, step: int) -> int:
-        """Side of the training crops in px. Small ones come first, because they are cheap."""
-        return self.size // 2 if self.progress(step) < self.small_crops else self.size
+        """Side of the training crops in px.
+
+        Smaller ones come first, because they are cheap. The very first step takes one of full size:
+        if that does not fit into memory, it shows at once, not late in the training.
+        """
+        is_early = step > 0 and self.progress(step) < self._recipe.first_share
+        return 8 * round(self._recipe.first_side * self.size / 8) if is_early else self.size
 
     def seconds_left(self, step: int, per_step: float) -> float:
         """An estimate from the number of seconds that the last steps took."""
         if not self.steps:
-            return max(0.0, self.seconds - self.elapsed())
-        large = self.steps - max(step, math.ceil(self.small_crops * self.steps))
-        small = self.steps - step - large  # a crop of half the side takes a quarter of the time
-        return per_step * (small + 4 * large if small else large)
+            return max(0.0, self.seconds - self.elapsed)
+        large = self.steps - max(step, math.ceil(self._recipe.first_share * self.steps))
+        small = self.steps - step - large
+        if not small:
+            return per_step * large
+        return per_step * (small + large / self._recipe.first_side**2)
 
 
 def resolve_batch_size(config: TrainConfig, device_type: str, devices: int = 1) -> int:
     """The batch size that was asked for, or else what suits device and norm, on each device."""
     least = _LEAST_FOR_BATCH_NORM if config.norm == "bn" else 1
-    return config.batch_size or devices * max(least, _DEFAULT_BATCH[device_type])
+    return config.batch_size or devices * max(least, recipe_of(config).batch[device_type])
 
 
 def learning_rate_factor(progress: float) -> float:
@@ -91,7 +101,7 @@ def learning_rate_factor(progress: float) -> float:
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def inner_part(config: TrainConfig, step: int, size: Sequence[int]) -> tuple[slice, slice]:
+def inner_part(seed: int, step: int, size: Sequence[int], margin: float) -> tuple[slice, slice]:
     """The rows and columns of a step's crops that its loss is computed on.
 
     Colors that the style has and the photo lacks are cheapest in one place that the network can
@@ -104,12 +114,13 @@ def inner_part(config: TrainConfig, step: int, size: Sequence[int]) -> tuple[sli
     left out is a multiple of 8 px, because the loss network is slow on sizes that are new.
 
     Args:
-        config: its seed, and the share of a side that is left out.
-        step: the number of the step; the same number gives the same part.
+        seed: of the training.
+        step: the number of the step; the same two numbers give the same part.
         size: of the crops: height and width, px.
+        margin: the share of a side that is left out.
     """
-    random = np.random.default_rng([config.seed, step, 2])
-    left_out = [8 * round(config.loss_margin * side / 8) for side in size]
+    random = np.random.default_rng([seed, step, 2])
+    left_out = [8 * round(margin * side / 8) for side in size]
     first = [int(random.integers(0, out + 1)) for out in left_out]
     down, across = (
         slice(start, start + side - out)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylecli import __version__
 from stylecli.config import TrainConfig
@@ -19,9 +20,9 @@ from stylecli.core.objective import (
 )
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.tensors import to_tensor
-from stylecli.core.vgg import DOWNLOADS
+from stylecli.core.vgg import DOWNLOADS, LossNetwork
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Report
+from stylecli.events import Notice, Progress, Report
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
@@ -31,6 +32,7 @@ from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start, check_start, first_start
 from stylecli.training.ranks import Ranks
+from stylecli.training.recipes import recipe_of
 from stylecli.training.resume import (
     Checkpoint,
     digest,
@@ -72,25 +74,31 @@ def set_up(
     if ranks.first:
         remove_leftovers(files.model.parent)
     schedule = Schedule(config, inputs.device.type, ranks.now)
-    schedule.start_clock()  # not before: a download is no training
     if saved:
-        scales = restored_scales(files.checkpoint, saved, len(inputs.style_images))
+        styles, count = len(inputs.style_images), len(inputs.targets)
+        scales = restored_scales(files.checkpoint, saved, styles, count)
         start = restored_start(files.checkpoint, saved)
     else:
-        scales, start = ranks.of_first(lambda: _new_parts(config, inputs))
+        scales, start = ranks.of_first(lambda: _new_parts(config, inputs, report))
     generator = start.generator.to(inputs.device).train()
     ranks.share_norms(generator)
     start.freeze_the_rest()
+    config = _with_numbers(config, start, inputs, schedule)
+    assert config.lr is not None
     optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
+    objectives = (
+        PerceptualObjective(inputs.network, targets, one, config)
+        for targets, one in zip(inputs.targets, scales, strict=True)
+    )
     return Training(
-        config=_with_numbers(config, start, inputs, schedule),
+        config=config,
         files=files,
         report=report,
         overwrite=overwrite,
         ranks=ranks,
         inputs=inputs,
         schedule=schedule,
-        objective=PerceptualObjective(inputs.network, inputs.targets, scales, config),
+        objectives=tuple(objectives),
         start=start,
         optimizer=optimizer,
         guard=Guard(generator, optimizer),
@@ -110,13 +118,29 @@ def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     _refuse_to_share(config, batch_size, device, ranks)
     style_images = [read_rgb(path, config.style_size) for path in config.paintings]
     photos = ContentPhotos(config.content, config.seed)
-    for text in _surprises(config, batch_size, photos):
+    for text in _surprises(config, batch_size):
         report(Notice(text))
     network = prepared_network(config, device, dtype)
-    tensors = [to_tensor(rgb[None], device) for rgb in style_images]
-    targets = style_targets(network, tensors, config.style_layers)
+    targets = _targets(config, network, device, report)
     ranks.meet(device, _in_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
+
+
+def _targets(
+    config: TrainConfig, network: LossNetwork, device: torch.device, report: Report
+) -> tuple[dict[str, Tensor], ...]:
+    """For each scale of the recipe, layer to (S, C, C): the Gram matrices of S style images."""
+    scales, paintings = recipe_of(config).scales, config.paintings
+    found: list[list[dict[str, Tensor]]] = [[] for _ in scales]
+    for i, path in enumerate(paintings):
+        report(Progress(i / len(paintings), f"looking at {path.name}"))
+        for scale, of_scale in zip(scales, found, strict=True):
+            image = to_tensor(read_rgb(path, config.style_size // scale)[None], device)
+            of_scale.append(style_targets(network, [image], config.style_layers))
+    return tuple(
+        {name: torch.cat([one[name] for one in of_scale]) for name in config.style_layers}
+        for of_scale in found
+    )
 
 
 def _refuse_to_share(
@@ -150,7 +174,7 @@ def _in_common(
     }
 
 
-def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> Iterator[str]:
+def _surprises(config: TrainConfig, batch_size: int) -> Iterator[str]:
     """What a user may not expect."""
     for path in config.paintings:
         if (side := read_short_side(path)) < config.style_size:
@@ -158,33 +182,39 @@ def _surprises(config: TrainConfig, batch_size: int, photos: ContentPhotos) -> I
             yield f"{text}: a larger file, or a smaller --style-size, is sharper"
     if config.norm == "bn" and batch_size == 1:
         yield "in batches of one, batch norm is instance norm while it trains"
-    blank, looked = photos.count_blank(config.size)
-    if blank:
-        of = looked if looked == len(photos.paths) else f"the first {looked}"
-        text = f"{blank} of {of} content photos are mostly of one plain color"
-        yield f"{text}: only crops with something in them are trained on"
     if config.loss_net in DOWNLOADS:
         yield f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
 
 
-def _new_parts(config: TrainConfig, inputs: Inputs) -> tuple[Scales, Start]:
-    """Scales of the objective and network of a new training."""
-    network, targets, device = inputs.network, inputs.targets, inputs.device
-    photos = to_tensor(inputs.photos.batch(0, BALANCE_PHOTOS, config.size), device)
-    scales = balance(network, targets, config.content_layer, photos)
-    objective = PerceptualObjective(network, targets, scales, config)
-    start = first_start(config, objective, inputs.photos, device)
-    start.generator.cpu()  # to be sent to the other ranks
-    return scales, start
+def _new_parts(config: TrainConfig, inputs: Inputs, report: Report) -> tuple[list[Scales], Start]:
+    """Scales of the objectives and network of a new training."""
+    photos = to_tensor(inputs.photos.batch(0, BALANCE_PHOTOS, config.size), inputs.device)
+    # All objectives see the same photos, so they are balanced together, as if of more styles.
+    names, count = inputs.targets[0], len(inputs.style_images)
+    joined = {name: torch.cat([one[name] for one in inputs.targets]) for name in names}
+
+    def watch(done: float) -> None:
+        report(Progress(done, "balancing painting and photos"))
+
+    scales = balance(inputs.network, joined, config.content_layer, photos, watch)
+    split = [
+        Scales(scales.style[first : first + count], scales.tv)
+        for first in range(0, len(scales.style), count)
+    ]
+    return split, first_start(config)
 
 
 def _with_numbers(
     config: TrainConfig, start: Start, inputs: Inputs, schedule: Schedule
 ) -> TrainConfig:
-    """The settings with numbers in place of defaults that depend on the device or the model."""
-    minutes = None if config.steps else schedule.seconds / 60
-    width, batch_size = start.generator.width, inputs.batch_size
-    return replace(config, width=width, batch_size=batch_size, minutes=minutes)
+    """The settings with numbers in place of defaults that depend on device, model or recipe."""
+    return replace(
+        config,
+        width=start.generator.width,
+        batch_size=inputs.batch_size,
+        minutes=None if config.steps else schedule.seconds / 60,
+        lr=config.lr or recipe_of(config).lr,
+    )
 
 
 def described(training: Training) -> str:

@@ -33,7 +33,8 @@ class Inputs:
         style_images: each (H, W, 3) in 0..255, at the size that sets the strokes.
         photos: the content photos.
         network: the loss network, ready for use.
-        targets: layer to (S, C, C), the Gram matrices of the S style images.
+        targets: for each scale of the recipe, layer to (S, C, C): the Gram matrices of the S style
+            images at a size that is smaller by it.
     """
 
     device: torch.device
@@ -42,7 +43,7 @@ class Inputs:
     style_images: list[Rgb]
     photos: ContentPhotos
     network: LossNetwork
-    targets: dict[str, Tensor]
+    targets: tuple[dict[str, Tensor], ...]
 
 
 @dataclass
@@ -57,12 +58,12 @@ class Training:
         ranks: the processes that train together; only the first writes files.
         inputs: what it has read.
         schedule: its clock, and what follows from progress.
-        objective: what is minimized.
+        objectives: what is minimized, one for each scale of the recipe.
         start: the network, and which part of it is trained.
         optimizer: changes the network.
         guard: keeps the losses of the last steps, and undoes what breaks the network.
         step: how many steps are done.
-        ended: when the last step ended, in seconds of the monotonic clock.
+        preview_at: when the next preview is due, in seconds of training.
         seconds_per_step: a running mean.
         told: problems that were reported already and are not reported again.
     """
@@ -74,12 +75,12 @@ class Training:
     ranks: Ranks
     inputs: Inputs
     schedule: Schedule
-    objective: PerceptualObjective
+    objectives: tuple[PerceptualObjective, ...]
     start: Start
     optimizer: GeneratorOptimizer
     guard: Guard
     step: int = 0
-    ended: float = 0.0
+    preview_at: float = 0.0
     seconds_per_step: float = 0.0
     told: set[str] = field(default_factory=set)
 
