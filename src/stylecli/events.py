@@ -63,7 +63,7 @@ class TrainResult:
 
     @property
     def objective(self) -> float:
-        """The loss without the terms that training adds: what the slow optimization minimizes."""
+        """Content, style and total variation, as the recipe of the training weights them."""
         return sum(self.losses.get(name, 0.0) for name in ("content", "style", "tv"))
 
 

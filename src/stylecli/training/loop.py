@@ -144,12 +144,12 @@ def _explaining_memory(hint: str) -> Iterator[None]:
 def _take_first_step(training: Training) -> None:
     """Take a step, of the largest crops; then, as it has fitted into memory, write a checkpoint."""
     inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
+    training.try_to_write(lambda: training.files.log.write_text(""))
     _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
     if steps := unfinished_steps(training.files.checkpoint):
         dropped = counted(steps, "step")
         training.report(Notice(f"an unfinished training of {dropped} is dropped"))
     save_checkpoint(training)
-    training.try_to_write(lambda: training.files.log.write_text(""))
     training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
 
 
