@@ -7,6 +7,7 @@ r"""How fast and how large the engine is on this machine; see ratios.py for what
     python benchmarks/engine.py memory --sides 10000  # a hundred megapixels: minutes
     python benchmarks/engine.py files                 # peak after 100 and after 1,000 small files
     python benchmarks/engine.py strips                # against a plain pass, 3,000 x 2,000
+    python benchmarks/engine.py enlarging             # a painting to full size, one core
 
 Close other programs first. Everything is repeated; the fastest of each counts.
 """
@@ -37,6 +38,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
 from stylecli.core.norms import NORMS
 from stylecli.core.openvino_backend import mixed_weights
+from stylecli.core.openvino_enlarge import OpenVinoEnlarger
 from stylecli.core.openvino_graph import build_graph
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner
@@ -261,6 +263,45 @@ def strips(width: int = 3000, height: int = 2000) -> None:
         apart = np.abs(np.concatenate(bands) - plain).max() / (plain.max() - plain.min())
         rows.append((arch, norm, f"{apart:.1e}"))
     show(f"strips, {width} x {height}", ("generator", "norm", "largest difference"), rows)
+
+
+@app.command()
+def enlarging(megapixels: float = 12, short_side: int = 384, repeats: int = 7) -> None:
+    """Processor time of one core for a megapixel of the last enlargement, beside Pillow's bicubic.
+
+    ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds OpenVINO's convolutions to AVX2.
+    """
+    core = ov.Core()
+    core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})
+    photo = Image.open(bundled_photos()[22]).convert("RGB")
+    factor = (megapixels * 1e6 / (photo.width * photo.height)) ** 0.5
+    photo = photo.resize((round(photo.width * factor), round(photo.height * factor)))
+    factor = min(photo.size) / short_side
+    small = photo.resize((round(photo.width / factor), round(photo.height / factor)))
+    arrays = np.asarray(photo), np.asarray(small), 255 - np.asarray(small)
+    began = time.process_time()
+    enlarge = OpenVinoEnlarger(core, 1)
+    enlarge(*(array[:64, :64] for array in arrays))
+    first = time.process_time() - began
+    works: dict[str, Callable[[], object]] = {
+        "enlarging": lambda: enlarge(*arrays),
+        "Pillow, bicubic": lambda: small.resize(photo.size, Image.Resampling.BICUBIC),
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            times[name].append(time.process_time() - began)
+    size = photo.width * photo.height / 1e6
+    pillow = min(times["Pillow, bicubic"])
+    rows = [
+        (name, f"{min(some) * 1000 / size:.1f}", f"{min(some) / pillow:.2f} x")
+        for name, some in times.items()
+    ]
+    heads = ("", "ms of one core for a megapixel", "of Pillow")
+    title = f"{small.width} x {small.height} to {photo.width} x {photo.height}"
+    show(f"{title}; up in {first * 1000:.0f} ms", heads, rows)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ Bytes = npt.NDArray[np.uint8]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 GRAY = 128.0  # values are centered, which keeps sums small
 CELL = 16  # px: one spot of bristles starts in each
-TILE = 128, 512  # px: what is put together at once, which fits in a processor's cache
-_WINDOW = 512  # px of the painting: what is kept prepared
+TILE = 128, 256  # px: what is put together at once, which fits in a processor's cache
+_WINDOW = 600  # px of the painting: what is kept prepared
 HALO = 11  # px of the painting: how far one of its pixels has an effect
 PART = 216  # px of the painting: how many are prepared at once, with a halo
 
@@ -45,7 +45,7 @@ _RADIUS = 2  # px of the painting: the regression is that of a square of 5 x 5
 _NOISE = 25.0  # of 255, squared: what varies less than that is as good as even
 _CORE = 4.0  # of 255: detail of the photo below that stays out
 _DIRECTIONS = 10
-_BRISTLE = 8.0  # of 255: standard deviation of bristles in lively strokes
+_BRISTLE = 6.5  # of 255: standard deviation of bristles in lively strokes
 _EVEN = 4.0  # of 255 per px: a gradient that gets half of that
 _SHARPENING = 2.5
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
@@ -280,6 +280,7 @@ class Enlarger:
                 directions = rows.at_cells(columns.at_cells(maps[7:], 2), 1)
                 spots = _spots(directions, rows.first // CELL, columns.first // CELL, factor)
                 self._fill(large, photo, maps[:7], spots, rows, columns)
+                del maps, directions, spots  # or they stay until the next window's are made
         return large
 
     def _maps(
