@@ -77,7 +77,7 @@ def test_a_whole_installation_says_what_would_be_chosen_and_why(report):
 
 def test_a_broken_model_is_named_with_its_reason(report):
     facts = json.loads(report)
-    here, _, bundled = facts["models"]
+    bundled, _, here = facts["models"]
     assert here["models"] == 1
     assert here["broken"].keys() == {"cut.safetensors", "empty.safetensors", "other.safetensors"}
     assert "not one that stylecli wrote" in here["broken"]["other.safetensors"]
