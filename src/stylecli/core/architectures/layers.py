@@ -2,7 +2,8 @@
 
 An architecture is a function that calls these layers, and each way to run it has its own: torch
 builds and runs them (``core/generators.py``), in strips of rows too (``core/strips.py``), and so
-does OpenVINO (``core/openvino_graph.py``); ``core/onnx_graph.py`` writes them to a file. An architecture is written once, for all of them.
+does OpenVINO (``core/openvino_graph.py``); ``core/onnx_graph.py`` writes them to a file. An
+architecture is written once, for all of them.
 """
 
 from collections.abc import Callable
