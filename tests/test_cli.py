@@ -155,8 +155,9 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     mine = replace(info, name="udnie", styles=["udnie"])
     save_model(model.with_stem("udnie"), Generator(GeneratorSpec(width=4)), mine)
     found = {choice.label: choice.path for choice in all_styles()}
-    assert list(found) == sorted([*paintings, "sky (soft)", "sky (strong)", "tiny"])
-    assert found["udnie"].resolve() == model.with_stem("udnie")  # the user's own comes first
+    twice = {"sky (soft)", "sky (strong)", "udnie (gallery)", "udnie (udnie)"}
+    assert set(found) == {*paintings, *twice, "tiny"} - {"udnie"}
+    assert found["udnie (udnie)"].resolve() == model.with_stem("udnie")
     again = stylecli("sheet", "photos/one.jpg", code=2)
     assert "one-sheet.png exists" in again.stderr
     stylecli("sheet", "photos/one.jpg", "page.txt", code=2)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stylecli.core.model_names import match_name, require_name, shorten_name, style_name
@@ -24,6 +24,7 @@ def test_a_style_is_called_by_its_file_in_any_script(file, name):
     assert style_name(Path(file)) == name
 
 
+@example("\N{MATHEMATICAL BOLD ITALIC CAPITAL A}")
 @given(st.text(max_size=30).filter(lambda text: "\0" not in text))
 def test_the_name_of_any_file_may_be_that_of_a_model(text):
     name = style_name(Path(text))

@@ -21,7 +21,7 @@ class Choice:
 
 
 def all_styles() -> list[Choice]:
-    """Every style of the user's models, and every bundled one of another name; sorted by name."""
+    """Every bundled style, once, and every style of the user's models; sorted by name."""
     found: dict[str, list[tuple[Path, str | None]]] = {}
     bundled = bundled_models().resolve()
     for path, info in list_models():

@@ -17,7 +17,10 @@ def style_name(style_image: Path) -> str:
 
 def _hyphenated(text: str) -> str:
     """A text in lower case, without accents; all but letters and digits become a hyphen."""
-    plain = unicodedata.normalize("NFKD", text.lower())
+    lower = unicodedata.normalize(
+        "NFKD", text
+    ).lower()  # NFKD first: a bold A of mathematics has no small form
+    plain = unicodedata.normalize("NFKD", lower)
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-")
 
