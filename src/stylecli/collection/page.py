@@ -1,14 +1,11 @@
 """One page in HTML that shows every model, and a photo in each of its styles."""
 
-import base64
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from stylecli import __version__
 from stylecli.collection.facts import NORMS, shown_size
@@ -18,7 +15,7 @@ from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import MOST_IN_THUMBNAIL, Picture, data_uri, shrunk
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
 
 _PHOTO = 22  # of the bundled ones: two parrots
 _PAINTED = 480  # px, of the long side; on a smaller photo the strokes would hide it
@@ -101,10 +98,5 @@ def _where(path: Path) -> str:
 
 def _paintings(info: ModelInfo) -> str:
     """The paintings of a model's last training, as the model stores them; empty if it does not."""
-    try:
-        stored = base64.b64decode(info.thumbnail, validate=True)
-        with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
-            fits = image.height <= _SHOWN and image.width <= MOST_IN_THUMBNAIL * image.height
-            return data_uri(np.asarray(image.convert("RGB")), quality=82) if fits else ""
-    except Exception:  # base64 and Pillow raise many kinds of error on what is none
-        return ""
+    squares = read_thumbnail(info.thumbnail)
+    return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

@@ -227,8 +227,7 @@ def export_card(
 
 
 def _write(path: Path, text: str) -> None:
-    from stylecli.files.atomic import atomic_path, require_writable
+    from stylecli.files.atomic import require_writable, write_text
 
     require_writable(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are no UTF-8
+    write_text(path, text)

@@ -13,6 +13,7 @@ from stylecli.files.formats import WITH_EXIF, WITHOUT_ALPHA
 
 _ORIENTATION = 0x0112  # the EXIF tag
 MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
+_LARGEST_SQUARE = 320  # px
 MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
 
@@ -131,6 +132,20 @@ def thumbnail(*images: Rgb, side: int = 96) -> str:
     """The middle squares of the first 20 images, side by side: a JPEG in base64, for JSON."""
     squares = [center_square(resized(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
     return _jpeg(np.concatenate(squares, axis=1), quality=85)
+
+
+def read_thumbnail(text: str) -> list[Rgb]:
+    """The squares of a :func:`thumbnail`; none if the text, a stranger's perhaps, is not one."""
+    try:
+        stored = base64.b64decode(text, validate=True)
+        with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
+            side, count = image.height, image.width // image.height
+            if side > _LARGEST_SQUARE or count > MOST_IN_THUMBNAIL:
+                return []
+            rgb = np.asarray(image.convert("RGB"))
+    except Exception:  # base64 and Pillow raise many kinds of error on what is none
+        return []
+    return [rgb[:, i * side : (i + 1) * side] for i in range(count)]
 
 
 def data_uri(rgb: Rgb, quality: int = 90) -> str:
