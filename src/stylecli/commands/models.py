@@ -13,7 +13,7 @@ from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, d
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import find_model, list_models, read_info
 from stylecli.errors import StyleCliError
-from stylecli.events import counted
+from stylecli.events import Progress, counted
 
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
@@ -122,8 +122,8 @@ def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
 
     with Reporter(quiet=quiet) as reporter:
 
-        def report(done: int, total: int) -> None:
-            reporter.advance("painting", done / total, f"{done}/{total}")
+        def report(event: Progress) -> None:
+            reporter.advance("painting", event.progress, event.note)
 
         _write(path, render_page(report))
     reporter.say(f"{path}: every model there is")
