@@ -17,9 +17,8 @@ from stylecli.console import time_left
 from stylecli.core.enlarging import enlarge
 from stylecli.core.model_files import bundled_models, bundled_painting
 from stylecli.engine import Stylizer
-from stylecli.engine.painter import layer_sizes
 from stylecli.errors import StyleCliError
-from stylecli.events import Pixels
+from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 from stylecli.files.pictures import resized
@@ -28,7 +27,8 @@ from stylecli.gatys import stylize_slowly
 
 @pytest.fixture
 def config(painting, monkeypatch):
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # 16 photos: most of the time
+    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # most of the time
+    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 4)
     return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
 
 
@@ -57,8 +57,10 @@ def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, st
 def test_it_says_what_it_does_before_the_first_step(config, photo):
     events = []
     stylize_slowly(photo, replace(config, start="udnie", steps=1, device="cpu"), events.append)
-    said = [event.text for event in events[: events.index(steps_of(events)[0])]]
-    assert said == [
+    before = events[: events.index(steps_of(events)[0])]
+    progress = [event for event in before if isinstance(event, Progress)]
+    assert [event.progress for event in progress] == [0, 0.25, 0.5, 0.75]
+    assert [event.text for event in before if isinstance(event, Notice)] == [
         "measuring the style of Waves & Lines.png",
         "painting with udnie",
         "optimizing 96 x 64 px in 1 step on cpu",
@@ -193,23 +195,16 @@ def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, star
     assert [e.losses for e in steps_of(events)] == [e.losses for e in steps_of(of_small)]
 
 
-def test_the_start_is_painted_at_the_size_that_is_optimized(config, photo, monkeypatch):
-    """Strokes of the last layer, not of one that is enlarged."""
-    looks = []
-    sound = Stylizer.__call__
-
-    def paint(self, image, **look):
-        height, width = image.shape[:2]
-        looks.append((image.shape, layer_sizes(height, width, **look)[-1]))
-        return sound(self, image, **look)
-
-    monkeypatch.setattr(Stylizer, "__call__", paint)
-    large = np.tile(photo, (7, 7, 1))
-    for size in (64, 400):
-        config = replace(config, start="starry-night", size=size, steps=1)
-        assert stylize_slowly(large, config).shape == large.shape
-    assert [shape[:2] == finest for shape, finest in looks] == [True, True]
-    assert [min(shape[:2]) for shape, _ in looks] == [64, 400]
+@pytest.mark.parametrize(("size", "stroke_size"), [(384, 1), (192, 2), (480, 0.8)])
+def test_a_start_that_is_not_optimized_is_what_stylize_paints(
+    config, monkeypatch, size, stroke_size
+):
+    """So the strokes are those of the last layer, and the photo guides as there."""
+    monkeypatch.setattr(gatys, "optimize", lambda photo, start, *others: start)
+    photo = read_rgb(bundled_photos()[14], 512)
+    given = replace(config, start="starry-night", device="cpu", size=size)
+    painted = Stylizer("starry-night", device="cpu")(photo, stroke_size=stroke_size)
+    assert np.array_equal(stylize_slowly(photo, given), painted)
 
 
 def test_a_photo_too_small_for_the_loss_network_is_refused(config, photo):
@@ -302,7 +297,7 @@ def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):
     totals_are(monkeypatch, [9.0, 4.0, 3.0])
     result = asked_by_command(tmp_path, painting, "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    kinds = ["notice"] * 3 + ["step"] * 3 + ["finished"]
+    kinds = ["notice"] * 2 + ["progress"] * 2 + ["notice"] + ["step"] * 3 + ["finished"]
     assert [event["event"] for event in events] == kinds
 
 

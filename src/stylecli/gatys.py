@@ -23,15 +23,16 @@ from stylecli.core.enlarging import enlarge
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
-    build_objective,
+    balance,
     prepared_network,
+    style_targets,
 )
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Pixels, counted
+from stylecli.events import Notice, Pixels, Progress, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
@@ -48,7 +49,7 @@ _BALANCE_SIZE = 256  # as in training, so that a style weight means the same her
 def stylize_slowly(
     photo: Rgb,
     config: GatysConfig,
-    report: Callable[[Pixels | Notice], None] = lambda event: None,
+    report: Callable[[Pixels | Notice | Progress], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Rgb:
     """Stylize one photo by optimizing its pixels, on the objective that trains the generators.
@@ -79,7 +80,7 @@ def stylize_slowly(
     small = resized(photo, config.size) if min(height, width) > config.size else photo
     device = resolve_device(config.device)
     report(Notice(f"measuring the style of {config.painting.name}"))
-    objective = _objective(config, config.painting, device)
+    objective = _objective(config, config.painting, device, report)
     start = _start(small, config, report)
     report(Notice(_described(small, config, device)))
     best = optimize(
@@ -93,13 +94,21 @@ def stylize_slowly(
     return _enlarge(_as_picture(best), photo, small)
 
 
-def _objective(config: GatysConfig, painting: Path, device: torch.device) -> PerceptualObjective:
+def _objective(
+    config: GatysConfig, painting: Path, device: torch.device, report: Callable[[Progress], None]
+) -> PerceptualObjective:
     """The objective that a training with these settings would have."""
     dtype = resolve_precision(config.precision, device)
     style_image = to_tensor(read_rgb(painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
     network = prepared_network(config, device, dtype)
-    return build_objective(config, network, [style_image], to_tensor(photos, device))
+    targets = style_targets(network, [style_image], config.style_layers)
+
+    def watch(done: float) -> None:
+        report(Progress(done, "balancing painting and photos"))
+
+    scales = balance(network, targets, config.content_layer, to_tensor(photos, device), watch)
+    return PerceptualObjective(network, targets, scales, config)
 
 
 def _described(small: Rgb, config: GatysConfig, device: torch.device) -> str:

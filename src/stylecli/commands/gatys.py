@@ -11,7 +11,7 @@ from stylecli.commands.shared import JSON, QUIET, check_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
 from stylecli.console import Reporter, stoppable, time_left
-from stylecli.events import Notice, Pixels
+from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
 
@@ -76,10 +76,14 @@ def _optimize(
     last = written = 0
     begun = 0.0
 
-    def report(event: Pixels | Notice) -> None:
+    def report(event: Pixels | Notice | Progress) -> None:
         nonlocal last, written, begun
         if isinstance(event, Notice):
             reporter.notice(event.text)
+            return
+        if isinstance(event, Progress):
+            reporter.event(event="progress", progress=event.progress, note=event.note)
+            reporter.advance("preparing", event.progress, event.note)
             return
         begun = begun or time.monotonic()  # of step 0: what came before is no measure of a step
         last = event.step

@@ -1,6 +1,6 @@
 """One objective, which the slow optimization and evaluation use; training adds terms of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -222,7 +222,11 @@ def style_targets(
 
 @torch.no_grad()
 def balance(
-    network: LossNetwork, targets: Mapping[str, Tensor], content_layer: str, photos: Tensor
+    network: LossNetwork,
+    targets: Mapping[str, Tensor],
+    content_layer: str,
+    photos: Tensor,
+    watch: Callable[[float], None] = lambda done: None,
 ) -> Scales:
     """The scales with which every style image and loss network starts from the same balance.
 
@@ -236,11 +240,13 @@ def balance(
         targets: layer to (S, C, C), see :func:`style_targets`.
         content_layer: whose features the energy is computed from.
         photos: (N, 3, H, W) RGB in [0, 1]; the more, the steadier the balance.
+        watch: told before each photo which share of them is done, as this takes seconds on a CPU.
     """
     energies, losses = [], []
     count = len(next(iter(targets.values())))
     styles = torch.arange(count, device=photos.device)
-    for photo in photos:  # all at once would take more memory than a training
+    for i, photo in enumerate(photos):  # all at once would take more memory than a training
+        watch(i / len(photos))
         features = network(photo[None], (content_layer, *targets))
         energies.append(features[content_layer].float().square().mean())
         losses.append(style_losses(features, targets, styles))  # (S,)

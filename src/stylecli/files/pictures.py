@@ -135,7 +135,7 @@ def thumbnail(*images: Rgb, side: int = 96) -> str:
 
 
 def read_thumbnail(text: str) -> list[Rgb]:
-    """The squares of a :func:`thumbnail`; none if the text, a stranger's perhaps, is not one."""
+    """The squares of a :func:`thumbnail`; [] if the text, perhaps a stranger's, is not one."""
     try:
         stored = base64.b64decode(text, validate=True)
         with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
@@ -143,7 +143,7 @@ def read_thumbnail(text: str) -> list[Rgb]:
             if side > _LARGEST_SQUARE or count > MOST_IN_THUMBNAIL:
                 return []
             rgb = np.asarray(image.convert("RGB"))
-    except Exception:  # base64 and Pillow raise many kinds of error on what is none
+    except Exception:  # base64 and Pillow raise many kinds of error on damaged ones
         return []
     return [rgb[:, i * side : (i + 1) * side] for i in range(count)]
 
