@@ -85,7 +85,7 @@ def _optimize(
             reporter.event(event="progress", progress=event.progress, note=event.note)
             reporter.advance("preparing", event.progress, event.note)
             return
-        begun = begun or time.monotonic()  # of step 0: what came before is no measure of a step
+        begun = begun or time.monotonic()  # of step 0: what came before says nothing of a step
         last = event.step
         _report_step(reporter, event, config.most_steps, time.monotonic() - begun)
         if event.best and config.preview_every and event.step % config.preview_every == 0:

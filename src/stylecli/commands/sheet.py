@@ -13,7 +13,7 @@ from stylecli.events import Notice, Progress, counted
 from stylecli.files.atomic import require_writable, write_text
 from stylecli.files.formats import format_for
 
-# \[ is no markup of rich's
+# rich takes \[ for a plain bracket
 _OUT = (
     "The page to write: an image file, or .html for sliders between the photo and each style. "
     r"\[default: PHOTO-sheet.png]"

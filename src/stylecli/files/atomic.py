@@ -46,7 +46,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; of a name that is no UTF-8, what can be."""
+    """Write a text file in UTF-8, whole or not at all; ``?`` stands for what UTF-8 cannot hold."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
