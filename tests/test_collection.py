@@ -186,17 +186,20 @@ def test_a_page_shows_every_model_and_a_photo_in_each_style(place, monkeypatch, 
     assert f"8 models, {styles} styles" in page.text
     painted = {alt: image for alt, image in page.pictures.items() if alt.startswith("The photo in")}
     assert len(painted) == styles - 1  # the black one
-    assert {image.size for image in painted.values()} == {(320, 213)}
+    assert {image.size for image in painted.values()} == {(480, 320)}
     dawn = np.asarray(painted["The photo in the style dawn of the model sky"]).astype(int)
     udnie = np.asarray(painted["The photo in the style udnie of the model gallery"]).astype(int)
     assert np.abs(dawn - udnie).mean() > 10
-    strips = {alt: one for alt, one in page.pictures.items() if alt.startswith("Of each painting")}
+    strips = {alt: one for alt, one in page.pictures.items() if alt.startswith("The middle")}
     assert len(strips) == len(bundled) + 1  # not those that are no picture, or too large
-    sky = np.asarray(strips["Of each painting of the last training of sky, the middle"])
+    sky = np.asarray(strips["The middle of each painting from which sky learned last"])
     assert sky.shape == (96, 192, 3)
     assert np.abs(sky.astype(int) - (255, 0, 0)).max() < 4
-    for said in ("instance norm", "batch norm", "pyramid, 8 channels", "not stated", "1.8 MB"):
+    for said in ("instance norm", "pyramid, batch norm", "not stated", "1.8 MB, comes with"):
         assert said in page.text
+    assert page.text.count("With batch norm, a picture depends on") == 2
+    for line in ("--model gallery --style cezanne", "--model starry-night-pyramid-in"):
+        assert f"stylecli stylize photo.jpg painted.jpg {line}\n" in page.text
     assert "cannot be painted: the weights in black.safetensors are not all finite" in page.text
     assert HOSTILE in page.text
     assert page.elsewhere == []

@@ -1,28 +1,35 @@
 """The slow optimization: it minimizes what training minimizes, over pixels."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
+from stylecli.console import time_left
 from stylecli.core.model_files import bundled_models, bundled_painting
+from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
+from stylecli.files.pictures import resized
 from stylecli.gatys import stylize_slowly
 
 
 @pytest.fixture
 def config(painting, monkeypatch):
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # 16 photos: most of the time
+    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # most of the time
+    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 4)
     return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
 
 
@@ -31,14 +38,19 @@ def photo():
     return read_rgb(bundled_photos()[14], 64)
 
 
+def steps_of(events):
+    return [event for event in events if isinstance(event, Pixels)]
+
+
 @pytest.mark.parametrize(("optimizer", "start"), [("lbfgs", "photo"), ("adam", "noise")])
 def test_it_lowers_the_objective_and_keeps_the_size(config, photo, optimizer, start):
     events = []
     given = replace(config, optimizer=optimizer, start=start)
     picture = stylize_slowly(photo, given, events.append)
     assert picture.shape == photo.shape
-    assert [event.step for event in events] == list(range(13))
-    totals = [event.losses["total"] for event in events]
+    steps = steps_of(events)
+    assert [event.step for event in steps] == list(range(13))
+    totals = [event.losses["total"] for event in steps]
     assert min(totals) < 0.6 * totals[0]
     assert np.array_equal(events[-1].best(), picture)
 
@@ -62,6 +74,19 @@ def test_a_photo_may_be_one_of_pillows_and_anything_else_is_one_error(config, ph
             stylize_slowly(bad, given)
 
 
+def test_it_says_what_it_does_before_the_first_step(config, photo):
+    events = []
+    stylize_slowly(photo, replace(config, start="udnie", steps=1, device="cpu"), events.append)
+    before = events[: events.index(steps_of(events)[0])]
+    progress = [event for event in before if isinstance(event, Progress)]
+    assert [event.progress for event in progress] == [0, 0.25, 0.5, 0.75]
+    assert [event.text for event in before if isinstance(event, Notice)] == [
+        "measuring the style of Waves & Lines.png",
+        "painting with udnie",
+        "optimizing 96 x 64 px in 1 step on cpu",
+    ]
+
+
 def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
     totals = iter([9.0, 4.0, 7.0, float("nan"), 8.0, 5.0])
     sound = gatys._Search.evaluate
@@ -82,18 +107,17 @@ def test_what_comes_back_is_the_best_not_the_last(config, photo, monkeypatch):
 def test_real_paintings_are_reached_step_by_step(name, photo, monkeypatch):
     monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
     painting = bundled_models() / "paintings" / f"{name}.jpg"
-    totals = []
-    stylize_slowly(
-        photo, GatysConfig(style=painting, steps=25), lambda e: totals.append(e.losses["total"])
-    )
+    events = []
+    stylize_slowly(photo, GatysConfig(style=painting, steps=25), events.append)
+    totals = [event.losses["total"] for event in steps_of(events)]
     assert totals == sorted(totals, reverse=True)
     assert totals[-1] < 0.2 * totals[0]
 
 
 def test_it_stops_when_asked_and_keeps_what_there_is(config, photo):
     events = []
-    stylize_slowly(photo, config, events.append, lambda: len(events) == 4)
-    assert [event.step for event in events] == [0, 1, 2, 3]
+    stylize_slowly(photo, config, events.append, lambda: len(steps_of(events)) == 4)
+    assert [event.step for event in steps_of(events)] == [0, 1, 2, 3]
 
 
 def test_from_what_a_model_paints_it_comes_further(photo, monkeypatch):
@@ -102,11 +126,9 @@ def test_from_what_a_model_paints_it_comes_further(photo, monkeypatch):
     odd = photo[:51, :61]
     totals = {}
     for start in ("photo", "starry-night"):
-        of_start = totals.setdefault(start, [])
-        given = replace(settings, start=start)
-        picture = stylize_slowly(
-            odd, given, lambda e, kept=of_start: kept.append(e.losses["total"])
-        )
+        events = []
+        picture = stylize_slowly(odd, replace(settings, start=start), events.append)
+        totals[start] = [event.losses["total"] for event in steps_of(events)]
         assert picture.shape == odd.shape
     painted = Stylizer("starry-night")(odd)
     assert totals["starry-night"][0] < 0.2 * totals["photo"][0]
@@ -170,7 +192,8 @@ def test_an_objective_that_is_not_finite_is_an_error(config, photo):
 def test_one_step_is_not_thrown_away(config, photo):
     events = []
     picture = stylize_slowly(photo, replace(config, steps=1, optimizer="adam"), events.append)
-    assert events[1].losses["total"] < events[0].losses["total"]
+    first, second = steps_of(events)
+    assert second.losses["total"] < first.losses["total"]
     assert not np.array_equal(picture, photo)
 
 
@@ -180,10 +203,34 @@ def test_a_word_for_the_start_that_is_nearly_right_is_told_all_that_can_be_chose
     assert refused.value.hint.startswith("photo, noise, or a model: ")
 
 
-def test_a_photo_larger_than_the_size_is_scaled_down(config, photo):
-    large = np.tile(photo, (2, 2, 1))
-    small = stylize_slowly(large, replace(config, size=64, steps=1))
-    assert max(small.shape[:2]) == 64 < max(large.shape[:2])
+@pytest.mark.parametrize("start", ["photo", "noise", "starry-night"])
+def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, start):
+    large = np.tile(photo, (3, 2, 1))[:, :125]
+    given = replace(config, start=start, size=64, steps=2)
+    events, of_small = [], []
+    picture = stylize_slowly(large, given, events.append)
+    small = resized(large, 64)
+    alone = stylize_slowly(small, given, of_small.append)
+    assert picture.shape == large.shape
+    enlarge = TorchEnlarger(torch.device("cpu"))
+    assert np.array_equal(picture, enlarge(large, small, alone))
+    assert np.array_equal(picture, steps_of(events)[-1].best())
+    assert [e.losses for e in steps_of(events)] == [e.losses for e in steps_of(of_small)]
+
+
+@pytest.mark.parametrize(("size", "stroke_size"), [(384, 1), (192, 2), (480, 0.8)])
+def test_a_start_that_is_not_optimized_is_what_stylize_paints(
+    config, monkeypatch, size, stroke_size
+):
+    """So the strokes are those of the last layer, and the photo guides as there."""
+    monkeypatch.setattr(gatys, "optimize", lambda photo, start, *others: start)
+    photo = read_rgb(bundled_photos()[14], 512)
+    given = replace(config, start="starry-night", device="cpu", size=size)
+    assert given.precision == "float32"
+    stylizer = Stylizer("starry-night", device="cpu", precision="float32")
+    painted = stylizer(photo, stroke_size=stroke_size)
+    difference = np.abs(stylize_slowly(photo, given).astype(int) - painted)
+    assert (difference > 1).mean() < 0.01  # OpenVINO and torch, in float32
 
 
 def test_a_photo_too_small_for_the_loss_network_is_refused(config, photo):
@@ -248,18 +295,52 @@ def test_a_folder_in_the_place_of_the_picture_is_refused_at_once(tmp_path, paint
     assert "is a folder" in result.stderr
 
 
-def test_transparency_is_kept(tmp_path, painting, monkeypatch):
+def test_size_transparency_and_metadata_are_the_photos(tmp_path, painting, monkeypatch):
     totals_are(monkeypatch, [9.0, 4.0, 3.0])
     with Image.open(bundled_photos()[14]) as photo:
-        clear = photo.resize((48, 40)).convert("RGBA")
-    clear.putalpha(Image.linear_gradient("L").resize((48, 40)))
-    clear.save(tmp_path / "clear.png")
+        clear = photo.resize((150, 120)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize((150, 120)))
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    clear.save(tmp_path / "clear.png", exif=exif)
     words = [str(tmp_path / "clear.png"), str(painting), str(tmp_path / "slow.png")]
-    brief = ["--steps", "2", "--style-size", "64", "--optimizer", "adam"]
-    assert CliRunner().invoke(app, ["gatys", *words, *brief]).exit_code == 0
+    brief = ["--steps", "2", "--style-size", "64", "--optimizer", "adam", "--size", "64"]
+    result = CliRunner().invoke(app, ["gatys", *words, *brief])
+    assert result.exit_code == 0
+    for said in ("loading torch", "measuring the style", "optimizing 80 x 64 px in 2 steps"):
+        assert said in result.stderr
+    assert "step 1 of 2" in result.stderr
+    assert "slow.png: the best picture after step 2, 150 x 120 px" in result.stderr.replace(
+        "\n", ""
+    )
     with Image.open(tmp_path / "slow.png") as picture:
         assert picture.mode == "RGBA"
         assert np.array_equal(picture.getchannel("A"), clear.getchannel("A"))
+        assert picture.getexif()[0x010F] == "a camera"
+
+
+def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0, 4.0, 3.0])
+    result = asked_by_command(tmp_path, painting, "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = ["notice"] * 2 + ["progress"] * 2 + ["notice"] + ["step"] * 3 + ["finished"]
+    assert [event["event"] for event in events] == kinds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "nearly done"),
+        (0.4, "about 10 seconds left"),
+        (61, "about 70 seconds left"),
+        (89, "about 90 seconds left"),
+        (91, "about 2 minutes left"),
+        (3600, "about 60 minutes left"),
+        (9_000.1, "about 3 hours left"),
+    ],
+)
+def test_what_is_left_is_said_in_words(seconds, words):
+    assert time_left(seconds) == words
 
 
 @pytest.mark.parametrize("words", [["--size", "0"], ["--steps", "0"], ["--start", "foto"]])

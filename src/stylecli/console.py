@@ -6,6 +6,7 @@ characters that command a terminal, and both streams may be closed, full or with
 
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -183,6 +184,15 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def time_left(seconds: float) -> str:
+    """An estimate in words, such as ``about 3 minutes left``."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if (count := round(seconds / length)) >= 2:
+            return f"about {count} {unit}s left"
+    tens = math.ceil(seconds / 10) * 10
+    return f"about {tens} seconds left" if tens > 0 else "nearly done"
 
 
 class Reporter:

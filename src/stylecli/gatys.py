@@ -1,8 +1,14 @@
-"""The slow reference: optimize the pixels of one picture (Gatys, Ecker, Bethge 2016)."""
+"""The slow reference: optimize the pixels of one picture (Gatys, Ecker, Bethge 2016).
+
+The picture is optimized at the size of a painting's last layer, from the photo or from what a model
+paints, and is enlarged to the photo's size as a painting in layers is: guided by the photo.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +23,21 @@ from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
-    build_objective,
+    balance,
     prepared_network,
+    style_targets,
 )
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
+from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
-from stylecli.events import Pixels
+from stylecli.events import Notice, Pixels, Progress, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import Picture, as_rgb, shrunk
+from stylecli.files.pictures import as_rgb, resized
 
 Flat = npt.NDArray[np.float64]
 
@@ -41,21 +50,20 @@ _BALANCE_SIZE = 256  # as in training, so that a style weight means the same her
 def stylize_slowly(
     photo: Rgb | Image.Image,
     config: GatysConfig,
-    report: Callable[[Pixels], None] = lambda event: None,
+    report: Callable[[Pixels | Notice | Progress], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Rgb:
     """Stylize one photo by optimizing its pixels, on the objective that trains the generators.
 
     Args:
-        photo: (H, W, 3) in 0..255, or one of Pillow's; scaled down if it is larger than
-            ``config.size``.
+        photo: (H, W, 3) in 0..255, or one of Pillow's.
         config: style image, size, weights and optimizer; how often a preview is written is for
             the command alone.
-        report: told of every step.
+        report: told what begins, and of every step.
         should_stop: asked after every step.
 
     Returns:
-        (H, W, 3) in 0..255: the best picture on the way, of the photo's size or scaled down.
+        (H, W, 3) in 0..255: the best picture on the way, enlarged to the photo's size.
 
     Raises:
         StyleCliError: a bad setting, what is not a photo, a style image that cannot be read, or no
@@ -64,22 +72,50 @@ def stylize_slowly(
     config.check()
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
-    content_image = shrunk(Picture(as_rgb(photo)), config.size).rgb
-    height, width = content_image.shape[:2]
+    photo = as_rgb(photo)
+    height, width = photo.shape[:2]
     if min(height, width) < SMALLEST:
         raise StyleCliError(
             f"a photo of {width} x {height} px is too small",
             hint=f"the least is {SMALLEST} x {SMALLEST}",
         )
+    small = resized(photo, config.size) if min(height, width) > config.size else photo
     device = resolve_device(config.device)
+    report(Notice(f"measuring the style of {config.painting.name}"))
+    objective = _objective(config, config.painting, device, report)
+    start = _start(small, config, report)
+    report(Notice(_described(small, config, device)))
+    best = optimize(
+        to_tensor(small[None], device),
+        to_tensor(start[None], device),
+        objective,
+        config,
+        lambda event: report(_at_full_size(event, photo, small)),
+        should_stop,
+    )
+    return _enlarge(_as_picture(best), photo, small)
+
+
+def _objective(
+    config: GatysConfig, painting: Path, device: torch.device, report: Callable[[Progress], None]
+) -> PerceptualObjective:
+    """The objective that a training with these settings would have."""
     dtype = resolve_precision(config.precision, device)
-    style_image = to_tensor(read_rgb(config.painting, config.style_size)[None], device)
+    style_image = to_tensor(read_rgb(painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
     network = prepared_network(config, device, dtype)
-    objective = build_objective(config, network, [style_image], to_tensor(photos, device))
-    content = to_tensor(content_image[None], device)
-    start = _start(content, config)
-    return _as_picture(optimize(content, start, objective, config, report, should_stop))
+    targets = style_targets(network, [style_image], config.style_layers)
+
+    def watch(done: float) -> None:
+        report(Progress(done, "balancing painting and photos"))
+
+    scales = balance(network, targets, config.content_layer, to_tensor(photos, device), watch)
+    return PerceptualObjective(network, targets, scales, config)
+
+
+def _described(small: Rgb, config: GatysConfig, device: torch.device) -> str:
+    size = f"{small.shape[1]} x {small.shape[0]} px"
+    return f"optimizing {size} in {counted(config.most_steps, 'step')} on {device}"
 
 
 def optimize(
@@ -209,12 +245,30 @@ def _as_picture(image: Tensor) -> Rgb:
     return rgb
 
 
-@torch.no_grad()
-def _start(photo: Tensor, config: GatysConfig) -> Tensor:
+def _enlarge(picture: Rgb, photo: Rgb, small: Rgb) -> Rgb:
+    """A picture of the small photo's size at the size of the photo."""
+    if small is photo:
+        return picture
+    return TorchEnlarger(torch.device("cpu"))(photo, small, picture)
+
+
+def _at_full_size(event: Pixels, photo: Rgb, small: Rgb) -> Pixels:
+    """An event whose best picture has the photo's size; it is enlarged when it is asked for."""
+    best = event.best
+    if best is None:
+        return event
+    return replace(event, best=lambda: _enlarge(best(), photo, small))
+
+
+def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) -> Rgb:
+    """What the picture is at first: (H, W, 3) in 0..255, of the size of the small photo."""
     if config.from_model:
-        (rgb,) = to_uint8(photo)
-        return to_tensor(Stylizer(config.start, device=config.device)(rgb)[None], photo.device)
+        report(Notice(f"painting with {config.start}"))
+        stylizer = Stylizer(config.start, device=config.device)
+        # The last layer is of the picture's own size.
+        return stylizer(small, stroke_size=min(1.0, FINEST / min(small.shape[:2])))
     if config.start == "photo":
-        return photo
+        return small
     random = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise everywhere
-    return torch.rand(photo.shape, generator=random).to(photo.device)
+    noise = torch.randint(256, small.shape, generator=random, dtype=torch.uint8)
+    return noise.numpy()

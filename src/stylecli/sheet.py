@@ -1,14 +1,25 @@
-"""One photo in every style, on one page."""
+"""One photo in every style, on one page: a picture, or HTML with a slider for each style."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stylecli.core.model_files import bundled_models, list_models
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from stylecli import __version__
+from stylecli.core.model_files import bundled_models, list_models, read_info
 from stylecli.engine import Stylizer
+from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Progress
 from stylecli.files.colors import Rgb
-from stylecli.files.grid import Cell, page
+from stylecli.files.grid import Cell, even_rows, page
+from stylecli.files.images import read_picture
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
+
+_PAINTING = 192  # px, of the long side in HTML
 
 
 @dataclass(frozen=True)
@@ -36,33 +47,99 @@ def all_styles() -> list[Choice]:
     ]
 
 
-def render_sheet(
+def paint_styles(
     photo: Rgb,
     choices: Sequence[Choice],
+    size: int = 640,
     device: str = "auto",
     precision: str = "auto",
-    report: Callable[[int], None] = lambda done: None,
+    report: Callable[[Progress | Notice], None] = lambda event: None,
+    *,
+    paintings: bool = False,
     **look: Any,
-) -> Rgb:
+) -> list[Cell]:
     """The photo, then the photo in each style, each with its label.
 
     Args:
         photo: (H, W, 3) in 0..255.
         choices: the styles, such as :func:`all_styles`.
+        size: long side of the smallest pictures on the page, px; a smaller photo keeps its size.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        report: called after each style with how many are done.
+        report: told of each style before it is painted, and why one is left out.
+        paintings: whether each style comes with its painting, if that is known.
         look: as for :class:`stylecli.engine.Stylizer`, such as ``layers`` and ``stroke_size``.
 
-    Returns:
-        The page: (H', W', 3) in 0..255.
-
     Raises:
-        StyleCliError: a model, the device or the precision is not there, or a bad setting.
+        StyleCliError: no style can be painted; that of the first.
     """
+    height, width = photo.shape[:2]
+    rows = even_rows(len(choices) + 1, width / height, paintings=paintings)
+    photo = shrunk(Picture(photo), round(size * rows[-1] / rows[0])).rgb
     cells = [Cell(photo, "the photo")]
-    for choice in choices:
-        stylizer = Stylizer(choice.path, choice.style, device, precision)
-        cells.append(Cell(stylizer(photo, **look), choice.label))
-        report(len(cells) - 1)
+    faults = []
+    for i, choice in enumerate(choices):
+        note = f"{i + 1}/{len(choices)}  {choice.label}"
+        report(Progress(i / len(choices), note))
+        try:
+            rgb = Stylizer(choice.path, choice.style, device, precision)(photo, **look)
+        except StyleCliError as error:
+            faults.append(error)
+            report(Notice(f"left out: {choice.label}: {error.message}"))
+        else:
+            painting = find_painting(choice) if paintings else None
+            cells.append(Cell(rgb, choice.label, painting))
+    if faults and len(cells) == 1:
+        raise faults[0]
+    return cells
+
+
+def find_painting(choice: Choice) -> Rgb | None:
+    """The painting of a style: (H, W, 3) in 0..255; None if it is not known.
+
+    That of a bundled style is bundled. Any other model file holds the middle squares of the
+    paintings of its last training: of all its styles, or of the last one, which was added.
+    """
+    info = read_info(choice.path)
+    name = choice.style or info.styles[0]
+    if choice.path.parent.resolve() == bundled_models().resolve():
+        path = bundled_models() / "paintings" / f"{name}.jpg"
+        return read_picture(path).rgb if path.is_file() else None
+    squares = read_thumbnail(info.thumbnail)
+    trained = info.styles[-1:] if len(squares) == 1 else info.styles
+    return dict(zip(trained, squares, strict=False)).get(name)
+
+
+def render_sheet(cells: Sequence[Cell]) -> Rgb:
+    """The page as a picture: (H, W, 3) in 0..255."""
     return page(cells)
+
+
+def render_html(cells: Sequence[Cell], title: str) -> str:
+    """The page as HTML, with all pictures inside: a slider between the photo and each style.
+
+    Args:
+        cells: from :func:`paint_styles`.
+        title: what the photo is called.
+    """
+    photo, *styles = cells
+    height, width = photo.rgb.shape[:2]
+    loader = PackageLoader("stylecli", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("sheet.html.jinja").render(
+        title=title,
+        photo=data_uri(photo.rgb),
+        width=width,
+        height=height,
+        styles=[(cell.label, data_uri(cell.rgb), _small(cell.painting)) for cell in styles],
+        version=__version__,
+    )
+
+
+def _small(painting: Rgb | None) -> str:
+    """The address of a painting as a small picture; empty if there is none."""
+    if painting is None:
+        return ""
+    image = Image.fromarray(painting)
+    image.thumbnail((_PAINTING, _PAINTING), reducing_gap=3.0)
+    return data_uri(np.asarray(image))

@@ -1,28 +1,26 @@
 """One page in HTML that shows every model, and a photo in each of its styles."""
 
-import base64
+import shlex
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from stylecli import __version__
 from stylecli.collection.facts import NORMS, shown_size
 from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
+from stylecli.events import Progress
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import MOST_IN_THUMBNAIL, Picture, data_uri, shrunk
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
 
 _PHOTO = 22  # of the bundled ones: two parrots
-_PAINTED = 480  # px, of the long side; on a smaller photo the strokes would hide it
-_SHOWN = 320  # px, of the long side: twice what the page shows, for screens of fine pixels
+_SHOWN = 480  # px, of the long side: twice what the page shows, for screens of fine pixels
 
 
 class Style(NamedTuple):
@@ -38,33 +36,48 @@ class Model(NamedTuple):
 
     name: str
     facts: dict[str, str]
+    command: str
+    remark: str
     paintings: str
     styles: list[Style]
 
 
-def render_page(report: Callable[[int, int], None] = lambda done, total: None) -> str:
+def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
     """The page, with all pictures inside; a style that cannot be painted says why.
 
     Args:
-        report: told how many styles are painted, and of how many.
+        report: told of each style before it is painted.
     """
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
-    photo = shrunk(read_picture(bundled_photos()[_PHOTO]), _PAINTED).rgb
+    photo = read_picture(bundled_photos()[_PHOTO]).rgb
     models: list[Model] = []
     done = 0
     for path, info in found:
         styles = []
         for name in info.styles:
+            report(Progress(done / total, f"{done + 1}/{total}  {info.name}, {name}"))
             styles.append(_style(path, info, name, photo))
             done += 1
-            report(done, total)
-        models.append(Model(info.name, _facts(path, info), _paintings(info), styles))
+        models.append(_model(path, info, styles))
     loader = PackageLoader("stylecli", "collection")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html.jinja").render(
         models=models, photo=_shown(photo), total=total, version=__version__
     )
+
+
+def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
+    words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
+    words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
+    remark = ""
+    if info.norm != "in":
+        remark = (
+            f"With {NORMS.get(info.norm, info.norm)}, a picture depends on the contrast of its "
+            "photo. Such models are for comparison; instance norm paints better."
+        )
+    facts, paintings = _facts(path, info), _paintings(info)
+    return Model(info.name, facts, shlex.join(words), remark, paintings, styles)
 
 
 def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
@@ -82,11 +95,9 @@ def _shown(rgb: Rgb) -> str:
 
 def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
     return {
-        "kind": f"{info.arch}, {info.width} channels in the first layer",
-        "norm": NORMS.get(info.norm, info.norm),
-        "size": shown_size(path),
+        "network": f"{info.arch}, {NORMS.get(info.norm, info.norm)}",
+        "file": f"{shown_size(path)}, {_where(path)}",
         "license": info.license or "not stated",
-        "where": _where(path),
     }
 
 
@@ -94,17 +105,12 @@ def _where(path: Path) -> str:
     """In which of the folders a model lies; without its name, as the page may be sent around."""
     folder = path.parent.resolve()
     if folder == bundled_models().resolve():
-        return "bundled"
+        return "comes with stylecli"
     own = folder == user_models().resolve()
-    return "added" if own else "models/ of the folder in which this page was made"
+    return "added by you" if own else "in models/ of the folder in which this page was made"
 
 
 def _paintings(info: ModelInfo) -> str:
     """The paintings of a model's last training, as the model stores them; empty if it does not."""
-    try:
-        stored = base64.b64decode(info.thumbnail, validate=True)
-        with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
-            fits = image.height <= _SHOWN and image.width <= MOST_IN_THUMBNAIL * image.height
-            return data_uri(np.asarray(image.convert("RGB")), quality=82) if fits else ""
-    except Exception:  # base64 and Pillow raise many kinds of error on damaged ones
-        return ""
+    squares = read_thumbnail(info.thumbnail)
+    return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

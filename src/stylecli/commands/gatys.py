@@ -1,5 +1,6 @@
 """``stylecli gatys``."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +10,8 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, check_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
-from stylecli.console import Reporter, stoppable
-from stylecli.events import Pixels
+from stylecli.console import Reporter, stoppable, time_left
+from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
 
@@ -32,28 +33,27 @@ def gatys(
 ) -> None:
     """Stylize one photo slowly: optimize its pixels (Gatys et al. 2016).
 
-    It takes minutes where a trained model takes less than a second. It needs no model; or it
-    finishes what a model paints, with finer strokes and more of the photo. Ctrl-C keeps the best
-    picture so far.
+    It takes minutes where a trained model takes a second, and needs no model. With --start it
+    finishes what a model paints: finer strokes, more of the photo. The picture has the photo's
+    size. Ctrl-C keeps the best one so far.
 
     Examples:
         stylecli gatys photo.jpg painting.jpg painted.jpg
-        stylecli gatys photo.jpg udnie finished.jpg --start udnie --size 1024
+        stylecli gatys photo.jpg udnie finished.jpg --start udnie
     """
-    from stylecli.files.images import read_picture
-    from stylecli.files.pictures import shrunk  # imports Pillow: a tenth of a second
+    from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
 
     config = GatysConfig(**given)
     config.check()
     check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
     format_for(out)
-    picture = shrunk(read_picture(photo), config.size)
+    picture = read_picture(photo)
     require_writable(out.parent)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         steps = _optimize(picture, out, config, reporter, should_stop)
         stopped = should_stop() and steps < config.most_steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=steps)
-    size = f"{picture.rgb.shape[1]} x {picture.rgb.shape[0]}"
+    size = f"{picture.rgb.shape[1]} x {picture.rgb.shape[0]} px"
     reporter.say(f"{out}: the best picture after step {steps}, {size}")
     if stopped:
         raise typer.Exit(130)
@@ -69,14 +69,25 @@ def _optimize(
     """Write the best picture, from time to time and at the end; return the number of steps."""
     from stylecli.files.images import write_picture
     from stylecli.files.pictures import Picture
-    from stylecli.gatys import stylize_slowly  # imports torch: seconds
+
+    reporter.notice("loading torch")  # seconds
+    from stylecli.gatys import stylize_slowly
 
     last = written = 0
+    begun = 0.0
 
-    def report(event: Pixels) -> None:
-        nonlocal last, written
+    def report(event: Pixels | Notice | Progress) -> None:
+        nonlocal last, written, begun
+        if isinstance(event, Notice):
+            reporter.notice(event.text)
+            return
+        if isinstance(event, Progress):
+            reporter.event(event="progress", progress=event.progress, note=event.note)
+            reporter.advance("preparing", event.progress, event.note)
+            return
+        begun = begun or time.monotonic()  # of step 0: what came before says nothing of a step
         last = event.step
-        _report(reporter, event)
+        _report_step(reporter, event, config.most_steps, time.monotonic() - begun)
         if event.best and config.preview_every and event.step % config.preview_every == 0:
             write_picture(out, Picture(event.best(), picture.alpha, picture.metadata))
             written = event.step
@@ -91,9 +102,11 @@ def _optimize(
     return last
 
 
-def _report(reporter: Reporter, event: Pixels) -> None:
+def _report_step(reporter: Reporter, event: Pixels, steps: int, seconds: float) -> None:
+    """Show a step; ``seconds`` have gone by since the first picture was judged, step 0."""
     losses = event.losses
     reporter.event(event="step", step=event.step, progress=event.progress, losses=losses)
-    reporter.advance(
-        "optimizing", event.progress, f"step {event.step}  loss {losses['total']:,.0f}"
-    )
+    note = f"step {event.step} of {steps}  loss {losses['total']:,.0f}"
+    if event.step:
+        note += f"  {time_left(seconds / event.step * (steps - event.step))}"
+    reporter.advance("optimizing", event.progress, note)

@@ -14,7 +14,7 @@ from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import ModelInfo, find_model, list_models, name_for, read_info
 from stylecli.core.model_names import match_name
 from stylecli.errors import StyleCliError
-from stylecli.events import counted
+from stylecli.events import Progress, counted
 
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
@@ -150,8 +150,8 @@ def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
 
     with Reporter(quiet=quiet) as reporter:
 
-        def report(done: int, total: int) -> None:
-            reporter.advance("painting", done / total, f"{done}/{total}")
+        def report(event: Progress) -> None:
+            reporter.advance("painting", event.progress, event.note)
 
         _write(path, render_page(report))
     reporter.say(f"{path}: every model there is")
@@ -261,8 +261,7 @@ def export_card(
 
 
 def _write(path: Path, text: str) -> None:
-    from stylecli.files.atomic import atomic_path, require_writable
+    from stylecli.files.atomic import require_writable, write_text
 
     require_writable(path.parent)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are not UTF-8
+    write_text(path, text)

@@ -22,7 +22,11 @@ class GatysConfig(ComputeConfig):
         None, "The painting: any image file, or the name of a bundled one.", argument="STYLE"
     )
     size: int = option(
-        512, "Long side of the picture, px; a larger photo is scaled down to it.", least=64
+        384,
+        "Short side at which the picture is optimized, px; then it is enlarged to the photo's own "
+        "size. More makes finer strokes.",
+        least=64,
+        most=4096,
     )
     steps: int | None = option(
         None, "Steps of the optimizer. [default: 300; from a model 20]", least=1

@@ -23,7 +23,7 @@ from stylecli.files.pictures import mixed
 
 Size = tuple[int, int]  # height and width, px
 
-_FINEST = 384  # px: the short side of the finest layer, at a stroke size of 1
+FINEST = 384  # px: the short side of the finest layer, at a stroke size of 1
 _COARSEST = 24  # px: the least short side of a layer: a smaller one holds no shapes
 _MULTIPLE = 4  # px: sides of layers, so that the network pads nothing, and photos share sizes
 _LAYERS = 2
@@ -55,7 +55,7 @@ def layer_sizes(
     if isinstance(stroke_size, str):
         finest, layers = short, layers or 1
     else:
-        finest = min(short, max(_COARSEST, round(min(short, _FINEST) / stroke_size)))
+        finest = min(short, max(_COARSEST, round(min(short, FINEST) / stroke_size)))
     sizes = [(height, width) if finest == short else _scale(height, width, finest / short)]
     for coarser in range(1, layers or _LAYERS):
         side = finest / 2**coarser

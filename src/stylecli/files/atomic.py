@@ -50,6 +50,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; ``?`` stands for what UTF-8 cannot hold."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
 class CheckedFile(io.BufferedRandom):
     """A new file that does not tell its descriptor.
 

@@ -14,6 +14,7 @@ from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hi
 from stylecli.files.formats import WITHOUT_ALPHA
 from stylecli.files.metadata import Metadata
 
+_LARGEST_SQUARE = 320  # px
 MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
 
@@ -147,6 +148,20 @@ def thumbnail(*images: Rgb, side: int = 96) -> str:
     """The middle squares of the first 20 images, side by side: a JPEG in base64, for JSON."""
     squares = [center_square(resized(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
     return _jpeg(np.concatenate(squares, axis=1), quality=85)
+
+
+def read_thumbnail(text: str) -> list[Rgb]:
+    """The squares of a :func:`thumbnail`; [] if the text, perhaps a stranger's, is not one."""
+    try:
+        stored = base64.b64decode(text, validate=True)
+        with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
+            side, count = image.height, image.width // image.height
+            if side > _LARGEST_SQUARE or count > MOST_IN_THUMBNAIL:
+                return []
+            rgb = np.asarray(image.convert("RGB"))
+    except Exception:  # base64 and Pillow raise many kinds of error on damaged ones
+        return []
+    return [rgb[:, i * side : (i + 1) * side] for i in range(count)]
 
 
 def data_uri(rgb: Rgb, quality: int = 90) -> str:
