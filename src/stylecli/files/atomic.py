@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -82,6 +83,25 @@ def remove_leftovers(folder: Path) -> bool:
             path.unlink()
             left -= 1
     return not left
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder in the system's folder for temporary files, for this user alone; removed at the end.
+
+    Those that killed processes have left there are removed too.
+    """
+    for lock in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
+        with suppress(OSError), lock.open("rb+") as file:  # it is in use, or another user's
+            _lock(file, wait=False)
+            if time.time() - os.fstat(file.fileno()).st_mtime > _MIN_AGE:
+                shutil.rmtree(lock.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="stylecli-", ignore_cleanup_errors=True) as folder,
+        Path(folder, f"{_PREFIX}lock").open("xb") as held,
+    ):
+        _lock(held, wait=True)
+        yield Path(folder)
 
 
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
