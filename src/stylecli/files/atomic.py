@@ -20,7 +20,7 @@ if sys.platform != "win32":
 # Temporary files are hidden, so that no scan takes them for photos; and their names are short,
 # so that they are not too long where the name of the target is as long as can be.
 _PREFIX = ".stylecli-"
-_MIN_AGE = 60.0  # seconds; on Windows, a file is no leftover before
+_MIN_AGE = 60.0  # seconds; a folder, and on Windows a file, is no leftover before
 
 
 @contextmanager
@@ -89,19 +89,25 @@ def remove_leftovers(folder: Path) -> bool:
 def private_folder() -> Iterator[Path]:
     """A folder in the system's folder for temporary files, for this user alone; removed at the end.
 
-    Those that killed processes have left there are removed too.
+    Those that processes left there which were killed more than a minute after they began are
+    removed too, but on Windows.
     """
-    for lock in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
-        with suppress(OSError), lock.open("rb+") as file:  # it is in use, or another user's
-            _lock(file, wait=False)
-            if time.time() - os.fstat(file.fileno()).st_mtime > _MIN_AGE:
-                shutil.rmtree(lock.parent, ignore_errors=True)
+    if sys.platform != "win32":  # where locks do not tell whether a folder is in use
+        _remove_abandoned_folders(Path(tempfile.gettempdir()))
     with (
         tempfile.TemporaryDirectory(prefix="stylecli-", ignore_cleanup_errors=True) as folder,
         Path(folder, f"{_PREFIX}lock").open("xb") as held,
     ):
         _lock(held, wait=True)
         yield Path(folder)
+
+
+def _remove_abandoned_folders(parent: Path) -> None:
+    for path in parent.glob(f"stylecli-*/{_PREFIX}lock"):
+        with suppress(OSError), path.open("rb+") as lock:  # it is in use, or another user's
+            _lock(lock, wait=False)
+            if time.time() - os.fstat(lock.fileno()).st_mtime > _MIN_AGE:  # not just being made
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
