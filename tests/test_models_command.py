@@ -288,8 +288,20 @@ def test_https_is_checked_and_does_not_lead_back_to_http(
 
 @pytest.mark.parametrize(
     "host",
-    "127.0.0.1 127.1 2130706433 [::1] [::ffff:127.0.0.1] 10.1.2.3 192.168.0.1 169.254.169.254 "
-    "[fe80::1] [fd00::1] 0.0.0.0 inside.example".split(),
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.1.2.3",
+        "192.168.0.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00::1]",
+        "0.0.0.0",
+        "inside.example",
+    ],
 )
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_a_public_address_does_not_lead_to_a_private_one(
