@@ -33,11 +33,13 @@ class Rank:
         """
         if STORE not in environment and "MASTER_ADDR" not in environment:
             return cls()
-        names, defaults = ("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("0", "1", "0")
-        texts = [environment.get(*one) for one in zip(names, defaults, strict=True)]
-        number, count, local = (int(text) if text.isdecimal() else -1 for text in texts)
-        if not 0 <= number < count or local < 0:
-            given = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
-            hint = "torchrun sets them; unset them to train in one process"
-            raise StyleCliError(f"variables that make no sense: {given}", hint=hint)
+        defaults = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+        given = {name: environment.get(name, default) for name, default in defaults.items()}
+        number, count, local = (int(t) if t.isdecimal() else -1 for t in given.values())
+        port = "0" if STORE in environment else environment.get("MASTER_PORT", "(missing)")
+        if not 0 <= number < count or local < 0 or not (port.isdecimal() and int(port) < 2**16):
+            given |= {} if STORE in environment else {"MASTER_PORT": port}
+            text = ", ".join(f"{name} {value}" for name, value in given.items())
+            hint = "torchrun sets them; unset MASTER_ADDR to train in one process"
+            raise StyleCliError(f"variables that make no sense: {text}", hint=hint)
         return cls(number, count, local)
