@@ -25,7 +25,7 @@ MODULES = {
     "heic": "pillow_heif",
     "remote": "s3fs",
     "onnx": "onnx, onnxruntime",
-    "ray": "ray.data",
+    "ray": "ray",
     "docs": "sphinx.application",
     "dev": "pytest",
 }

@@ -65,15 +65,15 @@ def on_ray(marks: Marks) -> Any:
 
     workers = module.Workers((DEFAULT_MODEL, None, "auto"), "local")
     marks.add()
-    plain = module.connected
+    plain = module._connected
 
     @contextmanager
-    def marked(address: str) -> Iterator[None]:
-        with plain(address):
+    def marked(*arguments: Any) -> Iterator[bool]:
+        with plain(*arguments) as is_connected:
             marks.add()
-            yield
+            yield is_connected
 
-    module.connected = marked
+    module._connected = marked
     return workers
 
 

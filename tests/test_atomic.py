@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
+from stylecli.files.atomic import atomic_path, private_folder, remove_leftovers, require_writable
 
 WAIT_WHILE_WRITING = """
 import sys
@@ -156,3 +157,35 @@ def test_an_address_is_no_folder_to_write_in(tmp_path, monkeypatch):
     with pytest.raises(StyleCliError, match="https://host/out is an address"):
         require_writable(Path("https://host/out"))
     assert not list(tmp_path.iterdir())
+
+
+HOLD = """
+import sys
+from stylecli.files.atomic import private_folder
+with private_folder() as folder:
+    (folder / "film.mp4").write_bytes(b"film")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_private_folder_is_removed_at_the_end_or_once_its_process_was_killed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it is asked for once in a process
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", HOLD], **pipes) for _ in range(3)]
+    folders = [Path(process.stdout.readline().strip()) for process in processes]
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in folders)
+    for process in processes[:2]:
+        process.kill()
+        process.wait()
+    for folder in folders[1:]:  # the first has only begun
+        (lock,) = folder.glob(".*")
+        os.utime(lock, (0, 0))
+    with private_folder() as ours:
+        assert set(tmp_path.iterdir()) == {ours, folders[0], folders[2]}
+    processes[2].communicate("", timeout=20)
+    assert processes[2].returncode == 0
+    assert list(tmp_path.iterdir()) == [folders[0]]

@@ -9,6 +9,7 @@ import resource
 import shlex
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -348,13 +349,65 @@ def test_https_is_checked_and_does_not_lead_back_to_http(
         _, said = models("add", f"{safe.url}/tiny.safetensors", code=2)
         assert "certificate verify failed" in one_line(said)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        for path, says in (("inside", "leads to this machine itself"), ("outside", "only https")):
-            _, said = models("add", f"{safe.url}/{path}", code=2)
-            assert says in one_line(said)
+        _, said = models("add", f"{safe.url}/outside", code=2)
+        assert "only https" in one_line(said)
         assert site.asked == []
         assert not data.exists()
         models("add", f"{safe.url}/tiny.safetensors")
     assert (data / "tiny.safetensors").read_bytes() == model
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.1.2.3",
+        "192.168.0.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00::1]",
+        "0.0.0.0",
+        "inside.example",
+    ],
+)
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_a_public_address_does_not_lead_to_a_private_one(
+    models, site, tmp_path, monkeypatch, host, model
+):
+    """With the same scheme, the certificate would not stop it: the server may have one."""
+    connect, resolve = socket.create_connection, socket.getaddrinfo
+    known = {"localhost": "8.8.8.8", "inside.example": "10.0.0.1"}  # the first address is public
+
+    def connect_here(address, *more, **options):
+        return connect(("127.0.0.1", address[1]), *more, **options)
+
+    def resolve_here(name, *more, **options):
+        return resolve(known.get(name, name), *more, **options)
+
+    certificate = self_made_certificate(tmp_path / "own.pem")
+    monkeypatch.setattr(socket, "create_connection", connect_here)
+    monkeypatch.setattr(web, "getaddrinfo", resolve_here)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(certificate) as safe:
+        port = safe.url.rpartition(":")[2]
+        safe.answers["/x"] = lead(f"https://{host}:{port}/there")
+        _, said = models("add", f"{safe.url}/x", code=2)
+        assert "leads to this machine or a network of it" in one_line(said)
+        assert safe.asked == ["/x"]
+        known["localhost"] = "127.0.0.1"  # and now it is private
+        safe.answers |= {"/y": lead("/tiny.safetensors"), "/tiny.safetensors": model}
+        models("add", f"{safe.url}/y", "--overwrite")
+
+
+def test_a_file_of_unknown_length_is_not_said_to_be_nearly_there(models, model, site):
+    site.answers["/tiny.safetensors"] = send(model, Content_Length="")
+    _, said = models("add", f"{site.url}/tiny.safetensors")
+    assert "added tiny" in said
+    assert "%" not in said
 
 
 def test_a_model_comes_from_a_store(models, model, data):

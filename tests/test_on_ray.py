@@ -2,11 +2,12 @@
 
 import json
 import os
-import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,22 +25,29 @@ from stylecli.config import StylizeConfig
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
-from stylecli.engine import Stylizer, ray_worker
-from stylecli.engine.on_ray import Pool
-from stylecli.engine.ray_worker import Halt, Unfit, Worker
+from stylecli.engine import Stylizer, on_ray
+from stylecli.engine.on_ray import _Worker, parse_pool
 from stylecli.errors import StyleCliError
 from stylecli.files.jobs import plan
 
 # Runs in each worker of these clusters, before anything else: photos wait while the file `closed`
-# is there, each takes a moment, and one of the name `killer` kills the process that opens it.
+# is there, each takes a moment, and one of the name `killer` kills the process that opens it; so
+# does the name `last`, once its result has been written. All processes note whom they connect to.
 IN_WORKERS = """
 import os, pathlib, signal, sys, time
+
+def note(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        with pathlib.Path(os.environ["STYLECLI_TEST_GATE"], "called").open("a") as log:
+            log.write(f"{arguments[1][0]}\\n")
+
+sys.addaudithook(note)
 
 if any("default_worker" in word for word in sys.orig_argv):
     from PIL import Image
 
     gate = pathlib.Path(os.environ["STYLECLI_TEST_GATE"])
-    plain = Image.open
+    plain, plain_replace = Image.open, pathlib.Path.replace
 
     def slow_open(file, *arguments, **options):
         name = os.path.basename(str(getattr(file, "name", file)))
@@ -53,7 +61,12 @@ if any("default_worker" in word for word in sys.orig_argv):
         time.sleep(0.02)
         return plain(file, *arguments, **options)
 
-    Image.open = slow_open
+    def replace(path, target):
+        plain_replace(path, target)
+        if target.name.startswith("last"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Image.open, pathlib.Path.replace = slow_open, replace
 """
 
 
@@ -78,7 +91,7 @@ def add_node(cluster: Any, **more: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    pytest.importorskip("ray.data")
+    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     gate = tmp_path_factory.mktemp("gate")
@@ -111,12 +124,12 @@ def make_photos(folder: Path, count: int) -> None:
         Image.fromarray(rgb).save(path)
 
 
-def start(nodes: Nodes, folder: Path, *more: str, first: str = "") -> subprocess.Popen[str]:
+def start(address: str, folder: Path, *more: str, first: str = "") -> subprocess.Popen[str]:
     """The command; ``first`` is done before it, in its process."""
     words = ["stylize", "in", "out", "--model", "tiny", "--json", *more]
     code = f"from stylecli.cli import main\n{first}\nmain()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--ray", nodes.cluster.address],
+        [sys.executable, "-c", code, *words, "--ray", address],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,7 +164,7 @@ def test_a_worker_and_then_a_node_are_killed_and_every_file_is_done_once(nodes, 
     make_photos(tmp_path / "in", 200)
     Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
     (nodes.gate / "closed").touch()
-    process = start(nodes, tmp_path)
+    process = start(nodes.cluster.address, tmp_path)
     assert process.stdout is not None
     workers = wait_for_workers(nodes.gate, 2)
     on_head = next(pid for pid, who in workers.items() if who != nodes.raylet(nodes.second))
@@ -184,7 +197,8 @@ def test_a_photo_that_kills_each_worker_is_named_and_the_rest_is_done(nodes, tmp
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
     Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
     Image.new("RGB", (32, 32)).save(tmp_path / "in" / "killer.png")
-    process = start(nodes, tmp_path)
+    (nodes.gate / "killed").unlink(missing_ok=True)
+    process = start(nodes.cluster.address, tmp_path)
     printed, said = process.communicate(timeout=300)
     assert process.returncode == 1, said
     events = [json.loads(line) for line in printed.splitlines()]
@@ -203,7 +217,7 @@ def test_a_photo_that_kills_each_worker_is_named_and_the_rest_is_done(nodes, tmp
 @pytest.mark.timeout(600)
 def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 200)
-    process = start(nodes, tmp_path)
+    process = start(nodes.cluster.address, tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -213,7 +227,7 @@ def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, m
     assert counts, said
     done, left = map(int, counts.groups())
     assert done + left == 200
-    assert done <= len(files_below(tmp_path / "out")) < 200
+    assert done == len(files_below(tmp_path / "out")) < 200
     Stylizer(model).run(tmp_path / "in", tmp_path / "out")
     Stylizer(model).run(tmp_path / "in", tmp_path / "alone")
     assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
@@ -226,7 +240,7 @@ def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model):
     """No node has a GPU, so Ray waits for one."""
     make_photos(tmp_path / "in", 4)
     impatient = "from stylecli.engine import on_ray; on_ray._SILENCE = 5.0"
-    process = start(nodes, tmp_path, "--device", "cuda", first=impatient)
+    process = start(nodes.cluster.address, tmp_path, "--device", "cuda", first=impatient)
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert not printed
@@ -239,97 +253,178 @@ def test_a_run_whose_workers_are_not_heard_of_is_ended(nodes, tmp_path, model):
 @pytest.mark.timeout(600)
 def test_what_no_worker_can_do_is_one_clear_error(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 4)
-    process = start(nodes, tmp_path, "--precision", "float99")
+    process = start(nodes.cluster.address, tmp_path, "--precision", "float99")
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 2, said
     assert not printed
     assert "error: unknown precision 'float99'" in said
 
 
-def told_by(worker: Worker, tasks: list[Any]) -> list[Any]:
-    return [event for events in worker._events(tasks) for event in events]
-
-
-def test_what_comes_at_once_is_one_row_as_ray_takes_few_rows_a_second(
-    tmp_path, model, photos, monkeypatch
-):
-    monkeypatch.setattr(ray_worker, "_GATHER", 60.0)  # seconds: longer than they take anywhere
-    tasks = [(job, None) for job in plan([photos], tmp_path / "out").jobs]
-    worker = Worker((model,), StylizeConfig(), tmp_path)
-    (row,) = worker({"group": [pickle.dumps(tasks)]})
-    (events,) = map(pickle.loads, row["events"])
-    assert {result.job for result in events} == {job for job, _ in tasks}
-    assert len(events) == len(tasks) > 1
-
-
-def test_a_job_whose_file_an_earlier_try_has_written_is_not_done_again(tmp_path, model, photos):
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_what_a_lost_worker_has_written_is_not_done_again(nodes, tmp_path, model):
     """With --overwrite too: then the file that was there before is another one."""
+    make_photos(tmp_path / "in", 1)
+    Image.new("RGB", (32, 32)).save(tmp_path / "in" / "last.png")
+    for more in ([], ["--overwrite"]):
+        process = start(nodes.cluster.address, tmp_path, *more)
+        printed, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said  # done again, it would kill three workers
+        assert len(printed.splitlines()) == 2
+        assert "2 stylized" in said
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
+def test_a_cluster_of_this_machine_is_for_this_user_alone(tmp_path, model, nodes, monkeypatch):
+    """It listens on loopback, others cannot read its files, and nothing of it stays."""
+    make_photos(tmp_path / "in", 2)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    short = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path has 107 characters at most
+    monkeypatch.setenv("TMPDIR", str(short))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(nodes.gate), prepend=os.pathsep)
+    monkeypatch.setenv("STYLECLI_TEST_GATE", str(nodes.gate))
+    for path in nodes.gate.glob("waiting-*"):
+        path.unlink()
+    (nodes.gate / "called").write_text("")
+    (nodes.gate / "closed").touch()
+    process = start("local", tmp_path)
+    wait_for_workers(nodes.gate, 1)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    sockets = [one for each in family for one in each.net_connections("inet")]
+    heard = {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+    assert len(family) > 3
+    assert heard
+    assert heard <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    called = {one.raddr.ip for one in sockets if one.raddr}
+    called.update((nodes.gate / "called").read_text().split())
+    assert called <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    (folder,) = short.iterdir()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert list(folder.rglob("session_*/sockets"))
+    told = [each.environ().get("RAY_USAGE_STATS_ENABLED") for each in family[1:]]
+    assert "0" in told  # of some, the title lies over the environment
+    assert "1" not in told
+    (nodes.gate / "closed").unlink()
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert not list(short.iterdir())
+    assert not list((tmp_path / "home").iterdir())
+    short.rmdir()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of something that listens, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.ray
+def test_what_listens_and_is_no_cluster_is_an_error_in_seconds(tmp_path, model, silent):
+    pytest.importorskip("ray")
+    make_photos(tmp_path / "in", 1)
+    patience = "from stylecli.engine import on_ray; on_ray._ANSWER = 3.0"
+    process = start(silent, tmp_path, first=patience)
+    _, said = process.communicate(timeout=40)
+    assert process.returncode == 2, said
+    assert f"no connection to Ray ({silent}): no cluster has answered in 3 seconds" in said
+
+
+@pytest.mark.ray
+def test_ctrl_c_ends_a_run_that_waits_for_a_cluster(tmp_path, model, silent):
+    pytest.importorskip("ray")
+    make_photos(tmp_path / "in", 1)
+    process = start(silent, tmp_path)
+    assert process.stderr is not None
+    while "model tiny" not in process.stderr.readline():
+        pass
+    time.sleep(2.0)  # Ray waits
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == 130, said
+    assert "1 left" in said
+
+
+@pytest.mark.ray
+def test_nothing_that_listens_is_an_error_at_once(tmp_path, model):
+    pytest.importorskip("ray")
+    make_photos(tmp_path / "in", 1)
+    process = start("127.0.0.1:1", tmp_path)
+    _, said = process.communicate(timeout=15)
+    assert process.returncode == 2, said
+    assert "no connection to Ray (127.0.0.1:1)" in said
+    assert "refused" in said
+
+
+def worker_of(model: Path, folder: Path) -> _Worker:
+    worker = _Worker((model,), StylizeConfig(), folder)
+    worker.begin()
+    return worker
+
+
+def test_a_worker_tells_of_each_file(tmp_path, model, photos, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     jobs = plan([photos], tmp_path / "out").jobs
-    worker = Worker((model,), StylizeConfig(), tmp_path)
-    tasks = [(job, None) for job in jobs]
-    results = told_by(worker, tasks[:2])
-    assert [result.job for result in results] == list(jobs[:2])
-    before = {job: identity(job.target) for job in jobs[:2]}
-    again = told_by(worker, tasks)  # the worker was lost, and its results too
-    assert {result.job for result in again} == set(jobs)
-    assert not any(result.error for result in again)
-    assert {job: identity(job.target) for job in jobs[:2]} == before
-    told_by(worker, list(before.items()))  # what --overwrite asks for
-    assert all(identity(job.target) != was for job, was in before.items())
+    lists = list(worker_of(model, tmp_path).stylize(jobs))
+    assert [result.job for events in lists for result in events] == list(jobs)
+    assert len(files_below(tmp_path / "out")) == len(jobs)
 
 
-def test_a_worker_that_cannot_begin_says_why(tmp_path, model):
-    (unfit,) = told_by(Worker((model,), StylizeConfig(), tmp_path / "elsewhere"), [])
-    assert isinstance(unfit, Unfit)
-    assert "elsewhere" in unfit.message
-    (unfit,) = told_by(Worker((tmp_path / "no.safetensors",), StylizeConfig(), tmp_path), [])
-    assert isinstance(unfit, Unfit)
-    assert "no.safetensors" in unfit.message
-
-
-def test_a_full_disk_ends_the_run(tmp_path, model, photos, monkeypatch):
-    jobs = plan([photos], tmp_path / "out").jobs
-    worker = Worker((model,), StylizeConfig(), tmp_path)
-    monkeypatch.setattr(Stylizer, "run_jobs", lambda self, jobs, report, config: [])
-    assert told_by(worker, [(job, None) for job in jobs]) == [Halt()]
-
-
-def test_an_unforeseen_error_is_the_fault_of_a_job_only_if_it_was_alone(
+def test_a_worker_that_waits_for_a_long_photo_says_that_it_lives(
     tmp_path, model, photos, monkeypatch
 ):
-    def fail(*arguments: object, **options: object) -> None:
-        raise ValueError("a surprise")
-
-    jobs = plan([photos], tmp_path / "out").jobs
-    worker = Worker((model,), StylizeConfig(), tmp_path)
-    monkeypatch.setattr(Stylizer, "run_jobs", fail)
-    assert told_by(worker, [(job, None) for job in jobs]) == []
-    (result,) = told_by(worker, [(jobs[0], None)])
-    assert result.error == f"{jobs[0].source}: a surprise"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_ray, "_EVERY", 0.05)
+    monkeypatch.setattr(Stylizer, "run_jobs", lambda *arguments: time.sleep(1.0))
+    lists = list(worker_of(model, tmp_path).stylize([]))
+    assert len(lists) > 3
+    assert not any(lists)
 
 
-@pytest.mark.parametrize(
-    ("text", "pool"), [("4", Pool(4, 4)), ("2:8", Pool(2, 8)), ("1:1", Pool(1, 1))]
-)
+def test_a_worker_that_is_stopped_begins_nothing_more(tmp_path, model, photos, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    worker = worker_of(model, tmp_path)
+    worker.stop()
+    assert not any(worker.stylize(plan([photos], tmp_path / "out").jobs))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_cannot_begin_says_why(tmp_path, model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StyleCliError, match="elsewhere"):
+        worker_of(model, tmp_path / "elsewhere")
+    with pytest.raises(StyleCliError, match=r"no\.safetensors"):
+        worker_of(tmp_path / "no.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize(("text", "pool"), [("4", (4, 4)), ("2:8", (2, 8)), ("1:1", (1, 1))])
 def test_how_many_workers(text, pool):
-    assert Pool.parse(text) == pool
+    assert parse_pool(text) == pool
 
 
 @pytest.mark.parametrize("text", ["", "0", "0:2", "3:2", "-1", "two", "1:2:3", "2:"])
 def test_what_is_no_number_of_workers_is_one_clear_error(text):
     with pytest.raises(StyleCliError, match="is not a number of workers"):
-        Pool.parse(text)
+        parse_pool(text)
 
 
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["in", "out", "--ray"], "Ray is not installed"),
-        (["--ray", "in", "out"], "Ray is not installed"),
+        (["in", "out", "--ray", "local"], "Ray is not installed"),
+        (["in", "--ray", "auto", "local"], "Ray is not installed"),
         (["--ray", "10.0.0.1:6379", "in", "out"], "Ray is not installed"),
-        (["in", "out", "--ray", "--workers", "2:1"], "--workers 2:1 is not a number of workers"),
+        (["--ray", "in", "out"], "--ray in is not the address of a cluster"),
+        (["in", "out", "--ray", "ray://head:10001"], "is not the address of a cluster"),
+        (["in", "out", "--ray", ""], "is not the address of a cluster"),
+        (["in", "out", "--ray", "local", "--workers", "2:1"], "2:1 is not a number of workers"),
         (["in", "out", "--workers", "2"], "--workers was given without --ray"),
-        (["in", "out", "--ray", "--device", "cuda:1"], "--device cuda:1 is one GPU"),
+        (["in", "out", "--ray", "local", "--device", "cuda:1"], "--device cuda:1 is one GPU"),
     ],
 )
 def test_the_command_line(words, error, tmp_path, model, monkeypatch, capsys):

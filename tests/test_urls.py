@@ -162,12 +162,14 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(store, tmp_path):
         ("memory://bucket/in/a.jpg", "memory://out.v2", "out.v2 does not end like an image or"),
         ("memory://bucket/in/a.jpg", "memory://out/a.mp4", "one is a video, and one is an image"),
         ("memory://", "memory://out", "^memory:// names no bucket$"),
+        ("memory://bucket//in", "memory://out", "^memory://bucket//in has two slashes after its"),
+        ("memory://bucket/nul", "out", "has a name that no file of this machine can have$"),
         ("gs://bucket/in", "memory://out", "^gs://bucket/in needs a package that is not installed"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_any_work(store, monkeypatch, given, out, says):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    store.pipe({"/bucket/in/a.jpg": b"x", "/bucket/in/t.txt": b"x"})
+    store.pipe({"/bucket/in/a.jpg": b"x", "/bucket/in/t.txt": b"x", "/bucket/nul/\0.jpg": b"x"})
     with pytest.raises(StyleCliError, match=says):
         plan([place(given)], place(out))
 

@@ -1,12 +1,9 @@
 """The command line. A command imports torch when it computes, so ``--help`` answers at once."""
 
 import os
-import re
 import sys
 import warnings
-from collections.abc import Iterator
 from importlib import import_module
-from itertools import zip_longest
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -31,7 +28,6 @@ _COMMANDS = {
     "import": ("exchange", "import_"),
     "doctor": ("doctor", "doctor"),
 }
-_ADDRESS = re.compile(r"auto|local|ray://\S+|[^/\s]+:\d+")  # of a Ray cluster
 
 
 class _Commands(TyperGroup):
@@ -40,10 +36,6 @@ class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the command line; --ray needs no address."""
-        return super().parse_args(ctx, list(_with_address(args)))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all."""
@@ -65,12 +57,6 @@ def _app_of(name: str, found: Any) -> typer.Typer:
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
     alone.command(name, **described(found))(found)
     return alone
-
-
-def _with_address(args: list[str]) -> Iterator[str]:
-    """The command line with ``--ray=`` for each ``--ray`` that no address follows."""
-    for arg, following in zip_longest(args, args[1:], fillvalue=""):
-        yield "--ray=" if arg == "--ray" and not _ADDRESS.fullmatch(following) else arg
 
 
 app = typer.Typer(

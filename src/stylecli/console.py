@@ -9,7 +9,9 @@ import json
 import math
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -166,17 +168,39 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """Call a function, with its number, for each signal that asks to stop.
 
     These are SIGINT, which is Ctrl-C, SIGTERM and SIGHUP. One stays ignored if a shell or nohup
-    started this process so.
+    started this process so. A thread of its own calls the function: the main thread may be in a
+    library for minutes, as when it waits for other processes of a training.
     """
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP, of a closed terminal, is not there on Windows
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     handled = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {n: signal.signal(n, lambda number, frame: handle(number)) for n in handled}
+    ours, of_python = socket.socketpair()
+    is_handled = threading.Semaphore(0)
+
+    def listen() -> None:
+        while got := ours.recv(1):  # Python writes the number of each signal there
+            if got[0] in handled:
+                handle(got[0])
+                is_handled.release()
+
+    of_python.setblocking(False)
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(of_python.fileno(), warn_on_full_buffer=False)
+
+    def wait_for_thread(*_: object) -> None:  # it may need a lock that this thread holds
+        is_handled.acquire(timeout=1.0)
+
+    before = {n: signal.signal(n, wait_for_thread) for n in handled}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        of_python.close()
+        thread.join()
+        ours.close()
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,10 +126,14 @@ def test_an_interrupted_training_resumes_bit_for_bit_on_as_many_ranks_only(
     together(lambda rank: train(config))
     straight = weights_of(tmp_path, 1)
     halves = replace(config, output=tmp_path / "halves.safetensors")
-    never = stop_after(1000)
-    # One rank is asked to stop, and all do.
-    said = together(lambda rank: train(halves, should_stop=stop_after(3) if rank else never))
-    assert said == ["3 steps", "3 steps"]
+
+    def stop_one(rank):
+        taken = [-1]
+        with pytest.MonkeyPatch.context() as patched:
+            break_losses(patched, lambda step: taken.append(step) if rank else None)
+            return train(halves, should_stop=lambda: taken[-1] == 2)
+
+    assert together(stop_one) == ["3 steps", "3 steps"]  # one is asked, and all stop
     assert TrainFiles(halves.output).checkpoint.exists()
     with pytest.raises(StyleCliError, match="began on 2 devices, and here it is on 1") as caught:
         train(halves, resume=True)
@@ -239,18 +244,25 @@ def test_shares_of_a_batch_are_that_batch(photos):
 
 
 def test_the_rank_is_that_of_torchrun_and_of_nothing_else():
-    torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node"}
+    torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    torchrun |= {"MASTER_ADDR": "node", "MASTER_PORT": "29500"}
     assert Rank.of_environment(torchrun) == Rank(3, 8, 1)
     assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()
     for wrong in ({"RANK": "8"}, {"RANK": "one"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-1"}):
         with pytest.raises(StyleCliError, match="make no sense: RANK"):
             Rank.of_environment({**torchrun, **wrong})
+    for port in ("abc", "", "70000"):
+        with pytest.raises(StyleCliError, match=f"MASTER_PORT {port}$"):
+            Rank.of_environment({**torchrun, "MASTER_PORT": port})
+    del torchrun["MASTER_PORT"]
+    with pytest.raises(StyleCliError, match=r"MASTER_PORT \(missing\)$"):
+        Rank.of_environment(torchrun)
 
 
-def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: object, **variables: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "stylecli", "train", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, **pipes)
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **variables}, **pipes)
 
 
 def wait_for_steps(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
@@ -309,3 +321,53 @@ def test_ranks_whose_starter_is_killed_save_and_end(tmp_path, arguments):
     assert (len(gone), alive) == (2, [])
     assert process.stderr is not None
     assert "nothing is lost" in process.stderr.read()
+
+
+def wait_for_connection(process: subprocess.Popen[str]) -> None:
+    """Wait until a process has come to the others, and is about to wait for them."""
+    watched = psutil.Process(process.pid)
+    for _ in range(600):
+        if any(one.status == psutil.CONN_ESTABLISHED for one in watched.net_connections("inet")):
+            return
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError("it has never come")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_rank_that_waits_for_the_others_ends_when_it_is_asked(tmp_path, painting, number):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    places = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    process = start(tmp_path, painting, "--device", "cpu", "--steps", 3, **places)
+    wait_for_connection(process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert "stopped while waiting for the other processes" in said
+
+
+DEEP = """
+import sys
+import torch.distributed as dist
+from stylecli.console import stoppable
+with stoppable():
+    store = dist.FileStore(sys.argv[1], 1)
+    print("ready", flush=True)
+    store.get("what nobody sets")
+"""
+
+
+def test_a_second_ctrl_c_ends_a_rank_that_waits_inside_of_torch(tmp_path):
+    """As in an exchange with a rank that hangs: the main thread runs no line of Python."""
+    command = [sys.executable, "-c", DEEP, str(tmp_path / "store")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert process.stderr is not None
+    process.send_signal(signal.SIGTERM)
+    assert "stopping" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130

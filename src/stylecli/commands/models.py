@@ -206,7 +206,9 @@ def add(
 
         def report(done: int, total: int) -> None:
             whole = f" of {total / 1e6:.1f}" if total else ""
-            reporter.advance("fetching", done / (total or done + 1), f"{done / 1e6:.1f}{whole} MB")
+            reporter.advance(
+                "fetching", done / total if total else 0.0, f"{done / 1e6:.1f}{whole} MB"
+            )
 
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
     styles = counted(len(added.info.styles), "style")

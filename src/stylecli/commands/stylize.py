@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -54,9 +55,8 @@ _SHARD = (
     "share a folder. auto: the part of this task of SLURM's srun, or of torchrun."
 )
 _RAY = (
-    "Share the files among the machines of a Ray cluster at this address, such as "
-    r"10.0.0.1:6379. \[default: RAY_ADDRESS, or the cluster that runs here, or one that is "
-    "started for this run]"
+    "Share the files among the machines of a Ray cluster: HOST:PORT, such as 10.0.0.1:6379; auto "
+    "for the one of RAY_ADDRESS or of this machine; or local for one that is started for this run."
 )
 _WORKERS = (
     "For --ray: how many workers, such as 4, or 2:8 for at least 2 and at most 8. Each takes a "
@@ -104,7 +104,7 @@ def stylize(
         str | None, typer.Option(metavar="I/N", help=_SHARD, rich_help_panel=MACHINES)
     ] = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="[ADDRESS]", help=_RAY, rich_help_panel=MACHINES)
+        str | None, typer.Option(metavar="ADDRESS", help=_RAY, rich_help_panel=MACHINES)
     ] = None,
     workers: Annotated[
         str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS, rich_help_panel=MACHINES)
@@ -121,6 +121,11 @@ def stylize(
         stylecli stylize photo.jpg painted.jpg
         stylecli stylize photos/ painted/ --model udnie --preserve-color
     """
+    if ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", ray):
+        hint = "pass HOST:PORT, such as 10.0.0.1:6379; or auto; or local: see stylize --help"
+        raise StyleCliError(
+            f"--ray {ray or '(nothing)'} is not the address of a cluster", hint=hint
+        )
     if len(paths) < 2:
         raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
     config = StylizeConfig(**given)
@@ -211,9 +216,9 @@ def _say_plan(reporter: Reporter, todo: Plan) -> None:
 
 
 def _on_ray(arguments: tuple[Any, ...], address: str, workers: str | None) -> "Workers":
-    from stylecli.engine.on_ray import Pool, Workers
+    from stylecli.engine.on_ray import Workers, parse_pool
 
-    return Workers(arguments, address, Pool.parse(workers) if workers else None)
+    return Workers(arguments, address, parse_pool(workers) if workers else None)
 
 
 def _run(

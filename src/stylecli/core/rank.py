@@ -36,7 +36,14 @@ class Rank:
         """
         if STORE not in environment and "MASTER_ADDR" not in environment:
             return cls()
-        return cls._of_variables(environment, _TORCHRUN)
+        rank = cls._of_variables(environment, _TORCHRUN)
+        port = "0" if STORE in environment else environment.get("MASTER_PORT", "(missing)")
+        if not (port.isdecimal() and int(port) < 2**16):
+            raise StyleCliError(
+                f"variables that make no sense: MASTER_PORT {port}",
+                hint="torchrun sets it; unset MASTER_ADDR to train in one process",
+            )
+        return rank
 
     @classmethod
     def of_launcher(cls, environment: Mapping[str, str]) -> "Rank":

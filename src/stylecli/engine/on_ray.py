@@ -1,95 +1,93 @@
 """Files through the workers of a Ray cluster; imported only if the command is told to use one.
 
-Ray Data gives groups of jobs to workers, each of which holds one :class:`Stylizer`, and streams
-back what they tell. What is done is what is there: a job whose worker was lost is given out again,
-alone, and it is not begun again if its file has been written in the meantime.
+Each worker is an actor of Ray that holds one :class:`Stylizer`. A free worker is given a group of
+jobs, and it tells what becomes of them while it works. Ray neither restarts a worker nor repeats a
+call, as it would do so without end for a photo that takes all memory. Here, the jobs of a lost
+worker are given out again, each alone, up to three times in all; a job whose file has been written
+in the meantime is done.
 """
 
-import pickle
+import logging
+import os
+import platform
+import secrets
+import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import Any
 
 from stylecli.config import StylizeConfig
 from stylecli.engine.pipeline import Result
-from stylecli.engine.ray_cluster import connected, free_room, import_ray, share_of_worker
-from stylecli.engine.ray_worker import End, Event, Halt, Task, Unfit, Worker, identity
-from stylecli.engine.stylizer import full_name
+from stylecli.engine.stylizer import Stylizer, full_name
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
-from stylecli.files.atomic import remove_leftovers
+from stylecli.files.atomic import private_folder, remove_leftovers
 from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import Job
+from stylecli.files.urls import Place, Url
 
-if TYPE_CHECKING:
-    from ray.data import ActorPoolStrategy, Dataset
-
-_TRIES = 3  # a file whose worker is lost each time is given up after so many
+_TRIES = 3  # workers that may be lost with one file in hand
+_STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go
 _GROUP = 16  # photos that a worker is given at once: it decodes some while it paints others
-_SILENCE = 600.0  # seconds: to start machines takes minutes; a worker at work is heard all along
-_END_OF_WORKERS = 10.0  # seconds, at most
+_EVERY = 0.5  # seconds after which a worker at work is heard of again
+_SILENCE = 600.0  # seconds without a word of any worker: to start machines takes minutes
+_ANSWER = 20.0  # seconds in which a cluster has to answer
+_START = 120.0  # seconds in which a cluster of this machine has to start
 _GO_ON = "what is done stays done: run the same command to go on"
 
+Event = Result | Frames | Notice
 
-@dataclass(frozen=True)
-class Pool:
-    """How many workers there may be.
 
-    Attributes:
-        least: from the start on.
-        most: at any time; None is as many as the cluster has room for.
+def parse_pool(text: str) -> tuple[int, int]:
+    """The least and the most workers, from text such as ``2:8``; or ``4``, which is ``4:4``.
+
+    Raises:
+        StyleCliError: it is no such text.
     """
-
-    least: int = 1
-    most: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Pool":
-        """From text such as ``2:8``; or ``4``, which is ``4:4``.
-
-        Raises:
-            StyleCliError: it is no such text.
-        """
-        least, _, most = text.partition(":")
-        most = most if ":" in text else least
-        if least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most):
-            return cls(int(least), int(most))
-        hint = "such as 2:8, at least two and at most eight; or 4"
-        raise StyleCliError(f"--workers {text} is not a number of workers", hint=hint)
+    least, colon, most = text.partition(":")
+    most = most if colon else least
+    if least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most):
+        return int(least), int(most)
+    hint = "such as 2:8, at least two and at most eight; or 4"
+    raise StyleCliError(f"--workers {text} is not a number of workers", hint=hint)
 
 
 class Workers:
-    """Stylizers on a Ray cluster, with the face of one.
+    """Stylizers on a Ray cluster, with the methods of one that runs take.
 
     Args:
         arguments: of the :class:`Stylizer` in each worker.
-        address: of the cluster, such as ``10.0.0.1:6379``; empty is the one that ``RAY_ADDRESS``
-            names, or that runs on this machine; if there is none, one is started for the run.
-        pool: how many workers; None is as many as the cluster has room for. A worker takes a GPU,
-            if the cluster has some or the device is ``cuda``; otherwise all cores of a machine.
+        address: of the cluster, such as ``10.0.0.1:6379``; ``auto`` is the one that ``RAY_ADDRESS``
+            names, or that runs on this machine; ``local`` is one that is started for the run, and
+            that only this machine can reach.
+        pool: the least and the most workers; None is as many as the cluster has room for. A worker
+            takes a GPU, if the cluster has some or the device is ``cuda``; otherwise all cores of a
+            machine.
 
     Raises:
         StyleCliError: Ray is not installed; no such model; or one GPU was chosen of several.
     """
 
     def __init__(
-        self, arguments: Sequence[Any], address: str = "", pool: Pool | None = None
+        self, arguments: Sequence[Any], address: str, pool: tuple[int, int] | None = None
     ) -> None:
         self._arguments, self._address, self._pool = tuple(arguments), address, pool
         model, style, self._device = arguments[:3]
-        self.description = f"{full_name(model, style)} on Ray" + (
-            f" at {address}" if address else ""
-        )
+        self.description = f"{full_name(model, style)} on Ray ({address})"
         if self._device.startswith("cuda:"):
             raise StyleCliError(
                 f"--device {self._device} is one GPU, and with --ray each worker gets its own",
                 hint="pass --device cuda",
             )
-        import_ray()
+        _import_ray(local=address == "local")
 
     def run_jobs(
         self,
@@ -100,163 +98,406 @@ class Workers:
     ) -> list[Result]:
         """As :meth:`Stylizer.run_jobs`, but that files are reported in the order of their ends.
 
-        A file whose worker was lost several times is in the results as one that failed. What is in
-        work at a stop is lost.
+        A file whose worker was lost several times is in the results as one that failed.
 
         Raises:
             StyleCliError: standard input or output; a bad setting; there is no cluster at the
                 address; no worker can work; or nothing was heard of any for too long.
         """
+        import ray
+
         config = config or StylizeConfig()
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
-        run = _Run([(job, identity(job.target)) for job in jobs], report, should_stop)
-        try:
-            with connected(self._address):
-                self._run(run, config)
-        finally:
-            folders = {job.target.parent for job in jobs if isinstance(job.target, Path)}
-            _sweep(folders, patience=_END_OF_WORKERS if run.left() else 0.0)
+        with _connected(self._address, should_stop) as is_connected:
+            if not is_connected:
+                return []
+            share, room = _share_and_room(self._device)
+            # A second call can stop a worker during the first.
+            actor = ray.remote(max_restarts=0, max_concurrency=2, **share)(_Worker)
+            start = partial(actor.remote, self._arguments, config, Path.cwd())
+            run = _Run(start, self._pool or (room, len(jobs)), report, should_stop)
+            run.run(jobs, group_size=min(_GROUP, max(1, len(jobs) // (4 * room))))
+            for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
+                remove_leftovers(folder)  # of lost workers
         return [run.results[job] for job in jobs if job in run.results]
-
-    def _run(self, run: "_Run", config: StylizeConfig) -> None:
-        """Give out what has no result, in rounds: first in groups, and then each file alone."""
-        rounds, lost = 0, 0
-        while (left := run.left()) and lost < _TRIES and not run.stopped():
-            before = len(run.results)
-            end = run.listen(self._dataset(left, config, alone=rounds > 0))
-            rounds += 1
-            if end and not end.error:
-                lost += 1  # what has no result was begun, and its worker did not come back
-            elif end and len(run.results) == before:
-                raise StyleCliError(f"Ray gave up: {end.error}", hint=_GO_ON, exit_code=1)
-        if not run.stopped():
-            for job, _ in run.left():
-                reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
-                run.take(Result(job, 0.0, f"{job.source}: {reason}"))
-
-    def _dataset(self, tasks: Sequence[Task], config: StylizeConfig, *, alone: bool) -> "Dataset":
-        """What workers tell of tasks, as rows that come when they are told."""
-        from ray.data import from_items
-
-        share = share_of_worker(self._device)
-        room = free_room(share)
-        groups = _groups(tasks, 1 if alone else min(_GROUP, max(1, len(tasks) // (4 * room))))
-        items = [{"group": pickle.dumps(group)} for group in groups]
-        return from_items(items, override_num_blocks=len(items)).map_batches(
-            Worker,
-            fn_constructor_args=(self._arguments, config, Path.cwd()),
-            batch_size=1,
-            compute=self._strategy(len(groups), room, alone=alone),
-            # Ray would try for ever. Workers themselves may begin again without end: a pool would
-            # count one that does not as its own, and wait for it.
-            max_task_retries=0,
-            **share,
-        )
-
-    def _strategy(self, groups: int, room: int, *, alone: bool) -> "ActorPoolStrategy":
-        """A pool of workers; where files go alone, no file waits at a worker that may be lost."""
-        from ray.data import ActorPoolStrategy
-
-        pool = self._pool or Pool(room)
-        most = min(pool.most or groups, groups)
-        if alone:
-            return ActorPoolStrategy(
-                size=min(most, max(pool.least, room)), max_tasks_in_flight_per_actor=1
-            )
-        return ActorPoolStrategy(min_size=min(pool.least, most), max_size=most)
 
 
 class _Run:
-    """What is known of a run where it was started."""
+    """A run as it is known where it was started.
+
+    Args:
+        start: gives the handle of a new worker.
+        pool: the least and the most workers.
+        report: told what workers tell.
+        should_stop: whether to begin nothing more.
+    """
 
     def __init__(
         self,
-        tasks: Sequence[Task],
+        start: Callable[[], Any],
+        pool: tuple[int, int],
         report: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        self.tasks, self._report, self._should_stop = tasks, report, should_stop
+        self._start, self._report, self._should_stop = start, report, should_stop
+        self._least, self._most = pool
+        self._stopped = False
+        self._waiting: deque[list[Job]] = deque()
+        self._before: dict[Job, object] = {}  # what was there where a job will write
+        self._lost: Counter[Job] = Counter()  # workers with the job in hand
+        self._failed_starts = 0  # in a row
+        self._starting: dict[Any, Any] = {}  # the answer of each worker, to its handle
+        self._working: dict[Any, tuple[Any, list[Job]]] = {}  # its reports, likewise
         self.results: dict[Job, Result] = {}
-        self._halted = False
 
-    def left(self) -> list[Task]:
-        """What has no result."""
-        return [task for task in self.tasks if task[0] not in self.results]
+    def run(self, jobs: Sequence[Job], group_size: int) -> None:
+        """Give out jobs until each has a result, or until it is stopped and nothing is in work.
 
-    def stopped(self) -> bool:
-        """Whether to begin nothing more."""
-        return self._halted or self._should_stop()
+        Args:
+            jobs: videos go alone and first, as they take longest.
+            group_size: photos that a worker is given at once.
+        """
+        import ray
 
-    def listen(self, dataset: "Dataset") -> End | None:
-        """Take what workers tell, until there is no more of it, or None if it is stopped before.
+        self._before = {job: _identity(job.target) for job in jobs}
+        videos = [[job] for job in jobs if job.is_video]
+        photos = [job for job in jobs if not job.is_video]
+        groups = [photos[i : i + group_size] for i in range(0, len(photos), group_size)]
+        self._waiting.extend(videos + groups)
+        heard = time.monotonic()
+        while self._working or (self._waiting and not self._stopped):
+            if self._should_stop():
+                self._stop()
+            self._add_workers()
+            told = [*self._starting, *self._working]
+            if told and ray.wait(told, timeout=0.1)[0]:
+                heard = time.monotonic()
+                for one in ray.wait(told, num_returns=len(told), timeout=0)[0]:
+                    if one in self._starting:
+                        self._hear_start(one)
+                    elif one in self._working:
+                        self._hear(one)
+            if time.monotonic() - heard > _SILENCE:
+                done = f"{len(self.results)} of {len(jobs)} files are done"
+                raise StyleCliError(
+                    f"nothing was heard of any Ray worker for {_SILENCE:.0f} seconds; {done}",
+                    hint=f"`ray status` tells whether a machine has room for one; {_GO_ON}",
+                    exit_code=1,
+                )
+
+    def _stop(self) -> None:
+        """Begin nothing more; workers finish the photos that they have begun."""
+        if not self._stopped:
+            self._stopped = True
+            self._starting.clear()
+            for worker, _ in self._working.values():
+                worker.stop.remote()
+
+    def _add_workers(self) -> None:
+        """Ask for the least number of workers, and for one more than there is room for."""
+        working = len(self._working)
+        count = min(len(self._waiting), self._most - working, max(1, self._least - working))
+        while len(self._starting) < count and not self._stopped:
+            worker = self._start()
+            self._starting[worker.begin.remote()] = worker
+
+    def _hear_start(self, can_work: Any) -> None:
+        """A worker can work, or cannot."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        worker = self._starting.pop(can_work)
+        try:
+            ray.get(can_work)
+        except RayTaskError as error:
+            raise error.cause from error
+        except RayError as error:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS and not self._working:
+                reason = f"the last {_STARTS} workers were lost before they could work"
+                hint = "a machine may have too little memory, or another version of stylecli"
+                raise StyleCliError(f"{reason}: {_first_line(error)}", hint=hint) from error
+        else:
+            self._failed_starts = 0
+            self._give(worker)
+
+    def _give(self, worker: Any) -> None:
+        """Give a free worker the next group; without one, it ends."""
+        while self._waiting and not self._stopped:
+            group = self._waiting.popleft()
+            for job in [job for job in group if self._lost[job]]:
+                if _identity(job.target) != self._before[job]:  # by the worker that was lost
+                    group.remove(job)
+                    self._take(Result(job, 0.0))
+            if group:
+                told = worker.stylize.options(num_returns="streaming").remote(group)
+                self._working[told] = worker, group
+                return
+
+    def _hear(self, told: Any) -> None:
+        """Take what a worker tells; at the end of a group, give it the next."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        worker, group = self._working[told]
+        try:
+            for event in ray.get(next(told)):
+                self._take(event)
+            return
+        except StopIteration:
+            if any(job not in self.results for job in group):  # it stopped, as a disk is full
+                self._stop()
+        except RayTaskError as error:  # unforeseen; in a group, nobody knows by which file
+            self._give_again(group, _first_line(error.cause), is_to_blame=len(group) == 1)
+        except RayError:
+            worker = None
+            self._lost.update(job for job in group if job not in self.results)
+            reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
+            self._give_again(group, reason)
+        del self._working[told]
+        if worker:
+            self._give(worker)
+
+    def _give_again(self, group: list[Job], reason: str, *, is_to_blame: bool = False) -> None:
+        """Give out again what has no result, each file alone; or tell why it failed."""
+        for job in group:
+            if job in self.results:
+                continue
+            if is_to_blame or self._lost[job] == _TRIES:
+                self._take(Result(job, 0.0, f"{job.source}: {reason}"))
+            else:
+                self._waiting.append([job])
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Result):
+            self.results[event.job] = event
+        self._report(event)
+
+
+class _Worker:
+    """A stylizer in a process of Ray.
+
+    Args:
+        arguments: of the :class:`Stylizer`.
+        config: how to read, paint and write.
+        folder: to work in, so that relative paths mean what they mean where the run was started.
+    """
+
+    def __init__(self, arguments: Sequence[Any], config: StylizeConfig, folder: Path) -> None:
+        self._arguments, self._config, self._folder = arguments, config, folder
+        self._stopped = False
+
+    def begin(self) -> None:
+        """Open the model.
 
         Raises:
-            StyleCliError: a worker cannot work, or nothing was heard for too long.
+            StyleCliError: the model, the device or the folder is not there.
         """
-        events: SimpleQueue[object] = SimpleQueue()
-        threading.Thread(target=_feed, args=(dataset, events), daemon=True).start()
-        heard = time.monotonic()
-        while not self.stopped():
-            try:
-                event = events.get(timeout=0.1)
-            except Empty:
-                self._require_heard(time.monotonic() - heard)
-                continue
-            heard = time.monotonic()
-            if isinstance(event, End):
-                return event
-            self.take(event)
-        return None
+        try:
+            os.chdir(self._folder)
+            self._stylizer = Stylizer(*self._arguments)
+        except Exception as error:
+            hint = "files and folders have to be at the same place on every machine"
+            hint = error.hint if isinstance(error, StyleCliError) else hint
+            raise StyleCliError(f"{error} (on {platform.node()})", hint=hint) from None
 
-    def take(self, event: object) -> None:
-        """Take one thing that a worker told."""
-        if isinstance(event, Unfit):
-            raise StyleCliError(event.message, hint=event.hint)
-        if isinstance(event, Halt):
-            self._halted = True
-        elif isinstance(event, Result):
-            if event.job not in self.results:
-                self.results[event.job] = event
-                self._report(event)
-        elif isinstance(event, Frames | Notice):
-            self._report(event)
+    def stop(self) -> None:
+        """Finish the photos in work, and begin no other."""
+        self._stopped = True
 
-    def _require_heard(self, seconds: float) -> None:
-        if seconds > _SILENCE:
-            done = f"{len(self.results)} of {len(self.tasks)} files are done"
-            raise StyleCliError(
-                f"nothing was heard of any Ray worker for {seconds:.0f} seconds; {done}",
-                hint=f"`ray status` tells whether a machine has room for one; {_GO_ON}",
-                exit_code=1,
+    def stylize(self, jobs: Sequence[Job]) -> Iterator[list[Event]]:
+        """What becomes of jobs, in lists; an empty one tells that the worker lives."""
+        told: SimpleQueue[Event] = SimpleQueue()
+        with ThreadPoolExecutor(1) as thread:
+            working = thread.submit(
+                self._stylizer.run_jobs, jobs, told.put, lambda: self._stopped, self._config
             )
+            while wait([working], timeout=_EVERY).not_done:
+                yield [told.get() for _ in range(told.qsize())]
+        yield [told.get() for _ in range(told.qsize())]
+        working.result()
 
 
-def _feed(dataset: "Dataset", events: SimpleQueue[object]) -> None:
-    """Put the events of each row into a queue, and then the end."""
+def _identity(place: Place) -> object:
+    """What tells a file from another that is written in its place; None if there is none.
+
+    Of an object in a store it is None: to ask for each would take longer than the few that are
+    written twice, after a worker was lost.
+    """
+    if isinstance(place, Url):
+        return None
     try:
-        for row in dataset.iter_rows():
-            for event in pickle.loads(row["events"]):
-                events.put(event)
-        events.put(End())
-    except Exception as error:  # of many kinds, from Ray
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        events.put(End(lines[-1]))
+        status = place.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
-def _sweep(folders: set[Path], patience: float) -> None:
-    """Remove what lost workers have left; those of a stopped run end a moment after it."""
-    until = time.monotonic() + patience
-    while (in_use := {one for one in folders if not remove_leftovers(one)}) and (
-        time.monotonic() < until
-    ):
-        folders = in_use
-        time.sleep(0.1)
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _groups(tasks: Sequence[Task], size: int) -> list[list[Task]]:
-    """Videos one by one, first, as they take longest; then photos, so many at once."""
-    videos = [[task] for task in tasks if task[0].is_video]
-    photos = [task for task in tasks if not task[0].is_video]
-    return videos + [photos[first : first + size] for first in range(0, len(photos), size)]
+def _import_ray(*, local: bool) -> None:
+    """Import Ray for the first time, such that it shows nothing and calls nobody.
+
+    Args:
+        local: a cluster will be started, which listens to nothing but this machine. Ray has that
+            as its way on Windows and macOS.
+
+    Raises:
+        StyleCliError: it is not installed.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a thread of Ray's would begin again at the end
+    if local:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise StyleCliError(
+            "--ray was given, and Ray is not installed", hint="pip install 'stylecli[ray]'"
+        ) from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)
+
+
+@contextmanager
+def _connected(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
+    """A connection to a cluster, and whether there is one: there is none after a stop.
+
+    A cluster that was started for it ends with it.
+
+    Raises:
+        StyleCliError: there is no cluster at the address, or Ray has failed.
+    """
+    from ray.exceptions import RayError
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(redirect_stdout(_WithoutRay(sys.stdout)))
+            with _no_stderr():
+                is_connected = _connect(address, should_stop, stack)
+        except Exception as error:  # of many kinds
+            hint = "`ray status` shows the cluster of this machine; `ray start` makes or joins one"
+            text = f"no connection to Ray ({address}): {_first_line(error)}"
+            raise StyleCliError(text, hint=hint) from error
+        try:
+            yield is_connected
+        except RayError as error:
+            text = f"Ray gave up: {_first_line(error)}"
+            raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
+
+
+def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) -> bool:
+    """Connect to a cluster until the end of a stack; return whether there was no stop before.
+
+    A thread of its own does it: where no cluster answers, Ray holds its thread for minutes, and
+    heeds no signal. It stays until the end, as Linux ends with a thread what it has started.
+    """
+    import ray
+
+    _require_listener(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
+    more = stack.enter_context(_private_cluster()) if address == "local" else {}
+    connecting: Future[None] = Future()
+    over = threading.Event()
+
+    def connect() -> None:
+        try:
+            ray.init(address, log_to_driver=False, configure_logging=False, **more)
+        except Exception as error:
+            connecting.set_exception(error)
+        else:
+            connecting.set_result(None)
+            over.wait()
+            ray.shutdown()
+
+    thread = threading.Thread(target=connect, name="ray_connection", daemon=True)
+    thread.start()
+    limit = _START if address == "local" else _ANSWER
+    until = time.monotonic() + limit
+    while wait([connecting], timeout=0.1).not_done:
+        if should_stop():
+            return False
+        if time.monotonic() > until:
+            raise TimeoutError(f"no cluster has answered in {limit:.0f} seconds")
+    connecting.result()
+    stack.callback(thread.join)
+    stack.callback(over.set)
+    return True
+
+
+@contextmanager
+def _private_cluster() -> Iterator[dict[str, Any]]:
+    """What a new cluster is started with, such that its files are for this user alone.
+
+    Its processes, but not its workers, have a home folder of their own. Ray's server of usage
+    statistics finds a description of the cluster there, empty; without one, it would ask each
+    provider of clouds whether this is a machine of theirs, even if it is to report nothing.
+    """
+    home = os.environ.get("HOME", "")
+    with private_folder() as folder:
+        (folder / "ray_bootstrap_config.yaml").write_text("{}")
+        os.environ |= {"RAY_TMPDIR": str(folder), "HOME": str(folder)}
+        try:
+            workers = {"env_vars": {"HOME": home}}
+            yield {"include_dashboard": False, "runtime_env": workers}
+        finally:
+            os.environ["HOME"] = home
+
+
+def _require_listener(address: str) -> None:
+    """Raise OSError if nothing listens at an address."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+
+
+class _WithoutRay:
+    """A stream that drops what threads of Ray write: that a worker was lost, in its own words."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length."""
+        of_ray = threading.current_thread().name.startswith("ray_")
+        return len(text) if of_ray else int(self._stream.write(text))
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Nothing reaches standard error: Ray's C++ writes there that it writes nothing there."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _share_and_room(device: str) -> tuple[dict[str, float], int]:
+    """What a worker takes of a machine, and how many workers the cluster has room for, at least 1.
+
+    A worker takes a GPU; or, if there are none, all cores of the smallest machine: one process uses
+    all cores, and a picture's last bits depend on their number.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+    if device == "cuda" or (device == "auto" and any(gpus for _, gpus in machines)):
+        room = sum(int(min(cpus, gpus)) for cpus, gpus in machines)
+        return {"num_cpus": 1, "num_gpus": 1}, max(1, room)
+    share = min((cpus for cpus, _ in machines if cpus), default=1.0)
+    return {"num_cpus": share, "num_gpus": 0}, max(
+        1, sum(int(cpus // share) for cpus, _ in machines)
+    )

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from stylecli.engine.stages import Item, already, fetched, planned, sent
+from stylecli.files.atomic import private_folder
 from stylecli.files.jobs import Job
 from stylecli.files.urls import Place, Url
 
@@ -87,7 +87,7 @@ class Transfers:
 
     @cached_property
     def _folder(self) -> Path:
-        return Path(self._end.enter_context(TemporaryDirectory(prefix="stylecli-")))
+        return self._end.enter_context(private_folder())
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

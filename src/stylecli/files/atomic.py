@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")  # all containers of one machine
 # Seconds without a change after which a file is a leftover, where its lock does not tell.
 _MIN_AGE_ON_WINDOWS = 60.0
 _MIN_AGE_ELSEWHERE = 600.0  # an encoder of films may keep many frames before it writes
+_MIN_AGE_OF_FOLDERS = 60.0  # a folder that is younger may just be made
 
 
 @contextmanager
@@ -114,6 +116,36 @@ def _machine() -> str:
 
         number = str(uuid.getnode())
     return f"{zlib.crc32(number.encode()):08x}"
+
+
+_MIN_AGE_OF_FOLDERS = 60.0  # a folder that is younger may just be made
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder in the system's folder for temporary files, for this user alone; removed at the end.
+
+    Those that processes left there which were killed more than a minute after they began are
+    removed too, but on Windows.
+    """
+    if sys.platform != "win32":  # where locks do not tell whether a folder is in use
+        _remove_abandoned_folders(Path(tempfile.gettempdir()))
+    with (
+        tempfile.TemporaryDirectory(prefix="stylecli-", ignore_cleanup_errors=True) as folder,
+        Path(folder, f"{_PREFIX}lock").open("xb") as held,
+    ):
+        _lock(held, wait=True)
+        yield Path(folder)
+
+
+def _remove_abandoned_folders(parent: Path) -> None:
+    for path in parent.glob(f"stylecli-*/{_PREFIX}lock"):
+        with suppress(OSError), path.open("rb+") as lock:  # it is in use, or another user's
+            _lock(lock, wait=False)
+            if (
+                time.time() - os.fstat(lock.fileno()).st_mtime > _MIN_AGE_OF_FOLDERS
+            ):  # not just being made
+                shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:

@@ -174,7 +174,8 @@ def mirrored(source: Place, folder: Place, out: Place) -> Place:
     if isinstance(out, Url):
         return out / name
     parts = [part for part in name.split("/") if part]
-    if any(Path(part).name != part for part in parts):  # on Windows: a\b, or C:b
+    # On Windows, such as a\b or C:b.
+    if any(Path(part).name != part or "\0" in part for part in parts):
         raise StyleCliError(
             f"{source} has a name that no file of this machine can have",
             hint="rename it, or write to another store",

@@ -81,8 +81,13 @@ class Url:
         The store is asked once, for lists of about a thousand names each.
 
         Raises:
-            StyleCliError: there is no such bucket, no right to list it, or no connection.
+            StyleCliError: there is no such bucket, no right to list it, or no connection; or two
+                slashes follow the bucket, which libraries of stores read in different ways.
         """
+        bucket, _, rest = self.path.partition("/")
+        if rest.startswith("/"):
+            hint = f"such as {self.scheme}://{bucket}/{rest.lstrip('/')}"
+            raise StyleCliError(f"{self} has two slashes after its bucket", hint=hint)
         with _failures("list", self):
             store, path = _opened(self)
             store.invalidate_cache()  # another process may have written since

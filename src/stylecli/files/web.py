@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from ipaddress import ip_address
+from socket import getaddrinfo
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -62,16 +63,16 @@ def read_web(url: str) -> Iterator[tuple[bytes, int]]:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows a server to another address, if that is as safe as the first."""
+    """Follows a server to another address, if that is as safe and as public as the first."""
 
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
         """The request for the other address."""
         _require_safe(newurl)
-        if _is_here(newurl) and not _is_here(req.full_url):
+        if _is_private(newurl) and not _is_private(req.full_url):
             raise StyleCliError(
-                f"{req.full_url} leads to this machine itself: {newurl}",
+                f"{req.full_url} leads to this machine or a network of it: {newurl}",
                 hint="give the address of the file itself",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -104,6 +105,16 @@ def _is_here(url: str) -> bool:
     except ValueError:  # a name
         here = False
     return here and parts.scheme.lower() == "http"
+
+
+def _is_private(url: str) -> bool:
+    """Whether an address is one of this machine, or of a network that the world cannot reach."""
+    try:
+        found = getaddrinfo(_parts(url).hostname or "", None)
+    except (OSError, UnicodeError):  # a name that only a proxy knows, or nobody
+        return False
+    # An address of the link may be followed by the name of an interface, as in fe80::1%eth0.
+    return any(not ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
 
 
 def _cut(url: str, done: int) -> StyleCliError:

@@ -70,7 +70,7 @@ def train(
     if not resume:
         config.check()
     files = TrainFiles.of(config)
-    with joined_ranks() as ranks, files.lock() if ranks.first else nullcontext():
+    with joined_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         config = _with_devices(config, ranks)
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)

@@ -15,8 +15,10 @@ to, and judge the mean of their losses.
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -99,21 +101,12 @@ class Ranks:
 class _Several(Ranks):
     """One of several ranks; they talk by gloo, and GPUs exchange their gradients by NCCL."""
 
-    def __init__(self, rank: Rank) -> None:
+    def __init__(self, rank: Rank, should_stop: Callable[[], bool]) -> None:
         self.number, self.count, self._local = rank.number, rank.count, rank.local
         self._parent = os.getppid()
         self.lost = False  # another rank
         self._now = 0.0
-        url = f"file://{os.environ[STORE]}" if STORE in os.environ else "env://"
-        self._store, _, _ = next(rendezvous(url, self.number, self.count, timeout=_TIMEOUT))
-        with self._noticing_others():
-            dist.init_process_group(
-                "gloo",
-                store=self._store,
-                rank=self.number,
-                world_size=self.count,
-                timeout=_TIMEOUT,
-            )
+        self._store = _join(rank, should_stop)
         self._between_devices: Any = None  # as between processes; on GPUs, a group of their own
         # With another number of threads, torch rounds differently, and weights would drift apart.
         torch.set_num_threads(self.of_first(torch.get_num_threads))
@@ -221,9 +214,46 @@ class _Several(Ranks):
         return StyleCliError(message, hint=hint, exit_code=exit_code)
 
 
+def _join(rank: Rank, should_stop: Callable[[], bool]) -> Any:
+    """Wait for the other ranks, in a thread of its own: torch heeds no signal while it waits.
+
+    Returns:
+        The store through which the ranks found each other.
+    """
+    url = f"file://{os.environ[STORE]}" if STORE in os.environ else "env://"
+    joining: Future[Any] = Future()
+
+    def join() -> None:
+        try:
+            number, count = rank.number, rank.count
+            store, _, _ = next(rendezvous(url, number, count, timeout=_TIMEOUT))
+            dist.init_process_group(
+                "gloo", store=store, rank=number, world_size=count, timeout=_TIMEOUT
+            )
+            joining.set_result(store)
+        except Exception as error:
+            joining.set_exception(error)
+
+    threading.Thread(target=join, daemon=True).start()
+    while wait([joining], timeout=0.05).not_done:
+        if should_stop():
+            raise StyleCliError("stopped while waiting for the other processes", exit_code=130)
+    try:
+        return joining.result()
+    except RuntimeError as error:
+        raise StyleCliError(
+            f"the {rank.count} processes that train together did not all come: "
+            f"{str(error).partition(chr(10))[0]}",
+            hint="start all of them within ten minutes; MASTER_ADDR and MASTER_PORT name the first",
+            exit_code=1,
+        ) from error
+
+
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def joined_ranks(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
     """The ranks of this training, as the environment tells; they part at the end.
+
+    A stop ends the wait for other ranks.
 
     An error of another rank than the first is left to the first to show, and ends the process.
 
@@ -235,7 +265,7 @@ def joined_ranks() -> Iterator[Ranks]:
     if rank.count == 1:
         yield Ranks()
         return
-    ranks = _Several(rank)
+    ranks = _Several(rank, should_stop)
     try:
         yield ranks
     except StyleCliError as error:
