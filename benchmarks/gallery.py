@@ -1,17 +1,12 @@
 """How near each style's pictures come to its painting, and what they keep of the photo.
 
-    python benchmarks/gallery.py table PHOTO...                         # of the bundled gallery
-    python benchmarks/gallery.py table PHOTO... --model OTHER.safetensors
-    python benchmarks/gallery.py finish FOLDER                          # hours
+    python benchmarks/gallery.py PHOTO...                         # of the bundled gallery
+    python benchmarks/gallery.py PHOTO... --model OTHER.safetensors --style udnie
 
-`table` paints each photo in one pass and in layers. Pictures, photos and paintings are judged at a
-long side of 768 px: what a screen shows, in 1.5 GB of memory however large the photo is. Style at
+Each photo is painted in one pass and in layers. Pictures, photos and paintings are judged at a long
+side of 768 px: what a screen shows, in about 1 GB of memory however large the photo is. Style at
 three scales and content at half scale are those of `stylecli/comparison/metrics.py`, regularity
 that of `regularity.py`.
-
-`finish` judges by the objective, at 256 px: what some steps of the slow optimization bring from
-what a model paints, beside 100 steps from the photo. It takes four of the photos that
-`training.py keep-out` leaves out of the folder it makes.
 """
 
 from collections.abc import Callable
@@ -27,7 +22,7 @@ from regularity import regularity
 from rich.console import Console
 from rich.table import Table
 
-from stylecli import GatysConfig, Stylizer
+from stylecli import Stylizer
 from stylecli.comparison.metrics import (
     Grams,
     content_at_half,
@@ -35,24 +30,16 @@ from stylecli.comparison.metrics import (
     style_at_scales,
 )
 from stylecli.config.shared import GALLERY
-from stylecli.core.model_files import bundled_models, load_model
-from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.model_files import bundled_models
+from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import LossNetwork, load_loss_network
 from stylecli.engine.strokes import with_strokes
-from stylecli.events import Pixels
 from stylecli.files.colors import Rgb
 from stylecli.files.images import read_picture
 from stylecli.files.pictures import Picture, resized, shrunk
-from stylecli.gatys import optimize
-from training import Judge, split
 
 JUDGED = 768  # px: the long side
 COARSE, FINE, SHARE = 192, 384, 0.6  # short sides of both layers, px; how much of the first stays
-AFTER = (0, 10, 20, 30)  # steps of `finish`
-FROM_PHOTO = 100
-FEW = 4
-
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def paintings() -> list[Path]:
@@ -60,7 +47,6 @@ def paintings() -> list[Path]:
     return sorted((bundled_models() / "paintings").glob("*.jpg"))
 
 
-@app.command()
 def table(
     photos: list[Path],
     model: Annotated[str, typer.Option(help="A model of these styles.")] = GALLERY,
@@ -150,54 +136,10 @@ def both_layers(stylizer: Stylizer, photo: Rgb) -> Rgb:
 WAYS: dict[str, Callable[[Stylizer, Rgb], Rgb]] = {"one pass": in_one_pass, "layers": in_layers}
 
 
-@app.command()
-def finish(folder: Path) -> None:
-    """What some steps of the optimization bring from what each style's model paints.
-
-    Printed for each style: the objective as a share of that of 100 steps from the photo, and the
-    regularity; each of the model alone, after some steps, and from the photo.
-    """
-    held_out = split(folder)[1]
-    photos = held_out[:: len(held_out) // FEW][:FEW]
-    for path in paintings():
-        totals, regular = zip(*(finished(photo, path) for photo in photos), strict=True)
-        *ours, of_photo = means(totals)
-        shares = [f"{total / of_photo:.2f}" for total in ours]
-        print(path.stem, *shares, "regularity", *(f"{r:.2f}" for r in means(regular)), flush=True)
-
-
-def finished(photo: Path, painting: Path) -> tuple[list[float], list[float]]:
-    """The least objectives and the regularities after AFTER steps, and after 100 from the photo."""
-    judge = Judge(painting, [photo])
-    generator, _ = load_model(painting.stem)
-    with torch.no_grad():
-        start = generator(judge.photos).clamp(0, 1)
-    ours = optimized(judge, start, painting, AFTER)
-    theirs = optimized(judge, judge.photos, painting, (FROM_PHOTO,))
-    return ours[0] + theirs[0], ours[1] + theirs[1]
-
-
-def optimized(
-    judge: Judge, start: torch.Tensor, painting: Path, after: tuple[int, ...]
-) -> tuple[list[float], list[float]]:
-    """The least objective, and the regularity, after some numbers of steps from a start."""
-    totals: list[float] = []
-    regular = [regularity(to_uint8(start)[0])] if 0 in after else []
-
-    def watch(event: Pixels) -> None:
-        totals.append(event.losses["total"])
-        if event.step and event.step in after:
-            regular.append(regularity(event.best()))
-
-    settings = GatysConfig(style=painting, steps=max(after))
-    optimize(judge.photos, start, judge.objective, settings, watch)
-    return [min(totals[: n + 1]) for n in after], regular
-
-
-def means(rows: list[list[float]] | tuple[list[float], ...]) -> list[float]:
+def means(rows: list[list[float]]) -> list[float]:
     """Of each column."""
     return [mean(column) for column in zip(*rows, strict=True)]
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(table)

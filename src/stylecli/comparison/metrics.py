@@ -91,7 +91,8 @@ def batch_dependence(paint: Paint, photo: Tensor, batches: list[Tensor]) -> floa
 def grams_at_scales(image: Tensor, network: LossNetwork) -> tuple[Grams, ...]:
     """The Gram matrices of an image scaled down by 1, 2 and 4, for :func:`style_at_scales`.
 
-    Memory and time grow with the image: about 1.5 GB at 1.5 megapixels.
+    Memory and time grow with the image: the features of the first layer take 256 bytes a pixel, and
+    twice as much while they are computed. So a large image has to be scaled down before.
 
     Args:
         image: (1, 3, H, W) RGB in [0, 1], each side of 32 px at least.
