@@ -197,7 +197,9 @@ def test_style_at_three_scales_is_that_of_the_pictures(comparison):
 
 
 def test_the_last_event_of_json_holds_the_numbers(config, comparison, tmp_path, monkeypatch):
-    monkeypatch.setattr("stylecli.comparison.experiment.compare", lambda *args: replace(comparison))
+    monkeypatch.setattr(
+        "stylecli.comparison.experiment.compare", lambda *args, **kwargs: comparison
+    )
     words = ["compare", "--style", config.style, "--json", "-o", str(tmp_path / "out")]
     (tmp_path / "out").mkdir()
     result = CliRunner().invoke(app, words)
@@ -267,6 +269,26 @@ def test_an_interrupted_arm_holds_the_folder_too(config, tmp_path):
     (first.models / "residual-bn.checkpoint.safetensors").write_bytes(b"")
     with pytest.raises(StyleCliError, match="another comparison; it differs in: steps"):
         ComparisonFolder(replace(config, out=tmp_path, steps=7), "sha", config.photos)
+
+
+def test_overwrite_removes_what_compare_wrote_and_nothing_else(config, tmp_path):
+    made = ("models/residual-bn.safetensors", "gatys/1.png", "grid.png", "report.html")
+    mine = ("notes.txt", "content/holiday.jpg")
+    asked = replace(config, out=tmp_path)
+    ComparisonFolder(asked, "sha", config.photos).claim()
+    for name in (*made, "results.json", *mine):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("something")
+    other = replace(asked, seed=7)
+    with pytest.raises(StyleCliError, match="another comparison") as caught:
+        ComparisonFolder(other, "sha", config.photos)
+    assert "--overwrite" in caught.value.hint
+    folder = ComparisonFolder(other, "sha", config.photos, overwrite=True)
+    assert all((tmp_path / name).exists() for name in made)  # a later check may refuse the rest
+    folder.claim()
+    assert not any((tmp_path / name).exists() for name in (*made, "results.json"))
+    assert all((tmp_path / name).read_text() == "something" for name in mine)
+    ComparisonFolder(other, "sha", config.photos)  # it is that of the new comparison
 
 
 def test_photos_that_lie_in_the_output_folder_are_named_as_the_reason(config, tmp_path):

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 @options_from(CompareConfig)
 def compare(
     given: dict[str, Any],
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Remove the comparison that the folder holds, and begin."),
+    ] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -44,7 +48,7 @@ def compare(
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report, reporter)
-        comparison = run_comparison(config, report, should_stop)
+        comparison = run_comparison(config, report, should_stop, overwrite=overwrite)
     if comparison is None:
         reporter.event(event="stopped")
         reporter.say(f"stopped; go on with: {command_line(config)}")

@@ -55,6 +55,8 @@ def compare(
     config: CompareConfig,
     report: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    overwrite: bool = False,
 ) -> Comparison | None:
     """Run a comparison, training first what is missing.
 
@@ -62,6 +64,7 @@ def compare(
         config: what to compare.
         report: is called with events on the way.
         should_stop: is asked after each step.
+        overwrite: remove what the folder holds of this comparison or another, and begin anew.
 
     Returns:
         None if it was stopped; the same comparison goes on where it was.
@@ -78,7 +81,7 @@ def compare(
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
     sha = digest([read_rgb(style_image, style_size)])
     check_alike(found, sha)
-    folder = ComparisonFolder(config, sha, list(photos))
+    folder = ComparisonFolder(config, sha, list(photos), overwrite=overwrite)
     if not found:
         folder.check_content()
     require_writable(config.out)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from stylecli.comparison.arms import GENERATOR, SHARED
 from stylecli.comparison.chart import Chart, logarithmic_chart
+from stylecli.comparison.folder import WRITTEN
 from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES, mean_std
 from stylecli.comparison.photos import spare_name
 from stylecli.comparison.results import ArmResult, Comparison
@@ -95,7 +96,7 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
     Raises:
         OSError: the folder cannot be written.
     """
-    grid, html, results = out / "grid.png", out / "report.html", out / "results.json"
+    grid, html, results = (out / name for name in WRITTEN)
     write_picture(grid, Picture(render_grid(comparison)))
     _write(html, render_page(comparison, command))
     _write(results, json.dumps(stored_results(comparison, command), indent=1, allow_nan=False))
