@@ -636,7 +636,7 @@ def test_the_page_works_in_a_browser_with_no_network(comparison, tmp_path, brows
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert divide() == 51
-    box = slider.bounding_box()
+    box = wipe.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 5, box["y"] + box["height"] / 2, steps=4)
