@@ -23,7 +23,13 @@ from stylecli.comparison.experiment import compare
 from stylecli.comparison.folder import ComparisonFolder
 from stylecli.comparison.metrics import mean_std
 from stylecli.comparison.photos import companions
-from stylecli.comparison.report import metrics_table, shared_and_different, write_outputs
+from stylecli.comparison.report import (
+    metrics_table,
+    outcome,
+    render_page,
+    shared_and_different,
+    write_outputs,
+)
 from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import bundled_models
@@ -126,8 +132,86 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
         assert image.width > 6 * 96
         assert image.height > 2 * 90
     assert page.count("<figure>") == 2 * 6
-    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    links = re.findall(r"https?:[^\"<\s]*", page)
+    assert links == ["https://arxiv.org/abs/1607.08022"]  # to be followed; nothing is loaded
     assert len(stored["gatys_losses"]) == 2
+
+
+def test_every_row_is_explained_and_every_explanation_has_its_row(comparison):
+    without = replace(comparison, gatys=[], gatys_losses=[], gatys_style_at_scales=[])
+    for one in (comparison, without):
+        page = render_page(one, "stylecli compare")
+        explained = re.search(r"</table>.*?<dl>(.*?)</dl>", page, re.S)[1]
+        names = ", ".join(re.findall("<dt>(.*?)</dt>", explained))
+        assert names == ", ".join(metrics_table(one).heads)
+
+
+def test_the_page_opens_with_the_claim_and_what_came_of_it(comparison):
+    """A page of one network says no more than the claim."""
+
+    def of_total(arm, total):
+        losses = [{**one, "total": total} for one in arm.losses]
+        return replace(arm, losses=losses)
+
+    bn, batch, instance = comparison.arms
+    arms = [of_total(bn, 200.0), batch, of_total(instance, 150.0)]
+    found = replace(comparison, arms=arms)
+    assert "on 2 photos" in outcome(found)
+    assert "in total is 25 % lower with instance norm than with batch norm" in outcome(found)
+    opening = render_page(found, "stylecli compare").partition("<h2>")[0]
+    assert outcome(found) in opening
+    assert "The paper says" in opening
+    worse = replace(comparison, arms=[of_total(bn, 100.0), of_total(instance, 150.0)])
+    assert "50 % higher" in outcome(worse)
+    assert outcome(replace(comparison, arms=[instance])) == ""
+    alone = render_page(replace(comparison, arms=[instance]), "stylecli compare")
+    assert "<strong>bn</strong>" not in alone
+
+
+def test_one_photo_has_no_spread(comparison):
+    def first(arm):
+        lists = ("losses", "style_at_scales", "contrast", "batch_dependence", "gatys_steps")
+        return replace(arm, **{name: getattr(arm, name)[:1] for name in lists})
+
+    one = replace(
+        comparison,
+        photos=comparison.photos[:1],
+        arms=[first(arm) for arm in comparison.arms],
+        gatys=comparison.gatys[:1],
+        gatys_losses=comparison.gatys_losses[:1],
+        gatys_style_at_scales=comparison.gatys_style_at_scales[:1],
+    )
+    assert all("±" not in cell for row in metrics_table(one).rows for cell in row.cells)
+    page = render_page(one, "stylecli compare")
+    assert "±" not in page
+    assert "on the same photo<" in page
+
+
+def test_style_at_three_scales_is_that_of_the_pictures(comparison):
+    for arm in comparison.arms:
+        assert [len(shares) for shares in arm.style_at_scales] == [3, 3]
+        assert all(share > 0 for shares in arm.style_at_scales for share in shares)
+    table = metrics_table(comparison)
+    column = table.heads.index("style at 1, 1/2, 1/4")
+    ours = np.mean([arm.style_at_scales for arm in comparison.arms], axis=1)
+    for means, row in zip(ours, table.rows[:-1], strict=True):
+        assert row.cells[column] == ", ".join(f"{mean:.2f}" for mean in means)
+    slow = np.mean(comparison.gatys_style_at_scales, axis=0)
+    assert table.rows[-1].cells[column] == ", ".join(f"{mean:.2f}" for mean in slow)
+
+
+def test_the_last_event_of_json_holds_the_numbers(config, comparison, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "stylecli.comparison.experiment.compare", lambda *args, **kwargs: comparison
+    )
+    words = ["compare", "--style", config.style, "--json", "-o", str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert last["event"] == "finished"
+    assert last["results"] == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(last["results"]["arms"]) == 3
 
 
 def test_a_folder_of_another_comparison_or_of_other_things_is_refused(config, comparison, tmp_path):
@@ -191,6 +275,26 @@ def test_an_interrupted_arm_holds_the_folder_too(config, tmp_path):
         ComparisonFolder(replace(config, out=tmp_path, steps=7), "sha", config.photos)
 
 
+def test_overwrite_removes_what_compare_wrote_and_nothing_else(config, tmp_path):
+    made = ("models/residual-bn.safetensors", "gatys/1.png", "grid.png", "report.html")
+    mine = ("notes.txt", "content/holiday.jpg")
+    asked = replace(config, out=tmp_path)
+    ComparisonFolder(asked, "sha", config.photos).claim()
+    for name in (*made, "results.json", *mine):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("something")
+    other = replace(asked, seed=7)
+    with pytest.raises(StyleCliError, match="another comparison") as caught:
+        ComparisonFolder(other, "sha", config.photos)
+    assert "--overwrite" in caught.value.hint
+    folder = ComparisonFolder(other, "sha", config.photos, overwrite=True)
+    assert all((tmp_path / name).exists() for name in made)  # a later check may refuse the rest
+    folder.claim()
+    assert not any((tmp_path / name).exists() for name in (*made, "results.json"))
+    assert all((tmp_path / name).read_text() == "something" for name in mine)
+    ComparisonFolder(other, "sha", config.photos)  # it is that of the new comparison
+
+
 def test_photos_that_lie_in_the_output_folder_are_named_as_the_reason(config, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.png")
     with pytest.raises(StyleCliError, match="0 photos were given") as caught:
@@ -229,11 +333,11 @@ def test_a_bundled_painting_without_arms_is_trained_by_its_name(config, tmp_path
 def test_an_arm_that_there_is_not_is_answered_with_the_arms_of_that_style(config):
     with pytest.raises(StyleCliError) as caught:
         bundled_arms(replace(config, style="starry-night", norms=("none",)))
-    assert caught.value.message == "starry-night has no arm residual-none"
+    assert caught.value.message == "starry-night has no network residual-none"
     assert "pyramid-bn, pyramid-in, residual-bn, residual-in" in caught.value.hint
     assert "--style PAINTING.jpg" in caught.value.hint
     assert "udnie" not in caught.value.hint
-    with pytest.raises(StyleCliError, match="udnie has no arm residual-bn") as caught:
+    with pytest.raises(StyleCliError, match="udnie has no network residual-bn") as caught:
         bundled_arms(replace(config, style="udnie"))
     assert "it has none" in caught.value.hint
 
@@ -376,7 +480,7 @@ def test_a_mistyped_first_try_does_not_hold_the_folder(config, tmp_path):
         compare(replace(new, content=tmp_path / "typo"))
     with pytest.raises(StyleCliError, match="--steps 0 is out of range"):
         compare(replace(new, steps=0))
-    with pytest.raises(StyleCliError, match="udnie has no arm residual-bn"):
+    with pytest.raises(StyleCliError, match="udnie has no network residual-bn"):
         compare(replace(new, style="udnie"))
     assert not new.out.exists()
     assert compare(new, should_stop=lambda: True) is None
@@ -614,7 +718,7 @@ def test_the_page_works_in_a_browser_with_no_network(comparison, tmp_path, brows
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert divide() == 51
-    box = slider.bounding_box()
+    box = wipe.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 5, box["y"] + box["height"] / 2, steps=4)

@@ -87,7 +87,7 @@ def inputs(tmp_path_factory, painting) -> Path:
     photos[0].save(folder / "photo.jpg")
     names = ["photos/one.jpg", "photos/two.png", "photos/below/three.webp"]
     names += [f"my-photos/{number}.jpg" for number in range(2)]
-    names += [f"src/stylecli/photos/{number}.jpg" for number in range(2)]
+    names += [f"src/stylecli/photos/kodim0{number}.jpg" for number in (3, 4)]
     names += [f"FOLDER-OF-16-PHOTOS/{number}.jpg" for number in range(4)]
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

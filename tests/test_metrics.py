@@ -7,10 +7,14 @@ from PIL import Image
 
 from stylecli.comparison.metrics import (
     batch_dependence,
+    content_at_half,
     contrast_sensitivity,
     feature_distance,
+    grams_at_scales,
+    milliseconds,
     pixel_distance,
     steps_to_reach,
+    style_at_scales,
     with_contrast,
 )
 from stylecli.config import ObjectiveConfig
@@ -48,7 +52,8 @@ def test_distances_are_what_numpy_says(photo, objective):
     assert pixel_distance(photo, other) == pytest.approx(expected, rel=1e-5)
     a, b = (objective.network(x, ("relu3_3",))["relu3_3"].double().numpy() for x in (photo, other))
     expected = ((a - b) ** 2).sum() / (a**2).sum()
-    assert feature_distance(objective, photo, other) == pytest.approx(expected, rel=1e-5)
+    features = map(objective.content_target, (photo, other))
+    assert feature_distance(*features) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_painter_that_only_copies_moves_by_the_contrast_that_was_taken(photo, objective):
@@ -89,3 +94,76 @@ def test_steps_to_reach_counts_from_the_untouched_photo():
     assert steps_to_reach([9.0, 7.0, 3.0, 1.0], 3.0) == 2
     assert steps_to_reach([9.0, 7.0], 10.0) == 0
     assert steps_to_reach([9.0, 7.0], 1.0) is None
+
+
+def averaged(image, by):
+    """An image (1, 3, H, W), each pixel of which is the mean of by x by."""
+    height, width = (side // by for side in image.shape[2:])
+    parts = image.numpy().astype(np.float64)[:, :, : height * by, : width * by]
+    return parts.reshape(1, 3, height, by, width, by).mean((3, 5))
+
+
+def test_style_at_scales_is_what_numpy_says(photo):
+    network = load_loss_network()
+    torch.manual_seed(0)
+    picture, painting = (photo + 0.2 * torch.rand_like(photo)).clamp(0, 1), torch.rand(1, 3, 64, 48)
+
+    def distance(image, by):
+        total = 0.0
+        for layer in ("relu1_2", "relu2_2", "relu3_3", "relu4_3"):
+            ours, theirs = (
+                network(torch.tensor(averaged(x, by)).float(), (layer,))[layer][0].double().numpy()
+                for x in (image, painting)
+            )
+            grams = [np.einsum("ihw,jhw->ij", f, f) / f.size for f in (ours, theirs)]
+            total += ((grams[0] - grams[1]) ** 2).mean() / (grams[1] ** 2).mean()
+        return total
+
+    y, s, x = (grams_at_scales(image, network) for image in (picture, painting, photo))
+    expected = [distance(picture, by) / distance(photo, by) for by in (1, 2, 4)]
+    assert style_at_scales(y, s, x) == pytest.approx(expected, rel=1e-3)
+    assert style_at_scales(x, s, x) == (1, 1, 1)
+    assert style_at_scales(s, s, x) == (0, 0, 0)
+
+
+def test_a_picture_with_small_strokes_alone_is_far_from_the_painting_at_smaller_scales(photo):
+    """What scale 1 cannot tell: a fine grain over a photo, against one texture at every scale."""
+    network = load_loss_network()
+    torch.manual_seed(0)
+    large = torch.rand(1, 3, 12, 16).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    painting = 0.3 * large + 0.7 * torch.rand(1, 3, 96, 128)
+    grain = 0.3 * 0.5 + 0.7 * torch.rand_like(painting)
+    plain = torch.full_like(painting, 0.5)
+    y, s, x = (grams_at_scales(image, network) for image in (grain, painting, plain))
+    fine, _, coarse = style_at_scales(y, s, x)
+    assert fine < 0.7 * coarse
+
+
+def test_content_at_half_is_what_numpy_says(photo):
+    network = load_loss_network()
+    other = (photo * 0.5 + 0.1).clamp(0, 1)
+    a, b = (
+        network(torch.tensor(averaged(x, 2)).float(), ("relu3_3",))["relu3_3"].double().numpy()
+        for x in (photo, other)
+    )
+    expected = ((a - b) ** 2).mean() / 100_000
+    assert content_at_half(other, photo, network) == pytest.approx(expected, rel=1e-4)
+    assert content_at_half(photo, photo, network) == 0
+
+
+def test_networks_are_timed_in_turns_and_the_least_time_counts(photo, monkeypatch):
+    """Or a busy minute makes one of two equal networks look slower."""
+    clock, calls = [0.0], []
+    monkeypatch.setattr("stylecli.comparison.metrics.time.perf_counter", lambda: clock[0])
+
+    def network(name):
+        def paint(image):
+            calls.append(name)
+            busy = len(calls) < 12  # at first, something else runs too
+            clock[0] += 5.0 if busy else 0.25
+            return image
+
+        return paint
+
+    assert milliseconds([network("a"), network("b")], photo) == [250, 250]
+    assert calls == ["a", "b"] * (len(calls) // 2)

@@ -104,6 +104,8 @@ def test_batches_suit_device_and_norm(settings, device, photos):
 def test_one_step_and_two_steps():
     assert str(Schedule(TrainConfig(steps=1), "cpu")) == "1 step"
     assert str(Schedule(TrainConfig(steps=2), "cpu")) == "2 steps"
+    assert str(Schedule(TrainConfig(minutes=1), "cpu")) == "about 1 minute"
+    assert str(Schedule(TrainConfig(minutes=1.5), "cpu")) == "about 1.5 minutes"
     assert choose_from("x", ["a"]) == "there is: a"
     assert choose_from("x", ["b", "a"]) == "there are: a, b"
 

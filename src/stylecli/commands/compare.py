@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 @options_from(CompareConfig)
 def compare(
     given: dict[str, Any],
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Remove the comparison that the folder holds, and begin."),
+    ] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Compare norms and generators on the same photos: a grid, a page, the numbers.
 
-    For starry-night it runs at once. For a painting it first trains the networks that are
-    missing, all of them alike. Ctrl-C keeps what is done, and the same command goes on.
+    For starry-night it takes one to three minutes. For a painting it first trains the networks
+    that are missing, all of them alike. Ctrl-C keeps what is done; the same command goes on.
 
     Examples:
         stylecli compare --norm bn,in
@@ -39,18 +43,20 @@ def compare(
     _refuse_idle(config, given)
     config.check()
     from stylecli.comparison.experiment import compare as run_comparison  # imports torch: seconds
-    from stylecli.comparison.report import metrics_table, write_outputs
+    from stylecli.comparison.report import metrics_table, stored_results, write_outputs
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         report = functools.partial(_report, reporter)
-        comparison = run_comparison(config, report, should_stop)
+        comparison = run_comparison(config, report, should_stop, overwrite=overwrite)
     if comparison is None:
         reporter.event(event="stopped")
         reporter.say(f"stopped; go on with: {command_line(config)}")
         raise typer.Exit(130)
-    written = write_outputs(comparison, config.out, command_line(config))
+    line = command_line(config)
+    written = write_outputs(comparison, config.out, line)
     if as_json:
-        reporter.event(event="finished", files=[str(path) for path in written])
+        files = [str(path) for path in written]
+        reporter.event(event="finished", files=files, results=stored_results(comparison, line))
     elif not quiet:
         _print(metrics_table(comparison))
     for path in written:
@@ -74,7 +80,7 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
     if idle and has_arms(config.style):
         raise StyleCliError(
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
-            hint="leave that out; or pass a painting's file, to train arms: --style PAINTING.jpg",
+            hint="leave that out; or pass a painting's file, to train some: --style PAINTING.jpg",
         )
 
 
@@ -96,6 +102,6 @@ def _report(reporter: Reporter, event: Step | Notice | Progress) -> None:
 
 
 def _print(table: "Table") -> None:
-    """Print a table with rows and columns exchanged: a column for each arm fits a terminal."""
+    """Print a table with rows and columns exchanged: a column for each network fits a terminal."""
     rows = [(head, *(row.cells[i] for row in table.rows)) for i, head in enumerate(table.heads)]
     print_table(rows, ("", *(row.name for row in table.rows)))

@@ -1,4 +1,4 @@
-"""The arms of a comparison: which networks, where their models are, training what is missing."""
+"""The arms of a comparison, its networks: where their models are, training what is missing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -106,8 +106,8 @@ def _missing(style: str, arm: str) -> StyleCliError:
     there = sorted({every[path.stem] for path, _ in list_models() if path.stem in every})
     has = f"it has {', '.join(there)}" if there else "it has none"
     return StyleCliError(
-        f"{style} has no arm {arm}",
-        hint=f"{has}; to train any, pass a painting's file: --style PAINTING.jpg",
+        f"{style} has no network {arm}",
+        hint=f"{has}; to train one, pass a painting's file: --style PAINTING.jpg",
     )
 
 
@@ -164,7 +164,7 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
             if one != other:
                 raise StyleCliError(
                     f"{arm.path} was trained with {key} {other}, and {arms[0].path} with {one}",
-                    hint="arms are comparable only if they were trained alike",
+                    hint="networks are comparable only if they were trained alike",
                 )
         for key in GENERATOR:
             like = next(a for a in arms if key != "width" or a.arch == arm.arch)
@@ -173,7 +173,7 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                 raise StyleCliError(
                     f"the generator of {arm.path} has {key} {other}, and that of {like.path} has "
                     f"{key} {one}",
-                    hint="arms are comparable only if they differ in nothing but norm and "
+                    hint="networks are comparable only if they differ in nothing but norm and "
                     "architecture",
                 )
 
@@ -258,7 +258,7 @@ def _with_own_hint(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCli
     if "--" in hint:
         hint = "the same command goes on; if memory ran out, pass a smaller --batch-size"
         if checkpoint.exists():
-            hint += f"; to begin this arm again, remove {checkpoint}"
+            hint += f"; to begin this network again, remove {checkpoint}"
     return StyleCliError(f"{arm}: {error.message}", hint=hint, exit_code=error.exit_code)
 
 

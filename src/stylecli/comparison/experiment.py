@@ -23,22 +23,27 @@ from stylecli.comparison.arms import (
 )
 from stylecli.comparison.folder import ComparisonFolder, find_style_image, has_arms
 from stylecli.comparison.metrics import (
+    Grams,
     batch_dependence,
     contrast_sensitivity,
+    grams_at_scales,
     milliseconds,
     steps_to_reach,
+    style_at_scales,
 )
-from stylecli.comparison.photos import companions, names_of, read_photos
+from stylecli.comparison.photos import companion_names, companions, names_of, read_photos
 from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.config import CompareConfig, GatysConfig, ObjectiveConfig
 from stylecli.core.devices import resolve_device
+from stylecli.core.generators import Generator
 from stylecli.core.objective import PerceptualObjective, Scales, build_objective, prepared_network
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.vgg import load_loss_network
 from stylecli.events import Notice, Pixels, Progress, Step
 from stylecli.files.atomic import require_writable
 from stylecli.files.colors import Rgb
-from stylecli.files.images import read_rgb
-from stylecli.files.pictures import center_square
+from stylecli.files.images import read_picture, read_rgb
+from stylecli.files.pictures import center_square, resized
 from stylecli.gatys import optimize
 from stylecli.options import as_json
 from stylecli.training.resume import digest
@@ -50,6 +55,8 @@ def compare(
     config: CompareConfig,
     report: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    overwrite: bool = False,
 ) -> Comparison | None:
     """Run a comparison, training first what is missing.
 
@@ -57,6 +64,7 @@ def compare(
         config: what to compare.
         report: is called with events on the way.
         should_stop: is asked after each step.
+        overwrite: remove what the folder holds of this comparison or another, and begin anew.
 
     Returns:
         None if it was stopped; the same comparison goes on where it was.
@@ -73,7 +81,7 @@ def compare(
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
     sha = digest([read_rgb(style_image, style_size)])
     check_alike(found, sha)
-    folder = ComparisonFolder(config, sha, list(photos))
+    folder = ComparisonFolder(config, sha, list(photos), overwrite=overwrite)
     if not found:
         folder.check_content()
     require_writable(config.out)
@@ -102,7 +110,8 @@ class _Experiment:
         paths: of the photos.
         rgb: the photos: (H, W, 3) in 0..255 each.
         photos: the same: (1, 3, H, W) RGB in [0, 1] each, on the device.
-        style_image: (H, W, 3) in 0..255.
+        painting: (H, W, 3) in 0..255, of its own size.
+        style_image: the painting at the size of the training.
         settings: of the objective that the arms were trained on.
         objective: that objective, with the scales of that training.
         done: how many pictures are made, of one for each photo and column.
@@ -114,6 +123,7 @@ class _Experiment:
     paths: list[Path]
     rgb: list[Rgb]
     photos: list[Tensor]
+    painting: Rgb
     style_image: Rgb
     settings: ObjectiveConfig
     objective: PerceptualObjective
@@ -125,6 +135,17 @@ class _Experiment:
         self.names = names_of(self.paths)
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
         self.device = self.photos[0].device
+        self.judge = load_loss_network().prepare(self.device, torch.float32)
+        self.photo_grams = [grams_at_scales(photo, self.judge) for photo in self.photos]
+        sides = [max(rgb.shape[:2]) for rgb in self.rgb]
+        grams = {side: self._painting_grams(side) for side in set(sides)}
+        self.painting_grams = [grams[side] for side in sides]
+
+    def _painting_grams(self, long_side: int) -> tuple[Grams, ...]:
+        """Of the painting, scaled to a long side, for :func:`style_at_scales`."""
+        sides = self.painting.shape[:2]
+        scaled = resized(self.painting, round(long_side * min(sides) / max(sides)))
+        return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:
         """Make and measure all pictures.
@@ -136,14 +157,25 @@ class _Experiment:
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._gatys() if self.config.gatys else ([], [])
         results = []
-        for arm in self.arms:
-            pictures[arm.name], result = self._measure(arm, curves)
+        generators = [arm.load().to(self.device) for arm in self.arms]
+        for arm, generator in zip(self.arms, generators, strict=True):
+            pictures[arm.name], result = self._measure(arm, generator, curves)
             results.append(result)
+        times = milliseconds([painter(one, None) for one in generators], self.photos[0])
+        timed = zip(results, times, strict=True)
         if slow:
             pictures["gatys"] = slow
-        judged = [self._losses(to_tensor(rgb[None], self.device), i) for i, rgb in enumerate(slow)]
-        style_name = Path(self.config.style).stem
-        return Comparison(style_name, self.names, results, judged, curves, self._about(), pictures)
+        optimized = [to_tensor(rgb[None], self.device) for rgb in slow]
+        return Comparison(
+            style=Path(self.config.style).stem,
+            photos=self.names,
+            arms=[replace(result, milliseconds=time) for result, time in timed],
+            gatys=[self._losses(one, i) for i, one in enumerate(optimized)],
+            gatys_losses=curves,
+            gatys_style_at_scales=[self._style(one, i) for i, one in enumerate(optimized)],
+            about=self._about(),
+            pictures=pictures,
+        )
 
     def _advance(self, note: str, more: float = 0.0) -> None:
         """Report the progress; ``more`` is the share of the picture that is being made.
@@ -193,26 +225,28 @@ class _Experiment:
         best = optimize(content, content, self.objective, settings, watch)
         return to_uint8(best)[0], totals
 
-    def _measure(self, arm: Arm, curves: list[list[float]]) -> tuple[list[Rgb], ArmResult]:
+    def _measure(
+        self, arm: Arm, generator: Generator, curves: list[list[float]]
+    ) -> tuple[list[Rgb], ArmResult]:
         """The pictures of an arm, and what is measured of them."""
-        generator = arm.load().to(self.device)
         alone = painter(generator, None)
         pictures: list[Rgb] = []
-        losses, contrast, dependence = [], [], []
+        losses, style, contrast, dependence = [], [], [], []
         for i, photo in enumerate(self.photos):
             batches = [self._batch(photo, paths) for paths in companions(self.paths[i])]
             paint = painter(generator, batches[0]) if arm.norm == BATCH else alone
             stylized = paint(photo)
             pictures.append(to_uint8(stylized)[0])
             losses.append(self._losses(stylized, i))
+            style.append(self._style(stylized, i))
             contrast.append(contrast_sensitivity(paint, photo, self.objective))
             dependence.append(batch_dependence(alone, photo, batches))
             self.done += 1
             self._advance(f"{arm.name} on {self.names[i]}")
         result = ArmResult(
             **arm.description(generator),
-            milliseconds=milliseconds(alone, self.photos[0]),
             losses=losses,
+            style_at_scales=style,
             contrast=contrast,
             batch_dependence=dependence,
             gatys_steps=_steps(curves, [one["total"] for one in losses]),
@@ -224,6 +258,10 @@ class _Experiment:
         terms: dict[str, Tensor] = self.objective(stylized, self.targets[photo])
         return {name: float(term) for name, term in terms.items()}
 
+    def _style(self, stylized: Tensor, photo: int) -> tuple[float, ...]:
+        ours = grams_at_scales(stylized, self.judge)
+        return style_at_scales(ours, self.painting_grams[photo], self.photo_grams[photo])
+
     def _batch(self, photo: Tensor, paths: Sequence[Path]) -> Tensor:
         """Photos, cut to the size of another one: (N, 3, H, W)."""
         height, width = photo.shape[2:]
@@ -234,6 +272,7 @@ class _Experiment:
         return {
             "settings": as_json(self.config),
             "scales": self.objective.scales.as_json(),
+            "companions": companion_names(),
             "machine": f"{platform.machine()}, {platform.system()}",
             "threads": torch.get_num_threads(),
             "device": str(self.device),
@@ -272,6 +311,7 @@ def _prepare(
         paths=list(photos),
         rgb=list(photos.values()),
         photos=[to_tensor(rgb[None], device) for rgb in photos.values()],
+        painting=read_picture(style_image).rgb,
         style_image=style_rgb,
         settings=settings,
         objective=objective,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +20,7 @@ from stylecli.files.images import read_picture, write_picture
 from stylecli.files.pictures import Picture
 from stylecli.options import as_json, fixed_on_resume
 
+WRITTEN = ("grid.png", "report.html", "results.json")
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs
 
 
@@ -29,13 +31,21 @@ class ComparisonFolder:
         config: the comparison; ``out`` is the folder.
         style_sha: fingerprint of its style image.
         photos: those to compare on.
+        overwrite: :meth:`claim` removes the comparison that the folder holds.
 
     Raises:
         StyleCliError: the folder holds another comparison, or other things.
     """
 
-    def __init__(self, config: CompareConfig, style_sha: str, photos: Sequence[Path]) -> None:
-        self.config, self.out = config, config.out
+    def __init__(
+        self,
+        config: CompareConfig,
+        style_sha: str,
+        photos: Sequence[Path],
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.config, self.out, self.overwrite = config, config.out, overwrite
         self.shas = {path: _sha(path.read_bytes()) for path in photos}
         self.mark = self.out / "comparison.json"
         settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
@@ -61,12 +71,12 @@ class ComparisonFolder:
                 f"{self.out} is not empty, and holds no comparison",
                 hint="pass another folder with --out",
             )
-        if theirs and self._has_results():
+        if theirs and self._has_results() and not self.overwrite:
             changed = [key for key in self.identity if self.identity[key] != theirs.get(key)]
             if changed:
                 raise StyleCliError(
                     f"{self.out} holds another comparison; it differs in: {', '.join(changed)}",
-                    hint="pass another folder with --out",
+                    hint="pass another folder with --out; or --overwrite, to begin anew",
                 )
 
     def _has_results(self) -> bool:
@@ -89,10 +99,19 @@ class ComparisonFolder:
     def claim(self) -> None:
         """Mark the folder as that of this comparison."""
         if self._claimed() and self._has_results():
-            return
+            if not self.overwrite:
+                return
+            self._clear()
         self.out.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.mark) as temporary:
             temporary.write_text(json.dumps(self.identity, indent=1), encoding="utf-8")
+
+    def _clear(self) -> None:
+        """Remove what an earlier comparison trained, optimized and wrote."""
+        for name in ("models", "gatys"):
+            shutil.rmtree(self.out / name, ignore_errors=True)
+        for name in WRITTEN:
+            (self.out / name).unlink(missing_ok=True)
 
     def content_photos(self) -> list[Path]:
         """The bundled photos that are not compared on.

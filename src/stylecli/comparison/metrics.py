@@ -5,13 +5,23 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from stylecli.core.objective import PerceptualObjective
+from stylecli.core.losses import content_loss
+from stylecli.core.objective import PerceptualObjective, style_targets
+from stylecli.core.vgg import LossNetwork
 
+Grams = dict[str, Tensor]  # layer to (1, C, C)
 Paint = Callable[[Tensor], Tensor]  # (N, 3, H, W) RGB in [0, 1] to the same
 
 CONTRASTS = (0.5, 0.25)
+STYLE_SCALES = (1, 2, 4)  # by how much an image is scaled down
+
+_STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+_CONTENT_LAYER = "relu3_3"
+_CONTENT_UNIT = 1e5
+_ROUNDS = 7  # in which networks are timed
 
 
 def with_contrast(photo: Tensor, contrast: float) -> Tensor:
@@ -30,9 +40,9 @@ def pixel_distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().mean() * 255)
 
 
-def feature_distance(objective: PerceptualObjective, one: Tensor, other: Tensor) -> float:
-    """``|f(a) - f(b)|² / |f(a)|²``, with the content layer's features f of two images a and b."""
-    a, b = objective.content_target(one).float(), objective.content_target(other).float()
+def feature_distance(one: Tensor, other: Tensor) -> float:
+    """``|a - b|² / |a|²``, of the content layer's features a and b of two images."""
+    a, b = one.float(), other.float()
     return float((a - b).square().sum() / a.square().sum())
 
 
@@ -51,12 +61,13 @@ def contrast_sensitivity(
         between the stylization of the photo and that of the paler photo.
     """
     whole = paint(photo)
+    features = objective.content_target(whole)
     distances = {}
     for contrast in CONTRASTS:
         pale = paint(with_contrast(photo, contrast))
         distances[f"{contrast:g}"] = {
             "pixels": pixel_distance(whole, pale),
-            "features": feature_distance(objective, whole, pale),
+            "features": feature_distance(features, objective.content_target(pale)),
         }
     return distances
 
@@ -77,14 +88,85 @@ def batch_dependence(paint: Paint, photo: Tensor, batches: list[Tensor]) -> floa
     return max(pixel_distance(alone, one) for one in together)
 
 
-def milliseconds(paint: Paint, photo: Tensor) -> float:
-    """The shortest of three times for one photo; a first one, which warms up, does not count."""
-    times = []
-    for _ in range(4):
-        began = time.perf_counter()
-        paint(photo).cpu()  # waits until a GPU is done
-        times.append(time.perf_counter() - began)
-    return 1000 * min(times[1:])
+def grams_at_scales(image: Tensor, network: LossNetwork) -> tuple[Grams, ...]:
+    """The Gram matrices of an image scaled down by 1, 2 and 4, for :func:`style_at_scales`.
+
+    Memory and time grow with the image: the features of the first layer take 256 bytes a pixel, and
+    twice as much while they are computed. So a large image has to be scaled down before.
+
+    Args:
+        image: (1, 3, H, W) RGB in [0, 1], each side of 32 px at least.
+        network: Oxford's VGG-16 in float32, zeros beyond the edges.
+    """
+    return tuple(
+        style_targets(network, [_scaled_down(image, by)], _STYLE_LAYERS) for by in STYLE_SCALES
+    )
+
+
+def style_at_scales(
+    picture: Sequence[Grams], painting: Sequence[Grams], photo: Sequence[Grams]
+) -> tuple[float, ...]:
+    """How far a picture is from a painting in style, at each of three scales.
+
+    ``Σ mean (G(y) - G(s))² / mean G(s)²``, summed over layers, as a share of what the photo has: 0
+    is the painting's style, 1 that of the untouched photo. A texture that looks like the painting
+    only in its smallest strokes is near it at scale 1 and far from it at the others.
+
+    Args:
+        picture: the Gram matrices of the stylized image, from :func:`grams_at_scales`.
+        painting: of the painting, scaled so that its long side is the picture's.
+        photo: of the content image, of the picture's size.
+    """
+    return tuple(
+        _style_distance(y, s) / _style_distance(x, s)
+        for y, s, x in zip(picture, painting, photo, strict=True)
+    )
+
+
+def _style_distance(image: Grams, painting: Grams) -> float:
+    """The squared difference of Gram matrices over the painting's own, summed over layers."""
+    return sum(
+        float((image[name] - target).square().mean() / target.square().mean())
+        for name, target in painting.items()
+    )
+
+
+@torch.no_grad()
+def content_at_half(picture: Tensor, photo: Tensor, network: LossNetwork) -> float:
+    """How far a picture is from the photo in content, both scaled down by 2.
+
+    ``mean (F(y) - F(x))²`` with the features F of relu3_3, in units of 100,000.
+
+    Args:
+        picture: (1, 3, H, W) RGB in [0, 1].
+        photo: the same.
+        network: as for :func:`grams_at_scales`.
+    """
+    y, x = (
+        network(_scaled_down(image, 2), (_CONTENT_LAYER,))[_CONTENT_LAYER]
+        for image in (picture, photo)
+    )
+    return float(content_loss(y, x)) / _CONTENT_UNIT
+
+
+def _scaled_down(image: Tensor, by: int) -> Tensor:
+    """An image, each pixel of which is the mean of by x by pixels."""
+    return F.avg_pool2d(image, by)
+
+
+def milliseconds(paints: Sequence[Paint], photo: Tensor) -> list[float]:
+    """The shortest time of each of several networks for one photo.
+
+    They take turns, so that what else the machine does meets all of them alike. A first round,
+    which warms up, does not count.
+    """
+    times: list[list[float]] = [[] for _ in paints]
+    for _ in range(1 + _ROUNDS):
+        for paint, of_one in zip(paints, times, strict=True):
+            began = time.perf_counter()
+            paint(photo).cpu()  # waits until a GPU is done
+            of_one.append(time.perf_counter() - began)
+    return [1000 * min(of_one[1:]) for of_one in times]
 
 
 def steps_to_reach(totals: list[float], total: float) -> int | None:

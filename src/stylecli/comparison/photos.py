@@ -69,7 +69,7 @@ def _check_paths(config: CompareConfig, paths: Sequence[Path]) -> None:
     for path in paths:
         if path.resolve().is_relative_to(content):
             raise StyleCliError(
-                f"{path} lies in {config.content}, so the arms would be trained on it",
+                f"{path} lies in {config.content}, so the networks would be trained on it",
                 hint="compare on photos that are kept out of training",
             )
 
@@ -107,3 +107,13 @@ def companions(photo: Path) -> tuple[list[Path], list[Path]]:
         for chosen in _COMPANIONS
     )
     return first, second
+
+
+def companion_names() -> list[list[str]]:
+    """The names of both sets, for a photo that is in neither."""
+    return [[bundled_photos()[i].name for i in chosen] for chosen in _COMPANIONS]
+
+
+def spare_name() -> str:
+    """The name of the photo that takes the place of a companion that is the photo itself."""
+    return bundled_photos()[_SPARE].name

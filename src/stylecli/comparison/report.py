@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,43 +13,59 @@ from PIL import Image
 
 from stylecli.comparison.arms import GENERATOR, SHARED
 from stylecli.comparison.chart import Chart, logarithmic_chart
-from stylecli.comparison.metrics import CONTRASTS, mean_std
+from stylecli.comparison.folder import WRITTEN
+from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES, mean_std
+from stylecli.comparison.photos import spare_name
 from stylecli.comparison.results import ArmResult, Comparison
+from stylecli.events import counted
 from stylecli.files.atomic import atomic_path
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
 from stylecli.files.pictures import Picture, data_uri
 
+PAPER = "1607.08022"  # on arXiv
+_STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
+# The rows of the table of metrics, and what they say.
 DEFINITIONS = (
     (
-        "content, style, total",
-        "The weighted terms of the objective that the arms were trained on, and their sum with "
+        ("content", "style", "total"),
+        "The weighted terms of the objective that the networks were trained on, and their sum with "
         "total variation, of the picture clipped to [0, 1]: content is the mean squared "
         "difference of VGG features from the photo's, mean (F(y) - F(x))²; style that of Gram "
         "matrices from the painting's, summed over layers, w Σ mean (G(y) - G(s))², with "
         "G = F Fᵀ / (C H W).",
     ),
     (
-        "contrast sensitivity",
+        (_STYLE,),
+        "How far the picture y is from the painting s in style, when both are scaled down by 1, 2 "
+        "and 4, as a share of what the untouched photo x has: "
+        "d(y) / d(x), with d(y) = Σ mean (G(y) - G(s))² / mean G(s)², over relu1_2, relu2_2, "
+        "relu3_3 and relu4_3 of Oxford's VGG-16; the painting's long side is the picture's. 0 is "
+        "the painting's style, 1 the photo's: a picture with 0.2, 0.4, 1.0 has the painting's "
+        "small strokes and none of its large shapes. Means over the photos.",
+    ),
+    (
+        tuple(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
         "How far the stylization moves when the photo x becomes m + c (x - m), with m its mean "
         "color and c = 0.5 or 0.25: the mean absolute difference of pixels on a scale of 0..255, "
         "and |F(y) - F(y')|² / |F(y)|² in VGG features.",
     ),
     (
-        "batch dependence",
+        ("batch dependence",),
         "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
         "alone and in a batch with three others, whichever of two batches moves it more.",
     ),
     (
-        "ms",
-        "Milliseconds for one photo alone, the least of three passes after one that warms up. Take "
-        "them with caution: whatever else the machine did at the time makes them longer, and the "
-        "arms were measured one after the other.",
+        ("ms",),
+        "Milliseconds for the first photo alone, to two digits: the least of seven passes. The "
+        "networks take turns, so that a busy machine does not favor one of them.",
     ),
+    (("parameters",), "The numbers that a network learns."),
     (
-        "Gatys steps",
-        "How many L-BFGS steps on the pixels, from the photo, reach the arm's total on that photo.",
+        ("Gatys steps",),
+        "How many L-BFGS steps on the pixels, from the photo, reach the network's total on that "
+        "photo; one number for each photo.",
     ),
 )
 _LOSSES = ("content", "style", "total")
@@ -79,12 +96,17 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
     Raises:
         OSError: the folder cannot be written.
     """
-    grid, html, results = out / "grid.png", out / "report.html", out / "results.json"
+    grid, html, results = (out / name for name in WRITTEN)
     write_picture(grid, Picture(render_grid(comparison)))
     _write(html, render_page(comparison, command))
-    stored = {"command": command, **comparison.as_json()}
-    _write(results, json.dumps(_finite(stored), indent=1, allow_nan=False))
+    _write(results, json.dumps(stored_results(comparison, command), indent=1, allow_nan=False))
     return [grid, html, results]
+
+
+def stored_results(comparison: Comparison, command: str) -> dict[str, Any]:
+    """All numbers of a comparison, and the command that makes it again, for JSON."""
+    stored: dict[str, Any] = _finite({"command": command, **comparison.as_json()})
+    return stored
 
 
 def render_grid(comparison: Comparison) -> Rgb:
@@ -103,30 +125,30 @@ def render_grid(comparison: Comparison) -> Rgb:
 
 
 def metrics_table(comparison: Comparison) -> Table:
-    """The metrics: a row for each arm."""
-    heads = list(_LOSSES)
-    heads += [f"contrast {c:g}: pixels" for c in CONTRASTS]
-    heads += [f"contrast {c:g}: features" for c in CONTRASTS]
-    heads += ["batch dependence", "ms", "parameters"]
-    heads += ["Gatys steps"] if comparison.gatys_losses else []
+    """The metrics: a row for each network."""
+    heads = [head for group, _ in DEFINITIONS for head in group]
+    if not comparison.gatys_losses:
+        heads.remove("Gatys steps")
     rows = [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms]
     if comparison.gatys:
-        losses = _loss_cells(comparison.gatys)
-        rows.append(Row("gatys", losses + [_UNKNOWN] * (len(heads) - len(losses))))
+        cells = _judged_cells(comparison.gatys, comparison.gatys_style_at_scales)
+        rows.append(Row("gatys", cells + [_UNKNOWN] * (len(heads) - len(cells))))
     return Table(heads, rows)
 
 
-def _loss_cells(losses: list[dict[str, float]]) -> list[str]:
-    return [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
+def _judged_cells(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
+    """What the slow optimization has too."""
+    cells = [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
+    return [*cells, ", ".join(f"{fmean(share):.2f}" for share in zip(*style, strict=True))]
 
 
 def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
-    cells = _loss_cells(arm.losses)
+    cells = _judged_cells(arm.losses, arm.style_at_scales)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
         moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
         cells += [_mean_std(values, format_) for values in moved]
     cells.append(_mean_std(arm.batch_dependence, ".2f"))
-    cells += [f"{arm.milliseconds:,.0f}", f"{arm.parameters:,}"]
+    cells += [f"{float(f'{arm.milliseconds:.2g}'):,g}", f"{arm.parameters:,}"]
     if comparison.gatys_losses:
         most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
         cells.append(", ".join(str(s) if s is not None else f"> {most}" for s in arm.gatys_steps))
@@ -134,8 +156,29 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
 
 
 def _mean_std(values: list[float], format_: str) -> str:
+    """Mean and standard deviation; of a single value, the value."""
     mean, deviation = mean_std(values)
-    return f"{mean:{format_}} ± {deviation:{format_}}"
+    return f"{mean:{format_}}" + (f" ± {deviation:{format_}}" if len(values) > 1 else "")
+
+
+def outcome(comparison: Comparison) -> str:
+    """What came of the paper's claim, in a sentence; empty without both norms."""
+    totals = {arm.name: fmean(loss["total"] for loss in arm.losses) for arm in comparison.arms}
+    archs = list(dict.fromkeys(arm.arch for arm in comparison.arms))
+    found = []
+    for arch in archs:
+        ours, theirs = totals.get(f"{arch}-in"), totals.get(f"{arch}-bn")
+        if ours is not None and theirs is not None:
+            percent = 100 * (1 - ours / theirs)
+            more_or_less = f"{abs(percent):.0f} % {'lower' if percent >= 0 else 'higher'}"
+            found.append(more_or_less + (f" ({arch})" if len(archs) > 1 else ""))
+    if not found:
+        return ""
+    photos = counted(len(comparison.photos), "photo")
+    return (
+        f"Here, on {photos}, the objective in total is {' and '.join(found)} with instance norm "
+        "than with batch norm."
+    )
 
 
 def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
@@ -192,6 +235,7 @@ def render_page(comparison: Comparison, command: str) -> str:
     arms = [arm.name for arm in comparison.arms]
     alike, unlike = shared_and_different({arm.name: arm.generator for arm in comparison.arms})
     shared, made = _made_tables(comparison)
+    table = metrics_table(comparison)
     return environment.get_template("report.html.jinja").render(
         style=comparison.style,
         photos=comparison.photos,
@@ -199,14 +243,23 @@ def render_page(comparison: Comparison, command: str) -> str:
         columns=columns,
         start={"left": arms[0], "right": arms[-1]},
         has_gatys=bool(comparison.gatys_losses),
-        aspects=[rgb.shape[1] / rgb.shape[0] for rgb in comparison.pictures["photo"]],
+        shapes=[rgb.shape for rgb in comparison.pictures["photo"]],
         pictures={name: [data_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
-        table=metrics_table(comparison),
+        table=table,
+        paper=PAPER,
+        outcome=outcome(comparison),
+        norms={arm.norm for arm in comparison.arms},
+        companions=[
+            f"{', '.join(names[:-1])} and {names[-1]}" for names in comparison.about["companions"]
+        ],
+        spare=spare_name(),
         alike=alike,
         unlike=unlike,
         shared=shared,
         made=made,
-        definitions=DEFINITIONS,
+        definitions=[
+            (", ".join(group), text) for group, text in DEFINITIONS if {*group} <= {*table.heads}
+        ],
         trainings=_trainings(comparison),
         command=command,
         about=comparison.about,

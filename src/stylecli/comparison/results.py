@@ -1,5 +1,6 @@
 """The results of a comparison: what the grid, the page, the table and the JSON show."""
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,13 +17,14 @@ class ArmResult:
         norm: and how it is applied.
         model: the name of its file.
         parameters: how many.
-        milliseconds: for the first photo, alone.
         losses: the weighted terms of the objective and their total.
+        style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
         contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
         batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
         gatys_steps: how many steps of L-BFGS are as good; None is more than were taken.
         generator: its settings that are not compared, such as the activation.
         training: how the model was made.
+        milliseconds: for the first photo, alone; nan until all arms are timed, in turns.
     """
 
     name: str
@@ -30,13 +32,14 @@ class ArmResult:
     norm: str
     model: str
     parameters: int
-    milliseconds: float
     losses: list[dict[str, float]]
+    style_at_scales: list[tuple[float, ...]]
     contrast: list[dict[str, dict[str, float]]]
     batch_dependence: list[float]
     gatys_steps: list[int | None]
     generator: dict[str, Any]
     training: dict[str, Any]
+    milliseconds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Comparison:
         arms: in the order of the columns.
         gatys: for each photo, the losses of the slow optimization; empty without it.
         gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
+        gatys_style_at_scales: for each photo, as of an arm; empty without Gatys.
         about: machine, versions, settings.
         pictures: (H, W, 3) in 0..255: the name of the column to a picture for each photo.
     """
@@ -58,6 +62,7 @@ class Comparison:
     arms: list[ArmResult]
     gatys: list[dict[str, float]]
     gatys_losses: list[list[float]]
+    gatys_style_at_scales: list[tuple[float, ...]]
     about: dict[str, Any]
     pictures: dict[str, list[Rgb]] = field(repr=False)
 

@@ -45,9 +45,10 @@ class Schedule:
         self._read = 0.0  # of the clock, when it was read last
 
     def __str__(self) -> str:
-        return (
-            counted(self.steps, "step") if self.steps else f"about {self.seconds / 60:.3g} minutes"
-        )
+        if self.steps:
+            return counted(self.steps, "step")
+        minutes = f"{self.seconds / 60:.3g}"
+        return f"about {minutes} minute{'' if minutes == '1' else 's'}"
 
     def start_clock(self) -> None:
         """Count seconds from now on."""
