@@ -50,4 +50,3 @@ def test_the_changelog_begins_with_the_version_that_is_here():
 def test_the_form_for_bugs_asks_for_the_doctor():
     form = (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text("utf-8")
     assert "stylecli doctor" in form
-

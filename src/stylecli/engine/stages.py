@@ -5,6 +5,8 @@ Each stage makes a new item of the one before. A failure goes on as the item's e
 
 import errno
 import os
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +22,6 @@ from stylecli.errors import StyleCliError
 from stylecli.files.animations import lost_frames
 from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
-from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.images import opened, read_picture, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, mixed, shrunk
@@ -102,9 +103,19 @@ def fetched(item: Item, url: Url) -> Item:
     return planned(item)
 
 
+def taken(item: Item) -> Item:
+    """An item at its start, whose source is copied from standard input first."""
+    try:
+        with item.source.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as failure:
+        return item.failed(f"-: {failure.strerror}", blocked=True)
+    return planned(item)
+
+
 def planned(item: Item) -> Item:
     """An item at its start; the memory that it will take is told by the head of its file."""
-    if item.job.is_video or item.source == STANDARD_STREAM:
+    if item.job.is_video:
         return item
     try:
         with opened(item.source) as image:
@@ -124,9 +135,7 @@ def read(item: Item, config: StylizeConfig) -> Item:
         photo = read_picture(item.source)
         if config.max_size:
             photo = shrunk(photo, config.max_size)
-        through_stream = STANDARD_STREAM in (item.source, item.target)
-        lacks = "" if through_stream else lost_frames(item.source, item.target)
-        return replace(item, photo=photo, lacks=lacks)
+        return replace(item, photo=photo, lacks=lost_frames(item.source, item.target))
     except StyleCliError as failure:
         return item.failed(failure.message)
     except MemoryError:
@@ -160,16 +169,10 @@ def finished(photo: Picture, painted: Rgb, config: StylizeConfig, model: str) ->
 
 
 def written(item: Item, picture: Future[Picture], quality: int) -> Item:
-    """A stylized photo is encoded; the item has no pixels any more, as the encoder needs room.
-
-    Raises:
-        BrokenPipeError: standard output has no reader any more.
-    """
+    """A stylized photo is encoded; the item has no pixels any more, as the encoder needs room."""
     try:
-        write_picture(item.target, picture.result(), quality, item.job.ending)
+        write_picture(item.target, picture.result(), quality)
     except StyleCliError as failure:
-        if isinstance(failure.__cause__, BrokenPipeError):
-            raise failure.__cause__ from None
         return item.failed(failure.message, blocked=is_disk_full(failure))
     except MemoryError:
         return item.failed(f"{item.job.target}: not enough memory to encode it")
@@ -189,10 +192,24 @@ def sent(written: Future[Item], url: Url) -> Item:
     return item
 
 
+def given(written: Future[Item]) -> Item:
+    """A result is copied to standard output.
+
+    Raises:
+        BrokenPipeError: it has no reader any more.
+    """
+    item = written.result()
+    if not item.error:
+        with item.target.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    return item
+
+
 def scratch(item: Item) -> Path | None:
     """Where temporary files go: beside the output, as the system's folder may lie in memory."""
     named_by_user = "TMPDIR" in os.environ
-    return None if named_by_user or item.target == STANDARD_STREAM else item.target.parent
+    return None if named_by_user else item.target.parent
 
 
 def why(item: Item, failure: Exception) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stylecli.files.animations import Animation
-from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.formats import is_video
+from stylecli.files.formats import ImageError, is_video, is_video_by_content, may_be_animated
+from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
 
 
@@ -32,15 +32,22 @@ class Clip(Protocol):
 def open_clip(source: Path, target: Path) -> Clip | None:
     """Open a file of many pictures; None if it holds one, or its target can hold only one.
 
-    Only one picture, the first, goes through a standard stream.
+    Args:
+        source: the file; by its content, if its name has no suffix.
+        target: the file to write; its suffix says what becomes of it.
 
     Raises:
         ImageError: it cannot be opened.
     """
-    if STANDARD_STREAM in (source, target):
-        return None
-    if is_video(source):
+    if is_video(source) or (not source.suffix and is_video_by_content(_head(source))):
+        if not (is_video(target) or may_be_animated(target)):
+            raise ImageError(f"{source} is a film, and {target} can hold only one picture")
         from stylecli.files.video import Video  # imports FFmpeg's libraries: photos need none
 
-        return Video.open(source)
+        return Video.open(source, target)
     return Animation.open(source, target)
+
+
+def _head(path: Path) -> bytes:
+    with require_file(path).open("rb") as file:
+        return file.read(400)
