@@ -60,11 +60,17 @@ def opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def decoded(
-    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
+    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline | None = None
 ) -> Iterator[VideoFrame]:
     """All frames in the order in which they are shown, one at a time, without half-pictures.
 
     A frame that is damaged is left out: the others keep their times.
+
+    Args:
+        path: the file, for messages.
+        container: the file, at its beginning.
+        stream: the picture.
+        timeline: its clock; None for the times of the file as they are.
 
     Raises:
         ImageError: a tenth of the frames cannot be decoded.
@@ -73,14 +79,16 @@ def decoded(
 
 
 def _decoded(
-    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
+    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline | None
 ) -> Iterator[VideoFrame]:
     decoder = _decoder(stream)
     clock = _ClockOfFrames()
     good = bad = 0
     with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
-        for packet in timeline.on_one_clock(container.demux()):
-            if packet.stream is not stream:
+        packets = container.demux()
+        for packet in timeline.on_one_clock(packets) if timeline else packets:
+            is_repeat = not packet.size and packet.pts is not None  # the frame before stays, in Ogg
+            if packet.stream is not stream or is_repeat:
                 continue
             clock.note(packet)
             try:

@@ -26,7 +26,7 @@ from stylecli.files.pictures import Picture, as_image
 from stylecli.files.shots import Shot
 from stylecli.files.sound import Sound
 from stylecli.files.streams import Beside, add_copy, is_cover
-from stylecli.files.timeline import Timeline, move
+from stylecli.files.timeline import LATE, Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
 _FINE = 90_000  # units a second
@@ -35,6 +35,12 @@ _BEST_Q, _WORST_Q, _LAMBDA = 2, 31, 118  # of MPEG-4; the last is FFmpeg's unit 
 _MOST_IN_MPEG4 = 65_535  # units a second
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers; those of BT.709 are also ITU-T H.273's
 _OF_THE_FILE = frozenset({"filename", "mimetype"})  # an attachment is nothing without
+# QuickTime knows most languages by the bibliographic codes of ISO 639-2.
+_LANGUAGES_OF_MOV = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "ces": "cze"},
+    **{"ron": "rum", "slk": "slo", "sqi": "alb", "mkd": "mac", "hye": "arm", "kat": "geo"},
+    **{"fas": "per", "mya": "bur", "msa": "may", "cym": "wel", "eus": "baq", "bod": "tib"},
+}
 # Those of a stream that no longer hold when it is encoded anew.
 _OF_THE_ENCODING = frozenset({"encoder", "duration", "rotate", "alpha_mode"})
 
@@ -50,6 +56,7 @@ class Look:
         time_base: in seconds; all times are multiples of it.
         quality: 1 to 100.
         has_alpha: whether there is transparency to keep.
+        is_regular: whether all frames are shown for equally long.
     """
 
     size: tuple[int, int]
@@ -58,6 +65,7 @@ class Look:
     time_base: Fraction
     quality: int
     has_alpha: bool
+    is_regular: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ def encode_alone(target: Path, shots: Iterator[Shot], quality: int) -> None:
     rate = 1 / first.seconds
     unit = time_base(target.suffix.lower(), _COARSE, rate, is_regular=False)
     alpha = first.picture.alpha is not None and keeps_alpha(target)
-    look = Look((width, height), Fraction(1), rate, unit, quality, alpha)
+    look = Look((width, height), Fraction(1), rate, unit, quality, alpha, is_regular=False)
     with atomic_path(target) as temporary:
         encode(temporary, target, look, chain([first], shots))
 
@@ -192,7 +200,7 @@ class _Others:
             kept = tags if index in self._copies else _still_true(tags)
             if not metadata:
                 kept = {name: kept[name] for name in kept.keys() & _OF_THE_FILE}
-            copy.metadata.update(kept)
+            copy.metadata.update(_with_language_for(output, kept))
 
     def packets(self, start: Fraction) -> Iterator[Any]:
         """Their packets on a clock that begins at 0; ``start`` is where the film's begins."""
@@ -215,6 +223,14 @@ class _Others:
                     move(packet, -start)
                     packet.stream = self._copies[index]
                     yield packet
+
+
+def _with_language_for(output: OutputContainer, tags: dict[str, str]) -> dict[str, str]:
+    """Tags whose language has the name that a container knows."""
+    language = tags.get("language", "")
+    if output.format.name != "mov" or language not in _LANGUAGES_OF_MOV:
+        return tags
+    return {**tags, "language": _LANGUAGES_OF_MOV[language]}
 
 
 def _complete(packet: Any, stream: Stream) -> None:
@@ -254,6 +270,8 @@ def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStre
     elif suffix == ".webm":
         stream = output.add_stream("libvpx-vp9", look.rate, {**options, "row-mt": "1"})
     else:
+        if not look.is_regular:  # in another order, MP4 would store another length of the last
+            options["bf"] = "0"
         stream = output.add_stream("libx264", look.rate, options)
     context = stream.codec_context
     context.width, context.height = look.size
@@ -294,7 +312,10 @@ def _encoded(
         frame.time_base = look.time_base
         time = round((shot.start - start) / look.time_base)
         if begins_at_once and earliest == 0 < time:
-            yield from stream.encode(_black(look, stream))
+            if shot.start - start > LATE:
+                yield from stream.encode(_black(look, stream))
+            else:
+                start, time = shot.start, 0
         frame.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
         frame.duration = round(shot.seconds / look.time_base) or step
         earliest = frame.pts + 1

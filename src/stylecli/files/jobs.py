@@ -199,7 +199,7 @@ def _job_to_file(source: Place, out: Place) -> Job:
             f"{source} cannot become {out}: one is a video, and one is an image",
             hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
         )
-    return _with_container(Job(source, out))
+    return Job(source, out)
 
 
 def _with_container(job: Job) -> Job:
@@ -221,7 +221,7 @@ def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
             f"{out} is a name already, and --suffix and --format make names",
             hint="leave them out, or give a folder as the last argument",
         )
-    return job if job.target == out else _renamed(job, suffix, format)
+    return _with_container(job) if job.target == out else _renamed(job, suffix, format)
 
 
 def _renamed(job: Job, suffix: str, format: str | None) -> Job:

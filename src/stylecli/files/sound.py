@@ -74,7 +74,7 @@ class Sound:
     def _even(self, first: AudioFrame) -> av.filter.Graph:
         """Filters after which samples follow each other without a gap, as the encoder wants."""
         graph = av.filter.Graph()
-        fill = f"{self.rate}:async=1"
+        fill = f"{self.rate}:async=1:min_hard_comp=0.02"
         if self._start is not None:
             fill += f":first_pts={round(self._start * self.rate)}"
         context = self.stream.codec_context

@@ -17,7 +17,7 @@ _ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
 _USUAL_ENCODER = "aac"
 # In AVI, sound has no times: all that is stored is how long each packet lasts, always alike.
 _SOUND_OF_AVI = frozenset({"mp2", "mp3", "ac3", "pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le"})
-_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_MUXERS = {".mp4": "mp4", ".m4v": "ipod", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _WITH_CHAPTERS = frozenset(_MUXERS)
 _PACKETS_LOOKED_AT = 5000
 

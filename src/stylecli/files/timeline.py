@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import av
@@ -18,7 +18,7 @@ _NO_TIME = -(2**63)
 _BACK = Fraction(1, 10)  # s: a clock that falls back by more begins again
 _AHEAD = 10  # s: so does one that leaps, in formats that allow it; FFmpeg's own limit
 _NEAR = 500  # packets: in a file, the streams of a part begin about as near as this
-_LATE = Fraction(1, 20)  # s: sound that begins, stops or goes on by less is not heard as late
+LATE = Fraction(1, 20)  # s: sound that begins, stops or goes on by less is not heard as late
 
 
 def _numbers() -> "array[int]":
@@ -102,7 +102,7 @@ class Timeline:
             max(track.end() for track in tracks.values()),
             len(lead.shown),
             rate,
-            _is_regular(lead, rate),
+            _is_regular(lead, rate, shifts.get(picture.index, ())),
             1 + len(shifts.get(picture.index, ())),
             frozenset(index for index, track in sound.items() if _has_gap(track, start)),
             shifts,
@@ -149,17 +149,20 @@ def _rate_without_times(track: _Track, rate: Fraction) -> Fraction:
     return 1 / (usual * track.unit) if usual > 0 else rate
 
 
-def _is_regular(track: _Track, rate: Fraction) -> bool:
+def _is_regular(track: _Track, rate: Fraction, shifts: tuple[tuple[int, Fraction], ...]) -> bool:
     ticks = 1 / (rate * track.unit)  # between two frames
-    first = min(track.shown, default=0)
-    return all(
-        abs((shown - first) / ticks - round((shown - first) / ticks)) * ticks <= 1
-        for shown in track.shown
-    )
+    edges = [(0, Fraction(0)), *shifts, (len(track.shown), Fraction(0))]
+    times = [
+        shown + round(shift / track.unit)
+        for (start, shift), (stop, _) in pairwise(edges)
+        for shown in track.shown[start:stop]
+    ]
+    first = min(times, default=0)
+    return all(abs(time - first - round((time - first) / ticks) * ticks) <= 1 for time in times)
 
 
 def _has_gap(track: _Track, start: Fraction) -> bool:
-    late = _LATE / track.unit
+    late = LATE / track.unit
     expected = round(start / track.unit)
     for shown, length in zip(track.shown, track.lengths, strict=True):
         if abs(shown - expected) > late:
@@ -203,7 +206,7 @@ def _beginnings(track: _Track, leaps: bool) -> list[int]:
     known = [n for n, time in enumerate(track.decoded) if time != _NO_TIME]
     found: list[int] = []
     before: int | None = None
-    for n, after in zip(known, [*known[1:], None], strict=True):
+    for n, after in zip_longest(known, known[1:]):
         time = track.decoded[n]
         if before is not None and (time < before - back or (leaps and time > before + ahead)):
             following = time if after is None else track.decoded[after]

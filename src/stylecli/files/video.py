@@ -185,6 +185,7 @@ class Video:
                 unit,
                 quality,
                 first.picture.alpha is not None and keeps_alpha(target),
+                self.timeline.is_regular,
             )
             origin = Origin(container, picture, self.timeline, beside)
             encode(temporary, target, look, chain([first], shots), origin, metadata=metadata)
