@@ -308,11 +308,11 @@ def test_a_film_becomes_an_animation_that_lasts_as_long_and_lost_sound_is_said(
     source = make_clip(tmp_path / "x.mp4", rate=rate, frames=30)
     said = convert(source, tmp_path / f"y{second}")
     assert said == f"{source}: {tmp_path}/y{second} is without its sound (aac)"
-    lasts = times(tmp_path / f"y{second}")
-    seconds = float(30 / Fraction(rate))
-    assert len(lasts) == 30
-    assert sum(lasts) / 1000 == pytest.approx(seconds, abs=0.006)
-    assert max(lasts) - min(lasts) <= (10 if second == ".gif" else 1)
+    ends = np.cumsum(times(tmp_path / f"y{second}")) / 1000 * float(Fraction(rate))  # in frames
+    assert ends[-1] == pytest.approx(30, abs=0.16)
+    assert len(ends) > 15  # encoders join frames that are alike
+    unit = 0.01 if second == ".gif" else 0.001
+    assert ends == pytest.approx(np.round(ends), abs=0.51 * unit * float(Fraction(rate)))
 
 
 def test_a_film_of_more_than_50_frames_a_second_gets_fewer_in_a_gif(tmp_path):
@@ -320,8 +320,9 @@ def test_a_film_of_more_than_50_frames_a_second_gets_fewer_in_a_gif(tmp_path):
     source = make_clip(tmp_path / "x.mp4", rate="60", frames=60, sound=False)
     said = convert(source, tmp_path / "y.gif")
     assert said.endswith("y.gif gets at most 50 frames a second")
+    assert open_clip(source, tmp_path / "y.gif").count == 30
     lasts = times(tmp_path / "y.gif")
-    assert (len(lasts), sum(lasts), min(lasts)) == (30, 1000, 30)
+    assert (sum(lasts), min(lasts)) == (1000, 30)
 
 
 def test_pixels_that_are_not_square_are_so_in_an_animation(tmp_path):
