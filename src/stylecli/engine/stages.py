@@ -199,10 +199,18 @@ def given(written: Future[Item]) -> Item:
         BrokenPipeError: it has no reader any more.
     """
     item = written.result()
-    if not item.error:
+    if item.error:
+        return item
+    if sys.stdout is None:
+        return item.failed("cannot write -: standard output is closed")
+    try:
         with item.target.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        return item.failed(f"cannot write -: {failure.strerror or failure}")
     return item
 
 
