@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from clips import packets
-from stylecli.files.encoding import Look, encode
+from clips import frames_of, packets
+from stylecli.files.encoding import Look, encode, encode_alone
 from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture
 from stylecli.files.shots import Shot
@@ -38,3 +38,12 @@ def test_a_failure_of_the_frames_ends_it(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         encode(tmp_path / "x.mp4", tmp_path / "x.mp4", LOOK, shots())
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv", ".webm"])
+def test_colors_are_read_as_they_were(tmp_path, suffix):
+    """MPEG-4, in AVI, does not name its colors: players take small ones for standard definition."""
+    green = Picture(np.full((48, 64, 3), (0x40, 0xC0, 0x40), np.uint8))
+    target = tmp_path / f"x{suffix}"
+    encode_alone(target, iter([Shot(green, n * LENGTH, LENGTH) for n in range(3)]), 95)
+    assert np.abs(frames_of(target, 64, 48).mean((0, 1, 2)) - (0x40, 0xC0, 0x40)).max() < 4

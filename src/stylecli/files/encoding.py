@@ -339,12 +339,15 @@ def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
 
 
 def _frame(pixels: npt.NDArray[np.uint8], stream: VideoStream) -> VideoFrame:
+    # MPEG-4 does not name its colors, and players take small pictures for standard definition.
+    context = stream.codec_context
+    is_untagged_sd = context.name == "mpeg4" and context.width <= 1279 and context.height <= 576
     rgb = VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
     return rgb.reformat(
         width=stream.codec_context.width,
         height=stream.codec_context.height,
         format=stream.codec_context.pix_fmt,
-        dst_colorspace="ITU709",
+        dst_colorspace="ITU601" if is_untagged_sd else "ITU709",
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )
