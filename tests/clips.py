@@ -78,6 +78,34 @@ def sound_of(path: Path) -> str:
 def frames_of(path: Path, width: int, height: int) -> np.ndarray:
     """All frames, (T, H, W, 3)."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def convert(source: Path, target: Path) -> str:
+    """Write the frames of a film or an animation to another, unpainted; what is said of it."""
+    from stylecli.files.clips import open_clip
+
+    clip = open_clip(source, target)
+    said = clip.notice(target)
+    clip.write(target, clip.frames(), 95)
+    return said
+
+
+def shown_at(path: Path) -> list[float]:
+    """When each frame is shown, in seconds, in the order in which PyAV decodes them."""
+    import av
+
+    with av.open(str(path)) as container:
+        return [round(float(frame.time), 4) for frame in container.decode(video=0)]
+
+
+def start_of_sound(path: Path) -> float:
+    """When a tone begins, in seconds after the first frame: in the sound as it is heard."""
+    rate = 8000
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-map", "0:a:0"]
+    command += ["-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(rate)]
+    raw = subprocess.run([*command, "-f", "s16le", "-"], capture_output=True, check=True).stdout
+    loud = np.abs(np.frombuffer(raw, np.int16)) > 300
+    return float(loud.argmax() / rate)

@@ -4,12 +4,15 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from clips import convert, ffmpeg, make_clip, packets, shown_at
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
 from stylecli.events import Notice
@@ -271,3 +274,95 @@ def test_an_animation_is_opened_once_to_look_at_and_once_to_read(
     if clip:
         assert len(list(clip.frames())) == 3
     assert len(opened) == opens
+
+
+@pytest.mark.parametrize("first", ["x.gif", "x.webp", "x.png", "x.avif"])
+@pytest.mark.parametrize("second", [".mp4", ".mkv", ".webm", ".mov", ".avi"])
+def test_an_animation_becomes_a_film_with_the_same_times(tmp_path, first, second):
+    source = save(tmp_path / first, frames(), duration=TIMES, loop=0)
+    assert convert(source, tmp_path / f"y{second}") == ""
+    assert shown_at(tmp_path / f"y{second}") == pytest.approx([0, 0.1, 0.14], abs=1e-3)
+    if second in (".mp4", ".mov"):  # the others hold no length of the last frame
+        last = max(packets(tmp_path / f"y{second}", "0:v"), key=lambda packet: packet.time)
+        assert float(last.time + last.seconds) == pytest.approx(0.34, abs=1e-3)
+    with av.open(str(tmp_path / f"y{second}")) as film:
+        shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+    for frame, photo in zip(shown, frames(), strict=True):
+        assert np.abs(frame - np.asarray(photo)).mean() < 12
+
+
+@pytest.mark.parametrize("second", [".gif", ".webp", ".png", ".apng", ".avif"])
+@pytest.mark.parametrize("rate", ["10", "24000/1001", "30"])
+def test_a_film_becomes_an_animation_that_lasts_as_long_and_lost_sound_is_said(
+    tmp_path, second, rate
+):
+    source = make_clip(tmp_path / "x.mp4", rate=rate, frames=30)
+    said = convert(source, tmp_path / f"y{second}")
+    assert said == f"{source}: {tmp_path}/y{second} is without its sound (aac)"
+    ends = np.cumsum(times(tmp_path / f"y{second}")) / 1000 * float(Fraction(rate))  # in frames
+    assert ends[-1] == pytest.approx(30, abs=0.16)
+    assert len(ends) > 15  # encoders join frames that are alike
+    unit = 0.01 if second == ".gif" else 0.001
+    assert ends == pytest.approx(np.round(ends), abs=0.51 * unit * float(Fraction(rate)))
+
+
+def test_a_film_of_more_than_50_frames_a_second_gets_fewer_in_a_gif(tmp_path):
+    """Browsers show a frame of one hundredth of a second for ten."""
+    source = make_clip(tmp_path / "x.mp4", rate="60", frames=60, sound=False)
+    said = convert(source, tmp_path / "y.gif")
+    assert said.endswith("y.gif gets at most 50 frames a second")
+    assert open_clip(source, tmp_path / "y.gif").count == 30
+    lasts = times(tmp_path / "y.gif")
+    assert (sum(lasts), min(lasts)) == (1000, 30)
+
+
+def test_pixels_that_are_not_square_are_so_in_an_animation(tmp_path):
+    plain = make_clip(tmp_path / "plain.mp4", frames=3, sound=False)
+    ffmpeg("-i", plain, "-vf", "setsar=3/2", tmp_path / "x.mp4")
+    convert(tmp_path / "x.mp4", tmp_path / "y.gif")
+    assert Image.open(tmp_path / "y.gif").size == (96, 48)
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
+def test_transparency_goes_into_webm_and_elsewhere_it_is_gray_and_said(tmp_path, name):
+    source = save(tmp_path / name, frames(mode="RGBA"), duration=TIMES, lossless=True)
+    assert convert(source, tmp_path / "y.webm") == ""
+    said = convert(source, tmp_path / "y.mp4")
+    assert "its transparency is lost in" in said and ".webm would keep it" in said
+    clear = [frame.alpha for frame in open_clip(tmp_path / "y.webm", tmp_path / "z.webm").frames()]
+    assert all(alpha[:8].max() < 60 and alpha[12:].min() > 200 for alpha in clear)
+    gray = [frame.rgb for frame in open_clip(tmp_path / "y.mp4", tmp_path / "z.mp4").frames()]
+    assert all(np.abs(rgb[:8].astype(int) - 128).mean() < 6 for rgb in gray)
+    assert convert(tmp_path / "y.webm", tmp_path / "z.gif") == ""
+    with Image.open(tmp_path / "z.gif") as image:
+        assert (np.asarray(image.convert("RGBA"))[:8, :, 3] == 0).all()
+
+
+@pytest.mark.parametrize("time", [0, 10])
+def test_frames_that_browsers_show_for_a_tenth_of_a_second_last_so_long(tmp_path, time):
+    source = save(tmp_path / "x.gif", frames(), duration=time)
+    convert(source, tmp_path / "y.mp4")
+    assert shown_at(tmp_path / "y.mp4") == pytest.approx([0, 0.1, 0.2])
+    convert(source, tmp_path / "y.gif")
+    assert times(tmp_path / "y.gif") == [100, 100, 100]
+
+
+@pytest.mark.parametrize("second", ["y.png", "y.webp", "y.gif", "y.mp4"])
+def test_the_picture_for_those_who_show_no_animation_stays_out_of_it(tmp_path, second):
+    source = tmp_path / "x.png"
+    hidden = Image.new("RGB", (64, 48), (255, 0, 0))
+    hidden.save(source, save_all=True, append_images=frames(), default_image=True, duration=80)
+    assert Animation.open(source, tmp_path / second).count == 3
+    convert(source, tmp_path / second)
+    if second.endswith("mp4"):
+        assert shown_at(tmp_path / second) == pytest.approx([0, 0.08, 0.16])
+    else:
+        assert times(tmp_path / second) == [80, 80, 80]
+    first = next(open_clip(tmp_path / second, tmp_path / second).frames()).rgb.astype(int)
+    assert np.abs(first - np.asarray(frames(1)[0])).mean() < 15
+
+
+def test_a_still_image_becomes_a_film_of_one_frame(tmp_path):
+    frames(1)[0].save(tmp_path / "x.gif")
+    convert(tmp_path / "x.gif", tmp_path / "y.mp4")
+    assert shown_at(tmp_path / "y.mp4") == [0]

@@ -1,58 +1,49 @@
-"""Writing videos: how it fails, and what is asked of times."""
+"""Writing films: how it fails, and what is asked of times."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from clips import make_clip, packets
-from stylecli.files.decoding import opened_video
-from stylecli.files.encoding import Look, Shot, encode
+from clips import frames_of, packets
+from stylecli.files.encoding import Look, encode, encode_alone
 from stylecli.files.formats import ImageError
+from stylecli.files.pictures import Picture
+from stylecli.files.shots import Shot
 
-FRAME = np.zeros((48, 64, 3), np.uint8)
+FRAME = Picture(np.zeros((48, 64, 3), np.uint8))
 LOOK = Look((64, 48), Fraction(1), Fraction(25), Fraction(1, 1000), 80, False)
+LENGTH = Fraction(1, 25)
 
 
-@pytest.fixture
-def write(tmp_path):
-    source = make_clip(tmp_path / "source.mp4", frames=3, sound=False)
-
-    def encode_shots(target, shots):
-        with opened_video(source) as (container, _):
-            encode(target, target, container, LOOK, shots, metadata=True)
-        return [packet.time for packet in packets(target, "0:v")]
-
-    return encode_shots
+def test_times_that_do_not_grow_become_times_that_do(tmp_path):
+    shots = [Shot(FRAME, Fraction(n, 10), LENGTH) for n in (0, 2, 2, 1, 3)]
+    encode(tmp_path / "x.mkv", tmp_path / "x.mkv", LOOK, shots)
+    times = sorted(packet.time for packet in packets(tmp_path / "x.mkv", "0:v"))
+    assert times == [Fraction(n, 1000) for n in (0, 200, 201, 202, 300)]
 
 
-def test_frames_without_times_follow_at_the_rate(tmp_path, write):
-    shots = [Shot(FRAME, None, Fraction(0))] * 4
-    assert sorted(write(tmp_path / "x.mkv", shots)) == [Fraction(n, 25) for n in range(4)]
-
-
-def test_times_that_do_not_grow_become_times_that_do(tmp_path, write):
-    shots = [Shot(FRAME, Fraction(n, 10), Fraction(0)) for n in (0, 2, 2, 1, 3)]
-    times = sorted(write(tmp_path / "x.mkv", shots))
-    assert times == [
-        0,
-        Fraction(200, 1000),
-        Fraction(201, 1000),
-        Fraction(202, 1000),
-        Fraction(3, 10),
-    ]
-
-
-def test_why_it_failed_is_said_without_a_name_that_nobody_gave(tmp_path, write):
+def test_why_it_failed_is_said_without_a_name_that_nobody_gave(tmp_path):
+    shots = [Shot(FRAME, n * LENGTH, LENGTH) for n in range(50)]
+    target = tmp_path / "missing" / "x.mp4"
     with pytest.raises(ImageError) as failure:
-        write(tmp_path / "missing" / "x.mp4", [Shot(FRAME, Fraction(0), Fraction(1, 25))] * 50)
+        encode(target, target, LOOK, shots)
     assert failure.value.message.endswith("missing/x.mp4: No such file or directory")
 
 
-def test_a_failure_of_the_frames_ends_it(tmp_path, write):
+def test_a_failure_of_the_frames_ends_it(tmp_path):
     def shots():
-        yield Shot(FRAME, Fraction(0), Fraction(1, 25))
+        yield Shot(FRAME, Fraction(0), LENGTH)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write(tmp_path / "x.mp4", shots())
+        encode(tmp_path / "x.mp4", tmp_path / "x.mp4", LOOK, shots())
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv", ".webm"])
+def test_colors_are_read_as_they_were(tmp_path, suffix):
+    """MPEG-4, in AVI, does not name its colors: players take small ones for standard definition."""
+    green = Picture(np.full((48, 64, 3), (0x40, 0xC0, 0x40), np.uint8))
+    target = tmp_path / f"x{suffix}"
+    encode_alone(target, iter([Shot(green, n * LENGTH, LENGTH) for n in range(3)]), 95)
+    assert np.abs(frames_of(target, 64, 48).mean((0, 1, 2)) - (0x40, 0xC0, 0x40)).max() < 4

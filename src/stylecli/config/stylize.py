@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from stylecli.config.shared import FILES, LOOK
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.formats import MAX_PIXELS, READABLE, USUAL_ENDINGS
+from stylecli.files.formats import MAX_PIXELS, READABLE, USUAL_ENDINGS, WRITABLE_VIDEOS
 from stylecli.options import check_options, option
 
 
@@ -51,8 +51,9 @@ class StylizeConfig:
     )
     format: str | None = option(
         None,
-        "Write all files as jpg, png, webp and so on. [default: as the photo]",
-        offered=tuple(sorted(suffix[1:] for suffix in USUAL_ENDINGS)),
+        "Write all files as jpg, png, webp and so on; films and animations as mp4, gif and so on, "
+        "too. [default: as the file]",
+        offered=tuple(sorted(suffix[1:] for suffix in USUAL_ENDINGS | WRITABLE_VIDEOS)),
     )
     suffix: str = option("", "Added to each file's name, before its ending, such as -painted.")
     quality: int = option(
@@ -70,8 +71,10 @@ class StylizeConfig:
         check_options(self)
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
-        if self.format is not None and f".{self.format.lower().lstrip('.')}" not in READABLE:
-            known = (ending[1:] for ending in READABLE)
+        if self.format is not None and f".{self.format.lower().lstrip('.')}" not in (
+            READABLE | WRITABLE_VIDEOS
+        ):
+            known = (ending[1:] for ending in READABLE | WRITABLE_VIDEOS)
             raise StyleCliError(
                 f"unknown --format {self.format!r}", hint=choose_from(self.format, known)
             )

@@ -211,8 +211,8 @@ class Pipeline:
         """
         began = time.monotonic()
         try:
-            if lacks := clip.notice(item.target):
-                self._course.report(Notice(item.named(lacks)))
+            for said in filter(None, (item.job.note, clip.notice(item.target))):
+                self._course.report(Notice(item.named(said)))
             keep = not self._config.strip_metadata
             frames = self._painted_frames(item, clip)
             clip.write(item.target, frames, self._config.quality, metadata=keep)

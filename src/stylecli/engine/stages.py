@@ -5,6 +5,7 @@ Each stage makes a new item of the one before. A failure goes on as the item's e
 
 import errno
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +20,6 @@ from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.files.clips import Clip, read_clip_or_picture
 from stylecli.files.colors import Rgb
-from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.images import opened, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.metadata import Metadata
@@ -95,9 +95,19 @@ def fetched(item: Item, url: Url) -> Item:
     return planned(item)
 
 
+def taken(item: Item) -> Item:
+    """An item at its start, whose source is copied from standard input first."""
+    try:
+        with item.source.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as failure:
+        return item.failed(f"-: {failure.strerror}", blocked=True)
+    return planned(item)
+
+
 def planned(item: Item) -> Item:
     """An item at its start; the memory that it will take is told by the head of its file."""
-    if item.job.is_video or item.source == STANDARD_STREAM:
+    if item.job.is_video:
         return item
     try:
         with opened(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
@@ -152,16 +162,10 @@ def finished(photo: Picture, painted: Rgb, config: StylizeConfig, made_with: str
 
 
 def written(item: Item, picture: Future[Picture], quality: int) -> Item:
-    """A stylized photo is encoded; the item has no pixels any more, as the encoder needs room.
-
-    Raises:
-        BrokenPipeError: standard output has no reader any more.
-    """
+    """A stylized photo is encoded; the item has no pixels any more, as the encoder needs room."""
     try:
-        write_picture(item.target, picture.result(), quality, item.job.ending)
+        write_picture(item.target, picture.result(), quality)
     except StyleCliError as failure:
-        if isinstance(failure.__cause__, BrokenPipeError):
-            raise failure.__cause__ from None
         return item.failed(failure.message, blocked=is_disk_full(failure))
     except MemoryError:
         return item.failed(f"{item.job.target}: not enough memory to encode it")
@@ -181,10 +185,32 @@ def sent(written: Future[Item], url: Url) -> Item:
     return item
 
 
+def given(written: Future[Item]) -> Item:
+    """A result is copied to standard output.
+
+    Raises:
+        BrokenPipeError: it has no reader any more.
+    """
+    item = written.result()
+    if item.error:
+        return item
+    if sys.stdout is None:
+        return item.failed("cannot write -: standard output is closed")
+    try:
+        with item.target.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        return item.failed(f"cannot write -: {failure.strerror or failure}")
+    return item
+
+
 def scratch(item: Item) -> Path | None:
     """Where temporary files go: beside the output, as the system's folder may lie in memory."""
     named_by_user = "TMPDIR" in os.environ
-    return None if named_by_user or item.target == STANDARD_STREAM else item.target.parent
+    return None if named_by_user else item.target.parent
 
 
 def why(item: Item, failure: Exception) -> str:

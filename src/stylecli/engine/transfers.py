@@ -1,4 +1,7 @@
-"""Files that lie in a store: fetched ahead of the work, and their results sent behind it."""
+"""Files that lie in a store, or come through a pipe: local copies of them, made ahead of the work.
+
+Their results are sent behind it.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,8 +11,9 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 
-from stylecli.engine.stages import Item, already, fetched, planned, sent
+from stylecli.engine.stages import Item, already, fetched, given, planned, sent, taken
 from stylecli.files.atomic import private_folder
+from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import Job
 from stylecli.files.urls import Place, Url
 
@@ -18,7 +22,7 @@ _VIDEOS = 2  # local copies at a time: of the one that is painted, and of the ne
 
 
 class Transfers:
-    """The files of a run, each with its local names, which are temporary if it lies in a store.
+    """The files of a run, each with its local names: temporary ones in a store or through a pipe.
 
     A file of this machine keeps its own name, and nothing is done ahead for it.
 
@@ -59,31 +63,33 @@ class Transfers:
         return len(self._coming) < (_AHEAD if isinstance(job.source, Url) else 1)
 
     def _begin(self, job: Job) -> Future[Item]:
-        item = Item(job, 0, source=self._local(job.source), target=self._local(job.target))
+        source, target = self._local(job.source), self._local(job.target, job.ending)
+        item = Item(job, 0, source=source, target=target)
+        if job.source == STANDARD_STREAM:
+            return already(taken(item))
         if isinstance(job.source, Url):
             self._videos += job.is_video
             return self._pool.submit(fetched, item, job.source)
         return already(planned(item))
 
-    def _local(self, place: Place) -> Path:
+    def _local(self, place: Place, ending: str = "") -> Path:
         """A name for the local copy: the object's own may be too long, or have odd characters."""
-        if isinstance(place, Path):
+        if isinstance(place, Path) and place != STANDARD_STREAM:
             return place
-        return self._folder / f"{next(self._numbers)}{place.suffix}"
+        return self._folder / f"{next(self._numbers)}{ending or place.suffix}"
 
     def send(self, job: Job, written: Future[Item]) -> Future[Item]:
         """Send a result to its store after it has been written; or leave it where it is."""
         if isinstance(job.target, Url):
             return self._pool.submit(sent, written, job.target)
-        return written
+        return self._pool.submit(given, written) if job.target == STANDARD_STREAM else written
 
     def forget(self, item: Item) -> None:
         """Remove the local copies of a file."""
-        if isinstance(item.job.source, Url):
-            self._videos -= item.job.is_video
-            item.source.unlink(missing_ok=True)
-        if isinstance(item.job.target, Url):
-            item.target.unlink(missing_ok=True)
+        self._videos -= isinstance(item.job.source, Url) and item.job.is_video
+        for place, copy in ((item.job.source, item.source), (item.job.target, item.target)):
+            if place != copy:
+                copy.unlink(missing_ok=True)
 
     @cached_property
     def _folder(self) -> Path:

@@ -1,22 +1,31 @@
 """Images of many frames: animated GIF, WebP, PNG and AVIF with their times, TIFF with its pages."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageSequence
 
-from stylecli.files.formats import MAX_PIXELS, ImageError, format_for
+from stylecli.files.formats import (
+    MAX_PIXELS,
+    ImageError,
+    format_for,
+    is_video,
+    keeps_alpha,
+    may_be_animated,
+)
 from stylecli.files.images import opened, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
+from stylecli.files.shots import Shot, Timing, shots_of
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
-_SUFFIXES = frozenset({".gif", ".webp", ".png", ".apng", ".avif", ".tif", ".tiff"})
 _KEPT_BY_ENCODER = frozenset({"GIF", "PNG"})  # Pillow holds all frames of these until the end
-_DEFAULT_TIME = 20  # ms; browsers show the frames of a GIF without times for about as long
+_SHORTEST, _USUAL = 10, 100  # ms: browsers show frames of no more than the one for the other
 
 
 @dataclass(frozen=True)
@@ -25,50 +34,68 @@ class Animation:
 
     Attributes:
         path: the file.
+        hidden: how many pictures come first and are not shown by those who show the animation.
         count: how many frames can be read.
         faulty: how many more the file should have.
         loop: how often the animation is shown, 0 for ever; None if the file does not say.
-        times: for how long each frame is shown, in ms; one for each frame that was read so far.
+        has_alpha: whether its first frame has transparency.
+        max_pixels: a frame of more is refused, and so are all frames together where they have to
+            be in memory.
+        times: when each frame is shown, of those that were read and not yet written.
     """
 
     path: Path
+    hidden: int
     count: int
     faulty: int
     loop: int | None
-    times: list[int] = field(default_factory=list)
+    has_alpha: bool
     max_pixels: int = MAX_PIXELS
+    times: deque[Timing] = field(default_factory=deque)
 
     @classmethod
-    def open(cls, path: Path, target: Path) -> "Animation | None":
+    def open(cls, path: Path, target: Path, max_pixels: int = MAX_PIXELS) -> "Animation | None":
         """As :meth:`of`, of a file that is not open yet.
 
         Raises:
             ImageError: it cannot be opened.
         """
-        if not _holds_frames(path, target):
+        if not _may_keep_frames(path, target):
             return None
-        with opened(path) as image:
-            return cls.of(image, path, target)
+        with opened(path, max_pixels) as image:
+            return cls.of(image, path, target, max_pixels)
 
     @classmethod
     def of(
         cls, image: Image.Image, path: Path, target: Path, max_pixels: int = MAX_PIXELS
     ) -> "Animation | None":
-        """That of an open file; None if it has one frame, or its target can hold only one."""
-        frames = _count_frames(image)
-        if frames == 1 or not _holds_frames(path, target):
+        """That of an open file, of which the header and the first frame are read.
+
+        Returns:
+            None if it has one frame and its target is an image, or its target can hold only one.
+        """
+        if not _may_keep_frames(path, target):
             return None
+        frames = _count_frames(image)
+        if frames == 1 and not is_video(target):
+            return None
+        hidden = int(image.format == "PNG" and bool(image.info.get("default_image")))
         sound = _sound_frames(image) if image.format == "PNG" else frames
-        return cls(path, sound, frames - sound, image.info.get("loop"), max_pixels=max_pixels)
+        image.seek(min(hidden, sound - 1))
+        alpha = as_picture(image).alpha
+        has_alpha = alpha is not None and int(alpha.min()) < 255
+        loop = image.info.get("loop")
+        return cls(path, hidden, sound - hidden, frames - sound, loop, has_alpha, max_pixels)
 
     def notice(self, target: Path) -> str:
         """What the result will lack; empty if nothing."""
-        if not self.faulty:
-            return ""
-        all_ = self.count + self.faulty
-        return (
-            f"{self.path}: only the first {self.count} of {all_} frames can be read, and are kept"
-        )
+        said = []
+        if self.faulty:
+            all_ = self.count + self.faulty
+            said.append(f"only the first {self.count} of {all_} frames can be read, and are kept")
+        if self.has_alpha and is_video(target) and not keeps_alpha(target):
+            said.append(f"its transparency is lost in {target}; a .webm would keep it")
+        return f"{self.path}: {'; '.join(said)}" if said else ""
 
     def frames(self) -> Iterator[Picture]:
         """All frames as a viewer composes them, upright, one at a time.
@@ -77,11 +104,16 @@ class Animation:
             ImageError: the file is damaged.
         """
         self.times.clear()
+        start = Fraction(0)
         with opened(self.path, self.max_pixels) as image:
-            for frame in islice(ImageSequence.Iterator(image), self.count):
+            every = ImageSequence.Iterator(image)
+            for frame in islice(every, self.hidden, self.hidden + self.count):
                 require_size(self.path, frame, self.max_pixels)
                 frame.load()
-                self.times.append(round(frame.info.get("duration") or _DEFAULT_TIME))
+                time = frame.info.get("duration") or 0
+                seconds = Fraction(time if time > _SHORTEST else _USUAL) / 1000
+                self.times.append(Timing(start, seconds))
+                start += seconds
                 yield as_picture(frame)
 
     def write(
@@ -89,73 +121,133 @@ class Animation:
     ) -> None:
         """Encode frames with the times and the loops of this file, whole or not at all.
 
-        Where Pillow's encoder allows it, one frame is in memory at a time. Where it does not, all
-        frames together may have as many pixels as one image.
-
         Args:
-            target: the file; its suffix names the format.
+            target: the file; its suffix names the format, or the container of a film.
             pictures: one for each of :meth:`frames`.
-            quality: 1 to 100, for WebP and AVIF.
+            quality: 1 to 100, for WebP, AVIF and films.
             metadata: keep EXIF, where the format has it.
 
         Raises:
             ImageError: it cannot be written.
         """
-        format_ = format_for(target)
-        first = next(pictures)
-        if format_ in _KEPT_BY_ENCODER:
-            self._require_room(first)
-        images = (as_image(picture, format_) for picture in chain([first], pictures))
-        options = self._options(first, format_, metadata=metadata)
-        if format_ == "PNG":  # its encoder looks at the sizes of all frames first
-            image, *options["append_images"] = images
-        else:
-            image = _Stream(images, self.count)
-        try:
-            save_image(target, image, format_, quality, options)
-        except ImageError:
-            if isinstance(image, _Stream) and image.failure:  # a frame failed, not the writing
-                raise image.failure from None
-            raise
+        if is_video(target):
+            from stylecli.files.encoding import encode_alone  # FFmpeg's libraries: images need none
 
-    def _options(self, first: Picture, format_: str, *, metadata: bool) -> dict[str, Any]:
-        """Pillow's options for encoding many frames."""
-        options: dict[str, Any] = {"save_all": True}
-        if metadata:
-            options |= first.metadata.options(format_)
-        if format_ in _TIMED:
-            options["duration"] = self.times  # it grows while frames are read
-            if self.loop is not None:
-                options["loop"] = self.loop
-        if format_ == "GIF":
-            options["disposal"] = 0 if first.alpha is None else 2
-        if format_ == "WEBP" and first.alpha is not None:
-            options["kmax"] = 1  # store whole frames, as differences lose their transparency
-        return options
+            encode_alone(target, shots_of(pictures, self.times, Fraction(1)), quality)
+            return
+        is_timed = format_for(target) in _TIMED
+        shots = shots_of(pictures, self.times, Fraction(1), fit=is_timed)
+        given = self.path, target, shots, self.count, self.loop, quality, self.max_pixels
+        write_animation(*given, metadata=metadata)
 
-    def _require_room(self, first: Picture) -> None:
-        """Raise ImageError if all frames together have more pixels than an image may have."""
-        height, width = first.rgb.shape[:2]
-        pixels = self.count * width * height
-        if pixels > self.max_pixels:
-            raise ImageError(
-                f"{self.path} has {self.count} frames of {width} x {height}, {pixels:,} pixels, "
-                f"more than {self.max_pixels:,}: scale it down with --max-size, "
-                "write a .webp, or stylize with --max-pixels"
-            )
+
+def write_animation(
+    path: Path,
+    target: Path,
+    shots: Iterator[Shot],
+    count: int,
+    loop: int | None,
+    quality: int,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    metadata: bool,
+) -> None:
+    """Encode pictures as an image of many frames, whole or not at all.
+
+    Where Pillow's encoder allows it, one frame is in memory at a time. Where it does not, all
+    frames together may have as many pixels as one image.
+
+    Args:
+        path: what they come from, for messages.
+        target: the file; its suffix names the format.
+        shots: the pictures.
+        count: how many there are.
+        loop: how often they are shown, 0 for ever; None for what is usual.
+        quality: 1 to 100, for WebP and AVIF.
+        max_pixels: of all frames together, where they have to be in memory.
+        metadata: keep EXIF, where the format has it.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    format_ = format_for(target)
+    first = next(shots, None)
+    if first is None:
+        raise ImageError(f"{path} has no frames")
+    if format_ in _KEPT_BY_ENCODER:
+        _require_room(path, first.picture, count, max_pixels)
+    times: list[int] = []  # it grows while frames are encoded
+    images = _images(chain([first], shots), format_, times)
+    options = _options(first.picture, format_, loop, times, metadata=metadata)
+    if format_ == "PNG":  # its encoder looks at the sizes of all frames first
+        image, *options["append_images"] = images
+    else:
+        image = _Stream(images, count)
+    try:
+        save_image(target, image, format_, quality, options)
+    except ImageError:
+        if isinstance(image, _Stream) and image.failure:  # a frame failed, not the writing
+            raise image.failure from None
+        raise
+
+
+def _images(shots: Iterator[Shot], format_: str, times: list[int]) -> Iterator[Image.Image]:
+    """Pictures as Pillow's; their times in ms are added to a list.
+
+    Each time is between two that are rounded, so that the rounding never adds up.
+    """
+    unit = Fraction(10 if format_ == "GIF" else 1, 1000)  # s
+    begin: Fraction | None = None
+    for shot in shots:
+        begin = shot.start if begin is None else begin
+        since, until = shot.start - begin, shot.start - begin + shot.seconds
+        times.append(int(1000 * unit) * (round(until / unit) - round(since / unit)))
+        yield as_image(shot.picture, format_)
+
+
+def _options(
+    first: Picture, format_: str, loop: int | None, times: list[int], *, metadata: bool
+) -> dict[str, Any]:
+    """Pillow's options for encoding many frames."""
+    options: dict[str, Any] = {"save_all": True}
+    if metadata:
+        options |= first.metadata.options(format_)
+    if format_ in _TIMED:
+        options["duration"] = times
+        if loop is not None:
+            options["loop"] = loop
+    if format_ == "GIF":
+        options["disposal"] = 0 if first.alpha is None else 2
+    if format_ == "WEBP" and first.alpha is not None:
+        options["kmax"] = 1  # store whole frames, as differences lose their transparency
+    return options
+
+
+def _require_room(path: Path, first: Picture, count: int, max_pixels: int) -> None:
+    """Raise ImageError if all frames together have more pixels than an image may have."""
+    height, width = first.rgb.shape[:2]
+    pixels = count * width * height
+    if pixels > max_pixels:
+        raise ImageError(
+            f"{path} has {count} frames of {width} x {height}, {pixels:,} pixels, "
+            f"more than {max_pixels:,}: scale it down with --max-size, "
+            "write a .webp, or stylize with --max-pixels"
+        )
 
 
 def lost_frames(image: Image.Image, path: Path, target: Path) -> str:
     """One line if an open file has frames for which its target has no room; empty if not."""
+    if is_video(target) or format_for(target) in _FORMATS or not may_be_animated(path):
+        return ""
     frames = _count_frames(image)
-    if frames == 1 or path.suffix.lower() not in _SUFFIXES or _holds_frames(path, target):
+    if frames == 1:
         return ""
     return f"{path}: only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
 
 
-def _holds_frames(path: Path, target: Path) -> bool:
-    """Whether the frames of a file can go into its target."""
-    return format_for(target) in _FORMATS and path.suffix.lower() in _SUFFIXES
+def _may_keep_frames(path: Path, target: Path) -> bool:
+    """Whether frames of a file, if it has several, can go into its target."""
+    return (is_video(target) or format_for(target) in _FORMATS) and may_be_animated(path)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 from stylecli.files.animations import Animation, lost_frames
-from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.formats import MAX_PIXELS, is_video
-from stylecli.files.images import opened
+from stylecli.files.formats import (
+    MAX_PIXELS,
+    ImageError,
+    is_video,
+    is_video_by_content,
+    may_be_animated,
+)
+from stylecli.files.images import opened, require_file
 from stylecli.files.pictures import Picture, as_picture
 
 
@@ -33,18 +38,14 @@ class Clip(Protocol):
 def open_clip(source: Path, target: Path) -> Clip | None:
     """Open a file of many pictures; None if it holds one, or its target can hold only one.
 
-    Only one picture, the first, goes through a standard stream.
+    Args:
+        source: the file; by its content, if its name has no suffix.
+        target: the file to write; its suffix says what becomes of it.
 
     Raises:
         ImageError: it cannot be opened.
     """
-    if STANDARD_STREAM in (source, target):
-        return None
-    if is_video(source):
-        from stylecli.files.video import Video  # imports FFmpeg's libraries: photos need none
-
-        return Video.open(source)
-    return Animation.open(source, target)
+    return _open_film(source, target) or Animation.open(source, target)
 
 
 def read_clip_or_picture(
@@ -52,7 +53,7 @@ def read_clip_or_picture(
 ) -> tuple[Clip | Picture, str]:
     """Open a file of many pictures; or decode a file of one, or of which one can be kept.
 
-    Only one picture, the first, goes through a standard stream. A photo's file is opened once.
+    A photo's file is opened once.
 
     Returns:
         The clip or the picture, and one line on what a picture in ``target`` lacks.
@@ -60,13 +61,27 @@ def read_clip_or_picture(
     Raises:
         ImageError: it cannot be opened, or it is damaged.
     """
-    if is_video(source) and (clip := open_clip(source, target)):
-        return clip, ""
-    through_stream = STANDARD_STREAM in (source, target)
+    if film := _open_film(source, target):
+        return film, ""
     with opened(source, max_pixels) as image:
-        clip = None if through_stream else Animation.of(image, source, target, max_pixels)
+        clip = Animation.of(image, source, target, max_pixels)
         if clip is not None:
             return clip, ""
-        lacks = "" if through_stream else lost_frames(image, source, target)
+        lacks = lost_frames(image, source, target)
         image.load()
         return as_picture(image), lacks
+
+
+def _open_film(source: Path, target: Path) -> Clip | None:
+    if not (is_video(source) or (not source.suffix and is_video_by_content(_head(source)))):
+        return None
+    if not (is_video(target) or may_be_animated(target)):
+        raise ImageError(f"{source} is a film, and {target} can hold only one picture")
+    from stylecli.files.video import Video  # imports FFmpeg's libraries: photos need none
+
+    return Video.open(source, target)
+
+
+def _head(path: Path) -> bytes:
+    with require_file(path).open("rb") as file:
+        return file.read(400)

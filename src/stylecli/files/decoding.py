@@ -19,9 +19,10 @@ from stylecli.files.formats import ImageError
 from stylecli.files.hdr import HLG, PQ, sdr
 from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
+from stylecli.files.timeline import Timeline
 
 # Otherwise a file's content decides, and a list of addresses would be read, and each be fetched.
-_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
+_CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,dv,mxf"
 
 # FFmpeg's own decoders of these, which it uses unless told otherwise, leave transparency out.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -58,40 +59,140 @@ def opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def decoded(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """All frames in the order in which they are shown, one at a time.
+def decoded(
+    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline | None = None
+) -> Iterator[VideoFrame]:
+    """All frames in the order in which they are shown, one at a time, without half-pictures.
 
     A frame that is damaged is left out: the others keep their times.
 
+    Args:
+        path: the file, for messages.
+        container: the file, at its beginning.
+        stream: the picture.
+        timeline: its clock; None for the times of the file as they are.
+
     Raises:
-        ImageError: the file ends early, or a tenth of its frames cannot be decoded.
+        ImageError: a tenth of the frames cannot be decoded.
     """
+    yield from _whole(_decoded(path, container, stream, timeline))
+
+
+def _decoded(
+    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline | None
+) -> Iterator[VideoFrame]:
     decoder = _decoder(stream)
-    reached, good, bad, delay = Fraction(0), 0, 0, None
+    clock = _ClockOfFrames()
+    good = bad = 0
     with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
-        for packet in container.demux():  # all streams: together they tell where the file ends
-            reached = max(reached, _end(packet))
-            if packet.stream is not stream:
+        packets = container.demux()
+        for packet in timeline.on_one_clock(packets) if timeline else packets:
+            is_repeat = not packet.size and packet.pts is not None  # the frame before stays, in Ogg
+            if packet.stream is not stream or is_repeat:
                 continue
+            clock.note(packet)
             try:
                 frames = decoder.decode(packet)
             except av.FFmpegError:
                 bad += 1
                 continue
             for frame in frames:
-                if frame.pts is None and frame.dts is not None:
-                    delay = frame.dts if delay is None else delay
-                    frame.pts = frame.dts - delay
+                if frame.pts is None:
+                    frame.pts = clock.time(frame.dts)
                 yield frame
             good += len(frames)
-    start = Fraction(container.start_time or 0, av.time_base)
-    is_cut = reached - start < Fraction(9, 10) * _length(container, stream) - 1
-    if is_cut or bad > good / 9:
+    if bad > good / 9:
         raise ImageError(f"{path} is damaged: {good} of about {estimate(container, stream)} frames")
 
 
+class _ClockOfFrames:
+    """When frames are shown in a file that stores only the order of its packets."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None  # packet
+        self._delay: int | None = None  # units from a packet to its frame
+        self._last: int | None = None
+        self._step = 0
+
+    def note(self, packet: "av.Packet[Any]") -> None:
+        """See a packet before it is decoded."""
+        if self._first is None:
+            self._first = packet.dts
+
+    def time(self, decoded: int | None) -> int | None:
+        """When a frame is shown; the last ones come after all packets and have no time."""
+        if decoded is None:
+            time = None if self._last is None else self._last + self._step
+        else:
+            self._delay = decoded - (self._first or 0) if self._delay is None else self._delay
+            time = decoded - self._delay
+        if time is not None:
+            self._step = 0 if self._last is None else time - self._last
+            self._last = time
+        return time
+
+
+def _whole(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Frames of full height: those of two fields are made so by FFmpeg's bwdif, one for each."""
+    fields: av.filter.Graph | None = None
+    form: object = None
+    for frame in frames:
+        if fields is not None and form != _form(frame):
+            yield from _flushed(fields)
+            fields = None
+        if fields is None and frame.interlaced_frame:
+            fields, form = _deinterlacer(frame), _form(frame)
+        if fields is None:
+            yield frame
+        else:
+            fields.vpush(frame)
+            yield from _ready(fields)
+    if fields is not None:
+        yield from _flushed(fields)
+
+
+def _form(frame: VideoFrame) -> object:
+    return frame.width, frame.height, frame.format.name
+
+
+def _deinterlacer(frame: VideoFrame) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    graph.link_nodes(
+        graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+        ),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
+
+
+def _ready(graph: av.filter.Graph) -> Iterator[VideoFrame]:
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield graph.vpull()
+
+
+def _flushed(graph: av.filter.Graph) -> Iterator[VideoFrame]:
+    graph.vpush(None)
+    yield from _ready(graph)
+
+
+def require_end(
+    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
+) -> None:
+    """Raise ImageError if a file ends early: its head tells how long it should be.
+
+    Some heads tell the length, and others the end, which differ where the clock begins late.
+    """
+    reached = max(timeline.end, timeline.end - timeline.start)
+    if reached < Fraction(9, 10) * _length(container, stream) - 1:
+        about = estimate(container, stream)
+        raise ImageError(f"{path} is damaged: {timeline.count} of about {about} frames")
+
+
 def estimate(container: InputContainer, stream: VideoStream) -> int:
-    """About how many frames there are, at least 1."""
+    """About how many frames there should be by the head of a file, at least 1."""
     seconds = _length(container, stream)
     if stream.duration and stream.time_base and not _lacks_times(container):
         seconds = stream.duration * stream.time_base
@@ -182,9 +283,3 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
         context = VideoCodecContext.create(_ALPHA_DECODERS[context.name], "r")
     context.thread_type = "AUTO"
     return context  # type: ignore[no-any-return]
-
-
-def _end(packet: "av.Packet[Any]") -> Fraction:
-    """When in the file the content of a packet ends, in seconds."""
-    time = packet.pts if packet.pts is not None else packet.dts
-    return (time + (packet.duration or 0)) * packet.time_base if time is not None else Fraction(0)

@@ -1,10 +1,12 @@
-"""Videos encoded by PyAV: new frames beside sound and subtitles, which are copied as they are."""
+"""Films encoded by PyAV: new frames beside the streams of another film, copied as they are."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
+from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +19,30 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.decoding import KEEP_TAGS
-from stylecli.files.formats import ImageError
+from stylecli.files.formats import ImageError, keeps_alpha
+from stylecli.files.pictures import Picture, as_image
+from stylecli.files.shots import Shot
+from stylecli.files.sound import Sound
+from stylecli.files.streams import Beside, add_copy, is_cover
+from stylecli.files.timeline import LATE, Timeline, move
 
-_BEST_CRF, _WORST_CRF = 16, 51
+_COARSE = Fraction(1, 1000)  # s
+_FINE = 90_000  # units a second
+_BEST_CRF, _WORST_CRF = 16, 51  # of H.264 and VP9
+_BEST_Q, _WORST_Q, _LAMBDA = 2, 31, 118  # of MPEG-4; the last is FFmpeg's unit of it
+_MOST_IN_MPEG4 = 65_535  # units a second
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers; those of BT.709 are also ITU-T H.273's
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A frame, and when it is shown.
-
-    Attributes:
-        pixels: (H, W, 3), or (H, W, 4) with transparency; 0..255.
-        time: of its start, in seconds; None if the file does not say.
-        seconds: for how long; 0 if the file does not say.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    time: Fraction | None
-    seconds: Fraction
+_OF_THE_FILE = frozenset({"filename", "mimetype"})  # an attachment is nothing without
+# QuickTime knows most languages by the bibliographic codes of ISO 639-2.
+_LANGUAGES_OF_MOV = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "ces": "cze"},
+    **{"ron": "rum", "slk": "slo", "sqi": "alb", "mkd": "mac", "hye": "arm", "kat": "geo"},
+    **{"fas": "per", "mya": "bur", "msa": "may", "cym": "wel", "eus": "baq", "bod": "tib"},
+}
+# Those of a stream that no longer hold when it is encoded anew.
+_OF_THE_ENCODING = frozenset({"encoder", "duration", "rotate", "alpha_mode"})
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Look:
         time_base: in seconds; all times are multiples of it.
         quality: 1 to 100.
         has_alpha: whether there is transparency to keep.
+        is_regular: whether all frames are shown for equally long.
     """
 
     size: tuple[int, int]
@@ -58,101 +65,219 @@ class Look:
     time_base: Fraction
     quality: int
     has_alpha: bool
+    is_regular: bool = True
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The film of which another one is painted.
+
+    Attributes:
+        container: its file.
+        picture: the stream that was painted.
+        timeline: its clock.
+        beside: what becomes of its other streams.
+    """
+
+    container: InputContainer
+    picture: VideoStream
+    timeline: Timeline
+    beside: Beside
 
 
 def encode(
     file: Path,
     target: Path,
-    source: InputContainer,
     look: Look,
     shots: Iterable[Shot],
+    origin: Origin | None = None,
     *,
-    metadata: bool,
+    metadata: bool = True,
 ) -> None:
-    """Write a video with new frames, and with the sound and the subtitles of another.
+    """Write a film with new frames, and with the other streams of the one they come from.
 
     Args:
         file: what is written; its suffix names the container.
         target: what the file will be called, for messages.
-        source: the other video.
         look: what the frames share.
-        shots: the frames.
+        shots: the frames, all of one size.
+        origin: the film that they come from, if any.
         metadata: copy title, place, languages, chapters and so on.
 
     Raises:
-        ImageError: it cannot be written, or the container cannot hold the sound.
+        ImageError: it cannot be written.
     """
-    # Without "bitexact" there are random numbers in the file.
-    options = {"fflags": "+bitexact", "output_ts_offset": f"{-max(0, source.start_time or 0)}us"}
-    if file.suffix.lower() in (".mp4", ".m4v", ".mov"):
+    suffix = file.suffix.lower()
+    options = {"fflags": "+bitexact"}  # or there would be random numbers in the file
+    if suffix in (".mp4", ".m4v", ".mov"):
         options["movflags"] = "+faststart"
-    name = str(file.absolute())
+    if suffix in (
+        ".mkv",
+        ".webm",
+        ".avi",
+    ):  # the sound's first packet may stand before 0, where it should
+        options["avoid_negative_ts"] = "disabled"
+    start = max(Fraction(0), origin.timeline.start) if origin else Fraction(0)
     try:
-        with av.open(name, "w", container_options=options, **KEEP_TAGS) as output:
-            _require_sound(source, output.supported_codecs, target)
-            video = _video_stream(output, look, file.suffix.lower())
-            copies = {
-                stream.index: output.add_stream_from_template(stream)
-                for stream in _beside(source)
-                if _codec(stream) in output.supported_codecs
-            }
-            if metadata:
-                _copy_metadata(source, output, copies)
-            packets = merge(_encoded(video, look, shots), _copied(source, copies), key=_time)
-            for packet in packets:
+        with av.open(str(file.absolute()), "w", container_options=options, **KEEP_TAGS) as output:
+            video = _video_stream(output, look, suffix)
+            packets = [_encoded(video, look, shots, start, begins_at_once=suffix == ".avi")]
+            if origin is not None:
+                others = _Others(output, origin, suffix == ".avi", metadata=metadata)
+                packets.append(others.packets(start))
+                video.disposition = origin.picture.disposition
+                if metadata:
+                    _copy_metadata(origin, output, video)
+            for packet in merge(*packets, key=_time):
                 output.mux(packet)
     except av.FFmpegError as error:
         raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def left_out(source: InputContainer, target: Path) -> list[str]:
-    """What :func:`encode` cannot copy, such as ``subtitles (ass)``."""
-    with av.open(target.name, "w") as output:  # a file is made at the first packet: never here
-        known = output.supported_codecs
-    names = {"audio": "sound", "subtitle": "subtitles"}
-    return [
-        f"{names[stream.type]} ({_codec(stream) or 'of an unknown kind'})"
-        for stream in _beside(source)
-        if not _codec(stream) or (stream.type == "subtitle" and _codec(stream) not in known)
-    ]
+def encode_alone(target: Path, shots: Iterator[Shot], quality: int) -> None:
+    """Write a film that has no other to take streams from, whole or not at all.
+
+    Args:
+        target: the file; its suffix names the container.
+        shots: the frames, all of one size.
+        quality: 1 to 100, as for a JPEG.
+
+    Raises:
+        StyleCliError: it cannot be written.
+    """
+    first = next(shots)
+    require_writable(target.parent)
+    height, width = first.picture.rgb.shape[:2]
+    rate = 1 / first.seconds
+    unit = time_base(target.suffix.lower(), _COARSE, rate, is_regular=False)
+    alpha = first.picture.alpha is not None and keeps_alpha(target)
+    look = Look((width, height), Fraction(1), rate, unit, quality, alpha, is_regular=False)
+    with atomic_path(target) as temporary:
+        encode(temporary, target, look, chain([first], shots))
 
 
-def _require_sound(source: InputContainer, known: set[str], target: Path) -> None:
-    """Raise ImageError if a container cannot hold the sound, unless nobody knows that kind."""
-    for stream in source.streams.audio:
-        name = _codec(stream)
-        if name and name not in known:
-            kind = target.suffix
-            raise ImageError(f"cannot write {target}: {kind} cannot hold {name} sound; .mkv can")
+def time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) -> Fraction:
+    """The unit of the times in a film: that of its origin, unless that is too coarse.
+
+    AVI shows one frame in each unit; where none is stored, the one before stays.
+
+    Args:
+        suffix: of the file to write.
+        own: the unit of the film that the frames come from, in seconds.
+        rate: frames a second.
+        is_regular: whether frames come at that rate.
+    """
+    if suffix == ".avi":
+        return 1 / rate if is_regular and rate.numerator <= _MOST_IN_MPEG4 else _COARSE
+    frame = rate.numerator  # a multiple of it can tell the length of a frame exactly
+    return own if own < _COARSE else Fraction(1, frame * ceil(_FINE / frame))
 
 
-def _beside(source: InputContainer) -> list[Stream]:
-    return [stream for stream in source.streams if stream.type in ("audio", "subtitle")]
+class _Others:
+    """The streams of a film beside its picture, in a container that is written."""
+
+    def __init__(
+        self, output: OutputContainer, origin: Origin, from_start: bool, *, metadata: bool
+    ) -> None:
+        self._source, self._timeline = origin.container, origin.timeline
+        self._copies: dict[int, Stream] = {}
+        self._sounds: dict[int, Sound] = {}
+        stream: Any
+        for stream in self._source.streams:
+            index = stream.index
+            if index in origin.beside.copied:
+                copy = add_copy(output, stream, origin.beside.covers.get(index, b""))
+                if copy is not None:
+                    self._copies[index] = copy
+            elif index in origin.beside.encoded:
+                start = self._timeline.start if from_start else None
+                encoder = origin.beside.encoded[index]
+                self._sounds[index] = Sound(output, stream, encoder, start)
+                self._sounds[index].stream.disposition = stream.disposition
+        made = {**self._copies, **{index: one.stream for index, one in self._sounds.items()}}
+        for index, copy in made.items():
+            tags = self._source.streams[index].metadata
+            kept = tags if index in self._copies else _still_true(tags)
+            if not metadata:
+                kept = {name: kept[name] for name in kept.keys() & _OF_THE_FILE}
+            copy.metadata.update(_with_language_for(output, kept))
+
+    def packets(self, start: Fraction) -> Iterator[Any]:
+        """Their packets on a clock that begins at 0; ``start`` is where the film's begins."""
+        if not self._copies and not self._sounds:
+            return
+        last: dict[int, int] = {}
+        with suppress(av.FFmpegError):  # whether the file is whole is checked before
+            for packet in self._timeline.on_one_clock(self._source.demux()):
+                index = packet.stream.index
+                if index in self._sounds:
+                    for encoded in self._sounds[index].encode(packet):
+                        move(encoded, -start)
+                        yield encoded
+                elif index in self._copies and packet.size:
+                    _complete(packet, self._source.streams[index])
+                    # Where a clock begins again, sound may overlap by a packet.
+                    if packet.dts is None or packet.dts <= last.get(index, packet.dts - 1):
+                        continue
+                    last[index] = packet.dts
+                    move(packet, -start)
+                    packet.stream = self._copies[index]
+                    yield packet
 
 
-def _codec(stream: Stream) -> str:
-    """FFmpeg's name of a codec; empty if it does not know it."""
-    return stream.codec_context.name if stream.codec_context else ""
+def _with_language_for(output: OutputContainer, tags: dict[str, str]) -> dict[str, str]:
+    """Tags whose language has the name that a container knows."""
+    language = tags.get("language", "")
+    if output.format.name != "mov" or language not in _LANGUAGES_OF_MOV:
+        return tags
+    return {**tags, "language": _LANGUAGES_OF_MOV[language]}
+
+
+def _complete(packet: Any, stream: Stream) -> None:
+    """Give a cover the time that it may lack."""
+    if is_cover(stream) and packet.dts is None:
+        packet.pts = packet.dts = 0
+
+
+def _copy_metadata(origin: Origin, output: OutputContainer, video: VideoStream) -> None:
+    output.metadata.update(origin.container.metadata)
+    output.set_chapters(origin.container.chapters())
+    video.metadata.update(_still_true(origin.picture.metadata))
+
+
+def _still_true(tags: dict[str, str]) -> dict[str, str]:
+    """The tags of a stream that hold when it is encoded anew; statistics, in capitals, do not."""
+    return {
+        name: text
+        for name, text in tags.items()
+        if name.lower() not in _OF_THE_ENCODING and not name.isupper()
+    }
 
 
 def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStream:
-    """A stream of H.264, or of VP9 in WebM.
+    """A stream of H.264, or of VP9 in WebM and MPEG-4 in AVI.
 
-    The usual form of H.264 has even sides only. For odd sides its 4:4:4 form is used.
+    AVI stores no times: players show frames when they come, and of H.264 many do so late. The usual
+    form of H.264 has even sides only. For odd sides its 4:4:4 form is used.
     """
-    crf = round(_BEST_CRF + (100 - look.quality) * (_WORST_CRF - _BEST_CRF) / 99)
-    options = {"crf": str(crf)}
-    if suffix == ".webm":
+    worse = (100 - look.quality) / 99
+    options = {"crf": str(round(_BEST_CRF + worse * (_WORST_CRF - _BEST_CRF)))}
+    if suffix == ".avi":
+        level = round(_LAMBDA * (_BEST_Q + worse * (_WORST_Q - _BEST_Q)))
+        stream = output.add_stream(
+            "mpeg4", look.rate, {"flags": "+qscale", "global_quality": str(level), "bf": "0"}
+        )
+    elif suffix == ".webm":
         stream = output.add_stream("libvpx-vp9", look.rate, {**options, "row-mt": "1"})
     else:
+        if not look.is_regular:  # in another order, MP4 would store another length of the last
+            options["bf"] = "0"
         stream = output.add_stream("libx264", look.rate, options)
     context = stream.codec_context
     context.width, context.height = look.size
     is_even = look.size[0] % 2 == look.size[1] % 2 == 0
-    opaque = "yuv420p" if is_even or suffix == ".webm" else "yuv444p"
+    opaque = "yuv420p" if is_even or suffix in (".webm", ".avi") else "yuv444p"
     context.pix_fmt = "yuva420p" if look.has_alpha else opaque
-    if suffix == ".avi":
-        context.max_b_frames = 0  # AVI cannot store their order
     context.time_base = look.time_base
     context.sample_aspect_ratio = look.pixel_shape
     # Without these, players guess the matrix from the size, and colors shift.
@@ -163,51 +288,69 @@ def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStre
     return stream
 
 
-def _copy_metadata(
-    source: InputContainer, output: OutputContainer, copies: dict[int, Stream]
-) -> None:
-    output.metadata.update(source.metadata)
-    output.set_chapters(source.chapters())
-    for index, copy in copies.items():
-        copy.metadata.update(source.streams[index].metadata)
+def _encoded(
+    stream: VideoStream,
+    look: Look,
+    shots: Iterable[Shot],
+    start: Fraction,
+    *,
+    begins_at_once: bool,
+) -> Iterator[Any]:
+    """The packets of frames on a clock that begins at 0.
 
-
-def _encoded(stream: VideoStream, look: Look, shots: Iterable[Shot]) -> Iterator[Any]:
-    """The packets of frames."""
+    Args:
+        stream: the encoder.
+        look: what it is told.
+        shots: the frames.
+        start: where their clock begins, in seconds.
+        begins_at_once: show black up to the first frame, where nothing may be shown.
+    """
     step = round(1 / look.rate / look.time_base)
-    earliest = expected = 0
+    earliest = 0
     for shot in shots:
-        frame = _frame(shot.pixels, stream)
-        time = expected if shot.time is None else round(shot.time / look.time_base)
+        frame = _frame(_pixels(shot.picture, look.has_alpha), stream)
         frame.time_base = look.time_base
+        time = round((shot.start - start) / look.time_base)
+        if begins_at_once and earliest == 0 < time:
+            if shot.start - start > LATE:
+                yield from stream.encode(_black(look, stream))
+            else:
+                start, time = shot.start, 0
         frame.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
         frame.duration = round(shot.seconds / look.time_base) or step
-        earliest, expected = frame.pts + 1, frame.pts + step
+        earliest = frame.pts + 1
         yield from stream.encode(frame)
     yield from stream.encode(None)
 
 
+def _black(look: Look, stream: VideoStream) -> VideoFrame:
+    width, height = look.size
+    frame = _frame(np.zeros((height, width, 3), np.uint8), stream)
+    frame.pts, frame.time_base = 0, look.time_base
+    return frame
+
+
+def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
+    """A picture as (H, W, 4) with transparency, or as (H, W, 3) without."""
+    if picture.alpha is None and not alpha:
+        return picture.rgb
+    image = as_image(picture, "PNG" if alpha else "JPEG")
+    return np.asarray(image.convert("RGBA" if alpha else "RGB"))
+
+
 def _frame(pixels: npt.NDArray[np.uint8], stream: VideoStream) -> VideoFrame:
+    # MPEG-4 does not name its colors, and players take small pictures for standard definition.
+    context = stream.codec_context
+    is_untagged_sd = context.name == "mpeg4" and context.width <= 1279 and context.height <= 576
     rgb = VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
     return rgb.reformat(
         width=stream.codec_context.width,
         height=stream.codec_context.height,
         format=stream.codec_context.pix_fmt,
-        dst_colorspace="ITU709",
+        dst_colorspace="ITU601" if is_untagged_sd else "ITU709",
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )
-
-
-def _copied(source: InputContainer, copies: dict[int, Stream]) -> Iterator[Any]:
-    """The packets of the streams that are copied."""
-    if not copies:
-        return
-    with suppress(av.FFmpegError):  # whether the file is whole is checked where it is decoded
-        for packet in source.demux([source.streams[index] for index in copies]):
-            if packet.dts is not None:  # the last packet of each stream is empty
-                packet.stream = copies[packet.stream_index]
-                yield packet
 
 
 def _time(packet: Any) -> Fraction:

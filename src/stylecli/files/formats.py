@@ -15,13 +15,24 @@ USUAL_ENDINGS = frozenset(_FORMATS)
 _FORMATS |= {".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG"}
 _FORMATS |= {".dib": "BMP", ".hif": "HEIF"}
 READABLE = frozenset(_FORMATS)
-VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+WRITABLE_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+VIDEOS = WRITABLE_VIDEOS | {
+    *(".qt", ".3gp", ".3g2", ".f4v", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".divx", ".dv"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m2v", ".vob", ".mxf"),
+}
+_USUAL_VIDEO = ".mp4"  # in place of a container that is not written
+_MAY_BE_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF"})
+_ANIMATIONS = frozenset({".gif", ".apng", ".webp"})  # what --format turns a film into
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
 WITH_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
 # TIFF is left out: its EXIF tags also describe how its pixels are stored.
 WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 WITH_XMP = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})  # as an option of Pillow's
 MAX_PIXELS = 200_000_000  # of an image, unless a call says otherwise
+_BRANDS_OF_IMAGES = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc"})
+_STARTS_OF_VIDEOS = (
+    *(b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"0&\xb2u\x8ef\xcf\x11", b"FLV\1", b"OggS"),
+)
 MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # px
 
 
@@ -35,6 +46,57 @@ class ImageError(StyleCliError):
 def is_video(path: Place) -> bool:
     """Whether a file is a video by its suffix."""
     return path.suffix.lower() in VIDEOS
+
+
+def keeps_alpha(path: Place) -> bool:
+    """Whether a film of that suffix, or an image of many frames, keeps transparency."""
+    return not is_video(path) or path.suffix.lower() == ".webm"
+
+
+def may_be_animated(path: Place) -> bool:
+    """Whether an image may have many frames by its suffix; standard input has none, and may."""
+    return not path.suffix or _FORMATS.get(path.suffix.lower()) in _MAY_BE_ANIMATED
+
+
+def is_video_by_content(head: bytes) -> bool:
+    """Whether a file without a name is a film, by its first 400 bytes.
+
+    The marks are those of Matroska, MP4 and its kin, AVI, transport streams (with packets of 188
+    bytes, or 4 more), program streams, ASF, FLV and Ogg.
+    """
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _BRANDS_OF_IMAGES
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"AVI "
+    packets = any(head[at::step][:2] == b"GG" for at, step in ((0, 188), (4, 192)))
+    return packets or head.startswith(_STARTS_OF_VIDEOS)
+
+
+def ending_for(source: Place, format: str | None = None) -> str:
+    """The ending of what becomes of a file.
+
+    Films and animations turn into one another; a photo never becomes a film, and a film is not
+    turned into a format that is mostly one of photos.
+
+    Args:
+        source: the file.
+        format: the ending that is asked for, with or without a dot; None keeps that of the file.
+    """
+    own = source.suffix
+    wanted = own if format is None else f".{format.lower().lstrip('.')}"
+    if not is_video(source):
+        is_animation = own.lower() in (".gif", ".apng")
+        return own if wanted.lower() in VIDEOS and not is_animation else wanted
+    if wanted.lower() not in VIDEOS | _ANIMATIONS:
+        wanted = own
+    return wanted if wanted.lower() in WRITABLE_VIDEOS | _ANIMATIONS else _USUAL_VIDEO
+
+
+def can_become(source: Place, target: Place) -> bool:
+    """Whether a file can be turned into another by their suffixes."""
+    if is_video(source) == is_video(target):
+        return True
+    return may_be_animated(target if is_video(source) else source)
 
 
 def format_for(path: Place) -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 from stylecli.errors import StyleCliError
 from stylecli.files.door import STANDARD_STREAM, require_local, require_regular
-from stylecli.files.formats import READABLE, VIDEOS, format_for, is_video
+from stylecli.files.formats import (
+    READABLE,
+    VIDEOS,
+    WRITABLE_VIDEOS,
+    can_become,
+    ending_for,
+    format_for,
+    is_video,
+)
 from stylecli.files.scanning import LeftOut, describe_left_out, mirrored, scan
 from stylecli.files.shards import WHOLE, Shard
 from stylecli.files.urls import Place, Url, common_folder
@@ -23,12 +31,14 @@ class Job:
     Attributes:
         source: the file to read; ``-`` is standard input.
         target: the file to write; ``-`` is standard output.
-        ending: the suffix of an image that is written to standard output, such as ``.png``.
+        ending: the suffix of what is written to standard output, such as ``.png``.
+        note: one line on a target that is not as was asked for; empty if it is.
     """
 
     source: Place
     target: Place
     ending: str = ""
+    note: str = ""
 
     @property
     def is_video(self) -> bool:
@@ -143,19 +153,17 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
     (source,) = inputs
     if source != STANDARD_STREAM:
         _checked(require_regular(source) if isinstance(source, Path) else source)
-    if is_video(source) or is_video(out):
-        raise StyleCliError("- reads and writes images, not videos", hint="name both files")
     if suffix or (format and out != STANDARD_STREAM):
         raise StyleCliError(
             f"{out} is not a folder, and --suffix and --format make names in one",
             hint="leave them out; only with - as the output, --format has an effect",
         )
     if out != STANDARD_STREAM:
-        format_for(out)
-        return Job(source, out)
-    ending = f".{format.lower().lstrip('.')}" if format else source.suffix or ".png"
-    format_for(Path(f"x{ending}"))
-    return Job(source, out, ending)
+        return _with_container(Job(source, out))
+    ending = ending_for(
+        source if source.suffix else Path("x.gif"), format or source.suffix or "png"
+    )
+    return Job(source, out, _with_container(Job(source, Path(f"x{ending}"))).target.suffix)
 
 
 def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Job]:
@@ -201,15 +209,24 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
 
 def _job_to_file(source: Place, out: Place) -> Job:
     """The job for one file to one named file."""
-    job = Job(_checked(source), out)
-    if job.is_video != is_video(out):
+    if not can_become(_checked(source), out):
         raise StyleCliError(
-            f"{job.source} cannot become {out}: one is a video, and one is an image",
-            hint="give the output the suffix of the input",
+            f"{source} cannot become {out}: one is a video, and one is an image",
+            hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
         )
-    if not job.is_video:
-        format_for(out)
-    return job
+    return Job(source, out)
+
+
+def _with_container(job: Job) -> Job:
+    """A job whose target can be written: a film in a container that is not becomes an MP4."""
+    if not is_video(job.target):
+        format_for(job.target)
+        return job
+    if job.target.suffix.lower() in WRITABLE_VIDEOS:
+        return job
+    target = job.target.with_name(f"{job.target.stem}{ending_for(job.target)}")
+    note = f"{job.source} becomes {target}: {job.target.suffix} is read, and not written"
+    return Job(job.source, target, note=note)
 
 
 def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
@@ -219,17 +236,13 @@ def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
             f"{out} is a name already, and --suffix and --format make names",
             hint="leave them out, or give a folder as the last argument",
         )
-    return job if job.target == out else Job(job.source, _renamed(job, suffix, format))
+    return _with_container(job) if job.target == out else _renamed(job, suffix, format)
 
 
-def _renamed(job: Job, suffix: str, format: str | None) -> Place:
-    ending = job.target.suffix
-    if format is not None and not job.is_video:
-        ending = f".{format.lower().lstrip('.')}"
-    renamed = job.target.with_name(f"{job.target.stem}{suffix}{ending}")
-    if not job.is_video:
-        format_for(renamed)
-    return renamed
+def _renamed(job: Job, suffix: str, format: str | None) -> Job:
+    asked = ending_for(job.source, format) if format is not None else job.target.suffix
+    name = f"{job.target.stem}{suffix}{asked}"
+    return _with_container(Job(job.source, job.target.with_name(name)))
 
 
 def _looks_like_file(out: Place) -> bool:
