@@ -44,14 +44,13 @@ def note(event, arguments):
 sys.addaudithook(note)
 
 if any("default_worker" in word for word in sys.orig_argv):
-    from PIL import Image
-
     gate = pathlib.Path(os.environ["STYLECLI_TEST_GATE"])
-    plain, plain_replace = Image.open, pathlib.Path.replace
+    plain, plain_replace = pathlib.Path.open, pathlib.Path.replace
 
-    def slow_open(file, *arguments, **options):
-        name = os.path.basename(str(getattr(file, "name", file)))
-        if name.startswith("killer"):
+    def slow_open(path, *arguments, **options):
+        if path.suffix != ".png":
+            return plain(path, *arguments, **options)
+        if path.name.startswith("killer"):
             with (gate / "killed").open("a") as log:
                 log.write(f"{os.getpid()}\\n")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,14 +58,14 @@ if any("default_worker" in word for word in sys.orig_argv):
             (gate / f"waiting-{os.getpid()}").write_text(str(os.getppid()))
             time.sleep(0.05)
         time.sleep(0.02)
-        return plain(file, *arguments, **options)
+        return plain(path, *arguments, **options)
 
     def replace(path, target):
         plain_replace(path, target)
         if target.name.startswith("last"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Image.open, pathlib.Path.replace = slow_open, replace
+    pathlib.Path.open, pathlib.Path.replace = slow_open, replace
 """
 
 

@@ -30,6 +30,8 @@ from stylecli.files.timeline import LATE, Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
 _FINE = 90_000  # units a second
+# Of x264: 2.5 times as fast as "medium", in a tenth more bytes of the same quality.
+_PRESET = "veryfast"
 _BEST_CRF, _WORST_CRF = 16, 51  # of H.264 and VP9
 _BEST_Q, _WORST_Q, _LAMBDA = 2, 31, 118  # of MPEG-4; the last is FFmpeg's unit of it
 _MOST_IN_MPEG4 = 65_535  # units a second
@@ -272,7 +274,7 @@ def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStre
     else:
         if not look.is_regular:  # in another order, MP4 would store another length of the last
             options["bf"] = "0"
-        stream = output.add_stream("libx264", look.rate, options)
+        stream = output.add_stream("libx264", look.rate, {**options, "preset": _PRESET})
     context = stream.codec_context
     context.width, context.height = look.size
     is_even = look.size[0] % 2 == look.size[1] % 2 == 0
