@@ -391,6 +391,8 @@ def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatc
 
     optimize = stylecli.comparison.experiment.optimize
     monkeypatch.setattr("stylecli.comparison.experiment.optimize", counted)
+    here = [Path("models"), bundled_models()]  # otherwise the bundled network is the one
+    monkeypatch.setattr("stylecli.comparison.arms.model_folders", lambda: here)
     Image.open(bundled_photos()[3]).resize((64, 48)).save("photo.png")
     asked = CompareConfig(
         photos=(Path("photo.png"),), norms=("in",), gatys=True, gatys_steps=1, size=64
@@ -480,8 +482,8 @@ def test_a_mistyped_first_try_does_not_hold_the_folder(config, tmp_path):
         compare(replace(new, content=tmp_path / "typo"))
     with pytest.raises(StyleCliError, match="--steps 0 is out of range"):
         compare(replace(new, steps=0))
-    with pytest.raises(StyleCliError, match="udnie has no network residual-bn"):
-        compare(replace(new, style="udnie"))
+    with pytest.raises(StyleCliError, match="undie"):
+        compare(replace(new, style="undie"))
     assert not new.out.exists()
     assert compare(new, should_stop=lambda: True) is None
 
@@ -522,7 +524,7 @@ def test_odd_facts_in_a_strangers_model_are_one_error_or_do_no_harm(
     named = replace(config, style="udnie", norms=("in",))
 
     def objective(training):
-        path = tmp_path / "models" / "udnie-residual-in.safetensors"
+        path = tmp_path / "models" / "starry-night-residual-in.safetensors"
         save_tensors(path, {}, {**metadata, "training": training})
         arms = bundled_arms(named)
         check_alike(arms, known["paintings_sha"])
@@ -549,7 +551,7 @@ def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch)
         "paintings_sha": digest([read_rgb(style, 384)]),
         "loss_net": "pipe.pth",
     }
-    model = tmp_path / "models" / "udnie-residual-in.safetensors"
+    model = tmp_path / "models" / "starry-night-residual-in.safetensors"
     save_tensors(model, load_tensors(bundled), metadata)
     named = replace(config, style="udnie", norms=("in",), out=tmp_path / "out")
     with pytest.raises(StyleCliError, match=r"against the loss network pipe\.pth, not vgg16"):
