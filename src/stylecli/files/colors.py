@@ -112,7 +112,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             return converted
         except (ImageCms.PyCMSError, OSError):
             pass  # the profile is broken, or for another mode: convert without it
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @lru_cache(maxsize=16)

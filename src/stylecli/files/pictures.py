@@ -14,6 +14,7 @@ from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hi
 from stylecli.files.formats import WITHOUT_ALPHA
 from stylecli.files.metadata import Metadata
 
+_ORIENTATION = 0x0112  # the EXIF tag
 _LARGEST_SQUARE = 320  # px
 MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
@@ -72,6 +73,8 @@ def upright(image: Image.Image) -> Image.Image:
     """An image turned as its EXIF says; as it is if its EXIF is damaged."""
     tiff_tags = getattr(image, "tag_v2", None)  # needed later: they say how pixels are stored
     try:
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image  # Pillow would copy it
         turned = ImageOps.exif_transpose(image)
     except Exception:  # Pillow raises many kinds of error on damaged EXIF
         return image
