@@ -524,7 +524,7 @@ def test_odd_facts_in_a_strangers_model_are_one_error_or_do_no_harm(
     named = replace(config, style="udnie", norms=("in",))
 
     def objective(training):
-        path = tmp_path / "models" / "starry-night-residual-in.safetensors"
+        path = tmp_path / "models" / "udnie-residual-in.safetensors"
         save_tensors(path, {}, {**metadata, "training": training})
         arms = bundled_arms(named)
         check_alike(arms, known["paintings_sha"])
@@ -551,7 +551,7 @@ def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch)
         "paintings_sha": digest([read_rgb(style, 384)]),
         "loss_net": "pipe.pth",
     }
-    model = tmp_path / "models" / "starry-night-residual-in.safetensors"
+    model = tmp_path / "models" / "udnie-residual-in.safetensors"
     save_tensors(model, load_tensors(bundled), metadata)
     named = replace(config, style="udnie", norms=("in",), out=tmp_path / "out")
     with pytest.raises(StyleCliError, match=r"against the loss network pipe\.pth, not vgg16"):
