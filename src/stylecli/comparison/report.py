@@ -18,7 +18,7 @@ from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES, mean_std
 from stylecli.comparison.photos import spare_name
 from stylecli.comparison.results import ArmResult, Comparison
 from stylecli.events import counted
-from stylecli.files.atomic import atomic_path
+from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
@@ -98,8 +98,8 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
     """
     grid, html, results = (out / name for name in WRITTEN)
     write_picture(grid, Picture(render_grid(comparison)))
-    _write(html, render_page(comparison, command))
-    _write(results, json.dumps(stored_results(comparison, command), indent=1, allow_nan=False))
+    write_text(html, render_page(comparison, command))
+    write_text(results, json.dumps(stored_results(comparison, command), indent=1, allow_nan=False))
     return [grid, html, results]
 
 
@@ -290,8 +290,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")  # names that are not UTF-8
