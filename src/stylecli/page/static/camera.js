@@ -1,0 +1,207 @@
+// Camera: one frame is at the server at a time, and the next one is the newest.
+
+import { Problem } from "./api.js";
+import { $, clearProblems, clone, complain, say } from "./ui.js";
+import { Strip, showChosen } from "./styles.js";
+import { strokesInWords } from "./paint.js";
+
+const WIDTHS = [240, 320, 400, 480, 560, 640]; // px; each is compiled once by the server
+const SLOWEST = 95; // ms for a frame: more than 10 a second, with some air
+const PATIENCE = 12; // frames at a width before another one is tried
+const lens = $("lens");
+const screen = $("screen");
+const problems = $("camera-problems");
+const capture = document.createElement("canvas");
+
+let socket = null;
+let fresh = false; // whether the camera has a frame that was not sent
+let idle = false; // whether the server waits for a frame
+let level = WIDTHS.indexOf(480);
+let highest = WIDTHS.length - 1;
+let sentAt = 0;
+let times = []; // ms from frame to screen, at this width
+let arrivals = []; // when the last frames came
+
+const strip = new Strip($("camera-strip"), (style) => {
+  showChosen("camera", style);
+  sendLook();
+});
+
+function sendLook() {
+  const strokes = $("camera-strokes");
+  $("camera-strokes-value").textContent = strokes.ariaValueText = strokesInWords(strokes.value);
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  const look = { style: strip.chosen, layers: 2, stroke_size: 2 ** strokes.value, strength: 1, width: WIDTHS[level] };
+  socket.send(JSON.stringify(look));
+}
+
+$("camera-look").oninput = sendLook;
+$("camera-look").onsubmit = (event) => event.preventDefault();
+
+// From the camera to the server
+
+$("camera-start").onclick = start;
+$("camera-stop").onclick = () => stop();
+$("device").onchange = start;
+
+async function start() {
+  clearProblems(problems);
+  try {
+    await openLens();
+  } catch (error) {
+    stop();
+    complain(problems, explain(error));
+    return;
+  }
+  showLive(true);
+  connect();
+  lens.requestVideoFrameCallback(onFrame);
+}
+
+async function openLens() {
+  closeLens();
+  const chosen = $("device").value;
+  const video = { width: { ideal: 1280 }, deviceId: chosen ? { exact: chosen } : undefined };
+  if (!navigator.mediaDevices) throw new Problem("the browser gives cameras only to this computer or to https", "open the page on the computer where stylecli runs");
+  lens.srcObject = await navigator.mediaDevices.getUserMedia({ video });
+  await lens.play();
+  const devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  const now = lens.srcObject.getVideoTracks()[0].getSettings().deviceId;
+  $("device").replaceChildren(...devices.map((one) => new Option(one.label || "Camera", one.deviceId, false, one.deviceId === now)));
+  $("which").hidden = devices.length < 2;
+}
+
+function explain(error) {
+  if (error.name === "NotAllowedError") return new Problem("The browser does not let this page use the camera.", "Allow it beside the address, then start again.");
+  if (error.name === "NotFoundError") return new Problem("There is no camera.", "Connect one, then start again.");
+  if (error.name === "NotReadableError") return new Problem("The camera is busy.", "Close the program that uses it, then start again.");
+  return error;
+}
+
+function connect() {
+  socket?.close();
+  const here = (socket = new WebSocket(`${location.origin.replace("http", "ws")}/api/camera`));
+  socket.binaryType = "blob";
+  socket.onopen = () => {
+    idle = true;
+    sendLook();
+    pump();
+  };
+  socket.onmessage = ({ data }) => here === socket && (typeof data === "string" ? refuse(data) : show(data));
+  socket.onclose = () => here === socket && stop(new Problem("The connection to stylecli has ended.", "See whether it still runs, then start again."));
+}
+
+function onFrame() {
+  if (!lens.srcObject) return;
+  fresh = true;
+  pump();
+  lens.requestVideoFrameCallback(onFrame);
+}
+
+function pump() {
+  if (!fresh || !idle || document.hidden) return;
+  fresh = idle = false;
+  sentAt = performance.now();
+  const width = WIDTHS[level];
+  const height = Math.round((width * lens.videoHeight) / lens.videoWidth / 2) * 2;
+  Object.assign(capture, { width, height });
+  const pen = capture.getContext("2d");
+  if ($("mirror").checked) pen.setTransform(-1, 0, 0, 1, width, 0);
+  pen.drawImage(lens, 0, 0, width, height);
+  capture.toBlob((blob) => socket?.readyState === WebSocket.OPEN && socket.send(blob), "image/jpeg", 0.9);
+}
+
+// From the server to the screen
+
+async function show(data) {
+  const picture = await createImageBitmap(data);
+  if (!socket) return;
+  if (screen.width !== picture.width || screen.height !== picture.height) {
+    Object.assign(screen, { width: picture.width, height: picture.height });
+    $("live").style.setProperty("--ratio", picture.width / picture.height);
+  }
+  screen.getContext("2d").drawImage(picture, 0, 0);
+  picture.close();
+  const now = performance.now();
+  times.push(now - sentAt);
+  arrivals = [...arrivals, now].slice(-30);
+  adapt();
+  idle = true;
+  pump();
+}
+
+function refuse(text) {
+  const { error, hint } = JSON.parse(text);
+  clearProblems(problems);
+  complain(problems, new Problem(error, hint));
+  idle = true;
+}
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
+
+// A width that is too slow is not tried again; the first frame of a width is not counted.
+function adapt() {
+  if (times.length < PATIENCE) return;
+  const time = median(times.slice(1).slice(-PATIENCE));
+  const larger = time * (WIDTHS[level + 1] / WIDTHS[level]) ** 2;
+  if (time > SLOWEST && level > 0) {
+    highest = level - 1;
+    resize(level - 1);
+  } else if (larger < SLOWEST * 0.8 && level < highest) resize(level + 1);
+}
+
+function resize(to) {
+  level = to;
+  times = [];
+  sendLook();
+}
+
+setInterval(() => {
+  const recent = arrivals.filter((one) => one > performance.now() - 2000);
+  if (!socket || recent.length < 2) return;
+  const rate = (1000 * (recent.length - 1)) / (recent.at(-1) - recent[0]);
+  const time = times.length ? Math.round(median(times.slice(-PATIENCE))) : 0;
+  $("rate").textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second · ${screen.width} × ${screen.height}`;
+  Object.assign($("rate").dataset, { rate: rate.toFixed(1), time });
+}, 500);
+
+// The end, and what is kept
+
+function closeLens() {
+  for (const track of lens.srcObject?.getTracks() ?? []) track.stop();
+  lens.srcObject = null;
+}
+
+function stop(problem) {
+  const was = socket;
+  socket = null;
+  idle = fresh = false;
+  was?.close();
+  closeLens();
+  showLive(false);
+  if (problem) complain(problems, problem);
+}
+
+function showLive(on) {
+  times = [];
+  arrivals = [];
+  highest = WIDTHS.length - 1;
+  $("rate").textContent = "\u00a0";
+  $("live").hidden = !on;
+  $("camera-hero").hidden = on;
+  $("still").disabled = $("camera-stop").disabled = !on;
+  (on ? $("still") : $("camera-start")).focus();
+}
+
+addEventListener("hashchange", () => socket && $("camera").hidden && stop());
+
+$("still").onclick = () =>
+  screen.toBlob((blob) => {
+    const row = clone("kept");
+    const link = row.querySelector("a");
+    link.href = row.querySelector("img").src = URL.createObjectURL(blob);
+    link.download = `still-${$("stills").childElementCount + 1}.png`;
+    row.querySelector("img").alt = `Still ${$("stills").childElementCount + 1}`;
+    $("stills").prepend(row);
+    say("The still is kept below");
+  });

@@ -1,0 +1,59 @@
+// The page: its tabs, and whether the server still runs.
+
+import { state } from "./api.js";
+import { $, complain } from "./ui.js";
+import { loadStyles } from "./styles.js";
+import "./paint.js";
+import "./train.js";
+import "./camera.js";
+import "./compare.js";
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+
+function showView() {
+  const chosen = tabs.find((tab) => tab.id === `tab-${location.hash.slice(1)}`) ?? tabs[0];
+  for (const tab of tabs) {
+    const here = tab === chosen;
+    tab.ariaSelected = here;
+    tab.tabIndex = here ? 0 : -1;
+    $(tab.getAttribute("aria-controls")).hidden = !here;
+  }
+  document.title = `${chosen.textContent} · stylecli`;
+}
+
+for (const tab of tabs) {
+  tab.onclick = () => (location.hash = tab.getAttribute("aria-controls"));
+  tab.onkeydown = ({ key }) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    if (!step) return;
+    const next = tabs.at((tabs.indexOf(tab) + step) % tabs.length);
+    next.focus();
+    next.click();
+  };
+}
+addEventListener("hashchange", showView);
+showView();
+
+// The server takes the end of this connection for the end of the tab, and the page takes it for the
+// end of the server.
+const alive = new EventSource("/api/alive");
+let lost = false;
+alive.onerror = () => {
+  lost = true;
+  $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
+};
+alive.onopen = () => {
+  if (!lost) return;
+  const reload = document.createElement("button");
+  reload.textContent = "Load this page again";
+  reload.onclick = () => location.reload();
+  $("lost").replaceChildren("stylecli runs again. ", reload);
+};
+
+try {
+  const [{ version, device }] = await Promise.all([state, loadStyles()]);
+  $("about").textContent = `stylecli ${version} on ${device}. Nothing leaves this computer.`;
+} catch (error) {
+  complain($("paint-problems"), error);
+}
+document.addEventListener("visibilitychange", () => document.hidden || loadStyles().catch(() => {}));

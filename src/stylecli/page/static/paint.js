@@ -1,0 +1,315 @@
+// Paint: photos and films, one look for all of them.
+
+import { Problem, ask, nameOf, post, state, upload } from "./api.js";
+import { $, clearProblems, clone, complain, followJob, offer, save, say, showWork, takeFiles } from "./ui.js";
+import { Strip, findStyle, showChosen, styles } from "./styles.js";
+
+const STRIP_SIZE = 320;
+const KEPT_PICTURES = 40; // at screen size, of about half a megabyte
+const form = $("look");
+const problems = $("paint-problems");
+const pictures = new Map(); // address -> blob URL, the newest last
+let items = []; // {id, kind, name, width, height, row, strip: Map(style -> blob URL)}
+let current = null;
+
+// What is chosen
+
+const strip = new Strip($("paint-strip"), (style) => {
+  showChosen("paint", style);
+  offerBlends(style);
+  changeLook();
+});
+
+function offerBlends(style) {
+  const others = styles.list.filter((one) => one.model === style.model && one.id !== style.id);
+  const before = $("blend").value;
+  $("blend").replaceChildren(
+    new Option(others.length ? "nothing" : "nothing: it is a network of its own", ""),
+    ...others.map((one) => new Option(one.title, one.id, false, one.id === before)),
+  );
+  $("blend").disabled = !others.length;
+}
+
+function blendOf() {
+  const share = $("share").value / 100;
+  const other = $("blend").value;
+  return other ? `${strip.chosen}:${(1 - share).toFixed(2)},${other}:${share.toFixed(2)}` : strip.chosen;
+}
+
+const look = () => ({
+  style: blendOf(),
+  layers: Number($("layers").value),
+  stroke_size: 2 ** $("strokes").value,
+  strength: $("strength").value / 100,
+  preserve_color: $("colors").checked,
+});
+
+export function strokesInWords(value) {
+  const times = `${Number((2 ** value).toFixed(2))}×`;
+  return value == 0 ? "normal" : value < 0 ? `finer, ${times}` : `broader, ${times}`;
+}
+
+function showValues() {
+  const share = $("share").value;
+  $("share-row").hidden = !$("blend").value;
+  $("share-value").textContent = `${share} %`;
+  $("strokes-value").textContent = strokesInWords($("strokes").value);
+  $("strokes").ariaValueText = $("strokes-value").textContent;
+  $("layers-value").textContent = $("layers").value;
+  $("strength-value").textContent = `${$("strength").value} %`;
+}
+
+function changeLook() {
+  showValues();
+  showFilm(null);
+  follow();
+}
+
+form.oninput = changeLook;
+form.onsubmit = (event) => event.preventDefault();
+form.onreset = () => setTimeout(changeLook);
+
+// The picture at screen size: while one is painted, only the newest look waits.
+
+let shown = "";
+let underway = null;
+
+const address = (item, size, chosen = look()) =>
+  `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size })}`;
+
+async function follow() {
+  if (underway) return;
+  const busy = setTimeout(() => ($("paint-busy").hidden = false), 150);
+  while (current && strip.chosen && shown !== address(current, "screen")) {
+    underway = new AbortController();
+    await paintScreen(current, address(current, "screen"), underway.signal);
+  }
+  underway = null;
+  clearTimeout(busy);
+  $("paint-busy").hidden = true;
+}
+
+async function paintScreen(item, wanted, signal) {
+  try {
+    const url = await fetchPicture(wanted, signal);
+    clearProblems(problems);
+    if (item !== current) return;
+    await decode(url);
+    $("after").src = url;
+    $("after").alt = `${item.name}, painted as ${titleOf()}`;
+    $("frame").classList.add("painted");
+    say(`${item.name} is painted as ${titleOf()}`);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    clearProblems(problems);
+    complain(problems, error);
+  }
+  if (item === current) shown = wanted; // a failure, too, is not tried again at once
+}
+
+function titleOf() {
+  const other = findStyle($("blend").value);
+  return findStyle(strip.chosen).title + (other ? ` and ${other.title}` : "");
+}
+
+async function fetchPicture(path, signal) {
+  const url = pictures.get(path) ?? URL.createObjectURL(await (await ask(path, { signal })).blob());
+  pictures.delete(path);
+  pictures.set(path, url);
+  if (pictures.size > KEPT_PICTURES) {
+    const [oldest, its] = pictures.entries().next().value;
+    pictures.delete(oldest);
+    URL.revokeObjectURL(its);
+  }
+  return url;
+}
+
+function decode(url) {
+  const image = new Image();
+  image.src = url;
+  return image.decode();
+}
+
+// The strip: the chosen photo small in each style, two at a time.
+
+let strips = new AbortController();
+
+async function paintStrip() {
+  strips.abort();
+  const { signal } = (strips = new AbortController());
+  const item = current;
+  for (const { id } of styles.list) strip.show(id, item?.strip.get(id));
+  const waiting = item ? styles.list.filter(({ id }) => !item.strip.has(id)) : [];
+  const work = async () => {
+    for (let style; (style = waiting.shift()) && !signal.aborted; ) await paintTile(item, style.id, signal);
+  };
+  await Promise.all([work(), work()]);
+}
+
+async function paintTile(item, style, signal) {
+  const chosen = { style, layers: 2, stroke_size: 1, strength: 1, preserve_color: false };
+  try {
+    const picture = await ask(address(item, STRIP_SIZE, chosen), { signal });
+    item.strip.set(style, URL.createObjectURL(await picture.blob()));
+    if (item === current) strip.show(style, item.strip.get(style));
+  } catch {
+    // The tile keeps the painting; when the style is chosen, the picture says why.
+  }
+}
+
+styles.addEventListener("change", paintStrip);
+
+// Photos
+
+takeFiles($("paint"), [$("paint-files"), $("more-files")], async (files) => {
+  clearProblems(problems);
+  for (const item of files.map(addRow)) await send(item);
+});
+
+function addRow(file) {
+  const row = clone("photo");
+  const item = { file, name: file.name, row, strip: new Map() };
+  const [thumb, remove] = row.querySelectorAll("button");
+  thumb.ariaLabel = file.name;
+  thumb.onclick = () => item.id && choose(item);
+  remove.ariaLabel = `Remove ${file.name}`;
+  remove.onclick = () => drop(item);
+  $("photos").append(row);
+  items.push(item);
+  showShelf();
+  return item;
+}
+
+async function send(item) {
+  try {
+    const { bytes } = (await state).limits;
+    if (item.file.size > bytes) {
+      throw new Problem(`${item.name} has ${inMegabytes(item.file.size)}`, `at most ${inMegabytes(bytes)} are read`);
+    }
+    Object.assign(item, await upload("/api/photos", item.file));
+    delete item.file;
+    item.row.querySelector("img").src = `/api/photos/${item.id}/screen`;
+    item.row.classList.add("here");
+    if (!items.includes(item)) remove(item);
+    else if (!current) choose(item);
+  } catch (error) {
+    complain(problems, error);
+    drop(item);
+  }
+  showShelf();
+}
+
+const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
+
+function choose(item) {
+  current = item;
+  shown = "";
+  underway?.abort();
+  for (const one of items) one.row.querySelector(".thumb").setAttribute("aria-current", one === item);
+  $("frame").classList.remove("painted");
+  $("before").src = item ? `/api/photos/${item.id}/screen` : "";
+  $("before").alt = item?.name ?? "";
+  if (item) $("frame").style.setProperty("--ratio", item.width / item.height);
+  showShelf();
+  showFilm(null);
+  paintStrip();
+  follow();
+}
+
+function drop(item) {
+  const place = items.indexOf(item);
+  if (place < 0) return;
+  items.splice(place, 1);
+  const focused = item.row.contains(document.activeElement);
+  item.row.remove();
+  remove(item);
+  const next = items[Math.min(place, items.length - 1)];
+  if (item === current) choose(next?.id ? next : null);
+  showShelf();
+  if (focused) (next?.row.querySelector(".thumb") ?? $("paint-files")).focus();
+}
+
+function remove(item) {
+  for (const url of item.strip.values()) URL.revokeObjectURL(url);
+  if (item.id) ask(`/api/photos/${item.id}`, { method: "DELETE" }).catch(() => {});
+}
+
+function showShelf() {
+  const focused = document.activeElement === $("paint-files");
+  $("shelf").hidden = !items.length;
+  $("paint-hero").hidden = Boolean(current);
+  $("download").disabled = !current;
+  $("download").hidden = current?.kind === "film";
+  $("paint-film").hidden = current?.kind !== "film";
+  $("download-all").hidden = photosOf().length < 2;
+  if (focused && current) $("more-files").focus();
+}
+
+const photosOf = () => items.filter(({ kind }) => kind === "photo");
+
+const moveWipe = () => $("frame").style.setProperty("--at", `${$("wipe").value}%`);
+$("wipe").oninput = (event) => {
+  event.stopPropagation();
+  moveWipe();
+};
+moveWipe();
+
+// Downloads: the picture at full size, all as a ZIP, a film
+
+const jobs = $("paint-jobs");
+
+// Does what a button asks for; what goes wrong is said below it.
+function onClick(button, act) {
+  $(button).onclick = async () => {
+    clearProblems($("look-problems"));
+    await act(current).catch((error) => complain($("look-problems"), error));
+  };
+}
+
+onClick("download", async (item) => {
+  const stop = new AbortController();
+  const work = showWork(jobs, `Paints ${item.name} at full size`, "Cancel", () => stop.abort());
+  try {
+    const answer = await ask(address(item, "full"), { signal: stop.signal });
+    const url = URL.createObjectURL(await answer.blob());
+    save(url, nameOf(answer, item.name));
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    say(`${item.name} is saved`);
+  } finally {
+    work.remove();
+  }
+});
+
+onClick("download-all", async () => {
+  const photos = photosOf().map(({ id }) => id);
+  const { job } = await post("/api/zip", { photos, look: look() });
+  const last = await followJob(jobs, job, `Paints ${photos.length} photos at full size`);
+  if (last.state !== "done") return;
+  offer(jobs, `/api/jobs/${job}/result`, last.name).click();
+});
+
+onClick("paint-film", async (item) => {
+  const chosen = address(item, "screen");
+  const { job } = await post("/api/films", { photo: item.id, look: look() });
+  const last = await followJob(jobs, job, `Paints ${item.name}`);
+  if (last.state !== "done") return;
+  offer(jobs, `/api/jobs/${job}/result`, last.name);
+  say(`${item.name} is painted`);
+  if (item === current && chosen === address(item, "screen")) showFilm(`/api/jobs/${job}/result`, last.name);
+});
+
+// A painted film plays in place of the picture until another look or photo is chosen.
+function showFilm(result, name = "") {
+  const moving = /\.(mp4|mov|m4v|mkv|webm|avi)$/i.test(name);
+  $("film").hidden = !moving;
+  if (moving) $("film").src = result;
+  else $("film").removeAttribute("src");
+  if (result && !moving) $("after").src = result;
+  $("frame").hidden = !current || moving;
+}
+
+// Other views send their visitors here.
+export function chooseStyle(id) {
+  strip.select(id);
+  location.hash = "paint";
+}

@@ -1,0 +1,86 @@
+// The list of all styles, and a strip to choose one from.
+
+import { askJson } from "./api.js";
+import { $, clone } from "./ui.js";
+
+export const styles = new EventTarget();
+styles.list = [];
+
+export async function loadStyles() {
+  const answer = await askJson("/api/styles");
+  styles.list = answer.styles;
+  styles.default = answer.default;
+  styles.dispatchEvent(new Event("change"));
+}
+
+export const findStyle = (id) => styles.list.find((style) => style.id === id);
+
+export const paintingOf = (id) => `/api/styles/${encodeURIComponent(id)}/painting`;
+
+// The chosen painting in a view, with its painter.
+export function showChosen(prefix, style) {
+  for (const image of $(prefix).querySelectorAll(".chosen img, .backdrop")) image.src = paintingOf(style.id);
+  $(`${prefix}-title`).textContent = style.title;
+  $(`${prefix}-by`).textContent = [style.painter, style.year].filter(Boolean).join(", ") || "Your own";
+}
+
+// A group of radio buttons, one for each style; what is chosen stays so when the list changes.
+export class Strip {
+  constructor(place, choose) {
+    this.place = place;
+    this.choose = choose;
+    this.tiles = new Map();
+    this.row = document.createElement("div");
+    place.append(this.row);
+    this.row.onchange = ({ target }) => this.select(target.value);
+    styles.addEventListener("change", () => this.fill());
+    new ResizeObserver(() => this.reveal()).observe(this.row);
+  }
+
+  fill() {
+    for (const [id, tile] of this.tiles) {
+      if (!findStyle(id)) {
+        tile.remove();
+        this.tiles.delete(id);
+      }
+    }
+    for (const style of styles.list) {
+      if (!this.tiles.has(style.id)) this.add(style.id);
+      this.tiles.get(style.id).querySelector(".name").textContent = style.title;
+    }
+    this.select(findStyle(this.chosen) ? this.chosen : styles.default);
+  }
+
+  add(id) {
+    const tile = clone("tile");
+    const input = tile.querySelector("input");
+    input.name = this.place.id;
+    input.value = id;
+    tile.querySelector(".painting").src = paintingOf(id);
+    this.row.append(tile);
+    this.tiles.set(id, tile);
+  }
+
+  select(id) {
+    this.chosen = id;
+    const tile = this.tiles.get(id);
+    tile.querySelector("input").checked = true;
+    this.reveal();
+    this.choose(findStyle(id));
+  }
+
+  // Scrolls the strip, and not the page, to the chosen tile.
+  reveal() {
+    const tile = this.tiles.get(this.chosen);
+    if (tile) this.row.scrollLeft = tile.offsetLeft - this.row.offsetLeft - (this.row.clientWidth - tile.clientWidth) / 2;
+  }
+
+  // Shows a small picture in place of the painting, which moves to the corner.
+  show(id, url) {
+    const tile = this.tiles.get(id);
+    tile?.classList.toggle("painted", Boolean(url));
+    const small = tile?.querySelector(".small");
+    if (url) small?.setAttribute("src", url);
+    else small?.removeAttribute("src");
+  }
+}

@@ -1,0 +1,177 @@
+// Train: a painting becomes a style, before one's eyes.
+
+import { Problem, ask, state, upload } from "./api.js";
+import { $, clearProblems, clone, complain, followJob, say, takeFiles } from "./ui.js";
+import { loadStyles, paintingOf, styles } from "./styles.js";
+import { chooseStyle } from "./paint.js";
+
+const problems = $("train-problems");
+let painting = null;
+let trained = "";
+
+takeFiles($("train"), [$("train-file"), $("other-file")], ([file]) => {
+  if ($("training").hidden) return;
+  painting = file;
+  clearProblems(problems);
+  const image = $("model-painting").querySelector("img");
+  URL.revokeObjectURL(image.src);
+  image.src = URL.createObjectURL(file);
+  image.alt = file.name;
+  image.onerror = () => image.removeAttribute("src");
+  $("train-name").value = file.name.replace(/\.[^.]*$/, "").replace(/[-_]+/g, " ");
+  showStage(true);
+  $("train-start").focus();
+});
+
+function showStage(chosen) {
+  $("train-hero").hidden = chosen;
+  $("model-painting").hidden = !chosen;
+  $("train-start").disabled = !chosen;
+  $("train-other").hidden = !chosen;
+}
+
+$("training").onsubmit = async (event) => {
+  event.preventDefault();
+  clearProblems(problems);
+  const name = $("train-name").value;
+  const minutes = $("training").elements.minutes.value;
+  try {
+    await checkSize(painting);
+    const { job } = await upload(`/api/trainings?${new URLSearchParams({ minutes, name })}`, painting);
+    sessionStorage.training = JSON.stringify({ job, name });
+    await follow(job, name);
+  } catch (error) {
+    fail(error);
+  }
+};
+
+async function checkSize(file) {
+  const { bytes } = (await state).limits;
+  if (file.size > bytes) throw new Problem(`${file.name} is too large`, `at most ${Math.floor(bytes / 2 ** 20)} MB are read`);
+}
+
+function fail(error) {
+  delete sessionStorage.training;
+  showTraining(false);
+  complain(problems, error);
+}
+
+function showTraining(running) {
+  $("training").hidden = running;
+  $("learning").hidden = !running;
+  $("trained").hidden = true;
+  $("preview").hidden = !running;
+  $("preview").querySelector("img").removeAttribute("src");
+  $("preview").querySelector("figcaption").textContent = "The first picture comes soon";
+}
+
+async function follow(job, name) {
+  showTraining(true);
+  $("learning-title").textContent = `Learns ${name}`;
+  const curve = [];
+  const last = await followJob($("train-jobs"), job, "Training", {
+    cancelWord: "Stop and use what is there",
+    more: (event) => showEvent(job, event, curve),
+  });
+  delete sessionStorage.training;
+  await loadStyles();
+  trained = last.style;
+  $("learning-title").textContent = `${name} is among your styles`;
+  $("trained").hidden = false;
+  $("paint-with-it").focus();
+  say(`${name} is trained`);
+}
+
+let newest = -1;
+
+async function showEvent(job, { step, objective, preview }, curve) {
+  if (objective > 0 && step !== curve.at(-1)?.step) drawCurve(curve, { step, objective });
+  if (preview == null || preview === newest) return;
+  newest = preview;
+  const image = new Image();
+  image.src = `/api/jobs/${job}/preview?k=${preview}`;
+  await image.decode().catch(() => {});
+  if (newest !== preview) return;
+  const shown = $("preview").querySelector("img");
+  shown.src = image.src;
+  shown.alt = "A photo, painted with what the network has learned so far";
+  $("preview").querySelector("figcaption").textContent = "What it has learned so far";
+}
+
+// The objective over the steps, on a scale of logarithms, 300 by 120.
+function drawCurve(curve, point) {
+  curve.push(point);
+  const logs = curve.map(({ objective }) => Math.log(objective));
+  const [low, high] = [Math.min(...logs), Math.max(...logs)];
+  const first = curve[0].step;
+  const x = ({ step }) => (300 * (step - first)) / Math.max(1, point.step - first);
+  const y = (log) => 115 - (110 * (log - low)) / Math.max(1e-9, high - low);
+  const points = curve.map((one, k) => `${x(one).toFixed(1)},${y(logs[k]).toFixed(1)}`);
+  $("curve").firstElementChild.setAttribute("points", points.join(" "));
+  const share = Math.round((100 * point.objective) / curve[0].objective);
+  $("curve").ariaLabel = `The error after ${point.step} steps: ${share} % of the first`;
+}
+
+$("train-again").onclick = () => {
+  showTraining(false);
+  showStage(false);
+  painting = null;
+  $("train-name").value = "";
+  $("train-file").focus();
+};
+
+$("paint-with-it").onclick = () => chooseStyle(trained);
+
+// A training goes on when its tab is loaded again.
+if (sessionStorage.training) {
+  const { job, name } = JSON.parse(sessionStorage.training);
+  showStage(true);
+  follow(job, name).catch(fail);
+}
+
+// Your styles
+
+const ownProblems = $("own-problems");
+
+styles.addEventListener("change", () => {
+  const own = styles.list.filter((style) => style.own);
+  $("own").replaceChildren(...own.map(card));
+  $("no-own").hidden = own.length > 0;
+  $("train-hero").querySelector("img").src = paintingOf(styles.list.findLast((style) => !style.own).id);
+});
+
+function card({ id, title }) {
+  const row = clone("own-style");
+  row.querySelector("img").src = paintingOf(id);
+  row.querySelector("h3").textContent = title;
+  for (const button of row.querySelectorAll(".actions > *")) button.ariaLabel = `${button.textContent} (${title})`;
+  row.querySelector(".use").onclick = () => chooseStyle(id);
+  row.querySelector("a").href = `/api/styles/${encodeURIComponent(id)}/file`;
+  row.querySelector("a").download = "";
+  row.querySelector(".rename").onclick = () => openRename(id, title);
+  row.querySelector(".remove").onclick = () => openRemove(id, title);
+  return row;
+}
+
+function openRename(id, title) {
+  $("new-name").value = title;
+  open($("rename"), () => change(id, { method: "PATCH", body: JSON.stringify({ name: $("new-name").value }) }));
+}
+
+function openRemove(id, title) {
+  $("remove-title").textContent = `Remove ${title}?`;
+  open($("remove"), () => change(id, { method: "DELETE" }));
+}
+
+function open(dialog, act) {
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue && act();
+  dialog.showModal();
+}
+
+async function change(id, options) {
+  clearProblems(ownProblems);
+  const headers = { "Content-Type": "application/json" };
+  await ask(`/api/styles/${encodeURIComponent(id)}`, { ...options, headers }).catch((error) => complain(ownProblems, error));
+  await loadStyles().catch((error) => complain(ownProblems, error));
+}

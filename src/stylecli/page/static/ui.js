@@ -1,0 +1,109 @@
+// What all views share: words, problems, files that are dropped, work that takes time.
+
+import { Problem, ask, watchJob } from "./api.js";
+
+export const $ = (id) => document.getElementById(id);
+
+export const clone = (template) => $(template).content.firstElementChild.cloneNode(true);
+
+// Tells a screen reader.
+export const say = (text) => ($("said").textContent = text);
+
+export function clearProblems(place) {
+  place.replaceChildren();
+}
+
+export function complain(place, error) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof Problem)) console.error(error);
+  const line = document.createElement("p");
+  const what = document.createElement("strong");
+  what.textContent = error.message;
+  line.append(what, error.hint ? ` ${error.hint}` : "");
+  const close = document.createElement("button");
+  close.type = "button";
+  close.textContent = "×";
+  close.ariaLabel = "Close this message";
+  close.onclick = () => line.remove();
+  line.append(close);
+  place.append(line);
+}
+
+// Files come from the inputs, from a drop or a paste anywhere on the page while the view is shown.
+export function takeFiles(view, inputs, take) {
+  const given = (files) => files.length && take([...files]);
+  for (const input of inputs) {
+    input.onchange = () => {
+      given(input.files);
+      input.value = "";
+    };
+  }
+  const onPage = (name, act) =>
+    addEventListener(name, (event) => {
+      if (!view.hidden) act(event);
+    });
+  onPage("dragover", (event) => {
+    event.preventDefault();
+    view.classList.add("dropping");
+  });
+  onPage("dragleave", (event) => event.relatedTarget || view.classList.remove("dropping"));
+  onPage("drop", (event) => {
+    event.preventDefault();
+    view.classList.remove("dropping");
+    given(event.dataTransfer.files);
+  });
+  onPage("paste", (event) => given(event.clipboardData.files));
+}
+
+export function inWords(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s left`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min left` : `${(seconds / 3600).toFixed(1)} h left`;
+}
+
+export function save(href, name) {
+  const link = document.createElement("a");
+  link.href = href;
+  link.download = name;
+  link.click();
+}
+
+// A link to a finished file, which stays.
+export function offer(place, href, name) {
+  const link = document.createElement("a");
+  Object.assign(link, { href, download: name, className: "button", textContent: `Save ${name}` });
+  place.append(link);
+  return link;
+}
+
+// A line of work that can be cancelled, with a bar.
+export function showWork(place, what, cancelWord, cancel) {
+  const block = clone("job");
+  const [bar, left, button] = [block.querySelector("progress"), block.querySelector(".left"), block.querySelector("button")];
+  block.querySelector(".what").textContent = bar.ariaLabel = what;
+  button.textContent = cancelWord;
+  button.onclick = () => {
+    button.disabled = true;
+    cancel();
+  };
+  place.append(block);
+  const show = ({ state, done, total, seconds_left: seconds }) => {
+    if (total && state !== "waiting") bar.value = done / total;
+    left.textContent = state === "waiting" ? "Waits for other work" : seconds == null ? "\u00a0" : inWords(seconds);
+  };
+  return { block, show, remove: () => block.remove() };
+}
+
+// Shows a job until its end; resolves with its last event.
+export async function followJob(place, job, what, { cancelWord = "Cancel", more = () => {} } = {}) {
+  const stop = () => ask(`/api/jobs/${job}/stop`, { method: "POST" }).catch((error) => complain(place, error));
+  const work = showWork(place, what, cancelWord, stop);
+  try {
+    return await watchJob(job, (event) => {
+      work.show(event);
+      more(event);
+    });
+  } finally {
+    work.remove();
+  }
+}
