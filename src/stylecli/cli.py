@@ -26,6 +26,7 @@ _COMMANDS = {
     "models": ("models", "models"),
     "export": ("exchange", "export"),
     "import": ("exchange", "import_"),
+    "serve": ("serve", "serve"),
     "doctor": ("doctor", "doctor"),
 }
 

@@ -246,6 +246,28 @@ def remove_model(name: str) -> Path:
     return path
 
 
+def rename_model(name: str, wanted: str) -> Path:
+    """Give a model in the user's folder another name; returns the path that it has then.
+
+    Raises:
+        StyleCliError: no model has that name; the other is not one for a model, or is taken.
+    """
+    path = user_models() / f"{name}{SUFFIX}"
+    if name not in own_names():
+        raise _not_own(name)
+    refuse_bundled_name(require_name(wanted))
+    target = path.with_name(f"{wanted}{SUFFIX}")
+    try:
+        refuse_to_replace(target)
+        _claim(target)
+        path.replace(target)
+    except OSError as error:
+        raise StyleCliError(
+            f"cannot rename {path}: {error.strerror or error}", hint="check its permissions"
+        ) from error
+    return target
+
+
 def own_names() -> list[str]:
     """The names of the models in the user's folder, broken ones too."""
     return sorted(path.stem for path in user_models().glob(f"[!.]*{SUFFIX}"))

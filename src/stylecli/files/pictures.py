@@ -172,8 +172,18 @@ def data_uri(rgb: Rgb, quality: int = 90) -> str:
     return f"data:image/jpeg;base64,{_jpeg(rgb, quality=quality, subsampling=0)}"
 
 
+def encode_jpeg(picture: Picture, quality: int = 90) -> bytes:
+    """A picture as the bytes of a JPEG, on gray where it is transparent."""
+    return _encode(as_image(picture, "JPEG"), quality=quality)
+
+
 def _jpeg(rgb: Rgb, **options: int) -> str:
     """A JPEG in base64."""
+    return base64.b64encode(_encode(Image.fromarray(rgb), **options)).decode()
+
+
+def _encode(image: Image.Image, **options: int) -> bytes:
+    """The bytes of a JPEG."""
     buffer = BytesIO()
-    Image.fromarray(rgb).save(buffer, format="JPEG", **options)
-    return base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, format="JPEG", **options)
+    return buffer.getvalue()

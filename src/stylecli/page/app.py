@@ -1,0 +1,510 @@
+"""What the page asks for, and the answers: the routes of the server."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from stylecli import __version__
+from stylecli.collection.own import remove_model, rename_model
+from stylecli.config import DEFAULT_MODEL
+from stylecli.errors import StyleCliError
+from stylecli.files.formats import MAX_PIXELS, has_heif
+from stylecli.page.camera import Camera
+from stylecli.page.refusals import RefusedError, disk_full, status_of
+from stylecli.page.safety import REPORT_CSP, Door, Guard
+from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, result_name
+from stylecli.page.styles import Chosen, Style, find_style, list_styles
+from stylecli.page.work import Work, Works
+from stylecli.page.workers import Urgency, Workers
+
+STATIC = Path(__file__).parent / "static"
+_BLOCK = 2**20  # bytes of an upload that are written at once
+_MOST_JSON = 2**16  # bytes
+_MOST_WAITING = 200  # pictures
+_LEAST, _SMALL = 16, 400  # px of a small picture
+_EVERY = 0.1  # seconds between two looks at a piece of work
+_GRACE = 3.0  # seconds after which a tab that does not come back is closed: a reload takes some
+_JPEG = "image/jpeg"
+
+T = TypeVar("T")
+
+
+@dataclass
+class Rooms:
+    """Everything behind the routes.
+
+    Attributes:
+        studio: photos and networks.
+        painting: paints pictures, one at a time.
+        chores: reads and writes files.
+        works: films, ZIPs, trainings, comparisons.
+        tabs: how many streams each tab of the browser has open.
+        closing: whether the server ends: streams end too.
+    """
+
+    studio: Studio
+    painting: Workers = field(default_factory=Workers)
+    chores: Workers = field(default_factory=lambda: Workers(2))
+    tabs: Counter[str] = field(default_factory=Counter)
+    closing: bool = False
+
+    def __post_init__(self) -> None:
+        self.works = Works(self.studio, self.painting)
+
+    def warm_up(self) -> None:
+        """Open the networks that are bundled while nothing else is to be done."""
+        for style in list_styles().values():
+            if not style.is_own:
+                self.painting.submit(partial(self._open, style), Urgency.SPARE)
+
+    def _open(self, style: Style) -> None:
+        import numpy as np
+
+        network = self.studio.networks.of(Chosen.of(style.id))
+        network(np.full((64, 64, 3), 128, np.uint8))  # it is compiled when it is first used
+
+    def close(self) -> None:
+        """Stop all work; nothing is waited for."""
+        self.closing = True
+        self.painting.cancel()
+        self.chores.cancel()
+        self.works.stop_all()
+
+
+def build_app(rooms: Rooms, door: Door) -> Starlette:
+    """The application.
+
+    Args:
+        rooms: what it works with.
+        door: who is let in.
+    """
+    photo, job, style = "/api/photos/{id}", "/api/jobs/{id}", "/api/styles/{id}"
+    routes = [
+        Route("/", _show_page),
+        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+        Route("/api/state", _tell_state),
+        Route("/api/alive", _stay_alive),
+        Route("/api/styles", _list_styles),
+        Route(f"{style}/painting", _send_painting),
+        Route(f"{style}/file", _send_model),
+        Route(style, _rename_style, methods=["PATCH"]),
+        Route(style, _remove_style, methods=["DELETE"]),
+        Route("/api/photos", _take_photo, methods=["POST"]),
+        Route(f"{photo}/screen", _send_screen),
+        Route(f"{photo}/painted", _paint),
+        Route(photo, _remove_photo, methods=["DELETE"]),
+        Route("/api/zip", _begin_zip, methods=["POST"]),
+        Route("/api/films", _begin_film, methods=["POST"]),
+        Route("/api/trainings", _begin_training, methods=["POST"]),
+        Route("/api/comparisons", _begin_comparison, methods=["POST"]),
+        Route(f"{job}/events", _follow),
+        Route(f"{job}/stop", _stop, methods=["POST"]),
+        Route(f"{job}/preview", _send_preview),
+        Route(f"{job}/result", _send_result),
+        Route(f"{job}/report/", _send_report),
+        WebSocketRoute("/api/camera", _run_camera),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, door=door)],
+        exception_handlers={
+            StyleCliError: _explain,
+            ClientDisconnect: _give_up,
+            404: _explain_missing,
+            405: _explain_missing,
+            500: _explain_bug,
+        },
+    )
+    app.state.rooms = rooms
+    return app
+
+
+def _rooms(request: Request | WebSocket) -> Rooms:
+    rooms: Rooms = request.app.state.rooms
+    return rooms
+
+
+def _error(status: int, error: str, hint: str = "") -> Response:
+    return JSONResponse({"error": error, "hint": hint}, status_code=status)
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StyleCliError)
+    return _error(status_of(error), error.message, error.hint)
+
+
+async def _give_up(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _explain_missing(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return _error(status, f"there is nothing at {request.method} {request.url.path}")
+
+
+async def _explain_bug(request: Request, error: Exception) -> Response:
+    return _error(500, f"a bug of stylecli: {error!r}", "please report it")
+
+
+async def _in(workers: Workers, function: Callable[[], T]) -> T:
+    """The result of a function in another thread."""
+    return await asyncio.wrap_future(workers.submit(function))
+
+
+async def _show_page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html")
+
+
+async def _tell_state(request: Request) -> Response:
+    rooms = _rooms(request)
+    network = await _in(rooms.chores, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
+    return JSONResponse(
+        {
+            "version": __version__,
+            "device": network.description.rpartition(" on ")[2],
+            "films": True,
+            "heic": has_heif(),
+            "limits": {"bytes": MOST_BYTES, "pixels": MAX_PIXELS},
+        }
+    )
+
+
+async def _list_styles(request: Request) -> Response:
+    def describe() -> list[dict[str, object]]:
+        return [style.describe() for style in list_styles().values()]
+
+    styles = await _in(_rooms(request).chores, describe)
+    return JSONResponse({"styles": styles, "default": DEFAULT_MODEL})
+
+
+async def _style(request: Request) -> Style:
+    number = request.path_params["id"]
+    return await _in(_rooms(request).chores, lambda: find_style(number))
+
+
+async def _own_style(request: Request) -> Style:
+    style = await _style(request)
+    if not style.is_own:
+        raise RefusedError(409, f"{style.id} is not one of your own models", "it stays as it is")
+    return style
+
+
+async def _send_painting(request: Request) -> Response:
+    style = await _style(request)
+    painting = await _in(_rooms(request).chores, style.painting)
+    if painting is None:
+        raise RefusedError(404, f"the painting of {style.id} is not known")
+    return Response(painting, media_type=_JPEG)
+
+
+async def _send_model(request: Request) -> Response:
+    path = (await _style(request)).choice.path
+    return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+
+
+async def _rename_style(request: Request) -> Response:
+    style, given = await _own_style(request), await _read_json(request)
+    name = str(given.get("name", ""))
+    path = await _in(_rooms(request).chores, lambda: rename_model(style.choice.path.stem, name))
+    found = await _in(_rooms(request).chores, list_styles)
+    renamed = next(one for one in found.values() if one.choice.path == path)
+    return JSONResponse(await _in(_rooms(request).chores, renamed.describe))
+
+
+async def _remove_style(request: Request) -> Response:
+    style = await _own_style(request)
+    await _in(_rooms(request).chores, lambda: remove_model(style.choice.path.stem))
+    return Response(status_code=204)
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    """The object in a body.
+
+    Raises:
+        RefusedError: there is none, or it is long.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_JSON:
+            raise RefusedError(413, "the request is too long")
+    try:
+        given = json.loads(body)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise RefusedError(400, "the request is not an object of JSON")
+    return given
+
+
+async def _store_upload(request: Request) -> tuple[str, Path]:
+    """Write a body into a file, as it comes.
+
+    Returns:
+        What the user calls it, and the file.
+
+    Raises:
+        RefusedError: it is not a photo or film by its name, it is too large, or the disk is full.
+    """
+    rooms = _rooms(request)
+    given = unquote(request.headers.get("x-name", ""))
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else 0
+    name, path = await _in(rooms.chores, lambda: rooms.studio.begin_upload(given, size))
+    try:
+        await _write_body(request, path)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise disk_full(path.parent) from error
+        raise
+    return name, path
+
+
+async def _write_body(request: Request, path: Path) -> None:
+    rooms, done, block = _rooms(request), 0, bytearray()
+    with path.open("xb") as file:
+        async for part in request.stream():
+            block += part
+            done += len(part)
+            if len(block) >= _BLOCK:
+                rooms.studio.require_room(done)
+                full, block = block, bytearray()
+                await _in(rooms.chores, partial(file.write, full))
+        await _in(rooms.chores, lambda: file.write(block))
+
+
+async def _take_photo(request: Request) -> Response:
+    rooms = _rooms(request)
+    name, path = await _store_upload(request)
+    try:
+        photo = await _in(rooms.chores, lambda: rooms.studio.add(name, path))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return JSONResponse(photo.about, status_code=201)
+
+
+def _photo(request: Request) -> Photo:
+    return _rooms(request).studio.find(request.path_params["id"])
+
+
+async def _send_screen(request: Request) -> Response:
+    studio, photo = _rooms(request).studio, _photo(request)
+    picture = await _in(_rooms(request).chores, lambda: studio.encode_screen(photo))
+    return Response(picture, media_type=_JPEG)
+
+
+async def _remove_photo(request: Request) -> Response:
+    studio, number = _rooms(request).studio, request.path_params["id"]
+    await _in(_rooms(request).chores, lambda: studio.remove(number))
+    return Response(status_code=204)
+
+
+async def _paint(request: Request) -> Response:
+    rooms, photo, given = _rooms(request), _photo(request), dict(request.query_params)
+    look = await _in(rooms.chores, lambda: Look.of(given))
+    size = given.get("size", "screen")
+    if size == "full":
+        path = await _painted(
+            request, Urgency.FULL, lambda: rooms.studio.paint_full(photo, look), _remove
+        )
+        return FileResponse(
+            path, filename=result_name(photo, look), background=BackgroundTask(_remove, path)
+        )
+    side = SCREEN if size == "screen" else _side(size)
+    urgency = Urgency.SMALL if side <= _SMALL else Urgency.SCREEN
+    picture = await _painted(request, urgency, lambda: rooms.studio.paint_small(photo, look, side))
+    return Response(picture, media_type=_JPEG)
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or not _LEAST <= int(text[:6]) <= SCREEN:
+        raise RefusedError(400, f"size is {text!r}", f"{_LEAST} to {SCREEN}, screen or full")
+    return int(text)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _painted(
+    request: Request,
+    urgency: Urgency,
+    paint: Callable[[], T],
+    drop: Callable[[T], None] = lambda painted: None,
+) -> T:
+    """What a function paints; if the browser goes before it has begun, it never runs.
+
+    Raises:
+        RefusedError: too many pictures wait.
+        ClientDisconnect: the browser has gone.
+    """
+    painting = _rooms(request).painting
+    if painting.count >= _MOST_WAITING:
+        raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
+    future = painting.submit(paint, urgency)
+    picture = asyncio.wrap_future(future)
+    gone = asyncio.ensure_future(_wait_until_gone(request))
+    try:
+        either: set[asyncio.Future[Any]] = {picture, gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if picture.done() and not picture.cancelled():
+            return picture.result()
+        raise ClientDisconnect
+    finally:
+        gone.cancel()
+        if not picture.done() and not future.cancel():  # it has begun, and nobody waits for it
+            future.add_done_callback(partial(_drop, drop))
+
+
+def _drop(drop: Callable[[T], None], done: "Future[T]") -> None:
+    if not done.cancelled() and done.exception() is None:
+        drop(done.result())
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _tab(request: Request) -> str:
+    """The tab that asks: any text by which the page tells one from another."""
+    return (request.headers.get("x-tab") or request.query_params.get("tab", ""))[:64]
+
+
+async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
+    rooms, given = _rooms(request), await _read_json(request)
+    wanted, look = given.get("look"), given.get(key)
+    if not isinstance(wanted, dict):
+        raise RefusedError(400, "the request has no look")
+    numbers = look if isinstance(look, list) else [look]
+    photos = [rooms.studio.find(str(number)) for number in numbers]
+    return await _in(rooms.chores, lambda: Look.of(wanted)), photos
+
+
+def _begun(work: Work) -> Response:
+    return JSONResponse({"job": work.id}, status_code=201)
+
+
+async def _begin_zip(request: Request) -> Response:
+    look, photos = await _look_and_photos(request, "photos")
+    return _begun(_rooms(request).works.begin_zip(photos, look, _tab(request)))
+
+
+async def _begin_film(request: Request) -> Response:
+    look, photos = await _look_and_photos(request, "photo")
+    return _begun(_rooms(request).works.begin_film(photos[0], look, _tab(request)))
+
+
+async def _begin_training(request: Request) -> Response:
+    rooms, query, tab = _rooms(request), request.query_params, _tab(request)
+    name, path = await _store_upload(request)
+    wanted, minutes = query.get("name", ""), query.get("minutes", "3")
+    try:
+        work = await _in(
+            rooms.chores, lambda: rooms.works.begin_training(path, name, wanted, minutes, tab)
+        )
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return _begun(work)
+
+
+async def _begin_comparison(request: Request) -> Response:
+    rooms, given, tab = _rooms(request), await _read_json(request), _tab(request)
+    norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
+    if not all(isinstance(one, list) for one in (norms, archs)):
+        raise RefusedError(400, "norms and archs are not lists of names")
+    return _begun(await _in(rooms.chores, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+
+
+def _work(request: Request) -> Work:
+    return _rooms(request).works.find(request.path_params["id"])
+
+
+async def _follow(request: Request) -> Response:
+    rooms, work = _rooms(request), _work(request)
+
+    async def events() -> AsyncIterator[str]:
+        seen = -1
+        while not rooms.closing:
+            if work.changes != seen:
+                seen, told = work.changes, work.told
+                yield f"data: {json.dumps(told)}\n\n"
+                if work.has_ended and work.changes == seen:
+                    return
+            await asyncio.sleep(_EVERY)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def _stay_alive(request: Request) -> Response:
+    rooms, tab = _rooms(request), _tab(request)
+
+    async def beats() -> AsyncIterator[str]:
+        rooms.tabs[tab] += 1
+        try:
+            yield "data: {}\n\n"
+            while not rooms.closing:
+                await asyncio.sleep(_EVERY)
+        finally:
+            rooms.tabs[tab] -= 1
+            asyncio.get_running_loop().call_later(_GRACE, _leave, rooms, tab)
+
+    return StreamingResponse(beats(), media_type="text/event-stream")
+
+
+def _leave(rooms: Rooms, tab: str) -> None:
+    """Stop the work of a tab that was closed and did not come back."""
+    if not rooms.tabs[tab]:
+        del rooms.tabs[tab]
+        rooms.works.stop_all(tab)
+
+
+async def _stop(request: Request) -> Response:
+    _work(request).stop()
+    return Response(status_code=204)
+
+
+async def _send_preview(request: Request) -> Response:
+    rooms, work = _rooms(request), _work(request)
+    return Response(await _in(rooms.chores, lambda: rooms.works.preview(work)), media_type=_JPEG)
+
+
+async def _send_result(request: Request) -> Response:
+    work = _work(request)
+    if work.result is None or not work.result.is_file():
+        raise RefusedError(404, "there is no result", "wait until it is done")
+    return FileResponse(work.result, filename=work.name)
+
+
+async def _send_report(request: Request) -> Response:
+    work = _work(request)
+    if work.report is None:
+        raise RefusedError(404, "there is no report", "wait until it is done")
+    headers = {"Content-Security-Policy": REPORT_CSP}
+    return FileResponse(work.report / "report.html", media_type="text/html", headers=headers)
+
+
+async def _run_camera(socket: WebSocket) -> None:
+    rooms = _rooms(socket)
+    with suppress(asyncio.CancelledError):
+        await Camera(socket, rooms.studio, rooms.painting).run()

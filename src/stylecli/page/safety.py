@@ -1,0 +1,187 @@
+"""Who may talk to the server: its own page in a browser, and nobody else.
+
+A page of another site that is open in the same browser can send requests to every address of this
+machine. It cannot forge the headers ``Host``, ``Origin`` and ``Sec-Fetch-Site``, which are
+compared here. Against DNS rebinding, a name that is not the server's own is refused.
+"""
+
+import ipaddress
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+# The report of a comparison is one file with styles, a script and pictures inside. It runs in the
+# page's frame as from nowhere, and cannot talk to anybody.
+REPORT_CSP = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+_SAFE_METHODS = {"GET", "HEAD"}
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True)
+class Door:
+    """Which requests are let in.
+
+    Attributes:
+        hosts: the names and addresses of the server, without its port.
+        port: its port.
+        any_address: whether any address in numbers is taken for the server's own: it listens on
+            all that the machine has.
+        token: what the browser has to show; empty if nothing.
+    """
+
+    hosts: frozenset[str]
+    port: int
+    any_address: bool = False
+    token: str = ""
+
+    @classmethod
+    def of(cls, host: str, port: int, names: Iterable[str] = ()) -> "Door":
+        """The door of a server that listens on a host.
+
+        Args:
+            host: a name or an address; a token is made if it is not of this machine alone.
+            port: of the server.
+            names: more names of this machine.
+        """
+        address = _address(host)
+        is_local = host == "localhost" or (address is not None and address.is_loopback)
+        return cls(
+            hosts=frozenset({*_LOOPBACK, in_url(host), *map(str.lower, names)}),
+            port=port,
+            any_address=address is not None and address.is_unspecified,
+            token="" if is_local else secrets.token_urlsafe(24),
+        )
+
+    def is_own(self, host: str) -> bool:
+        """Whether a header ``Host`` names the server."""
+        name, mark, port = host.lower().rpartition(":")
+        if not mark or port.endswith("]"):
+            name, port = host.lower(), "80"
+        if port != str(self.port):
+            return False
+        address = _address(name.strip("[]"))
+        return name in self.hosts or (self.any_address and address is not None)
+
+    def is_own_origin(self, origin: str) -> bool:
+        """Whether a header ``Origin`` is the server's own page."""
+        return origin.startswith("http://") and self.is_own(origin.removeprefix("http://"))
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie: cookies are shared by all ports of a machine."""
+        return f"stylecli-{self.port}"
+
+    def knows(self, cookies: str) -> bool:
+        """Whether a header ``Cookie`` shows the token."""
+        try:
+            shown = SimpleCookie(cookies).get(self.cookie)
+        except CookieError:
+            return False
+        return shown is not None and self.is_token(shown.value)
+
+    def is_token(self, given: str) -> bool:
+        """Whether a text is the token."""
+        return secrets.compare_digest(given.encode(), self.token.encode())
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in a URL: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host.lower()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+class Guard:
+    """Middleware that refuses foreign requests, and adds the headers that bind the browser.
+
+    Args:
+        app: what answers the others.
+        door: who is let in.
+    """
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app, self._door = app, door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_bound(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, receive, send_bound)
+        elif scope["type"] == "http":
+            await refusal(scope, receive, send_bound)
+        else:  # before it is accepted: the browser is told 403
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that is not let in."""
+        headers = Headers(scope=scope)
+        if len(headers.getlist("host")) != 1 or not self._door.is_own(headers["host"]):
+            return _refused(421, "this server has another name", "use the address that it printed")
+        if self._is_foreign(scope, headers):
+            return _refused(403, "only this server's own page may ask for that", "")
+        if not self._door.token or self._door.knows(headers.get("cookie", "")):
+            return None
+        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
+        if scope["type"] == "http" and scope["path"] == "/" and self._door.is_token(given):
+            return self._with_cookie()
+        return _refused(403, "the token is missing", "open the whole address that was printed")
+
+    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+        """Whether another page sends a request that it may not send."""
+        unsafe = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        origin = headers.get("origin")
+        if unsafe and origin is not None and not self._door.is_own_origin(origin):
+            return True
+        site = headers.get("sec-fetch-site", "none")
+        return (unsafe or scope["path"] != "/") and site not in ("same-origin", "none")
+
+    def _with_cookie(self) -> Response:
+        answer = RedirectResponse("/", status_code=303)
+        answer.set_cookie(
+            self._door.cookie, self._door.token, httponly=True, samesite="strict", path="/"
+        )
+        return answer
+
+
+def _refused(status: int, error: str, hint: str) -> Response:
+    return JSONResponse({"error": error, "hint": hint}, status_code=status)

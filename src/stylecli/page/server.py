@@ -1,0 +1,135 @@
+"""The server: it opens a port, says its address, opens the browser, and ends when asked."""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import private_folder
+from stylecli.files.formats import MAX_PIXELS
+from stylecli.files.images import set_pillow_limit
+from stylecli.page import camera
+from stylecli.page.app import Rooms, build_app
+from stylecli.page.safety import Door, in_url
+from stylecli.page.studio import Studio
+
+PORT = 8765  # unless another program has it
+_GRACE = 1  # seconds for answers on their way, at the end
+_MOST_CONNECTIONS = 256
+
+
+def serve(
+    host: str,
+    port: int | None,
+    say_address: Callable[[str], None],
+    should_stop: Callable[[], bool],
+    *,
+    open_browser: bool = True,
+) -> None:
+    """Serve the page until it is to stop.
+
+    Args:
+        host: the name or address to listen on; one that others reach gets a token.
+        port: the port; 0 for any that is free; None for the usual one, or any if that is taken.
+        say_address: told the address at which the page is, once it answers.
+        should_stop: asked ten times a second.
+        open_browser: whether to open the page in the user's browser.
+
+    Raises:
+        StyleCliError: the host is not one of this machine, or the port is taken.
+    """
+    set_pillow_limit(MAX_PIXELS)
+    with _listening(host, port) as listening, private_folder() as folder:
+        number = listening.getsockname()[1]
+        door = Door.of(host, number, [socket.gethostname(), f"{socket.gethostname()}.local"])
+        rooms = Rooms(Studio(folder))
+        config = uvicorn.Config(
+            build_app(rooms, door),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws_max_size=camera.MOST_BYTES,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        server = _Server(config, rooms, should_stop)
+
+        def begin() -> None:
+            address = address_of(door, host)
+            say_address(address)
+            if open_browser and _has_screen():
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+        server.begin = begin
+        asyncio.run(server.serve(sockets=[listening]))
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to those who started it."""
+
+    def __init__(
+        self, config: uvicorn.Config, rooms: Rooms, should_stop: Callable[[], bool]
+    ) -> None:
+        super().__init__(config)
+        self._rooms, self._should_stop = rooms, should_stop
+        self.begin: Callable[[], None] = lambda: None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer requests until it is to stop."""
+        await self._serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self.begin()
+        self._rooms.warm_up()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop; asked ten times a second."""
+        if self._should_stop():
+            self._rooms.close()
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def address_of(door: Door, host: str) -> str:
+    """The address of the page, with its token if there is one."""
+    shown = socket.gethostname() if door.any_address else in_url(host)
+    query = f"?token={door.token}" if door.token else ""
+    return f"http://{shown}:{door.port}/{query}"
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        StyleCliError: the host is not one of this machine, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+        try:
+            return socket.create_server((host, PORT if port is None else port), family=family)
+        except OSError:
+            if port is not None:
+                raise
+            return socket.create_server((host, 0), family=family)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StyleCliError(
+            f"cannot listen on {host}, port {port or PORT}: {reason}",
+            hint="give another --port, or leave --host out for this machine alone",
+        ) from error
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open a window, and not in the terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,291 @@
+"""The photos of a run, and how they are painted: small pictures from memory, large ones as files.
+
+All files lie in one folder that goes at the end, under random names.
+"""
+
+import secrets
+import shutil
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import Any
+
+from stylecli.config import StylizeConfig
+from stylecli.engine.painter import FINEST
+from stylecli.errors import StyleCliError
+from stylecli.files.clips import Clip, read_clip_or_picture
+from stylecli.files.formats import READABLE, VIDEOS, ending_for
+from stylecli.files.jobs import Job
+from stylecli.files.pictures import Picture, encode_jpeg, shrunk
+from stylecli.page.refusals import RefusedError, disk_full
+from stylecli.page.styles import Chosen, Networks
+
+SCREEN = 1600  # px, the long side of a picture in the main view
+MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
+MOST_PHOTOS = 500  # at once
+_SPARE = 256 * 2**20  # bytes of the disk that stay free
+_IN_MEMORY = 24  # photos at screen size, of at most 6 MB each
+_NAME = 200  # characters
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo or a film that was uploaded.
+
+    Attributes:
+        id: what the page calls it.
+        name: what the user calls it; it is shown, and never part of a path.
+        path: its file.
+        about: what the page is told of it.
+    """
+
+    id: str
+    name: str
+    path: Path
+    about: dict[str, object]
+
+    @property
+    def is_film(self) -> bool:
+        """Whether it has many frames."""
+        return self.about["kind"] == "film"
+
+    def named(self, error: StyleCliError) -> StyleCliError:
+        """An error in which the file has the name that the user knows."""
+        return rename_in(error, self.path, self.name)
+
+
+def rename_in(error: StyleCliError, path: Path, name: str) -> StyleCliError:
+    """The same error with a name in place of a path."""
+    error.message = error.message.replace(str(path), name)
+    error.hint = error.hint.replace(str(path), name)
+    return error
+
+
+@dataclass(frozen=True)
+class Look:
+    """A style and how it is painted."""
+
+    chosen: Chosen
+    config: StylizeConfig
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> "Look":
+        """What a request asks for.
+
+        Raises:
+            StyleCliError: there is no such style, or a setting is out of range.
+        """
+        settings: dict[str, Any] = {name: _setting(name, given[name]) for name in _LOOK & {*given}}
+        config = StylizeConfig(**settings)
+        config.check()
+        return cls(Chosen.of(str(given.get("style") or "")), config)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What :class:`Stylizer` is told of it."""
+        return {name: getattr(self.config, name) for name in _LOOK}
+
+
+_LOOK = {"layers", "stroke_size", "strength", "preserve_color"}
+
+
+def _setting(name: str, given: object) -> object:
+    """A setting from a text or from JSON.
+
+    Raises:
+        RefusedError: it is not of its kind.
+    """
+    text = str(given).lower()
+    if name == "stroke_size" and text == "network":
+        return text
+    try:
+        if name == "preserve_color":
+            return {"0": False, "1": True, "false": False, "true": True}[text]
+        return int(text) if name == "layers" else float(text)
+    except (KeyError, ValueError):
+        raise RefusedError(400, f"{name} is {given!r}", "it is a number") from None
+
+
+class Studio:
+    """Photos and the networks that paint them; every method takes time, and belongs in a thread.
+
+    Args:
+        folder: for the files of this run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.networks = folder, Networks()
+        self._photos: dict[str, Photo] = {}
+        self._screens: OrderedDict[str, Picture] = OrderedDict()
+        self._lock = Lock()
+
+    def new_path(self, suffix: str) -> Path:
+        """A path for a new file."""
+        return self.folder / f"{secrets.token_urlsafe(12)}{suffix}"
+
+    def begin_upload(self, given: str, size: int) -> tuple[str, Path]:
+        """What to call an upload, and where to store it.
+
+        Args:
+            given: the file's name as the browser tells it.
+            size: its bytes, or 0 if that is not known.
+
+        Raises:
+            RefusedError: it is not a photo or film by its name, it is too large, the disk has no
+                room, or there are too many.
+        """
+        name = PurePath(given.replace("\\", "/")).name[-_NAME:] or "photo"
+        suffix = PurePath(name).suffix.lower()
+        if suffix not in READABLE | VIDEOS:
+            known = " ".join(sorted(READABLE | VIDEOS))
+            message = f"{name} is not an image or a video by its name"
+            raise RefusedError(400, message, f"they end in: {known}")
+        if len(self._photos) >= MOST_PHOTOS:
+            raise RefusedError(429, f"{MOST_PHOTOS} photos are open", "remove some of them")
+        self.require_room(size)
+        return name, self.new_path(suffix)
+
+    def require_room(self, size: int) -> None:
+        """Raise RefusedError if an upload has too many bytes, or the disk has no room for it."""
+        if size > MOST_BYTES:
+            raise RefusedError(
+                413,
+                f"the file has {size / 2**30:.1f} GiB, and at most {MOST_BYTES // 2**30} are taken",
+                "stylecli stylize takes files of any size",
+            )
+        if shutil.disk_usage(self.folder).free < size + _SPARE:
+            raise disk_full(self.folder)
+
+    def add(self, name: str, path: Path) -> Photo:
+        """Look at an upload, and keep it.
+
+        Raises:
+            StyleCliError: it cannot be read.
+        """
+        number = secrets.token_urlsafe(12)
+        try:
+            about, picture = _look_at(path)
+        except StyleCliError as error:
+            raise rename_in(error, path, name) from error
+        photo = Photo(number, name, path, {"id": number, "name": name, **about})
+        self._photos[number] = photo
+        self._keep(photo, picture)
+        return photo
+
+    def find(self, number: str) -> Photo:
+        """A photo by its id.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        photo = self._photos.get(number)
+        if photo is None:
+            raise RefusedError(404, "this photo is not here any more", "choose it again")
+        return photo
+
+    def remove(self, number: str) -> None:
+        """Forget a photo, and remove its file."""
+        photo = self.find(number)
+        del self._photos[number]
+        with self._lock:
+            self._screens.pop(number, None)
+        with suppress(OSError):
+            photo.path.unlink()
+
+    def screen(self, photo: Photo) -> Picture:
+        """A photo, or the first frame of a film, at screen size; it is decoded once.
+
+        Raises:
+            StyleCliError: its file cannot be read any more.
+        """
+        with self._lock:
+            if picture := self._screens.get(photo.id):
+                self._screens.move_to_end(photo.id)
+                return picture
+        return self._keep(photo, _look_at(photo.path)[1])
+
+    def encode_screen(self, photo: Photo) -> bytes:
+        """A photo at screen size: a JPEG.
+
+        Raises:
+            StyleCliError: its file cannot be read any more.
+        """
+        return encode_jpeg(self.screen(photo))
+
+    def _keep(self, photo: Photo, picture: Picture) -> Picture:
+        with self._lock:
+            self._screens[photo.id] = picture
+            while len(self._screens) > _IN_MEMORY:
+                self._screens.popitem(last=False)
+        return picture
+
+    def paint_small(self, photo: Photo, look: Look, size: int = SCREEN) -> bytes:
+        """A photo painted at screen size or smaller: a JPEG.
+
+        A small picture is painted where strokes have the width that they have in a large one, and
+        is then scaled down.
+
+        Args:
+            photo: it.
+            look: how.
+            size: the long side, px.
+
+        Raises:
+            StyleCliError: the photo or the model cannot be read, or memory is short.
+        """
+        picture = self.screen(photo)
+        height, width = picture.rgb.shape[:2]
+        if size < SCREEN:
+            needed = FINEST * max(height, width) / min(height, width)
+            picture = shrunk(picture, max(size, round(needed)))
+        rgb = self.networks.of(look.chosen)(picture.rgb, **look.settings)
+        return encode_jpeg(shrunk(replace(picture, rgb=rgb), size))
+
+    def job_for(self, photo: Photo) -> tuple[Job, Path]:
+        """The job that the command line would do for a photo, and the new file that it writes."""
+        target = self.new_path(ending_for(photo.path))
+        return Job(photo.path, target), target
+
+    def paint_full(self, photo: Photo, look: Look) -> Path:
+        """A photo painted at full size as the command line does it: a new file.
+
+        Raises:
+            StyleCliError: it is a film, it cannot be read, or the result cannot be written.
+        """
+        if photo.is_film:
+            raise RefusedError(400, f"{photo.name} is a film", "paint it as one")
+        job, target = self.job_for(photo)
+        (result,) = self.networks.of(look.chosen).run_jobs([job], config=look.config)
+        if result.error:
+            self.require_room(0)
+            raise photo.named(StyleCliError(result.error))
+        return target
+
+
+def result_name(photo: Photo, look: Look) -> str:
+    """The name under which a painted photo is downloaded."""
+    name = PurePath(photo.name)
+    return f"{name.stem}-{look.chosen.label}{ending_for(Path(photo.name))}"
+
+
+def _look_at(path: Path) -> tuple[dict[str, object], Picture]:
+    """What the page is told of a file, and the photo or first frame at screen size."""
+    read, _ = read_clip_or_picture(path, path.with_name(f"x{ending_for(path)}"))
+    if isinstance(read, Picture):
+        return _about("photo", read), shrunk(read, SCREEN)
+    first = next(read.frames())
+    return {**_about("film", first), **_length(read)}, shrunk(first, SCREEN)
+
+
+def _about(kind: str, picture: Picture) -> dict[str, object]:
+    height, width = picture.rgb.shape[:2]
+    return {"kind": kind, "width": width, "height": height}
+
+
+def _length(clip: Clip) -> dict[str, object]:
+    """The frames of a clip, and its seconds if it has a rate."""
+    rate = getattr(clip, "rate", None)
+    return {"frames": clip.count, **({"seconds": round(clip.count / rate, 2)} if rate else {})}

@@ -1,0 +1,160 @@
+"""The styles that the page offers, and their networks, of which the last used stay open."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from stylecli.collection.facts import painting_of
+from stylecli.config import DEFAULT_MODEL
+from stylecli.core.model_files import bundled_models, read_info, user_models
+from stylecli.core.model_names import style_name
+from stylecli.engine import Stylizer
+from stylecli.files.pictures import Picture, encode_jpeg, shrunk
+from stylecli.page.refusals import RefusedError
+from stylecli.sheet import Choice, all_styles, find_painting
+
+_OPEN = 12  # networks, of 20 to 30 MB each: all styles that are bundled, and some blends
+_PAINTING = 320  # px, of the long side
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style that can be chosen.
+
+    Attributes:
+        id: what the page calls it.
+        choice: its model file and its name in there.
+    """
+
+    id: str
+    choice: Choice
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is in a model that the user has added or trained."""
+        return self.choice.path.parent.resolve() == user_models().resolve()
+
+    def describe(self) -> dict[str, object]:
+        """What the page shows of it."""
+        info = read_info(self.choice.path)
+        known = painting_of(self.choice.path, self.choice.style or info.styles[0])
+        alone = info.name if len(info.styles) == 1 else f"{self.choice.style} ({info.name})"
+        return {
+            "id": self.id,
+            "title": known.get("title", alone),
+            "painter": known.get("painter", ""),
+            "year": known.get("year", ""),
+            "license": info.license,
+            "own": self.is_own,
+            "model": info.name,
+        }
+
+    def painting(self) -> bytes | None:
+        """Its painting as a small JPEG; None if it is not known."""
+        rgb = find_painting(self.choice)
+        return None if rgb is None else encode_jpeg(shrunk(Picture(rgb), _PAINTING))
+
+
+def list_styles() -> dict[str, Style]:
+    """All styles by their ids: those that are bundled first."""
+    bundled = bundled_models().resolve()
+    chosen = sorted(all_styles(), key=lambda one: one.path.parent.resolve() != bundled)
+    found: dict[str, Style] = {}
+    for choice in chosen:
+        for name in _ids(choice):
+            if name not in found:
+                found[name] = Style(name, choice)
+                break
+    return found
+
+
+def _ids(choice: Choice) -> Iterator[str]:
+    """Ids that a style may have: a bundled one its name, any other that of its model."""
+    is_bundled = choice.path.parent.resolve() == bundled_models().resolve()
+    model = style_name(Path(f"{choice.path.stem}.x"))
+    style = style_name(Path(f"{choice.style}.x")) if choice.style else ""
+    name = style if is_bundled and style else "-in-".join(filter(None, [style, model]))
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def find_style(given: str) -> Style:
+    """The style of an id.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    found = list_styles().get(given)
+    if found is None:
+        raise RefusedError(404, f"there is no style {given!r}", "load the page again")
+    return found
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A style or a blend of styles of one model.
+
+    Attributes:
+        path: the model file.
+        style: the style or blend in there; None if it has only one.
+        label: for the name of a download.
+    """
+
+    path: Path
+    style: str | None
+    label: str
+
+    @classmethod
+    def of(cls, given: str) -> "Chosen":
+        """What a text chooses: an id, or ids with shares, such as ``udnie:0.5,great-wave:0.5``.
+
+        Raises:
+            RefusedError: there is no such style, or the styles of a blend are of several models.
+        """
+        parts = [part.partition(":") for part in (given or DEFAULT_MODEL).split(",")]
+        known = list_styles()
+        for name, _, _ in parts:
+            if name not in known:
+                raise RefusedError(404, f"there is no style {name!r}", "load the page again")
+        choices = [known[name].choice for name, _, _ in parts]
+        label = "-".join(name for name, _, _ in parts)
+        if len(parts) == 1:
+            return cls(choices[0].path, choices[0].style, label)
+        if len({one.path for one in choices}) > 1 or choices[0].style is None:
+            raise RefusedError(
+                400,
+                f"{' and '.join(name for name, _, _ in parts)} are not styles of one model",
+                "blend two styles of one model, such as two of those that are bundled",
+            )
+        mix = zip(choices, parts, strict=True)
+        blend = ",".join(f"{choice.style}{mark}{share}" for choice, (_, mark, share) in mix)
+        return cls(choices[0].path, blend, label)
+
+
+class Networks:
+    """The networks of styles, of which those used last stay open: to open one takes some time."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[object, Stylizer] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, chosen: Chosen) -> Stylizer:
+        """The network of a style or blend.
+
+        Raises:
+            StyleCliError: the model is gone or damaged, or the blend is not one.
+        """
+        state = chosen.path.stat() if chosen.path.exists() else None
+        key = chosen.path, chosen.style, state and (state.st_ino, state.st_mtime_ns)
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = Stylizer(chosen.path, chosen.style)
+            self._open.move_to_end(key)
+            while len(self._open) > _OPEN:
+                self._open.popitem(last=False)
+            return self._open[key]

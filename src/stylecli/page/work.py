@@ -1,0 +1,406 @@
+"""Work that takes longer than a request: films, many photos, trainings, comparisons."""
+
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import Any
+
+import psutil
+
+from stylecli.collection.own import add_model
+from stylecli.config import CompareConfig
+from stylecli.core.model_files import find_model, user_models
+from stylecli.core.model_names import shorten_name, style_name
+from stylecli.engine import Result
+from stylecli.errors import StyleCliError
+from stylecli.events import Frames, Notice
+from stylecli.files.images import read_picture
+from stylecli.files.pictures import Picture, encode_jpeg
+from stylecli.page.refusals import RefusedError
+from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
+from stylecli.page.workers import Workers
+from stylecli.training.files import TrainFiles
+
+ENDED = ("done", "stopped", "failed")
+_MOST = 50  # kept with their results; of these at most as many wait or run as below
+_MOST_OPEN = 12
+_PARTS = 1000  # of a training or a comparison
+_POLITE = 1.0  # seconds that a film waits at most for small pictures, after each frame
+_NICE = 5  # so that photos are painted quickly while a training runs
+_MOST_MINUTES = 24 * 60.0
+
+
+@dataclass
+class Work:
+    """A piece of work that waits, runs or has ended.
+
+    Attributes:
+        tab: the tab of the browser that asked for it.
+        outlives_tab: whether it goes on when that tab is closed.
+        id: what the page calls it.
+        told: what the page is told of it.
+        changes: grows with each change of what it is told.
+        stopping: whether it is to stop.
+        result: the file to download.
+        name: what the download is called.
+        report: the folder of a comparison's report.
+        preview: the newest preview of a training.
+    """
+
+    tab: str = ""
+    outlives_tab: bool = False
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    told: dict[str, Any] = field(default_factory=lambda: {"state": "waiting"})
+    changes: int = 0
+    stopping: bool = False
+    result: Path | None = None
+    name: str = ""
+    report: Path | None = None
+    preview: Path | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+    began: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.told["state"] in ENDED
+
+    def tell(self, **values: object) -> None:
+        """Tell the page something new."""
+        self.told = {**self.told, **values}
+        self.changes += 1
+
+    def advance(self, done: float, total: float, **more: object) -> None:
+        """Tell how much is done, and about how long the rest takes."""
+        left = (time.monotonic() - self.began) * (total - done) / done if done else None
+        values = {} if left is None else {"seconds_left": round(left, 1)}
+        self.tell(done=done, total=total, **{**values, **more})
+
+    def stop(self) -> None:
+        """Ask it to stop; asked again, its process is killed."""
+        asked_before, self.stopping = self.stopping, True
+        if self.process is not None:
+            end = self.process.kill if asked_before else self.process.terminate
+            end()
+        elif self.told["state"] == "waiting":
+            self.tell(state="stopped")
+
+    def run(self, do: "Callable[[Work], None]") -> None:
+        """Do it in the present thread, and tell how it ended."""
+        if self.stopping:
+            self.tell(state="stopped")
+            return
+        self.began = time.monotonic()
+        self.tell(state="running")
+        try:
+            do(self)
+        except StyleCliError as error:
+            self.tell(state="failed", error=error.message, hint=error.hint)
+        except Exception as error:
+            traceback.print_exc()
+            self.tell(state="failed", error=f"a bug of stylecli: {error!r}", hint="")
+        else:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Tell that it has ended; what was stopped may still have a result."""
+        stopped = self.stopping and self.result is None
+        self.tell(state="stopped" if stopped else "done", name=self.name)
+
+
+class Works:
+    """All work of a run: one film or ZIP at a time, and one training or comparison.
+
+    Args:
+        studio: the photos and the networks.
+        small: paints small pictures, for which films make way.
+    """
+
+    def __init__(self, studio: Studio, small: Workers) -> None:
+        self._studio, self._small = studio, small
+        self._painting, self._processes = Workers(), Workers()
+        self._all: dict[str, Work] = {}
+        self._adding = Lock()
+
+    def find(self, number: str) -> Work:
+        """A piece of work by its id.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        if number not in self._all:
+            raise RefusedError(404, "this work is not here any more", "begin it again")
+        return self._all[number]
+
+    def stop_all(self, tab: str | None = None) -> None:
+        """Stop the work of a closed tab, but for trainings; or of all tabs, at once."""
+        for work in list(self._all.values()):
+            if tab is None:
+                work.stop()
+                work.stop()
+            elif work.tab == tab and not (work.outlives_tab or work.has_ended):
+                work.stop()
+
+    def _begin(self, workers: Workers, work: Work, do: Callable[[Work], None]) -> Work:
+        if sum(not one.has_ended for one in self._all.values()) >= _MOST_OPEN:
+            raise RefusedError(
+                429, f"{_MOST_OPEN} pieces of work wait already", "wait, or stop some of them"
+            )
+        ended = [one for one in self._all.values() if one.has_ended]
+        for old in ended[: max(0, len(self._all) - _MOST + 1)]:
+            del self._all[old.id]
+            if old.result is not None and old.result.is_relative_to(self._studio.folder):
+                old.result.unlink(missing_ok=True)
+        self._all[work.id] = work
+        workers.submit(lambda: work.run(do))
+        return work
+
+    def begin_film(self, photo: Photo, look: Look, tab: str) -> Work:
+        """Paint a film.
+
+        Raises:
+            RefusedError: it is a photo, or too much waits.
+        """
+        if not photo.is_film:
+            raise RefusedError(400, f"{photo.name} is not a film", "paint it as a photo")
+        work = Work(tab, name=result_name(photo, look))
+        return self._begin(self._painting, work, lambda work: self._paint_film(work, photo, look))
+
+    def _paint_film(self, work: Work, photo: Photo, look: Look) -> None:
+        def report(event: Result | Frames | Notice) -> None:
+            if isinstance(event, Frames):
+                work.advance(min(event.done, event.count), event.count)
+                self._small.wait_until_idle(_POLITE)
+
+        job, target = self._studio.job_for(photo)
+        stylizer = self._studio.networks.of(look.chosen)
+        results = stylizer.run_jobs([job], report, lambda: work.stopping, look.config)
+        if results and results[0].error:
+            raise photo.named(StyleCliError(results[0].error))
+        work.result = target if results else None
+
+    def begin_zip(self, photos: Sequence[Photo], look: Look, tab: str) -> Work:
+        """Paint photos at full size into one ZIP.
+
+        Raises:
+            RefusedError: there is none, one is a film, or too much waits.
+        """
+        if not photos:
+            raise RefusedError(400, "no photo was chosen", "choose one or more")
+        if films := [one.name for one in photos if one.is_film]:
+            raise RefusedError(400, f"{films[0]} is a film", "paint it alone")
+        work = Work(tab, name=f"{look.chosen.label}.zip")
+        return self._begin(self._painting, work, lambda work: self._zip(work, photos, look))
+
+    def _zip(self, work: Work, photos: Sequence[Photo], look: Look) -> None:
+        path, faults = self._studio.new_path(".zip"), []
+        names: set[str] = set()
+        try:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+                for done, photo in enumerate(photos):
+                    if work.stopping:
+                        return
+                    work.advance(done, len(photos))
+                    self._small.wait_until_idle(_POLITE)
+                    try:
+                        self._add_painted(archive, photo, look, names)
+                    except StyleCliError as error:
+                        faults.append(error)
+            if not names:
+                raise faults[0]
+            work.result = path
+        except OSError as error:
+            raise StyleCliError(f"cannot write the ZIP: {error.strerror or error}") from error
+        finally:
+            if work.result is None:
+                path.unlink(missing_ok=True)
+        missing = "; ".join(fault.message for fault in faults)
+        work.advance(len(photos), len(photos), **({"error": missing} if missing else {}))
+
+    def _add_painted(
+        self, archive: zipfile.ZipFile, photo: Photo, look: Look, names: set[str]
+    ) -> None:
+        painted = self._studio.paint_full(photo, look)
+        try:
+            name = PurePath(result_name(photo, look))
+            wanted, number = name.name, 2
+            while wanted.lower() in names:
+                wanted, number = f"{name.stem}-{number}{name.suffix}", number + 1
+            names.add(wanted.lower())
+            archive.write(painted, wanted)
+        finally:
+            painted.unlink(missing_ok=True)
+
+    def begin_training(self, painting: Path, given: str, name: str, minutes: str, tab: str) -> Work:
+        """Train a model of a painting, and add it to the user's.
+
+        Args:
+            painting: its file.
+            given: what the user calls that file.
+            name: what the model is to be called; empty for the painting's name.
+            minutes: how long, a number.
+            tab: the tab that asks.
+
+        Raises:
+            StyleCliError: the painting cannot be read, the time is not one, or too much waits.
+        """
+        try:
+            read_picture(painting)
+            length = float(minutes)
+        except ValueError:
+            raise RefusedError(400, f"minutes is {minutes!r}", "it is a number") from None
+        except StyleCliError as error:
+            raise rename_in(error, painting, given) from error
+        if not 0 < length <= _MOST_MINUTES:
+            raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
+        wanted = shorten_name(style_name(Path(f"{name or PurePath(given).stem}.x")))
+        folder = self._studio.new_path("")
+        folder.mkdir()
+        painting = painting.rename(folder / f"{wanted}{painting.suffix}")
+        work = Work(tab, outlives_tab=True)
+        return self._begin(
+            self._processes, work, lambda work: self._train(work, painting, given, length)
+        )
+
+    def _train(self, work: Work, painting: Path, given: str, minutes: float) -> None:
+        files = TrainFiles(painting.with_suffix(".safetensors"))
+        work.preview = files.preview
+        shown: list[int] = []
+
+        def report(event: dict[str, Any]) -> None:
+            more: dict[str, object] = {}
+            if event["event"] == "step":
+                more = {"step": event["step"], "objective": event["losses"]["total"]}
+                more |= {"seconds_left": event["seconds_left"]}
+            with suppress(OSError):
+                changed = files.preview.stat().st_mtime_ns
+                if changed not in shown:
+                    shown.append(changed)
+                    more |= {"preview": len(shown)}
+            if "progress" in event or more:
+                work.advance(round(event.get("progress", 0.0) * _PARTS), _PARTS, **more)
+
+        words = ["train", painting, "--minutes", minutes, "--output", files.model]
+        try:
+            self._run_process(work, words, painting.parent, report)
+        except StyleCliError as error:
+            raise rename_in(error, painting, given) from error
+        trained = next((one for one in (files.model, files.so_far) if one.is_file()), None)
+        if trained is not None:
+            self._add_trained(work, trained, painting.stem)
+
+    def _add_trained(self, work: Work, trained: Path, name: str) -> None:
+        """Add a model to the user's, under a name that is free."""
+        with self._adding:
+            number, wanted = 2, name
+            while _is_taken(wanted):
+                wanted, number = f"{name}-{number}", number + 1
+            added = add_model(str(trained), wanted)
+        work.result, work.name = added.path, added.path.name
+        work.tell(style=added.info.name)
+
+    def begin_comparison(self, norms: Sequence[str], archs: Sequence[str], tab: str) -> Work:
+        """Run the experiment of the paper on the bundled photos.
+
+        Raises:
+            StyleCliError: a norm or a generator is not known, or too much waits.
+        """
+        folder = self._studio.new_path("")
+        CompareConfig(norms=tuple(norms), archs=tuple(archs), out=folder).check()  # type: ignore[arg-type]
+        words = ["compare", "--norm", ",".join(norms), "--arch", ",".join(archs), "--out", folder]
+        work = Work(tab)
+
+        def do(work: Work) -> None:
+            def report(event: dict[str, Any]) -> None:
+                if "progress" in event:
+                    work.advance(round(event["progress"] * _PARTS), _PARTS, step=event["note"])
+
+            self._run_process(work, words, self._studio.folder, report)
+            if not work.stopping:
+                work.report, work.result, work.name = folder, folder / "report.html", "report.html"
+                work.tell(report=f"/api/jobs/{work.id}/report/")
+
+        return self._begin(self._processes, work, do)
+
+    def _run_process(
+        self,
+        work: Work,
+        words: Sequence[object],
+        folder: Path,
+        report: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Run a command of this program, and follow the events that it writes.
+
+        If this server is killed, the command ends at its next event, which has no reader any more.
+
+        Raises:
+            StyleCliError: the command failed; as it says.
+        """
+        command = [sys.executable, "-m", "stylecli", *map(str, words), "--json", "--quiet"]
+        with (
+            tempfile.TemporaryFile(dir=folder) as said,
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C in the server's terminal is not for it
+            ) as process,
+        ):
+            work.process = process
+            if work.stopping:
+                process.terminate()
+            with suppress(psutil.Error):
+                psutil.Process(process.pid).nice(_NICE)
+            assert process.stdout is not None
+            for line in process.stdout:
+                with suppress(ValueError):
+                    report(json.loads(line))
+            code = process.wait()
+            work.process = None
+            if code and not work.stopping:
+                said.seek(0)
+                raise _as_error(said.read().decode(errors="replace"), code)
+
+    def preview(self, work: Work) -> bytes:
+        """The newest preview of a training as a JPEG.
+
+        Raises:
+            RefusedError: there is none yet.
+        """
+        if work.preview is None or not work.preview.is_file():
+            raise RefusedError(404, "there is no preview yet", "wait some seconds")
+        return encode_jpeg(Picture(read_picture(work.preview).rgb))
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a model or a style has a name already."""
+    if (user_models() / f"{name}.safetensors").exists():
+        return True
+    try:
+        find_model(name)
+    except StyleCliError:
+        return False
+    return True
+
+
+def _as_error(said: str, code: int) -> StyleCliError:
+    """The error that a command has shown."""
+    lines = [line.partition(": ") for line in said.splitlines()]
+    error = [text for title, _, text in lines if title == "error"]
+    hint = [text for title, _, text in lines if title == "hint"]
+    return StyleCliError(
+        error[-1] if error else f"the process ended with the code {code}",
+        hint=hint[-1] if hint else "",
+    )
