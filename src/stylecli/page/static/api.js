@@ -7,6 +7,9 @@ export class Problem extends Error {
   }
 }
 
+// By this the server tells one tab from another; a reload is another tab.
+const tab = crypto.getRandomValues(new Uint32Array(4)).join("-");
+
 export async function ask(path, options) {
   let answer;
   try {
@@ -25,10 +28,14 @@ export const askJson = async (path, options) => (await ask(path, options)).json(
 export const state = askJson("/api/state");
 
 export const post = (path, value) =>
-  askJson(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
+  askJson(path, { method: "POST", headers: { "X-Tab": tab }, body: JSON.stringify(value) });
 
 export const upload = (path, file) =>
-  askJson(path, { method: "POST", headers: { "X-Name": encodeURIComponent(file.name) }, body: file });
+  askJson(path, { method: "POST", headers: { "X-Tab": tab, "X-Name": encodeURIComponent(file.name) }, body: file });
+
+// The server takes the end of this connection for the end of the tab, and the page takes it for the
+// end of the server.
+export const stayAlive = () => new EventSource(`/api/alive?tab=${tab}`);
 
 // Calls show with each event of a job; resolves with the last one.
 export function watchJob(job, show) {

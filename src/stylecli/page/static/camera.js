@@ -17,7 +17,7 @@ let socket = null;
 let fresh = false; // whether the camera has a frame that was not sent
 let idle = false; // whether the server waits for a frame
 let level = WIDTHS.indexOf(480);
-let highest = WIDTHS.length - 1;
+let tooSlow = WIDTHS.length; // the last level that was
 let sentAt = 0;
 let times = []; // ms from frame to screen, at this width
 let arrivals = []; // when the last frames came
@@ -139,21 +139,19 @@ function refuse(text) {
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 
-// A width that is too slow is not tried again; the first frame of a width is not counted.
+// A width that is too slow is left for the widest one that should be quick enough, and a wider one
+// is tried where it should be. Its first frame is not counted: the server compiles for its size.
 function adapt() {
-  if (times.length < PATIENCE) return;
-  const time = median(times.slice(1).slice(-PATIENCE));
-  const larger = time * (WIDTHS[level + 1] / WIDTHS[level]) ** 2;
-  if (time > SLOWEST && level > 0) {
-    highest = level - 1;
-    resize(level - 1);
-  } else if (larger < SLOWEST * 0.8 && level < highest) resize(level + 1);
-}
-
-function resize(to) {
-  level = to;
-  times = [];
-  sendLook();
+  const counted = times.slice(1);
+  if (counted.length < PATIENCE && !(counted.length === 3 && Math.min(...counted) > 2 * SLOWEST)) return;
+  const time = median(counted.slice(-PATIENCE));
+  const expected = (to) => time * (WIDTHS[to] / WIDTHS[level]) ** 2;
+  let to = level;
+  if (time > SLOWEST) {
+    tooSlow = level;
+    while (to > 0 && expected(to) > 0.9 * SLOWEST) to -= 1;
+  } else if (to + 1 < WIDTHS.length && expected(to + 1) < SLOWEST * (to + 1 < tooSlow ? 0.8 : 0.5)) to += 1;
+  if (to !== level) resize(to);
 }
 
 setInterval(() => {
@@ -185,7 +183,7 @@ function stop(problem) {
 function showLive(on) {
   times = [];
   arrivals = [];
-  highest = WIDTHS.length - 1;
+  tooSlow = WIDTHS.length;
   $("rate").textContent = "\u00a0";
   $("live").hidden = !on;
   $("camera-hero").hidden = on;

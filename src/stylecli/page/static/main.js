@@ -1,6 +1,6 @@
 // The page: its tabs, and whether the server still runs.
 
-import { state } from "./api.js";
+import { state, stayAlive } from "./api.js";
 import { $, complain } from "./ui.js";
 import { loadStyles } from "./styles.js";
 import "./paint.js";
@@ -34,9 +34,7 @@ for (const tab of tabs) {
 addEventListener("hashchange", showView);
 showView();
 
-// The server takes the end of this connection for the end of the tab, and the page takes it for the
-// end of the server.
-const alive = new EventSource("/api/alive");
+const alive = stayAlive();
 let lost = false;
 alive.onerror = () => {
   lost = true;

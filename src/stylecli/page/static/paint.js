@@ -234,6 +234,11 @@ function remove(item) {
   if (item.id) ask(`/api/photos/${item.id}`, { method: "DELETE" }).catch(() => {});
 }
 
+// The server keeps no photo of a tab that is closed.
+addEventListener("pagehide", () => {
+  for (const { id } of items) if (id) fetch(`/api/photos/${id}`, { method: "DELETE", keepalive: true });
+});
+
 function showShelf() {
   const focused = document.activeElement === $("paint-files");
   $("shelf").hidden = !items.length;
@@ -284,8 +289,8 @@ onClick("download-all", async () => {
   const photos = photosOf().map(({ id }) => id);
   const { job } = await post("/api/zip", { photos, look: look() });
   const last = await followJob(jobs, job, `Paints ${photos.length} photos at full size`);
-  if (last.state !== "done") return;
-  offer(jobs, `/api/jobs/${job}/result`, last.name).click();
+  if (last.error) complain($("look-problems"), new Problem(`Left out: ${last.error}`));
+  if (last.state === "done") offer(jobs, `/api/jobs/${job}/result`, last.name).click();
 });
 
 onClick("paint-film", async (item) => {

@@ -73,6 +73,7 @@ async function follow(job, name) {
     cancelWord: "Stop and use what is there",
     more: (event) => showEvent(job, event, curve),
   });
+  if (!last.style) throw new Problem("The training was stopped before there was anything to use.", "");
   delete sessionStorage.training;
   await loadStyles();
   trained = last.style;
@@ -171,7 +172,6 @@ function open(dialog, act) {
 
 async function change(id, options) {
   clearProblems(ownProblems);
-  const headers = { "Content-Type": "application/json" };
-  await ask(`/api/styles/${encodeURIComponent(id)}`, { ...options, headers }).catch((error) => complain(ownProblems, error));
+  await ask(`/api/styles/${encodeURIComponent(id)}`, options).catch((error) => complain(ownProblems, error));
   await loadStyles().catch((error) => complain(ownProblems, error));
 }

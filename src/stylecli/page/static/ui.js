@@ -88,7 +88,7 @@ export function showWork(place, what, cancelWord, cancel) {
   };
   place.append(block);
   const show = ({ state, done, total, seconds_left: seconds }) => {
-    if (total && state !== "waiting") bar.value = done / total;
+    if (total) bar.value = done / total;
     left.textContent = state === "waiting" ? "Waits for other work" : seconds == null ? "\u00a0" : inWords(seconds);
   };
   return { block, show, remove: () => block.remove() };
