@@ -307,4 +307,7 @@ def _about(kind: str, picture: Picture) -> dict[str, object]:
 def _length(clip: Clip) -> dict[str, object]:
     """The frames of a clip, and its seconds if it has a rate."""
     rate = getattr(clip, "rate", None)
-    return {"frames": clip.count, **({"seconds": round(clip.count / rate, 2)} if rate else {})}
+    return {
+        "frames": clip.count,
+        **({"seconds": round(float(clip.count / rate), 2)} if rate else {}),
+    }
