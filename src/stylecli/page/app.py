@@ -14,23 +14,24 @@ from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from stylecli import __version__
 from stylecli.collection.own import remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
+from stylecli.core.model_names import style_name
 from stylecli.errors import StyleCliError
 from stylecli.files.formats import MAX_PIXELS, has_heif
 from stylecli.page.camera import Camera
-from stylecli.page.refusals import RefusedError, disk_full, status_of
+from stylecli.page.refusals import RefusedError, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
 from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, result_name
-from stylecli.page.styles import Chosen, Style, find_style, list_styles
+from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles
 from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
 
@@ -42,6 +43,7 @@ _LEAST, _SMALL = 16, 400  # px of a small picture
 _EVERY = 0.1  # seconds between two looks at a piece of work
 _GRACE = 3.0  # seconds after which a tab that does not come back is closed: a reload takes some
 _JPEG = "image/jpeg"
+_ROOM = "see whether the disk has room; TMPDIR names another folder"
 
 T = TypeVar("T")
 
@@ -88,7 +90,7 @@ class Rooms:
         self.works.stop_all()
 
 
-def build_app(rooms: Rooms, door: Door) -> Starlette:
+def build_app(rooms: Rooms, door: Door) -> ASGIApp:
     """The application.
 
     Args:
@@ -123,7 +125,6 @@ def build_app(rooms: Rooms, door: Door) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, door=door)],
         exception_handlers={
             StyleCliError: _explain,
             ClientDisconnect: _give_up,
@@ -133,7 +134,7 @@ def build_app(rooms: Rooms, door: Door) -> Starlette:
         },
     )
     app.state.rooms = rooms
-    return app
+    return Guard(app, door)
 
 
 def _rooms(request: Request | WebSocket) -> Rooms:
@@ -221,11 +222,13 @@ async def _send_model(request: Request) -> Response:
 
 async def _rename_style(request: Request) -> Response:
     style, given = await _own_style(request), await _read_json(request)
-    name = str(given.get("name", ""))
-    path = await _in(_rooms(request).chores, lambda: rename_model(style.choice.path.stem, name))
-    found = await _in(_rooms(request).chores, list_styles)
-    renamed = next(one for one in found.values() if one.choice.path == path)
-    return JSONResponse(await _in(_rooms(request).chores, renamed.describe))
+    name = style_name(Path(f"{given.get('name', '')}.x"))
+
+    def rename() -> dict[str, object]:
+        path = rename_model(style.choice.path.stem, name)
+        return find_style(id_of(path)).describe()
+
+    return JSONResponse(await _in(_rooms(request).chores, rename))
 
 
 async def _remove_style(request: Request) -> Response:
@@ -273,7 +276,8 @@ async def _store_upload(request: Request) -> tuple[str, Path]:
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise disk_full(path.parent) from error
+            reason = error.strerror or error
+            raise StyleCliError(f"cannot store {name}: {reason}", hint=_ROOM) from error
         raise
     return name, path
 
@@ -501,7 +505,7 @@ async def _send_report(request: Request) -> Response:
     if work.report is None:
         raise RefusedError(404, "there is no report", "wait until it is done")
     headers = {"Content-Security-Policy": REPORT_CSP}
-    return FileResponse(work.report / "report.html", media_type="text/html", headers=headers)
+    return FileResponse(work.report, media_type="text/html", headers=headers)
 
 
 async def _run_camera(socket: WebSocket) -> None:

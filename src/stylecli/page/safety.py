@@ -66,10 +66,10 @@ class Door:
             port: of the server.
             names: more names of this machine.
         """
-        address = _address(host)
+        address, own = _address(host), map(str.lower, names)
         is_local = host == "localhost" or (address is not None and address.is_loopback)
         return cls(
-            hosts=frozenset({*_LOOPBACK, in_url(host), *map(str.lower, names)}),
+            hosts=frozenset({*_LOOPBACK, in_url(host), *(() if is_local else own)}),
             port=port,
             any_address=address is not None and address.is_unspecified,
             token="" if is_local else secrets.token_urlsafe(24),

@@ -17,9 +17,10 @@ from stylecli.config import StylizeConfig
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
 from stylecli.files.clips import Clip, read_clip_or_picture
+from stylecli.files.colors import Rgb
 from stylecli.files.formats import READABLE, VIDEOS, ending_for
 from stylecli.files.jobs import Job
-from stylecli.files.pictures import Picture, encode_jpeg, shrunk
+from stylecli.files.pictures import Picture, encode_jpeg, mixed, shrunk
 from stylecli.page.refusals import RefusedError, disk_full
 from stylecli.page.styles import Chosen, Networks
 
@@ -28,6 +29,7 @@ MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
 MOST_PHOTOS = 500  # at once
 _SPARE = 256 * 2**20  # bytes of the disk that stay free
 _IN_MEMORY = 24  # photos at screen size, of at most 6 MB each
+_PAINTINGS = 16  # likewise
 _NAME = 200  # characters
 
 
@@ -120,6 +122,7 @@ class Studio:
         self.folder, self.networks = folder, Networks()
         self._photos: dict[str, Photo] = {}
         self._screens: OrderedDict[str, Picture] = OrderedDict()
+        self._paintings: OrderedDict[object, Rgb] = OrderedDict()
         self._lock = Lock()
 
     def new_path(self, suffix: str) -> Path:
@@ -241,13 +244,28 @@ class Studio:
         if size < SCREEN:
             needed = FINEST * max(height, width) / min(height, width)
             picture = shrunk(picture, max(size, round(needed)))
-        rgb = self.networks.of(look.chosen)(picture.rgb, **look.settings)
+        painted = self._painting(photo, look, picture.rgb)
+        config = look.config
+        rgb = mixed(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
         return encode_jpeg(shrunk(replace(picture, rgb=rgb), size))
 
-    def job_for(self, photo: Photo) -> tuple[Job, Path]:
-        """The job that the command line would do for a photo, and the new file that it writes."""
-        target = self.new_path(ending_for(photo.path))
-        return Job(photo.path, target), target
+    def _painting(self, photo: Photo, look: Look, rgb: Rgb) -> Rgb:
+        """A painting at full strength, in its own colors; those made last are kept.
+
+        So, a moved slider of the strength or the colors needs no network.
+        """
+        strokes = {name: getattr(look.config, name) for name in ("layers", "stroke_size")}
+        key = photo.id, look.chosen, *strokes.values(), rgb.shape
+        with self._lock:
+            if (known := self._paintings.get(key)) is not None:
+                self._paintings.move_to_end(key)
+                return known
+        painted = self.networks.of(look.chosen)(rgb, **strokes)
+        with self._lock:
+            self._paintings[key] = painted
+            while len(self._paintings) > _PAINTINGS:
+                self._paintings.popitem(last=False)
+        return painted
 
     def paint_full(self, photo: Photo, look: Look) -> Path:
         """A photo painted at full size as the command line does it: a new file.
@@ -257,8 +275,9 @@ class Studio:
         """
         if photo.is_film:
             raise RefusedError(400, f"{photo.name} is a film", "paint it as one")
-        job, target = self.job_for(photo)
-        (result,) = self.networks.of(look.chosen).run_jobs([job], config=look.config)
+        target = self.new_path(ending_for(photo.path))
+        jobs = [Job(photo.path, target)]
+        (result,) = self.networks.of(look.chosen).run_jobs(jobs, config=look.config)
         if result.error:
             self.require_room(0)
             raise photo.named(StyleCliError(result.error))
@@ -288,4 +307,7 @@ def _about(kind: str, picture: Picture) -> dict[str, object]:
 def _length(clip: Clip) -> dict[str, object]:
     """The frames of a clip, and its seconds if it has a rate."""
     rate = getattr(clip, "rate", None)
-    return {"frames": clip.count, **({"seconds": round(clip.count / rate, 2)} if rate else {})}
+    return {
+        "frames": clip.count,
+        **({"seconds": round(float(clip.count / rate), 2)} if rate else {}),
+    }

@@ -95,6 +95,11 @@ def find_style(given: str) -> Style:
     return found
 
 
+def id_of(path: Path) -> str:
+    """The id of the first style of a model file."""
+    return next(style.id for style in list_styles().values() if style.choice.path == path)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """A style or a blend of styles of one model.
@@ -103,11 +108,13 @@ class Chosen:
         path: the model file.
         style: the style or blend in there; None if it has only one.
         label: for the name of a download.
+        version: tells a model from another that had its name before.
     """
 
     path: Path
     style: str | None
     label: str
+    version: int
 
     @classmethod
     def of(cls, given: str) -> "Chosen":
@@ -123,8 +130,10 @@ class Chosen:
                 raise RefusedError(404, f"there is no style {name!r}", "load the page again")
         choices = [known[name].choice for name, _, _ in parts]
         label = "-".join(name for name, _, _ in parts)
+        path = choices[0].path
+        version = path.stat().st_mtime_ns if path.exists() else 0
         if len(parts) == 1:
-            return cls(choices[0].path, choices[0].style, label)
+            return cls(path, choices[0].style, label, version)
         if len({one.path for one in choices}) > 1 or choices[0].style is None:
             raise RefusedError(
                 400,
@@ -133,14 +142,14 @@ class Chosen:
             )
         mix = zip(choices, parts, strict=True)
         blend = ",".join(f"{choice.style}{mark}{share}" for choice, (_, mark, share) in mix)
-        return cls(choices[0].path, blend, label)
+        return cls(path, blend, label, version)
 
 
 class Networks:
     """The networks of styles, of which those used last stay open: to open one takes some time."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[object, Stylizer] = OrderedDict()
+        self._open: OrderedDict[Chosen, Stylizer] = OrderedDict()
         self._lock = Lock()
 
     def of(self, chosen: Chosen) -> Stylizer:
@@ -149,12 +158,10 @@ class Networks:
         Raises:
             StyleCliError: the model is gone or damaged, or the blend is not one.
         """
-        state = chosen.path.stat() if chosen.path.exists() else None
-        key = chosen.path, chosen.style, state and (state.st_ino, state.st_mtime_ns)
         with self._lock:
-            if key not in self._open:
-                self._open[key] = Stylizer(chosen.path, chosen.style)
-            self._open.move_to_end(key)
+            if chosen not in self._open:
+                self._open[chosen] = Stylizer(chosen.path, chosen.style)
+            self._open.move_to_end(chosen)
             while len(self._open) > _OPEN:
                 self._open.popitem(last=False)
-            return self._open[key]
+            return self._open[chosen]

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,17 @@ from stylecli.collection.own import add_model
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import find_model, user_models
 from stylecli.core.model_names import shorten_name, style_name
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
+from stylecli.files.formats import ending_for
 from stylecli.files.images import read_picture
+from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
+from stylecli.page.styles import id_of
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
@@ -45,6 +50,7 @@ class Work:
     """A piece of work that waits, runs or has ended.
 
     Attributes:
+        folder: for its files.
         tab: the tab of the browser that asked for it.
         outlives_tab: whether it goes on when that tab is closed.
         id: what the page calls it.
@@ -53,10 +59,13 @@ class Work:
         stopping: whether it is to stop.
         result: the file to download.
         name: what the download is called.
-        report: the folder of a comparison's report.
+        report: the page of a comparison.
         preview: the newest preview of a training.
+        process: the command that does it, while it runs.
+        began: when, in seconds of the system's clock.
     """
 
+    folder: Path
     tab: str = ""
     outlives_tab: bool = False
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
@@ -95,27 +104,26 @@ class Work:
         elif self.told["state"] == "waiting":
             self.tell(state="stopped")
 
-    def run(self, do: "Callable[[Work], None]") -> None:
-        """Do it in the present thread, and tell how it ended."""
+    def run(self, do: "Callable[[Work], bool]") -> None:
+        """Do it in the present thread, and tell how it ended.
+
+        Args:
+            do: does it, and returns whether it came to its end.
+        """
         if self.stopping:
             self.tell(state="stopped")
             return
         self.began = time.monotonic()
         self.tell(state="running")
         try:
-            do(self)
+            state = "done" if do(self) else "stopped"
         except StyleCliError as error:
             self.tell(state="failed", error=error.message, hint=error.hint)
         except Exception as error:
             traceback.print_exc()
             self.tell(state="failed", error=f"a bug of stylecli: {error!r}", hint="")
         else:
-            self._conclude()
-
-    def _conclude(self) -> None:
-        """Tell that it has ended; what was stopped may still have a result."""
-        stopped = self.stopping and self.result is None
-        self.tell(state="stopped" if stopped else "done", name=self.name)
+            self.tell(state=state, name=self.name)
 
 
 class Works:
@@ -151,7 +159,12 @@ class Works:
             elif work.tab == tab and not (work.outlives_tab or work.has_ended):
                 work.stop()
 
-    def _begin(self, workers: Workers, work: Work, do: Callable[[Work], None]) -> Work:
+    def _new(self, tab: str, **more: Any) -> Work:
+        """New work, with a folder of its own; the results of old work are dropped.
+
+        Raises:
+            RefusedError: too much waits.
+        """
         if sum(not one.has_ended for one in self._all.values()) >= _MOST_OPEN:
             raise RefusedError(
                 429, f"{_MOST_OPEN} pieces of work wait already", "wait, or stop some of them"
@@ -159,8 +172,12 @@ class Works:
         ended = [one for one in self._all.values() if one.has_ended]
         for old in ended[: max(0, len(self._all) - _MOST + 1)]:
             del self._all[old.id]
-            if old.result is not None and old.result.is_relative_to(self._studio.folder):
-                old.result.unlink(missing_ok=True)
+            shutil.rmtree(old.folder, ignore_errors=True)
+        folder = self._studio.new_path("")
+        folder.mkdir()
+        return Work(folder, tab, **more)
+
+    def _begin(self, workers: Workers, work: Work, do: Callable[[Work], bool]) -> Work:
         self._all[work.id] = work
         workers.submit(lambda: work.run(do))
         return work
@@ -173,24 +190,26 @@ class Works:
         """
         if not photo.is_film:
             raise RefusedError(400, f"{photo.name} is not a film", "paint it as a photo")
-        work = Work(tab, name=result_name(photo, look))
+        work = self._new(tab, name=result_name(photo, look))
         return self._begin(self._painting, work, lambda work: self._paint_film(work, photo, look))
 
-    def _paint_film(self, work: Work, photo: Photo, look: Look) -> None:
+    def _paint_film(self, work: Work, photo: Photo, look: Look) -> bool:
         def report(event: Result | Frames | Notice) -> None:
             if isinstance(event, Frames):
                 work.advance(min(event.done, event.count), event.count)
                 self._small.wait_until_idle(_POLITE)
 
-        job, target = self._studio.job_for(photo)
+        target = work.folder / f"painted{ending_for(photo.path)}"
         stylizer = self._studio.networks.of(look.chosen)
-        results = stylizer.run_jobs([job], report, lambda: work.stopping, look.config)
+        jobs = [Job(photo.path, target)]
+        results = stylizer.run_jobs(jobs, report, lambda: work.stopping, look.config)
         if results and results[0].error:
             raise photo.named(StyleCliError(results[0].error))
         work.result = target if results else None
+        return bool(results)
 
     def begin_zip(self, photos: Sequence[Photo], look: Look, tab: str) -> Work:
-        """Paint photos at full size into one ZIP.
+        """Paint photos at full size into one ZIP; one that fails is left out, and named.
 
         Raises:
             RefusedError: there is none, one is a film, or too much waits.
@@ -199,37 +218,35 @@ class Works:
             raise RefusedError(400, "no photo was chosen", "choose one or more")
         if films := [one.name for one in photos if one.is_film]:
             raise RefusedError(400, f"{films[0]} is a film", "paint it alone")
-        work = Work(tab, name=f"{look.chosen.label}.zip")
+        work = self._new(tab, name=f"{look.chosen.label}.zip")
         return self._begin(self._painting, work, lambda work: self._zip(work, photos, look))
 
-    def _zip(self, work: Work, photos: Sequence[Photo], look: Look) -> None:
-        path, faults = self._studio.new_path(".zip"), []
-        names: set[str] = set()
+    def _zip(self, work: Work, photos: Sequence[Photo], look: Look) -> bool:
+        path, names, faults = work.folder / "painted.zip", set[str](), list[StyleCliError]()
         try:
             with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
                 for done, photo in enumerate(photos):
                     if work.stopping:
-                        return
+                        return False
                     work.advance(done, len(photos))
                     self._small.wait_until_idle(_POLITE)
                     try:
                         self._add_painted(archive, photo, look, names)
                     except StyleCliError as error:
                         faults.append(error)
-            if not names:
-                raise faults[0]
-            work.result = path
         except OSError as error:
             raise StyleCliError(f"cannot write the ZIP: {error.strerror or error}") from error
-        finally:
-            if work.result is None:
-                path.unlink(missing_ok=True)
+        if not names:
+            raise faults[0]
         missing = "; ".join(fault.message for fault in faults)
         work.advance(len(photos), len(photos), **({"error": missing} if missing else {}))
+        work.result = path
+        return True
 
     def _add_painted(
         self, archive: zipfile.ZipFile, photo: Photo, look: Look, names: set[str]
     ) -> None:
+        """Add a painted photo to an archive, under a name that is free in there."""
         painted = self._studio.paint_full(photo, look)
         try:
             name = PurePath(result_name(photo, look))
@@ -264,40 +281,25 @@ class Works:
         if not 0 < length <= _MOST_MINUTES:
             raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
         wanted = shorten_name(style_name(Path(f"{name or PurePath(given).stem}.x")))
-        folder = self._studio.new_path("")
-        folder.mkdir()
-        painting = painting.rename(folder / f"{wanted}{painting.suffix}")
-        work = Work(tab, outlives_tab=True)
+        work = self._new(tab, outlives_tab=True)
+        painting = painting.rename(work.folder / f"{wanted}{painting.suffix}")
         return self._begin(
             self._processes, work, lambda work: self._train(work, painting, given, length)
         )
 
-    def _train(self, work: Work, painting: Path, given: str, minutes: float) -> None:
-        files = TrainFiles(painting.with_suffix(".safetensors"))
+    def _train(self, work: Work, painting: Path, given: str, minutes: float) -> bool:
+        files = TrainFiles(painting.with_suffix(SUFFIX))
         work.preview = files.preview
-        shown: list[int] = []
-
-        def report(event: dict[str, Any]) -> None:
-            more: dict[str, object] = {}
-            if event["event"] == "step":
-                more = {"step": event["step"], "objective": event["losses"]["total"]}
-                more |= {"seconds_left": event["seconds_left"]}
-            with suppress(OSError):
-                changed = files.preview.stat().st_mtime_ns
-                if changed not in shown:
-                    shown.append(changed)
-                    more |= {"preview": len(shown)}
-            if "progress" in event or more:
-                work.advance(round(event.get("progress", 0.0) * _PARTS), _PARTS, **more)
-
         words = ["train", painting, "--minutes", minutes, "--output", files.model]
         try:
-            self._run_process(work, words, painting.parent, report)
+            self._run_process(work, words, _Course(work).follow)
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
-        trained = next((one for one in (files.model, files.so_far) if one.is_file()), None)
-        if trained is not None:
-            self._add_trained(work, trained, painting.stem)
+        for trained in (files.model, files.so_far):
+            if trained.is_file():
+                self._add_trained(work, trained, painting.stem)
+                return trained == files.model
+        return False
 
     def _add_trained(self, work: Work, trained: Path, name: str) -> None:
         """Add a model to the user's, under a name that is free."""
@@ -307,7 +309,7 @@ class Works:
                 wanted, number = f"{name}-{number}", number + 1
             added = add_model(str(trained), wanted)
         work.result, work.name = added.path, added.path.name
-        work.tell(style=added.info.name)
+        work.tell(style=id_of(added.path))
 
     def begin_comparison(self, norms: Sequence[str], archs: Sequence[str], tab: str) -> Work:
         """Run the experiment of the paper on the bundled photos.
@@ -315,28 +317,26 @@ class Works:
         Raises:
             StyleCliError: a norm or a generator is not known, or too much waits.
         """
-        folder = self._studio.new_path("")
-        CompareConfig(norms=tuple(norms), archs=tuple(archs), out=folder).check()  # type: ignore[arg-type]
-        words = ["compare", "--norm", ",".join(norms), "--arch", ",".join(archs), "--out", folder]
-        work = Work(tab)
+        chosen: dict[str, Any] = {"norms": tuple(norms), "archs": tuple(archs)}
+        CompareConfig(**chosen).check()
+        work = self._new(tab, name="report.html")
+        words = ["compare", "--norm", ",".join(norms), "--arch", ",".join(archs)]
+        words += ["--out", str(work.folder / "comparison")]
+        return self._begin(self._processes, work, lambda work: self._compare(work, words))
 
-        def do(work: Work) -> None:
-            def report(event: dict[str, Any]) -> None:
-                if "progress" in event:
-                    work.advance(round(event["progress"] * _PARTS), _PARTS, step=event["note"])
-
-            self._run_process(work, words, self._studio.folder, report)
-            if not work.stopping:
-                work.report, work.result, work.name = folder, folder / "report.html", "report.html"
-                work.tell(report=f"/api/jobs/{work.id}/report/")
-
-        return self._begin(self._processes, work, do)
+    def _compare(self, work: Work, words: Sequence[str]) -> bool:
+        self._run_process(work, words, _Course(work).follow)
+        report = work.folder / "comparison" / "report.html"
+        if not report.is_file():
+            return False
+        work.report = work.result = report
+        work.tell(report=f"/api/jobs/{work.id}/report/")
+        return True
 
     def _run_process(
         self,
         work: Work,
         words: Sequence[object],
-        folder: Path,
         report: Callable[[dict[str, Any]], None],
     ) -> None:
         """Run a command of this program, and follow the events that it writes.
@@ -348,10 +348,10 @@ class Works:
         """
         command = [sys.executable, "-m", "stylecli", *map(str, words), "--json", "--quiet"]
         with (
-            tempfile.TemporaryFile(dir=folder) as said,
+            tempfile.TemporaryFile(dir=work.folder) as said,
             subprocess.Popen(
                 command,
-                cwd=folder,
+                cwd=work.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -384,9 +384,45 @@ class Works:
         return encode_jpeg(Picture(read_picture(work.preview).rgb))
 
 
+class _Course:
+    """How far a command is, by the events that it writes.
+
+    Args:
+        work: is told of it.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._previews, self._seen = work, 0, 0
+
+    def follow(self, event: dict[str, Any]) -> None:
+        """Tell of an event."""
+        more: dict[str, object] = {}
+        if event["event"] == "step":
+            more = {"step": event["step"], "objective": event["losses"]["total"], "note": ""}
+            if "seconds_left" in event:
+                more["seconds_left"] = round(event["seconds_left"], 1)
+        elif event["event"] == "progress":
+            more = {"note": event["note"]}
+        if self._has_new_preview():
+            more["preview"] = self._previews
+        if "progress" in event:
+            self._work.advance(round(event["progress"] * _PARTS), _PARTS, **more)
+        elif more:
+            self._work.tell(**more)
+
+    def _has_new_preview(self) -> bool:
+        if self._work.preview is None or not self._work.preview.is_file():
+            return False
+        changed = self._work.preview.stat().st_mtime_ns
+        if changed == self._seen:
+            return False
+        self._seen, self._previews = changed, self._previews + 1
+        return True
+
+
 def _is_taken(name: str) -> bool:
     """Whether a model or a style has a name already."""
-    if (user_models() / f"{name}.safetensors").exists():
+    if (user_models() / f"{name}{SUFFIX}").exists():
         return True
     try:
         find_model(name)

@@ -1,0 +1,42 @@
+"""One server for the tests that only ask it things."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+from clips import make_clip
+from serving import Server, start
+from stylecli.files.content import bundled_photos
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = start(tmp_path_factory.mktemp("served"))
+    yield started
+    assert started.stop() == 130
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo with EXIF, one with transparency, an animation, a film, and what is none of these."""
+    folder = tmp_path_factory.mktemp("files")
+    photo = Image.open(bundled_photos()[14]).resize((600, 400))
+    exif = Image.Exif()
+    exif[0x010F] = "A camera"
+    exif[0x0112] = 6  # lies on its side
+    photo.save(folder / "photo.jpg", exif=exif, quality=92)
+    clear = photo.resize((90, 60)).convert("RGBA")
+    clear.putalpha(photo.resize((90, 60)).convert("L"))
+    clear.save(folder / "clear.png")
+    frames = [photo.resize((64, 48)).rotate(10 * turn) for turn in range(4)]
+    frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1:], duration=80)
+    make_clip(folder / "clip.mp4", frames=6)
+    (folder / "broken.jpg").write_bytes((folder / "photo.jpg").read_bytes()[:4000])
+    (folder / "text.jpg").write_text("not an image")
+    return folder

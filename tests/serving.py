@@ -1,0 +1,116 @@
+"""A real ``stylecli serve`` in a process of its own, and requests to it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+
+@dataclass
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A running server.
+
+    Attributes:
+        process: it.
+        address: what it said, such as ``http://127.0.0.1:40123/``.
+        folder: it and its temporary files live there.
+    """
+
+    process: "subprocess.Popen[str]"
+    address: str
+    folder: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(re.search(r":(\d+)/", self.address)[1])
+
+    @property
+    def temporary(self) -> list[Path]:
+        """The folders of runs that are there."""
+        return list((self.folder / "tmp").glob("stylecli-*"))
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send a request; an object becomes JSON, and ``x_name`` the header ``X-Name``."""
+        sent = json.dumps(body) if isinstance(body, dict) else body
+        connection = self.connect()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, sent, named)
+        answer = connection.getresponse()
+        found = Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        connection.close()
+        return found
+
+    def upload(self, path: Path, name: str | None = None) -> dict[str, Any]:
+        """Upload a photo or film, and return what is told of it."""
+        answer = self.ask("POST", "/api/photos", path.read_bytes(), x_name=quote(name or path.name))
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def painted(self, number: str, **look: object) -> Answer:
+        return self.ask("GET", f"/api/photos/{number}/painted?{urlencode(look)}")
+
+    def follow(self, job: str) -> list[dict[str, Any]]:
+        """What is told of a piece of work, until it has ended."""
+        connection = self.connect()
+        connection.request("GET", f"/api/jobs/{job}/events")
+        lines = [line for line in connection.getresponse() if line.startswith(b"data: ")]
+        connection.close()
+        return [json.loads(line.removeprefix(b"data: ")) for line in lines]
+
+    def stop(self, number: int = signal.SIGINT, within: float = 10.0) -> int:
+        """Send a signal, and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def start(folder: Path, *options: str, **environment: str) -> Server:
+    """Start a server that has its temporary files and the user's models in a folder."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    own = {"TMPDIR": str(folder / "tmp"), "XDG_DATA_HOME": str(folder / "data")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stylecli", "serve", "--port", "0", "--no-browser", *options],
+        cwd=folder,
+        env={**os.environ, **own, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"http://\S+", line):
+            server = Server(process, found[0], folder, said)
+            threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+            return server
+    raise AssertionError("".join(said))
