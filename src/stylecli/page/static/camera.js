@@ -154,6 +154,12 @@ function adapt() {
   if (to !== level) resize(to);
 }
 
+function resize(to) {
+  level = to;
+  times = [];
+  sendLook();
+}
+
 setInterval(() => {
   const recent = arrivals.filter((one) => one > performance.now() - 2000);
   if (!socket || recent.length < 2) return;

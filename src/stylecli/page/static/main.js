@@ -8,10 +8,11 @@ import "./train.js";
 import "./camera.js";
 import "./compare.js";
 
+// The names after # are not those of elements: to such a one, the browser would move the focus.
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
 function showView() {
-  const chosen = tabs.find((tab) => tab.id === `tab-${location.hash.slice(1)}`) ?? tabs[0];
+  const chosen = tabs.find((tab) => tab.id === `tab-${location.hash.slice(2)}`) ?? tabs[0];
   for (const tab of tabs) {
     const here = tab === chosen;
     tab.ariaSelected = here;
@@ -22,7 +23,7 @@ function showView() {
 }
 
 for (const tab of tabs) {
-  tab.onclick = () => (location.hash = tab.getAttribute("aria-controls"));
+  tab.onclick = () => (location.hash = `/${tab.getAttribute("aria-controls")}`);
   tab.onkeydown = ({ key }) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
     if (!step) return;
@@ -54,4 +55,5 @@ try {
 } catch (error) {
   complain($("paint-problems"), error);
 }
+$("main").classList.add("ready");
 document.addEventListener("visibilitychange", () => document.hidden || loadStyles().catch(() => {}));

@@ -73,26 +73,26 @@ form.onreset = () => setTimeout(changeLook);
 
 let shown = "";
 let underway = null;
+let fault = null; // what was said of the last picture that could not be painted
 
 const address = (item, size, chosen = look()) =>
   `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size })}`;
 
 async function follow() {
   if (underway) return;
-  const busy = setTimeout(() => ($("paint-busy").hidden = false), 150);
+  $("frame").ariaBusy = true;
   while (current && strip.chosen && shown !== address(current, "screen")) {
     underway = new AbortController();
     await paintScreen(current, address(current, "screen"), underway.signal);
   }
   underway = null;
-  clearTimeout(busy);
-  $("paint-busy").hidden = true;
+  $("frame").ariaBusy = false;
 }
 
 async function paintScreen(item, wanted, signal) {
   try {
     const url = await fetchPicture(wanted, signal);
-    clearProblems(problems);
+    fault?.remove();
     if (item !== current) return;
     await decode(url);
     $("after").src = url;
@@ -101,8 +101,8 @@ async function paintScreen(item, wanted, signal) {
     say(`${item.name} is painted as ${titleOf()}`);
   } catch (error) {
     if (error.name === "AbortError") return;
-    clearProblems(problems);
-    complain(problems, error);
+    fault?.remove();
+    fault = complain(problems, error);
   }
   if (item === current) shown = wanted; // a failure, too, is not tried again at once
 }
@@ -241,13 +241,12 @@ addEventListener("pagehide", () => {
 
 function showShelf() {
   const focused = document.activeElement === $("paint-files");
-  $("shelf").hidden = !items.length;
-  $("paint-hero").hidden = Boolean(current);
+  $("paint-hero").hidden = items.length > 0;
   $("download").disabled = !current;
   $("download").hidden = current?.kind === "film";
   $("paint-film").hidden = current?.kind !== "film";
-  $("download-all").hidden = photosOf().length < 2;
-  if (focused && current) $("more-files").focus();
+  $("download-all").disabled = photosOf().length < 2;
+  if (focused && items.length) $("more-files").focus();
 }
 
 const photosOf = () => items.filter(({ kind }) => kind === "photo");
@@ -316,5 +315,5 @@ function showFilm(result, name = "") {
 // Other views send their visitors here.
 export function chooseStyle(id) {
   strip.select(id);
-  location.hash = "paint";
+  location.hash = "/paint";
 }

@@ -13,8 +13,9 @@ export function clearProblems(place) {
   place.replaceChildren();
 }
 
+// Returns the line that it shows.
 export function complain(place, error) {
-  if (error.name === "AbortError") return;
+  if (error.name === "AbortError") return null;
   if (!(error instanceof Problem)) console.error(error);
   const line = document.createElement("p");
   const what = document.createElement("strong");
@@ -27,6 +28,7 @@ export function complain(place, error) {
   close.onclick = () => line.remove();
   line.append(close);
   place.append(line);
+  return line;
 }
 
 // Files come from the inputs, from a drop or a paste anywhere on the page while the view is shown.

@@ -1,0 +1,385 @@
+"""The page in a real browser, by clicks and keys, against a real ``stylecli serve``."""
+
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from serving import Server, start
+from stylecli.files.content import bundled_photos
+
+sync_api = pytest.importorskip("playwright.sync_api")
+axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]
+
+VIEWS = ("paint", "train", "camera", "compare")
+PAINTED = "#frame.painted[aria-busy=false]"  # and nothing is on its way
+PATIENCE = 120_000  # ms, for a machine that is busy with other things
+SHIFTS = """
+    window.shifts = [];
+    new PerformanceObserver((list) => {
+      for (const one of list.getEntries()) if (one.hadRecentInput || one.value < 0.001) continue;
+        else window.shifts.push([one.value, ...one.sources.map(({ node }) => node?.outerHTML)]);
+    }).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+SMALL = """(all) => all
+    .filter((one) => one.checkVisibility() && parseFloat(getComputedStyle(one).fontSize) < 14)
+    .map((one) => one.outerHTML)
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A browser whose camera shows two bundled photos in turn."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    lens = tmp_path_factory.mktemp("lens") / "lens.mjpeg"
+    with lens.open("wb") as film:
+        for photo in bundled_photos()[3:5]:
+            Image.open(photo).resize((640, 480)).save(film, "JPEG")
+    options = [
+        *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+        f"--use-file-for-fake-video-capture={lens}",
+    ]
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium) -> Iterator[object]:
+    """A fresh profile in which no page may say an error or ask anything elsewhere."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(SHIFTS)
+    troubles: list[str] = []
+
+    def note(line: str) -> None:
+        # The browser itself says of each refused request that it was; the page says it to the user.
+        if not line.startswith(
+            ("Failed to load resource", "http://127.0.0.1:", "blob:http://127.")
+        ):
+            troubles.append(line)
+
+    context.on("console", lambda line: line.type == "error" and note(line.text))
+    context.on("weberror", lambda error: note(str(error.error)))
+    context.on("request", lambda request: note(request.url))
+    yield context
+    context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def page(context, server) -> object:
+    return open_page(context, server)
+
+
+def open_page(context, server: Server, view: str = "paint") -> object:
+    page = context.new_page()
+    page.goto(f"{server.address}#/{view}")
+    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
+    return page
+
+
+def wait_until(page, expression: str, argument: object = None) -> None:
+    """As ``page.wait_for_function``, which the page's Content-Security-Policy forbids."""
+    last = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < last, expression
+        page.wait_for_timeout(50)
+
+
+def choose(page, files: Path, *names: str) -> None:
+    page.set_input_files("#paint-files", [files / name for name in names])
+    page.wait_for_selector(PAINTED)
+
+
+def change(page, act) -> None:
+    """Do something, and wait until the picture is another one."""
+    before = page.evaluate("document.querySelector('#after').src")
+    act()
+    wait_until(page, "(before) => document.querySelector('#after').src !== before", before)
+    page.wait_for_selector(PAINTED)
+
+
+def test_photos_are_painted_by_clicks(page, files):
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Choose photos").click()
+    chooser.value.set_files([files / "photo.jpg", files / "clear.png"])
+    page.wait_for_selector(PAINTED)
+    assert page.get_by_alt_text("photo.jpg, painted as The Starry Night").is_visible()
+    wait_until(page, "document.querySelectorAll('#paint-strip .painted').length === 8")
+    assert page.locator("#paint-strip .small").evaluate_all("e => e.every(x => x.naturalWidth)")
+    change(page, lambda: page.click("#paint-strip .tile:has-text('Udnie')"))
+    with page.expect_request(lambda request: "udnie%3A0.50%2Cgreat-wave%3A0.50" in request.url):
+        change(page, lambda: page.select_option("#blend", label="The Great Wave off Kanagawa"))
+    assert page.get_by_alt_text("Udnie and The Great Wave off Kanagawa").is_visible()
+    with page.expect_request(lambda request: "preserve_color=1" in request.url):
+        change(page, lambda: page.check("#colors"))
+    change(page, lambda: page.click("#photos .thumb[aria-label='clear.png']"))
+    page.click("[aria-label='Remove photo.jpg']")
+    assert page.locator("#photos li").count() == 1
+    page.click("[aria-label='Remove clear.png']")
+    assert page.get_by_text("Turn your photos into paintings").is_visible()
+
+
+def test_photos_are_painted_by_keys(page, files):
+    choose(page, files, "photo.jpg")
+    page.focus("#paint-strip input:checked")
+    change(page, lambda: page.keyboard.press("ArrowRight"))
+    assert page.inner_text("#paint-title") == "The Scream"
+    for key, wanted in [("Strokes", "stroke_size=1.18"), ("Layers", "layers=3")]:
+        page.locator("#look").get_by_label(key).focus()
+        with page.expect_request(lambda request, wanted=wanted: wanted in request.url):
+            change(page, lambda: page.keyboard.press("ArrowRight"))
+    page.focus("#wipe")
+    before = page.locator("#before").evaluate("e => getComputedStyle(e).clipPath")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#before").evaluate("e => getComputedStyle(e).clipPath") != before
+    page.focus("#download")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "photo-the-scream.jpg"
+    saved = Image.open(download.value.path())
+    assert saved.size == (400, 600)
+    assert saved.getexif()[0x010F] == "A camera"
+
+
+def test_the_tabs_are_walked_with_the_arrow_keys(page):
+    page.focus("#tab-paint")
+    for view in (*VIEWS[1:], VIEWS[0]):
+        page.keyboard.press("ArrowRight")
+        assert page.locator(":focus").get_attribute("id") == f"tab-{view}"
+        assert page.locator(f"#{view}").is_visible()
+        assert page.locator("[role=tabpanel]:not([hidden])").count() == 1
+    page.go_back()
+    page.wait_for_selector("#compare:not([hidden])")
+
+
+def test_a_photo_may_be_dropped_anywhere_and_all_come_as_a_zip(page, files):
+    drop = """(pixels) => {
+        const files = new DataTransfer();
+        for (const name of ["one.png", "two.png"]) {
+            files.items.add(new File([Uint8Array.from(pixels)], name));
+        }
+        document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: files }));
+    }"""
+    page.evaluate(drop, list((files / "clear.png").read_bytes()))
+    page.wait_for_selector("#photos li:nth-of-type(2).here")
+    page.wait_for_selector(PAINTED)
+    with page.expect_download() as download:
+        page.click("text=Download all as ZIP")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == ["one-starry-night.png", "two-starry-night.png"]
+    assert page.get_by_role("link", name="Save starry-night.zip").is_visible()
+
+
+def test_a_film_plays_when_it_is_painted(page, files):
+    choose(page, files, "clip.mp4")
+    page.click("text=Paint the film")
+    page.wait_for_selector("#film:not([hidden])")
+    wait_until(page, "document.querySelector('#film').videoWidth === 64")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save clip-starry-night.mp4").click()
+    assert b"ftyp" in download.value.path().read_bytes()[:12]
+    change(page, lambda: page.click("#paint-strip .tile:has-text('Udnie')"))
+    assert page.locator("#film").is_hidden()
+
+
+def test_a_bad_file_and_huge_ones_are_refused_beside_the_drop(page, files, tmp_path):
+    Image.new("1", (20_000, 10_001)).save(tmp_path / "pixels.png")
+    with (tmp_path / "bytes.jpg").open("wb") as sparse:
+        sparse.truncate(4 * 2**30 + 1)
+    bad = [files / "text.jpg", tmp_path / "pixels.png", tmp_path / "bytes.jpg"]
+    page.set_input_files("#paint-files", [*bad, files / "clear.png"])
+    page.wait_for_selector(PAINTED)
+    said = page.locator("#paint-problems p").all_inner_texts()
+    assert len(said) == 3
+    for line, words in zip(said, ("text.jpg", "200,000,000 pixels", "4096 MB"), strict=True):
+        assert words in line
+    assert page.locator("#photos li").count() == 1
+    page.click("#paint-problems button >> nth=0")
+    assert page.locator("#paint-problems p").count() == 2
+
+
+def test_two_tabs_have_photos_of_their_own(context, server, files):
+    one, two = open_page(context, server), open_page(context, server)
+    choose(one, files, "photo.jpg")
+    assert two.locator("#photos li").count() == 0
+    choose(two, files, "clear.png")
+    one.close()
+    change(two, lambda: two.click("#paint-strip .tile:has-text('Udnie')"))
+    assert two.locator("#paint-problems p").count() == 0
+
+
+def test_a_killed_server_is_said_and_so_is_its_return(context, files, tmp_path):
+    server = start(tmp_path)
+    page = open_page(context, server)
+    choose(page, files, "clear.png")
+    server.stop(signal.SIGKILL)
+    page.wait_for_selector("#lost:has-text('stylecli has stopped')")
+    page.click("#paint-strip .tile:has-text('Udnie')")
+    page.wait_for_selector("#paint-problems:has-text('stylecli does not answer')")
+    again = start(tmp_path, "--port", str(server.port))
+    page.click("text=Load this page again")
+    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
+    choose(page, files, "clear.png")
+    again.stop()
+
+
+def test_a_full_disk_is_said(context, files, tmp_path):
+    """On a real one that is full: it has one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    server = start(tmp_path, TMPDIR=str(disk))
+    try:
+        page = open_page(context, server)
+        page.set_input_files("#paint-files", files / "photo.jpg")
+        page.wait_for_selector("#paint-problems:has-text('the disk has no room')")
+        page.click("#tab-train")
+        page.set_input_files("#train-file", files / "photo.jpg")
+        page.click("#train-start")
+        page.wait_for_selector("#train-problems:has-text('the disk has no room')")
+    finally:
+        server.stop()
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_painting_becomes_a_style(page, server, painting, files):
+    choose(page, files, "photo.jpg")
+    page.click("#tab-train")
+    page.set_input_files("#train-file", painting)
+    assert page.input_value("#train-name") == "Waves & Lines"
+    page.fill("#train-name", "Ripples")
+    page.check("text=1 minute")
+    page.click("#train-start")
+    page.wait_for_selector("#preview img[src]")
+    wait_until(page, "document.querySelector('#curve polyline').points.length > 1")
+    assert page.get_by_role("img", name="The error after").is_visible()
+    page.click("text=Stop and use what is there")
+    page.wait_for_selector("#trained:not([hidden])")
+    change(page, lambda: page.click("#paint-with-it"))
+    assert page.inner_text("#paint-title").lower() == "ripples"
+    assert page.locator("#blend").is_disabled()
+    page.click("#tab-train")
+    rename_and_remove(page)
+    assert len(server.ask("GET", "/api/styles").json["styles"]) == 8
+
+
+def rename_and_remove(page) -> None:
+    with page.expect_download() as download:
+        page.click("#own a")
+    assert download.value.suggested_filename.endswith(".safetensors")
+    page.click("#own .rename")
+    page.fill("#new-name", "Rings")
+    page.keyboard.press("Enter")
+    wait_until(page, "/^rings$/i.test(document.querySelector('#own h3').textContent)")
+    page.click("#own .remove")
+    page.get_by_role("button", name="Cancel").click()
+    assert page.locator("#own li").count() == 1
+    page.click("#own .remove")
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.wait_for_selector("#no-own:not([hidden])")
+
+
+def test_the_camera_is_painted_live(context, server):
+    page = open_page(context, server, "camera")
+    page.click("#camera-start")
+    wait_until(page, "Number(document.querySelector('#rate').dataset.rate) > 0")
+    assert "frames a second" in page.inner_text("#rate")
+    width = page.evaluate("document.querySelector('#screen').width")
+    assert width in (240, 320, 400, 480, 560, 640)
+    warmth = """() => {
+        const canvas = document.querySelector('#screen');
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        let red = 0, blue = 0;
+        for (let k = 0; k < data.length; k += 4) { red += data[k]; blue += data[k + 2]; }
+        return red / blue;
+    }"""
+    cold = page.evaluate(warmth)
+    page.click("#camera-strip .tile:has-text('The Scream')")
+    wait_until(page, f"({warmth})() > {1.3 * cold}")
+    page.focus("#camera-strokes")
+    page.keyboard.press("End")
+    assert page.inner_text("#camera-strokes-value") == "broader, 4×"
+    page.click("#still")
+    with page.expect_download() as download:
+        page.click("#stills a")
+    still = Image.open(download.value.path())
+    assert still.format == "PNG"
+    assert still.width * 3 == still.height * 4
+    page.click("#camera-stop")
+    assert page.get_by_text("Step into a painting").is_visible()
+    assert page.evaluate("document.querySelector('#lens').srcObject") is None
+
+
+def test_a_comparison_shows_its_report_in_place(context, server):
+    page = open_page(context, server, "compare")
+    page.uncheck("text=Batch norm")
+    page.uncheck("text=Residual")
+    assert page.locator("#compare-start").is_disabled()
+    page.check("text=Pyramid")
+    page.click("#compare-start")
+    page.wait_for_selector("#compare-jobs progress")
+    page.wait_for_selector("#report:not([hidden])")
+    report = page.frame_locator("#report")
+    report.locator("h1").wait_for()
+    assert report.locator("img").evaluate_all("e => e.length && e.every(x => x.naturalWidth)")
+    report.locator("input[type=range]").first.focus()
+    assert page.locator("#report-alone").get_attribute("href").endswith("/report/")
+
+
+def violations(page) -> list[str]:
+    """What axe finds, in one line each."""
+    found = axe_api.Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chromium, server, files, scheme):
+    page = chromium.new_page(color_scheme=scheme, reduced_motion="reduce")
+    page.goto(server.address)
+    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
+    found = []
+    for view in VIEWS:
+        page.click(f"#tab-{view}")
+        found += violations(page)
+    page.click("#tab-paint")
+    page.set_input_files("#paint-files", [files / "text.jpg", files / "photo.jpg"])
+    page.wait_for_selector(PAINTED)
+    found += violations(page)
+    page.close()
+    assert found == []
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_nothing_is_cut_off_and_nothing_jumps(context, server, files, width):
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(server.address)
+    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
+    for view in VIEWS:
+        page.click(f"#tab-{view}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.locator("p, label, button, output, h3").evaluate_all(SMALL) == []
+    page.click("#tab-paint")
+    choose(page, files, "clear.png")
+    wait_until(page, "document.querySelectorAll('#paint-strip .painted').length === 8")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("shifts") == []
