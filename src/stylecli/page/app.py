@@ -361,7 +361,8 @@ async def _painted(
         RefusedError: too many pictures wait.
         ClientDisconnect: the browser has gone.
     """
-    painting = _rooms(request).painting
+    rooms = _rooms(request)
+    painting = rooms.painting
     if painting.count >= _MOST_WAITING:
         raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
     future = painting.submit(paint, urgency)
@@ -369,7 +370,11 @@ async def _painted(
     gone = asyncio.ensure_future(_wait_until_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {picture, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        done: set[asyncio.Future[Any]] = set()
+        while not done and not rooms.closing:
+            done, _ = await asyncio.wait(
+                either, timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED
+            )
         if picture.done() and not picture.cancelled():
             return picture.result()
         raise ClientDisconnect
