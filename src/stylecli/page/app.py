@@ -440,9 +440,13 @@ async def _begin_training(request: Request) -> Response:
 async def _begin_comparison(request: Request) -> Response:
     rooms, given, tab = _rooms(request), await _read_json(request), _tab(request)
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
-    if not all(isinstance(one, list) for one in (norms, archs)):
+    if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
     return _begun(await _in(rooms.chores, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+
+
+def _are_names(given: object) -> bool:
+    return isinstance(given, list) and bool(given) and all(isinstance(one, str) for one in given)
 
 
 def _work(request: Request) -> Work:
