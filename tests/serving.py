@@ -52,7 +52,7 @@ class Server:
         return list((self.folder / "tmp").glob("stylecli-*"))
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a request; an object becomes JSON, and ``x_name`` the header ``X-Name``."""

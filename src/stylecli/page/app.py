@@ -361,7 +361,8 @@ async def _painted(
         RefusedError: too many pictures wait.
         ClientDisconnect: the browser has gone.
     """
-    painting = _rooms(request).painting
+    rooms = _rooms(request)
+    painting = rooms.painting
     if painting.count >= _MOST_WAITING:
         raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
     future = painting.submit(paint, urgency)
@@ -369,7 +370,11 @@ async def _painted(
     gone = asyncio.ensure_future(_wait_until_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {picture, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        done: set[asyncio.Future[Any]] = set()
+        while not done and not rooms.closing:
+            done, _ = await asyncio.wait(
+                either, timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED
+            )
         if picture.done() and not picture.cancelled():
             return picture.result()
         raise ClientDisconnect
@@ -435,9 +440,13 @@ async def _begin_training(request: Request) -> Response:
 async def _begin_comparison(request: Request) -> Response:
     rooms, given, tab = _rooms(request), await _read_json(request), _tab(request)
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
-    if not all(isinstance(one, list) for one in (norms, archs)):
+    if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
     return _begun(await _in(rooms.chores, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+
+
+def _are_names(given: object) -> bool:
+    return isinstance(given, list) and bool(given) and all(isinstance(one, str) for one in given)
 
 
 def _work(request: Request) -> Work:

@@ -1,6 +1,7 @@
 """The server: it opens a port, says its address, opens the browser, and ends when asked."""
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -95,6 +96,9 @@ class _Server(uvicorn.Server):
         """Whether to stop; asked ten times a second."""
         if self._should_stop():
             self._rooms.close()
+            logging.getLogger("uvicorn.error").setLevel(
+                logging.CRITICAL
+            )  # it tells what it cuts off
             self.should_exit = True
         return await super().on_tick(counter)
 

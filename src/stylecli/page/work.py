@@ -95,12 +95,17 @@ class Work:
         values = {} if left is None else {"seconds_left": round(left, 1)}
         self.tell(done=done, total=total, **{**values, **more})
 
-    def stop(self) -> None:
-        """Ask it to stop; asked again, its process is killed."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ask it to stop.
+
+        Args:
+            at_once: kill its process, which has no time to write what it has so far.
+        """
         asked_before, self.stopping = self.stopping, True
-        if self.process is not None:
-            end = self.process.kill if asked_before else self.process.terminate
-            end()
+        if self.process is not None and at_once:
+            self.process.kill()
+        elif self.process is not None and not asked_before:  # asked twice, it would end at once
+            self.process.terminate()
         elif self.told["state"] == "waiting":
             self.tell(state="stopped")
 
@@ -154,8 +159,7 @@ class Works:
         """Stop the work of a closed tab, but for trainings; or of all tabs, at once."""
         for work in list(self._all.values()):
             if tab is None:
-                work.stop()
-                work.stop()
+                work.stop(at_once=True)
             elif work.tab == tab and not (work.outlives_tab or work.has_ended):
                 work.stop()
 

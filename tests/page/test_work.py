@@ -1,0 +1,185 @@
+"""Trainings and comparisons from the page, in real processes; and what a closed tab leaves."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from serving import start
+from stylecli.core.model_files import read_info
+
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def trained(server, painting):
+    """A training that was stopped after its first step: what was told of it."""
+    query = "minutes=30&name=My%20Waves%20%2F%20..%2F%20x"
+    begun = server.ask(
+        "POST", f"/api/trainings?{query}", painting.read_bytes(), x_name="My%20Waves.png"
+    )
+    job = begun.json["job"]
+    connection = server.connect()
+    connection.request("GET", f"/api/jobs/{job}/events")
+    answer = connection.getresponse()
+    assert any(b'"step"' in line for line in answer)
+    for _ in range(3):  # an impatient user
+        server.ask("POST", f"/api/jobs/{job}/stop")
+    connection.close()
+    return server.follow(job)
+
+
+def test_a_training_that_is_stopped_leaves_its_model_among_the_styles(server, trained):
+    end = trained[-1]
+    assert end["state"] == "stopped"
+    assert end["step"] >= 1
+    assert end["objective"] > 0
+    assert end["seconds_left"] > 0
+    (own,) = [one for one in server.ask("GET", "/api/styles").json["styles"] if one["own"]]
+    assert own["id"] == end["style"] == "my-waves-x"
+    assert image_of(server, f"/api/styles/{own['id']}/painting").size == (96, 96)
+
+
+def test_a_training_that_ends_by_itself_has_a_preview(server, painting):
+    """Its name is that of its painting, and is made another one if that is taken."""
+    begun = server.ask(
+        "POST", "/api/trainings?minutes=0.001", painting.read_bytes(), x_name="udnie.png"
+    )
+    job = begun.json["job"]
+    assert server.ask("GET", f"/api/jobs/{job}/preview").status == 404
+    end = server.follow(job)[-1]
+    assert (end["state"], end["style"], end["preview"]) == ("done", "udnie-2", 1)
+    assert image_of(server, f"/api/jobs/{job}/preview").size == (1024, 512)
+    assert server.ask("DELETE", "/api/styles/udnie-2").status == 204
+
+
+def image_of(server, path) -> Image.Image:
+    answer = server.ask("GET", path)
+    assert answer.status == 200, answer.body
+    return Image.open(io.BytesIO(answer.body))
+
+
+def test_the_command_line_sees_the_model_too(server, trained, files, tmp_path):
+    command = [sys.executable, "-m", "stylecli", "stylize", files / "photo.jpg", tmp_path / "a.jpg"]
+    done = subprocess.run(
+        [*map(str, command), "--model", trained[-1]["style"]],
+        env=environment_of(server),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    number = server.upload(files / "photo.jpg")["id"]
+    painted = server.painted(number, style=trained[-1]["style"], size="full").body
+    assert painted == (tmp_path / "a.jpg").read_bytes()
+
+
+def environment_of(server) -> dict[str, str]:
+    return {**os.environ, "XDG_DATA_HOME": str(server.folder / "data")}
+
+
+def test_a_model_is_downloaded_renamed_and_removed(server, trained, tmp_path):
+    style = trained[-1]["style"]
+    answer = server.ask("GET", f"/api/styles/{style}/file")
+    (tmp_path / "own.safetensors").write_bytes(answer.body)
+    assert read_info(tmp_path / "own.safetensors").styles == ["my-waves-x"]
+    added = [sys.executable, "-m", "stylecli", "models", "add", str(tmp_path / "own.safetensors")]
+    subprocess.run([*added, "--quiet"], env=environment_of(server), check=True)
+    renamed = server.ask("PATCH", "/api/styles/own", {"name": "Sea & Sky"})
+    assert (renamed.status, renamed.json["id"], renamed.json["title"]) == (
+        200,
+        "sea-sky",
+        "sea-sky",
+    )
+    assert server.ask("GET", "/api/styles/own/file").status == 404
+    for taken in (style, "udnie", "gallery"):
+        assert server.ask("PATCH", "/api/styles/sea-sky", {"name": taken}).status == 400
+    assert server.ask("DELETE", "/api/styles/sea-sky").status == 204
+    assert server.ask("DELETE", "/api/styles/sea-sky").status == 404
+    assert server.ask("DELETE", "/api/styles/udnie").status == 409
+    assert server.ask("PATCH", "/api/styles/udnie", {"name": "mine"}).status == 409
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "many", "1e9"])
+def test_a_time_that_cannot_be_meant_is_refused(server, painting, minutes):
+    answer = server.ask(
+        "POST", f"/api/trainings?minutes={minutes}", painting.read_bytes(), x_name="a.png"
+    )
+    assert answer.status == 400
+    assert "minutes" in answer.json["error"]
+
+
+def test_a_painting_that_cannot_be_read_is_refused_at_once(server, files):
+    answer = server.ask(
+        "POST", "/api/trainings", (files / "broken.jpg").read_bytes(), x_name="my%20art.jpg"
+    )
+    assert answer.status == 400
+    assert answer.json["error"].startswith("my art.jpg")
+
+
+def test_a_comparison_shows_its_report(server):
+    begun = server.ask("POST", "/api/comparisons", {"norms": ["in"], "archs": ["pyramid"]})
+    told = server.follow(begun.json["job"])
+    assert told[-1]["state"] == "done", told[-1]
+    assert told[-1]["report"] == f"/api/jobs/{begun.json['job']}/report/"
+    report = server.ask("GET", told[-1]["report"])
+    assert b"pyramid" in report.body
+    policy = report.headers["content-security-policy"]
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert "connect-src" not in policy
+    assert b'src="' not in report.body.replace(b'src="data:', b"")  # it needs no other file
+    assert server.ask("GET", told[-1]["report"] + "../../../etc/passwd").status == 404
+
+
+@pytest.mark.parametrize(
+    "given", [{"norms": ["nope"]}, {"norms": "bn"}, {"archs": []}, {"norms": [["bn"]]}]
+)
+def test_a_comparison_of_what_is_not_known_is_refused(server, given):
+    answer = server.ask("POST", "/api/comparisons", given)
+    assert answer.status == 400, answer.json
+
+
+def test_a_closed_tab_stops_its_work_and_no_other(server, painting):
+    """A comparison waits behind a training; the tab of the one is closed, and the other's stays."""
+    training = server.ask(
+        "POST", "/api/trainings?minutes=30", painting.read_bytes(), x_name="a.png", x_tab="one"
+    ).json["job"]
+    jobs = {
+        tab: server.ask("POST", "/api/comparisons", {"norms": ["in"]}, x_tab=tab).json["job"]
+        for tab in ("one", "two")
+    }
+    streams = {}
+    for tab in jobs:
+        streams[tab] = server.connect()
+        streams[tab].request("GET", f"/api/alive?tab={tab}")
+        streams[tab].getresponse().readline()
+    streams["one"].close()
+    assert server.follow(jobs["one"])[-1]["state"] == "stopped"
+    assert first_told(server, jobs["two"]) == "waiting"
+    assert first_told(server, training) == "running"
+    for job in (jobs["two"], training):
+        server.ask("POST", f"/api/jobs/{job}/stop")
+        assert server.follow(job)[-1]["state"] == "stopped"
+    streams["two"].close()
+
+
+def first_told(server, job: str) -> str:
+    connection = server.connect()
+    connection.request("GET", f"/api/jobs/{job}/events")
+    line = connection.getresponse().readline()
+    connection.close()
+    return json.loads(line.removeprefix(b"data: "))["state"]
+
+
+def test_too_much_work_at_once_is_refused(tmp_path, painting, files):
+    server = start(tmp_path)
+    server.ask("POST", "/api/trainings?minutes=30", painting.read_bytes(), x_name="a.png")
+    answers = [server.ask("POST", "/api/comparisons", {}).status for _ in range(12)]
+    assert answers == [201] * 11 + [429]
+    time.sleep(0.5)
+    assert server.stop() == 130
