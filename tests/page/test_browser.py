@@ -17,11 +17,11 @@ from stylecli.files.content import bundled_photos
 sync_api = pytest.importorskip("playwright.sync_api")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
 
-pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
 
 VIEWS = ("paint", "train", "camera", "compare")
 PAINTED = "#frame.painted[aria-busy=false]"  # and nothing is on its way
-PATIENCE = 120_000  # ms, for a machine that is busy with other things
+PATIENCE = 240_000  # ms, for a machine that is busy with other things
 SHIFTS = """
     window.shifts = [];
     new PerformanceObserver((list) => {
@@ -234,8 +234,8 @@ def test_a_killed_server_is_said_and_so_is_its_return(context, files, tmp_path):
     page.wait_for_selector("#paint-problems:has-text('stylecli does not answer')")
     again = start(tmp_path, "--port", str(server.port))
     page.click("text=Load this page again")
+    page.wait_for_selector("#lost:empty", state="attached")
     page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
-    choose(page, files, "clear.png")
     again.stop()
 
 
@@ -344,42 +344,42 @@ def test_a_comparison_shows_its_report_in_place(context, server):
     assert page.locator("#report-alone").get_attribute("href").endswith("/report/")
 
 
-def violations(page) -> list[str]:
-    """What axe finds, in one line each."""
-    found = axe_api.Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(chromium, server, files, scheme):
-    page = chromium.new_page(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(server.address)
-    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
-    found = []
-    for view in VIEWS:
-        page.click(f"#tab-{view}")
-        found += violations(page)
+def test_axe_finds_nothing(context, server, files):
+    page = open_page(context, server)
+    page.emulate_media(reduced_motion="reduce")
+    found = look_for_violations(page)
     page.click("#tab-paint")
     page.set_input_files("#paint-files", [files / "text.jpg", files / "photo.jpg"])
     page.wait_for_selector(PAINTED)
-    found += violations(page)
-    page.close()
-    assert found == []
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert found + look_for_violations(page) == []
 
 
-@pytest.mark.parametrize("width", [390, 1280, 2560])
-def test_nothing_is_cut_off_and_nothing_jumps(context, server, files, width):
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.set_viewport_size({"width": width, "height": 844})
-    page.goto(server.address)
-    page.wait_for_selector(".tile:nth-of-type(8)", state="attached")
+def look_for_violations(page) -> list[str]:
+    """What axe finds in all views, in one line each."""
+    found = []
     for view in VIEWS:
         page.click(f"#tab-{view}")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-        assert page.locator("p, label, button, output, h3").evaluate_all(SMALL) == []
-    page.click("#tab-paint")
-    choose(page, files, "clear.png")
-    wait_until(page, "document.querySelectorAll('#paint-strip .painted').length === 8")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("shifts") == []
+        violations = axe_api.Axe().run(page).response["violations"]
+        found += [
+            f"{one['id']}: {node['html'][:200]}" for one in violations for node in one["nodes"]
+        ]
+    return found
+
+
+def test_nothing_is_cut_off_and_nothing_jumps(context, server, files):
+    for width in (390, 1280, 2560):
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(server.address)
+        page.wait_for_selector("#main.ready")
+        for view in VIEWS:
+            page.click(f"#tab-{view}")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+            assert page.locator("p, label, button, output, h3").evaluate_all(SMALL) == []
+        page.click("#tab-paint")
+        choose(page, files, "clear.png")
+        wait_until(page, "document.querySelectorAll('#paint-strip .painted').length === 8")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("shifts") == []
+        page.close()

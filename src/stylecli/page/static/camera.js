@@ -31,8 +31,8 @@ function sendLook() {
   const strokes = $("camera-strokes");
   $("camera-strokes-value").textContent = strokes.ariaValueText = strokesInWords(strokes.value);
   if (socket?.readyState !== WebSocket.OPEN) return;
-  const look = { style: strip.chosen, layers: 2, stroke_size: 2 ** strokes.value, strength: 1, width: WIDTHS[level] };
-  socket.send(JSON.stringify(look));
+  const look = { style: strip.chosen, layers: 2, stroke_size: 2 ** strokes.value, strength: 1 };
+  socket.send(JSON.stringify({ ...look, width: WIDTHS[level] }));
 }
 
 $("camera-look").oninput = sendLook;
@@ -50,7 +50,7 @@ async function start() {
     await openLens();
   } catch (error) {
     stop();
-    complain(problems, explain(error));
+    complain(problems, LENS_PROBLEMS[error.name] ?? error);
     return;
   }
   showLive(true);
@@ -62,21 +62,28 @@ async function openLens() {
   closeLens();
   const chosen = $("device").value;
   const video = { width: { ideal: 1280 }, deviceId: chosen ? { exact: chosen } : undefined };
-  if (!navigator.mediaDevices) throw new Problem("the browser gives cameras only to this computer or to https", "open the page on the computer where stylecli runs");
+  if (!navigator.mediaDevices) throw ONLY_HERE;
   lens.srcObject = await navigator.mediaDevices.getUserMedia({ video });
   await lens.play();
   const devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
   const now = lens.srcObject.getVideoTracks()[0].getSettings().deviceId;
-  $("device").replaceChildren(...devices.map((one) => new Option(one.label || "Camera", one.deviceId, false, one.deviceId === now)));
+  const option = ({ label, deviceId }) => new Option(label || "Camera", deviceId, false, deviceId === now);
+  $("device").replaceChildren(...devices.map(option));
   $("which").hidden = devices.length < 2;
 }
 
-function explain(error) {
-  if (error.name === "NotAllowedError") return new Problem("The browser does not let this page use the camera.", "Allow it beside the address, then start again.");
-  if (error.name === "NotFoundError") return new Problem("There is no camera.", "Connect one, then start again.");
-  if (error.name === "NotReadableError") return new Problem("The camera is busy.", "Close the program that uses it, then start again.");
-  return error;
-}
+const ONLY_HERE = new Problem(
+  "Browsers give cameras only to pages of the same computer.",
+  "Open the page on the computer where stylecli runs.",
+);
+const LENS_PROBLEMS = {
+  NotAllowedError: new Problem(
+    "The browser does not let this page use the camera.",
+    "Allow it beside the address, then start again.",
+  ),
+  NotFoundError: new Problem("There is no camera.", "Connect one, then start again."),
+  NotReadableError: new Problem("The camera is busy.", "Close the program that uses it, then start again."),
+};
 
 function connect() {
   socket?.close();
@@ -87,8 +94,11 @@ function connect() {
     sendLook();
     pump();
   };
-  socket.onmessage = ({ data }) => here === socket && (typeof data === "string" ? refuse(data) : show(data));
-  socket.onclose = () => here === socket && stop(new Problem("The connection to stylecli has ended.", "See whether it still runs, then start again."));
+  socket.onmessage = ({ data }) => {
+    if (here === socket) (typeof data === "string" ? refuse : show)(data);
+  };
+  const ended = new Problem("The connection to stylecli has ended.", "See whether it still runs, then start again.");
+  socket.onclose = () => here === socket && stop(ended);
 }
 
 function onFrame() {
@@ -190,7 +200,7 @@ function showLive(on) {
   times = [];
   arrivals = [];
   tooSlow = WIDTHS.length;
-  $("rate").textContent = "\u00a0";
+  $("rate").textContent = "";
   $("live").hidden = !on;
   $("camera-hero").hidden = on;
   $("still").disabled = $("camera-stop").disabled = !on;

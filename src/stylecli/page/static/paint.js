@@ -75,8 +75,10 @@ let shown = "";
 let underway = null;
 let fault = null; // what was said of the last picture that could not be painted
 
-const address = (item, size, chosen = look()) =>
-  `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size })}`;
+function address(item, size, chosen = look()) {
+  const query = new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size });
+  return `/api/photos/${item.id}/painted?${query}`;
+}
 
 async function follow() {
   if (underway) return;

@@ -71,8 +71,8 @@ export class Strip {
 
   // Scrolls the strip, and not the page, to the chosen tile.
   reveal() {
-    const tile = this.tiles.get(this.chosen);
-    if (tile) this.row.scrollLeft = tile.offsetLeft - this.row.offsetLeft - (this.row.clientWidth - tile.clientWidth) / 2;
+    const [row, tile] = [this.row, this.tiles.get(this.chosen)];
+    if (tile) row.scrollLeft = tile.offsetLeft - row.offsetLeft - (row.clientWidth - tile.clientWidth) / 2;
   }
 
   // Shows a small picture in place of the painting, which moves to the corner.

@@ -47,7 +47,8 @@ $("training").onsubmit = async (event) => {
 
 async function checkSize(file) {
   const { bytes } = (await state).limits;
-  if (file.size > bytes) throw new Problem(`${file.name} is too large`, `at most ${Math.floor(bytes / 2 ** 20)} MB are read`);
+  const limit = `at most ${Math.floor(bytes / 2 ** 20)} MB are read`;
+  if (file.size > bytes) throw new Problem(`${file.name} is too large`, limit);
 }
 
 function fail(error) {
@@ -67,7 +68,7 @@ function showTraining(running) {
 
 async function follow(job, name) {
   showTraining(true);
-  $("learning-title").textContent = `Learns ${name}`;
+  $("learning-title").textContent = `Learning ${name}`;
   const curve = [];
   const last = await followJob($("train-jobs"), job, "Training", {
     cancelWord: "Stop and use what is there",

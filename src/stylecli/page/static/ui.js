@@ -81,17 +81,19 @@ export function offer(place, href, name) {
 // A line of work that can be cancelled, with a bar.
 export function showWork(place, what, cancelWord, cancel) {
   const block = clone("job");
-  const [bar, left, button] = [block.querySelector("progress"), block.querySelector(".left"), block.querySelector("button")];
+  const [bar, left, button] = ["progress", ".left", "button"].map((name) => block.querySelector(name));
   block.querySelector(".what").textContent = bar.ariaLabel = what;
   button.textContent = cancelWord;
   button.onclick = () => {
     button.disabled = true;
+    button.textContent = "Stopping";
     cancel();
   };
   place.append(block);
   const show = ({ state, done, total, seconds_left: seconds }) => {
     if (total) bar.value = done / total;
-    left.textContent = state === "waiting" ? "Waits for other work" : seconds == null ? "\u00a0" : inWords(seconds);
+    const known = seconds == null ? "\u00a0" : inWords(seconds);
+    left.textContent = state === "waiting" ? "Waits for other work" : known;
   };
   return { block, show, remove: () => block.remove() };
 }
