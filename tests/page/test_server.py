@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import start
 from stylecli import Stylizer
 from stylecli.files.images import read_picture
 
@@ -287,8 +286,8 @@ def test_it_listens_on_loopback_only(server):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_everything_and_nothing_is_left(tmp_path, files, number):
-    server = start(tmp_path)
+def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, number):
+    server = serve()
     film = server.upload(files / "clip.mp4")["id"]
     photo = server.upload(files / "photo.jpg")["id"]
     assert len(server.temporary) == 1
@@ -326,14 +325,14 @@ def _is_running(process: int) -> bool:
     return state != "Z"
 
 
-def test_the_files_of_a_killed_run_are_swept_by_the_next(tmp_path, files):
-    server = start(tmp_path)
+def test_the_files_of_a_killed_run_are_swept_by_the_next(serve, files):
+    server = serve()
     server.upload(files / "photo.jpg")
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     (left,) = server.temporary
     old = time.time() - 3600
     os.utime(left / ".stylecli-lock", (old, old))
-    again = start(tmp_path)
+    again = serve()
     assert left not in again.temporary
     assert again.stop() == 130
 

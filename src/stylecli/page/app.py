@@ -24,14 +24,13 @@ from starlette.websockets import WebSocket
 from stylecli import __version__
 from stylecli.collection.own import remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.model_names import style_name
 from stylecli.errors import StyleCliError
 from stylecli.files.formats import MAX_PIXELS, has_heif
 from stylecli.page.camera import Camera
 from stylecli.page.refusals import RefusedError, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
 from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, result_name
-from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles
+from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles, plain_name
 from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
 
@@ -222,7 +221,7 @@ async def _send_model(request: Request) -> Response:
 
 async def _rename_style(request: Request) -> Response:
     style, given = await _own_style(request), await _read_json(request)
-    name = style_name(Path(f"{given.get('name', '')}.x"))
+    name = plain_name(str(given.get("name", "")))
 
     def rename() -> dict[str, object]:
         path = rename_model(style.choice.path.stem, name)

@@ -21,7 +21,7 @@ import psutil
 from stylecli.collection.own import add_model
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import find_model, user_models
-from stylecli.core.model_names import shorten_name, style_name
+from stylecli.core.model_names import shorten_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError
@@ -32,7 +32,7 @@ from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
-from stylecli.page.styles import id_of
+from stylecli.page.styles import id_of, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
@@ -284,7 +284,7 @@ class Works:
             raise rename_in(error, painting, given) from error
         if not 0 < length <= _MOST_MINUTES:
             raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
-        wanted = shorten_name(style_name(Path(f"{name or PurePath(given).stem}.x")))
+        wanted = shorten_name(plain_name(name or PurePath(given).stem))
         work = self._new(tab, outlives_tab=True)
         painting = painting.rename(work.folder / f"{wanted}{painting.suffix}")
         return self._begin(
