@@ -1,8 +1,10 @@
 """``stylecli serve`` as a real process: photos, paintings, films, ZIPs, and how it ends."""
 
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +18,10 @@ import pytest
 from PIL import Image
 
 from stylecli import Stylizer
+from stylecli.errors import StyleCliError
 from stylecli.files.images import read_picture
+from stylecli.page.refusals import status_of
+from stylecli.page.studio import Studio
 
 pytestmark = pytest.mark.xdist_group("page")  # they share one server
 
@@ -360,14 +365,26 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path):
     assert "pip install 'stylecli[serve]'" in done.stderr
 
 
-def test_a_full_disk_is_said_to_be_that(server, files, monkeypatch):
-    """In this process, as a small file system would need root."""
-    from stylecli.errors import StyleCliError
-    from stylecli.page import studio
-    from stylecli.page.refusals import status_of
-
-    usage = studio.shutil.disk_usage(files)._replace(free=10)
-    monkeypatch.setattr(studio.shutil, "disk_usage", lambda folder: usage)
+def test_a_full_disk_is_said_to_be_that(files, monkeypatch):
+    """In this process: a small file system would need root."""
+    usage = shutil.disk_usage(files)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=10**9))
+    assert Studio(files).begin_upload("photo.jpg", 10**8)
     with pytest.raises(StyleCliError, match="no room") as raised:
-        studio.Studio(files).begin_upload("photo.jpg", 100)
+        Studio(files).begin_upload("photo.jpg", 10**9)
     assert status_of(raised.value) == 507
+    full = StyleCliError("cannot write x")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert status_of(full) == 507
+    assert status_of(StyleCliError("anything else")) == 400
+
+
+def test_a_folder_that_cannot_be_written_is_an_answer_and_not_a_bug(serve, files):
+    server = serve()
+    (folder,) = server.temporary
+    for path in [*folder.iterdir()]:
+        path.unlink()
+    folder.rmdir()
+    answer = server.ask("POST", "/api/photos", (files / "photo.jpg").read_bytes(), x_name="a.jpg")
+    assert answer.status in (400, 507)
+    assert "a bug" not in answer.json["error"]

@@ -29,7 +29,7 @@ from stylecli.files.formats import MAX_PIXELS, has_heif
 from stylecli.page.camera import Camera
 from stylecli.page.refusals import RefusedError, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
-from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, result_name
+from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, require_size, result_name
 from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles, plain_name
 from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
@@ -288,7 +288,8 @@ async def _write_body(request: Request, path: Path) -> None:
             block += part
             done += len(part)
             if len(block) >= _BLOCK:
-                rooms.studio.require_room(done)
+                require_size(done)
+                rooms.studio.require_room()
                 full, block = block, bytearray()
                 await _in(rooms.chores, partial(file.write, full))
         await _in(rooms.chores, lambda: file.write(block))

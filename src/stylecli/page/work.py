@@ -169,13 +169,14 @@ class Works:
         Raises:
             RefusedError: too much waits.
         """
-        if sum(not one.has_ended for one in self._all.values()) >= _MOST_OPEN:
+        there = list(self._all.values())  # a copy: other threads add to it
+        if sum(not one.has_ended for one in there) >= _MOST_OPEN:
             raise RefusedError(
                 429, f"{_MOST_OPEN} pieces of work wait already", "wait, or stop some of them"
             )
-        ended = [one for one in self._all.values() if one.has_ended]
-        for old in ended[: max(0, len(self._all) - _MOST + 1)]:
-            del self._all[old.id]
+        ended = [one for one in there if one.has_ended]
+        for old in ended[: max(0, len(there) - _MOST + 1)]:
+            self._all.pop(old.id, None)
             shutil.rmtree(old.folder, ignore_errors=True)
         folder = self._studio.new_path("")
         folder.mkdir()
