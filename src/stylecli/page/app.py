@@ -400,13 +400,14 @@ def _tab(request: Request) -> str:
 
 
 async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
+    """What a request wants to be painted, and how; the photos' ids stand under a key."""
     rooms, given = _rooms(request), await _read_json(request)
-    wanted, look = given.get("look"), given.get(key)
+    wanted, ids = given.get("look"), given.get(key)
     if not isinstance(wanted, dict):
         raise RefusedError(400, "the request has no look")
-    numbers = look if isinstance(look, list) else [look]
-    photos = [rooms.studio.find(str(number)) for number in numbers]
-    return await _in(rooms.chores, lambda: Look.of(wanted)), photos
+    look = await _in(rooms.chores, lambda: Look.of(wanted))
+    listed = ids if isinstance(ids, list) else [ids]
+    return look, [rooms.studio.find(str(one)) for one in listed]
 
 
 def _begun(work: Work) -> Response:
