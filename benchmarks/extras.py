@@ -1,6 +1,6 @@
 """What each extra of pyproject.toml adds to an installation, as the table of docs/benchmarks.md.
 
-    pip install -e '.[cpu,heic,remote,onnx,ray,docs,dev]'
+    pip install -e '.[cpu,heic,remote,onnx,ray,serve,docs,dev]'
     python benchmarks/extras.py
 
 A size is the sum of what the RECORD files of the packages say, without compiled bytecode and
@@ -26,6 +26,7 @@ MODULES = {
     "remote": "s3fs",
     "onnx": "onnx, onnxruntime",
     "ray": "ray",
+    "serve": "starlette.applications, uvicorn, websockets",
     "docs": "sphinx.application",
     "dev": "pytest",
 }

@@ -22,6 +22,7 @@ from PIL import Image
 from typer.main import get_command
 
 from clips import make_clip
+from serving import start
 from stylecli.cli import app
 from stylecli.config import TrainConfig
 from stylecli.core.model_files import bundled_models
@@ -36,12 +37,13 @@ PAGES += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 NOT_RUN = {
     "README.md": ["network"],
     "docs/start.md": ["network"],
+    "docs/serve.md": ["network"],
     "docs/stylize.md": ["network"],
     "docs/scale.md": ["cluster", "cluster", "cluster", "network"],
     "docs/training.md": ["cluster"],
     "docs/benchmarks.md": ["hours", "hours", "hours", "hours", "hours", "network", "GPU"],
 }
-COMMANDS_RUN = 68
+COMMANDS_RUN = 72
 REASONS = {"network", "GPU", "cluster", "hours"}
 # Options that every command has, and that of all commands together.
 COMMON = {"--help", "--install-completion"}
@@ -144,9 +146,17 @@ def _needs_shell(line: str) -> bool:
 
 def _run_here(words: list[str]) -> int:
     """The exit code of a command in this process: importing torch takes seconds."""
+    if words[0] == "serve" and "--help" not in words:
+        return _serve(words[1:])
     with pytest.raises(SystemExit) as ended:
         app(_budget(words))
     return int(ended.value.code or 0)
+
+
+def _serve(options: list[str]) -> int:
+    """0 if a server says its address and ends at Ctrl-C; on a free port, and without a browser."""
+    pytest.importorskip("uvicorn")
+    return 0 if start(Path.cwd(), *options).stop() == 130 else 1
 
 
 def _budget(words: list[str]) -> list[str]:

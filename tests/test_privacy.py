@@ -6,11 +6,14 @@ Each runs in a process of its own, whose system calls strace shows; libraries re
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -39,9 +42,10 @@ COMMANDS = {
     "models-export-card": ["models", "export-card", "gallery"],
     "export": ["export", "udnie", "udnie.onnx"],
     "import": ["import", "x.pth", "mosaic"],
+    "serve": ["serve", "--port", "0", "--no-browser"],
     "doctor": ["doctor"],
 }
-NEEDED = {"stylize-openvino": "openvino", "export": "onnxruntime"}
+NEEDED = {"serve": "uvicorn", "stylize-openvino": "openvino", "export": "onnxruntime"}
 PROMISED = {"models-add": {".local/share/stylecli/models/own.safetensors"}}
 
 
@@ -57,15 +61,29 @@ def traced(command, home: Path, **environment: str) -> str:
     trace = home.parent / "trace"
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_"))}
     calls = "trace=connect,sendto,sendmsg,sendmmsg"
-    done = subprocess.run(
+    process = subprocess.Popen(
         [strace, "-f", "-qq", "--seccomp-bpf", "-e", calls, "-o", trace, sys.executable, *command],
         env={**variables, "HOME": str(home), **environment},
         cwd=home.parent,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    said, code = (
+        (_end_server(process), 130) if "serve" in command else (process.communicate()[1], 0)
+    )
+    assert process.wait() == code, said
     return trace.read_text()
+
+
+def _end_server(process: "subprocess.Popen[str]") -> str:
+    """Let a server open its networks, ask it once, and end it; what it said."""
+    address = re.search(r"http://\S+", process.stderr.readline())[0]
+    with urllib.request.urlopen(f"{address}api/state") as answer:
+        assert answer.status == 200
+    (traced,) = psutil.Process(process.pid).children()  # strace passes no signals on
+    traced.send_signal(signal.SIGINT)
+    return process.communicate()[1]
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from stylecli.__main__ import main
 main()
 """
 TINY = ["--steps", 3, "--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 1]
-COMMANDS = {"compare", "exchange", "gatys", "models", "sheet", "stylize", "train"}
+COMMANDS = {"compare", "exchange", "gatys", "models", "serve", "sheet", "stylize", "train"}
 
 
 def watched(folder: Path, *arguments: object) -> tuple[list[str], set[str]]:

@@ -1,6 +1,6 @@
 """One server for the tests that only ask it things."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,25 @@ from stylecli.files.content import bundled_photos
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = start(tmp_path_factory.mktemp("served"))
     yield started
-    assert started.stop() == 130
+    try:
+        assert started.stop() == 130
+    finally:
+        started.process.kill()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts a server in the test's own folder; none outlives the test."""
+    started: list[Server] = []
+
+    def begin(*options: str) -> Server:
+        started.append(start(tmp_path, *options))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.process.kill()
+        one.process.wait(10)
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,8 @@ def test_a_camera_under_another_name_is_refused(server):
 def open_to_all(tmp_path_factory):
     server = start(tmp_path_factory.mktemp("open"), "--host", "0.0.0.0")
     yield server
-    assert server.stop() == 130
+    server.process.kill()
+    server.process.wait(10)
 
 
 def test_other_machines_need_the_token_that_was_printed(open_to_all):

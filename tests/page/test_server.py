@@ -1,8 +1,10 @@
 """``stylecli serve`` as a real process: photos, paintings, films, ZIPs, and how it ends."""
 
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import start
 from stylecli import Stylizer
+from stylecli.errors import StyleCliError
 from stylecli.files.images import read_picture
+from stylecli.page.refusals import status_of
+from stylecli.page.studio import Studio
 
 pytestmark = pytest.mark.xdist_group("page")  # they share one server
 
@@ -287,8 +291,8 @@ def test_it_listens_on_loopback_only(server):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_everything_and_nothing_is_left(tmp_path, files, number):
-    server = start(tmp_path)
+def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, number):
+    server = serve()
     film = server.upload(files / "clip.mp4")["id"]
     photo = server.upload(files / "photo.jpg")["id"]
     assert len(server.temporary) == 1
@@ -326,14 +330,14 @@ def _is_running(process: int) -> bool:
     return state != "Z"
 
 
-def test_the_files_of_a_killed_run_are_swept_by_the_next(tmp_path, files):
-    server = start(tmp_path)
+def test_the_files_of_a_killed_run_are_swept_by_the_next(serve, files):
+    server = serve()
     server.upload(files / "photo.jpg")
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     (left,) = server.temporary
     old = time.time() - 3600
     os.utime(left / ".stylecli-lock", (old, old))
-    again = start(tmp_path)
+    again = serve()
     assert left not in again.temporary
     assert again.stop() == 130
 
@@ -361,14 +365,26 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path):
     assert "pip install 'stylecli[serve]'" in done.stderr
 
 
-def test_a_full_disk_is_said_to_be_that(server, files, monkeypatch):
-    """In this process, as a small file system would need root."""
-    from stylecli.errors import StyleCliError
-    from stylecli.page import studio
-    from stylecli.page.refusals import status_of
-
-    usage = studio.shutil.disk_usage(files)._replace(free=10)
-    monkeypatch.setattr(studio.shutil, "disk_usage", lambda folder: usage)
+def test_a_full_disk_is_said_to_be_that(files, monkeypatch):
+    """In this process: a small file system would need root."""
+    usage = shutil.disk_usage(files)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=10**9))
+    assert Studio(files).begin_upload("photo.jpg", 10**8)
     with pytest.raises(StyleCliError, match="no room") as raised:
-        studio.Studio(files).begin_upload("photo.jpg", 100)
+        Studio(files).begin_upload("photo.jpg", 10**9)
     assert status_of(raised.value) == 507
+    full = StyleCliError("cannot write x")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert status_of(full) == 507
+    assert status_of(StyleCliError("anything else")) == 400
+
+
+def test_a_folder_that_cannot_be_written_is_an_answer_and_not_a_bug(serve, files):
+    server = serve()
+    (folder,) = server.temporary
+    for path in [*folder.iterdir()]:
+        path.unlink()
+    folder.rmdir()
+    answer = server.ask("POST", "/api/photos", (files / "photo.jpg").read_bytes(), x_name="a.jpg")
+    assert answer.status in (400, 507)
+    assert "a bug" not in answer.json["error"]

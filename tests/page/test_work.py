@@ -10,7 +10,6 @@ import time
 import pytest
 from PIL import Image
 
-from serving import start
 from stylecli.core.model_files import read_info
 
 pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]
@@ -176,8 +175,8 @@ def first_told(server, job: str) -> str:
     return json.loads(line.removeprefix(b"data: "))["state"]
 
 
-def test_too_much_work_at_once_is_refused(tmp_path, painting, files):
-    server = start(tmp_path)
+def test_too_much_work_at_once_is_refused(serve, painting):
+    server = serve()
     server.ask("POST", "/api/trainings?minutes=30", painting.read_bytes(), x_name="a.png")
     answers = [server.ask("POST", "/api/comparisons", {}).status for _ in range(12)]
     assert answers == [201] * 11 + [429]

@@ -24,14 +24,13 @@ from starlette.websockets import WebSocket
 from stylecli import __version__
 from stylecli.collection.own import remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.model_names import style_name
 from stylecli.errors import StyleCliError
 from stylecli.files.formats import MAX_PIXELS, has_heif
 from stylecli.page.camera import Camera
 from stylecli.page.refusals import RefusedError, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
-from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, result_name
-from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles
+from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, require_size, result_name
+from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles, plain_name
 from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
 
@@ -222,7 +221,7 @@ async def _send_model(request: Request) -> Response:
 
 async def _rename_style(request: Request) -> Response:
     style, given = await _own_style(request), await _read_json(request)
-    name = style_name(Path(f"{given.get('name', '')}.x"))
+    name = plain_name(str(given.get("name", "")))
 
     def rename() -> dict[str, object]:
         path = rename_model(style.choice.path.stem, name)
@@ -289,7 +288,8 @@ async def _write_body(request: Request, path: Path) -> None:
             block += part
             done += len(part)
             if len(block) >= _BLOCK:
-                rooms.studio.require_room(done)
+                require_size(done)
+                rooms.studio.require_room()
                 full, block = block, bytearray()
                 await _in(rooms.chores, partial(file.write, full))
         await _in(rooms.chores, lambda: file.write(block))
@@ -400,13 +400,14 @@ def _tab(request: Request) -> str:
 
 
 async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
+    """What a request wants to be painted, and how; the photos' ids stand under a key."""
     rooms, given = _rooms(request), await _read_json(request)
-    wanted, look = given.get("look"), given.get(key)
+    wanted, ids = given.get("look"), given.get(key)
     if not isinstance(wanted, dict):
         raise RefusedError(400, "the request has no look")
-    numbers = look if isinstance(look, list) else [look]
-    photos = [rooms.studio.find(str(number)) for number in numbers]
-    return await _in(rooms.chores, lambda: Look.of(wanted)), photos
+    look = await _in(rooms.chores, lambda: Look.of(wanted))
+    listed = ids if isinstance(ids, list) else [ids]
+    return look, [rooms.studio.find(str(one)) for one in listed]
 
 
 def _begun(work: Work) -> Response:

@@ -59,6 +59,16 @@ class Photo:
         return rename_in(error, self.path, self.name)
 
 
+def require_size(size: int) -> None:
+    """Raise RefusedError if an upload has too many bytes."""
+    if size > MOST_BYTES:
+        raise RefusedError(
+            413,
+            f"the file has {size / 2**30:.1f} GiB, and at most {MOST_BYTES // 2**30} are taken",
+            "stylecli stylize takes files of any size",
+        )
+
+
 def rename_in(error: StyleCliError, path: Path, name: str) -> StyleCliError:
     """The same error with a name in place of a path."""
     error.message = error.message.replace(str(path), name)
@@ -148,18 +158,18 @@ class Studio:
             raise RefusedError(400, message, f"they end in: {known}")
         if len(self._photos) >= MOST_PHOTOS:
             raise RefusedError(429, f"{MOST_PHOTOS} photos are open", "remove some of them")
+        require_size(size)
         self.require_room(size)
         return name, self.new_path(suffix)
 
-    def require_room(self, size: int) -> None:
-        """Raise RefusedError if an upload has too many bytes, or the disk has no room for it."""
-        if size > MOST_BYTES:
-            raise RefusedError(
-                413,
-                f"the file has {size / 2**30:.1f} GiB, and at most {MOST_BYTES // 2**30} are taken",
-                "stylecli stylize takes files of any size",
-            )
-        if shutil.disk_usage(self.folder).free < size + _SPARE:
+    def require_room(self, size: int = 0) -> None:
+        """Raise RefusedError if the disk has no room for so many bytes more."""
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            message = f"cannot use the folder {self.folder}: {error.strerror or error}"
+            raise StyleCliError(message, hint="start stylecli serve again") from error
+        if free < size + _SPARE:
             raise disk_full(self.folder)
 
     def add(self, name: str, path: Path) -> Photo:
@@ -192,7 +202,7 @@ class Studio:
     def remove(self, number: str) -> None:
         """Forget a photo, and remove its file."""
         photo = self.find(number)
-        del self._photos[number]
+        self._photos.pop(number, None)
         with self._lock:
             self._screens.pop(number, None)
         with suppress(OSError):
@@ -279,7 +289,7 @@ class Studio:
         jobs = [Job(photo.path, target)]
         (result,) = self.networks.of(look.chosen).run_jobs(jobs, config=look.config)
         if result.error:
-            self.require_room(0)
+            self.require_room()
             raise photo.named(StyleCliError(result.error))
         return target
 

@@ -1,5 +1,6 @@
 """The styles that the page offers, and their networks, of which the last used stay open."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,14 +74,19 @@ def list_styles() -> dict[str, Style]:
 def _ids(choice: Choice) -> Iterator[str]:
     """Ids that a style may have: a bundled one its name, any other that of its model."""
     is_bundled = choice.path.parent.resolve() == bundled_models().resolve()
-    model = style_name(Path(f"{choice.path.stem}.x"))
-    style = style_name(Path(f"{choice.style}.x")) if choice.style else ""
+    model = plain_name(choice.path.stem)
+    style = plain_name(choice.style) if choice.style else ""
     name = style if is_bundled and style else "-in-".join(filter(None, [style, model]))
     yield name
     number = 2
     while True:
         yield f"{name}-{number}"
         number += 1
+
+
+def plain_name(text: str) -> str:
+    """A name for a model or a style, from what a person or a file calls it."""
+    return style_name(Path(re.sub(r"[\\/]", " ", text) + ".x"))
 
 
 def find_style(given: str) -> Style:

@@ -21,7 +21,7 @@ import psutil
 from stylecli.collection.own import add_model
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import find_model, user_models
-from stylecli.core.model_names import shorten_name, style_name
+from stylecli.core.model_names import shorten_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError
@@ -32,7 +32,7 @@ from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
-from stylecli.page.styles import id_of
+from stylecli.page.styles import id_of, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
@@ -169,13 +169,14 @@ class Works:
         Raises:
             RefusedError: too much waits.
         """
-        if sum(not one.has_ended for one in self._all.values()) >= _MOST_OPEN:
+        there = list(self._all.values())  # a copy: other threads add to it
+        if sum(not one.has_ended for one in there) >= _MOST_OPEN:
             raise RefusedError(
                 429, f"{_MOST_OPEN} pieces of work wait already", "wait, or stop some of them"
             )
-        ended = [one for one in self._all.values() if one.has_ended]
-        for old in ended[: max(0, len(self._all) - _MOST + 1)]:
-            del self._all[old.id]
+        ended = [one for one in there if one.has_ended]
+        for old in ended[: max(0, len(there) - _MOST + 1)]:
+            self._all.pop(old.id, None)
             shutil.rmtree(old.folder, ignore_errors=True)
         folder = self._studio.new_path("")
         folder.mkdir()
@@ -284,7 +285,7 @@ class Works:
             raise rename_in(error, painting, given) from error
         if not 0 < length <= _MOST_MINUTES:
             raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
-        wanted = shorten_name(style_name(Path(f"{name or PurePath(given).stem}.x")))
+        wanted = shorten_name(plain_name(name or PurePath(given).stem))
         work = self._new(tab, outlives_tab=True)
         painting = painting.rename(work.folder / f"{wanted}{painting.suffix}")
         return self._begin(
