@@ -7,6 +7,8 @@ export class Problem extends Error {
   }
 }
 
+const SILENT = new Problem("stylecli does not answer", "see whether it still runs in its terminal");
+
 // By this the server tells one tab from another; a reload is another tab.
 const tab = crypto.getRandomValues(new Uint32Array(4)).join("-");
 
@@ -16,7 +18,7 @@ export async function ask(path, options) {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("stylecli does not answer", "see whether it still runs in its terminal");
+    throw SILENT;
   }
   if (answer.ok) return answer;
   const { error, hint } = await answer.json().catch(() => ({}));
@@ -37,24 +39,30 @@ export const upload = (path, file) =>
 // end of the server.
 export const stayAlive = () => new EventSource(`/api/alive?tab=${tab}`);
 
-// Calls show with each event of a job; resolves with the last one.
-export function watchJob(job, show) {
-  return new Promise((resolve, reject) => {
-    const events = new EventSource(`/api/jobs/${job}/events`);
-    const end = (settle, value) => {
-      events.close();
-      settle(value);
-    };
-    events.onmessage = ({ data }) => {
-      const event = JSON.parse(data);
-      show(event);
-      if (event.state === "failed") end(reject, new Problem(event.error, event.hint));
-      else if (event.state === "done" || event.state === "stopped") end(resolve, event);
-    };
-    events.onerror = () => {
-      if (events.readyState === EventSource.CLOSED) end(reject, new Problem("this work is lost", "start it again"));
-    };
-  });
+// Calls show with the events of a job; resolves with the last one. A browser has six connections to
+// a server, for all tabs together: none is kept open for a job.
+export async function watchJob(job, show) {
+  for (;;) {
+    const event = await askEvent(`/api/jobs/${job}/events`);
+    show(event);
+    if (event.state === "failed") throw new Problem(event.error, event.hint);
+    if (event.state === "done" || event.state === "stopped") return event;
+    await new Promise((wake) => setTimeout(wake, 300));
+  }
+}
+
+// The first event of a stream, which is the present state.
+async function askEvent(path) {
+  const reader = (await ask(path)).body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  while (!text.includes("\n\n")) {
+    const { value, done } = await reader.read().catch(() => ({ done: true }));
+    if (done) throw SILENT;
+    text += decoder.decode(value, { stream: true });
+  }
+  reader.cancel();
+  return JSON.parse(text.slice("data: ".length, text.indexOf("\n\n")));
 }
 
 // The name that the server gives to a download.

@@ -2,7 +2,7 @@
 
 import { Problem, ask, state, upload } from "./api.js";
 import { $, clearProblems, clone, complain, followJob, say, takeFiles } from "./ui.js";
-import { loadStyles, paintingOf, styles } from "./styles.js";
+import { findStyle, loadStyles, paintingOf, styles } from "./styles.js";
 import { chooseStyle } from "./paint.js";
 
 const problems = $("train-problems");
@@ -78,10 +78,11 @@ async function follow(job, name) {
   delete sessionStorage.training;
   await loadStyles();
   trained = last.style;
-  $("learning-title").textContent = `${name} is among your styles`;
+  const { title } = findStyle(trained);
+  $("learning-title").textContent = `${title} is among your styles`;
   $("trained").hidden = false;
   $("paint-with-it").focus();
-  say(`${name} is trained`);
+  say(`${title} is trained`);
 }
 
 let newest = -1;
@@ -100,17 +101,21 @@ async function showEvent(job, { step, objective, preview }, curve) {
   $("preview").querySelector("figcaption").textContent = "What it has learned so far";
 }
 
-// The objective over the steps, on a scale of logarithms, 300 by 120.
+// The objective over the steps, on a scale of logarithms, 300 by 120; each point is a mean of the
+// steps around it, as the steps see different photos.
 function drawCurve(curve, point) {
-  curve.push(point);
-  const logs = curve.map(({ objective }) => Math.log(objective));
-  const [low, high] = [Math.min(...logs), Math.max(...logs)];
-  const first = curve[0].step;
+  curve.push({ ...point, log: Math.log(point.objective) });
+  const reach = Math.floor(curve.length / 20);
+  const means = curve.map((_, k) => {
+    const near = curve.slice(Math.max(0, k - reach), k + reach + 1);
+    return near.reduce((sum, { log }) => sum + log, 0) / near.length;
+  });
+  const [low, high, first] = [Math.min(...means), Math.max(...means), curve[0].step];
   const x = ({ step }) => (300 * (step - first)) / Math.max(1, point.step - first);
-  const y = (log) => 115 - (110 * (log - low)) / Math.max(1e-9, high - low);
-  const points = curve.map((one, k) => `${x(one).toFixed(1)},${y(logs[k]).toFixed(1)}`);
+  const y = (mean) => 115 - (110 * (mean - low)) / Math.max(1e-9, high - low);
+  const points = curve.map((one, k) => `${x(one).toFixed(1)},${y(means[k]).toFixed(1)}`);
   $("curve").firstElementChild.setAttribute("points", points.join(" "));
-  const share = Math.round((100 * point.objective) / curve[0].objective);
+  const share = Math.round(100 * Math.exp(means.at(-1) - means[0]));
   $("curve").ariaLabel = `The error after ${point.step} steps: ${share} % of the first`;
 }
 
