@@ -185,6 +185,7 @@ def test_a_name_never_becomes_a_part_of_a_path(server, files, name):
     answer = server.ask("POST", "/api/photos", (files / "photo.jpg").read_bytes(), x_name=name)
     assert answer.status == 201
     assert "/" not in answer.json["name"]
+    assert "\0" not in answer.json["name"]
     assert "\\" not in answer.json["name"]
     (folder,) = server.temporary
     assert not [path for path in server.folder.rglob("*evil*")]

@@ -249,7 +249,7 @@ async def _read_json(request: Request) -> dict[str, Any]:
             raise RefusedError(413, "the request is too long")
     try:
         given = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise RefusedError(400, "the request is not an object of JSON")
@@ -421,6 +421,8 @@ async def _begin_zip(request: Request) -> Response:
 
 async def _begin_film(request: Request) -> Response:
     look, photos = await _look_and_photos(request, "photo")
+    if len(photos) != 1:
+        raise RefusedError(400, f"{len(photos)} films were chosen", "choose one")
     return _begun(_rooms(request).works.begin_film(photos[0], look, _tab(request)))
 
 

@@ -43,7 +43,7 @@ class _Settings:
         try:
             given = json.loads(text)
             width = int(given.get("width", _WIDEST))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise RefusedError(400, "the settings of the camera are not JSON of it") from None
         return cls(Look.of(given), min(max(width, 32), _WIDEST))
 

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from stylecli.config import StylizeConfig
+from stylecli.core.schema import is_control
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
 from stylecli.files.clips import Clip, read_clip_or_picture
@@ -90,7 +91,8 @@ class Look:
         Raises:
             StyleCliError: there is no such style, or a setting is out of range.
         """
-        settings: dict[str, Any] = {name: _setting(name, given[name]) for name in _LOOK & {*given}}
+        told = {name: given[name] for name in _LOOK if given.get(name) is not None}
+        settings: dict[str, Any] = {name: _setting(name, told[name]) for name in told}
         config = StylizeConfig(**settings)
         config.check()
         return cls(Chosen.of(str(given.get("style") or "")), config)
@@ -150,7 +152,8 @@ class Studio:
             RefusedError: it is not a photo or film by its name, it is too large, the disk has no
                 room, or there are too many.
         """
-        name = PurePath(given.replace("\\", "/")).name[-_NAME:] or "photo"
+        shown = "".join(char for char in given if not is_control(char))
+        name = PurePath(shown.replace("\\", "/")).name[-_NAME:] or "photo"
         suffix = PurePath(name).suffix.lower()
         if suffix not in READABLE | VIDEOS:
             known = " ".join(sorted(READABLE | VIDEOS))
