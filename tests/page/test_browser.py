@@ -17,7 +17,7 @@ from stylecli.files.content import bundled_photos
 sync_api = pytest.importorskip("playwright.sync_api")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
 
-pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(900)]
 
 VIEWS = ("paint", "train", "camera", "compare")
 PAINTED = "#frame.painted[aria-busy=false]"  # and nothing is on its way
@@ -336,7 +336,7 @@ def test_a_comparison_shows_its_report_in_place(context, server):
     page.check("text=Pyramid")
     page.click("#compare-start")
     page.wait_for_selector("#compare-jobs progress")
-    page.wait_for_selector("#report:not([hidden])")
+    page.wait_for_selector("#report:not([hidden])", timeout=2 * PATIENCE)
     report = page.frame_locator("#report")
     report.locator("h1").wait_for()
     assert report.locator("img").evaluate_all("e => e.length && e.every(x => x.naturalWidth)")
