@@ -330,10 +330,11 @@ def test_the_camera_is_painted_live(context, server):
 
 def test_a_comparison_shows_its_report_in_place(context, server):
     page = open_page(context, server, "compare")
-    page.uncheck("text=Batch norm")
-    page.uncheck("text=Residual")
+    form = page.locator("#comparison")
+    form.get_by_label("Batch norm").uncheck()
+    form.get_by_label("Residual").uncheck()
     assert page.locator("#compare-start").is_disabled()
-    page.check("text=Pyramid")
+    form.get_by_label("Pyramid").check()
     page.click("#compare-start")
     page.wait_for_selector("#compare-jobs progress")
     page.wait_for_selector("#report:not([hidden])", timeout=2 * PATIENCE)
