@@ -10,9 +10,32 @@ import time
 import pytest
 from PIL import Image
 
+from serving import start
 from stylecli.core.model_files import read_info
 
-pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
+
+# Python imports it when it starts: trainings and comparisons are as small as they can be.
+SMALL = """
+import sys
+SMALL = {
+    "train": "--init scratch --size 64 --style-size 64 --width 4 --batch-size 1",
+    "compare": "--size 64",
+}
+if len(sys.argv) > 1:
+    sys.argv += SMALL.get(sys.argv[1], "").split()
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "sitecustomize.py").write_text(SMALL)
+    found = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    started = start(folder, PYTHONPATH=os.pathsep.join(found))
+    yield started
+    started.process.kill()
+    started.process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +144,7 @@ def test_a_painting_that_cannot_be_read_is_refused_at_once(server, files):
 
 
 def test_a_comparison_shows_its_report(server):
-    begun = server.ask("POST", "/api/comparisons", {"norms": ["in"], "archs": ["pyramid"]})
+    begun = server.ask("POST", "/api/comparisons", {"norms": ["bn", "in"], "archs": ["pyramid"]})
     told = server.follow(begun.json["job"])
     assert told[-1]["state"] == "done", told[-1]
     assert told[-1]["report"] == f"/api/jobs/{begun.json['job']}/report/"
