@@ -114,3 +114,23 @@ def start(folder: Path, *options: str, **environment: str) -> Server:
             threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
             return server
     raise AssertionError("".join(said))
+
+
+# Python imports it when it starts: trainings and comparisons are as small as they can be.
+SMALL = """
+import sys
+SMALL = {
+    "train": "--init scratch --size 64 --style-size 64 --width 4 --batch-size 1",
+    "compare": "--size 64",
+}
+if len(sys.argv) > 1:
+    sys.argv += SMALL.get(sys.argv[1], "").split()
+"""
+
+
+def start_small(folder: Path) -> Server:
+    """Start a server whose trainings and comparisons are short."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(SMALL)
+    found = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return start(folder, PYTHONPATH=os.pathsep.join(found))

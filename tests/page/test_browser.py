@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from serving import Server, start
+from serving import Server, start, start_small
 from stylecli.files.content import bundled_photos
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
 
-pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
 
 VIEWS = ("paint", "train", "camera", "compare")
 PAINTED = "#frame.painted[aria-busy=false]"  # and nothing is on its way
@@ -56,6 +56,13 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         browser = driver.chromium.launch(executable_path=program, args=options)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = start_small(tmp_path_factory.mktemp("small"))
+    yield started
+    started.stop(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -337,7 +344,7 @@ def test_a_comparison_shows_its_report_in_place(context, server):
     form.get_by_label("Pyramid").check()
     page.click("#compare-start")
     page.wait_for_selector("#compare-jobs progress")
-    page.wait_for_selector("#report:not([hidden])", timeout=2 * PATIENCE)
+    page.wait_for_selector("#report:not([hidden])")
     report = page.frame_locator("#report")
     report.locator("h1").wait_for()
     assert report.locator("img").evaluate_all("e => e.length && e.every(x => x.naturalWidth)")

@@ -10,29 +10,15 @@ import time
 import pytest
 from PIL import Image
 
-from serving import start
+from serving import start_small
 from stylecli.core.model_files import read_info
 
 pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
 
-# Python imports it when it starts: trainings and comparisons are as small as they can be.
-SMALL = """
-import sys
-SMALL = {
-    "train": "--init scratch --size 64 --style-size 64 --width 4 --batch-size 1",
-    "compare": "--size 64",
-}
-if len(sys.argv) > 1:
-    sys.argv += SMALL.get(sys.argv[1], "").split()
-"""
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    (folder / "sitecustomize.py").write_text(SMALL)
-    found = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-    started = start(folder, PYTHONPATH=os.pathsep.join(found))
+    started = start_small(tmp_path_factory.mktemp("small"))
     yield started
     started.process.kill()
     started.process.wait(10)
