@@ -35,19 +35,27 @@ for (const tab of tabs) {
 addEventListener("hashchange", showView);
 showView();
 
-const alive = stayAlive();
 let lost = false;
-alive.onerror = () => {
-  lost = true;
-  $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
-};
-alive.onopen = () => {
-  if (!lost) return;
+
+function watchServer() {
+  const alive = stayAlive();
+  alive.onopen = () => lost && offerReload();
+  alive.onerror = () => {
+    lost = true;
+    $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
+    alive.close();
+    setTimeout(watchServer, 1000);
+  };
+}
+
+function offerReload() {
   const reload = document.createElement("button");
   reload.textContent = "Load this page again";
   reload.onclick = () => location.reload();
   $("lost").replaceChildren("stylecli runs again. ", reload);
-};
+}
+
+watchServer();
 
 try {
   const [{ version, device }] = await Promise.all([state, loadStyles()]);

@@ -90,10 +90,10 @@ export function showWork(place, what, cancelWord, cancel) {
     cancel();
   };
   place.append(block);
-  const show = ({ state, done, total, seconds_left: seconds }) => {
+  const show = ({ state, done, total, seconds_left: seconds, note }) => {
     if (total) bar.value = done / total;
-    const known = seconds == null ? "\u00a0" : inWords(seconds);
-    left.textContent = state === "waiting" ? "Waits for other work" : known;
+    const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
+    left.textContent = state === "waiting" ? "Waits for other work" : known || "\u00a0";
   };
   return { block, show, remove: () => block.remove() };
 }
