@@ -13,12 +13,11 @@ from stylecli.config import (
     StylizeConfig,
     TrainConfig,
 )
-from stylecli.core import choices
 from stylecli.core.model_files import bundled_models
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import Arch, GeneratorSpec, Recipe
 from stylecli.errors import StyleCliError
 from stylecli.options import alike_in_arms, fixed_on_resume, options_of
-from stylecli.training.recipes import RECIPES, recipe_of, spec_of
+from stylecli.training.schedule import RECIPES, recipe_of, spec_of
 
 # The exceptions are spelled out here: an option that becomes one, or is one no more, changes what
 # a checkpoint or a comparison from before is worth.
@@ -51,7 +50,7 @@ def test_the_generator_has_these_options_and_a_spec_has_them_too():
 
 
 def test_a_recipe_is_there_for_every_name_and_the_paper_has_nothing_that_it_does_not_know():
-    assert tuple(RECIPES) == get_args(choices.Recipe)
+    assert tuple(RECIPES) == get_args(Recipe)
     spec = spec_of(TrainConfig(recipe="paper", arch="pyramid", norm="bn", width=5))
     assert spec == GeneratorSpec("pyramid", "bn", 5)  # no noise, nearest upsampling, ReLU
     paper = recipe_of(TrainConfig(recipe="paper"))
@@ -95,7 +94,7 @@ def test_a_share_has_an_end():
 def test_every_architecture_that_can_be_chosen_is_there():
     from stylecli.core.architectures import ARCHITECTURES
 
-    assert tuple(ARCHITECTURES) == get_args(choices.Arch)
+    assert tuple(ARCHITECTURES) == get_args(Arch)
 
 
 def test_every_optimizer_of_gatys_that_can_be_chosen_is_there():

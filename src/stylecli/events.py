@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylecli.files.urls import Place
+from stylecli.files.stores import Place
 
 if TYPE_CHECKING:  # its import takes half of the time in which a shell waits for completions
     import numpy as np

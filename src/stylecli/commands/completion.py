@@ -10,10 +10,9 @@ from pathlib import Path
 
 import typer
 
-from stylecli.core.model_files import find_model, list_models, read_info
-from stylecli.core.model_names import match_name
+from stylecli.core.model_files import find_model, list_models, match_name, read_info
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import place
+from stylecli.files.stores import place
 
 # Names come from files, which may be a stranger's, and a shell would expand or run what is not so.
 _PLAIN = re.compile(r"\w[\w.,:-]*")

@@ -37,7 +37,7 @@ def export(
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
     check_output(out, overwrite=overwrite)
-    from stylecli.exporting import export_onnx  # imports torch: seconds
+    from stylecli.exchange import export_onnx  # imports torch: seconds
 
     worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
@@ -63,7 +63,7 @@ def import_(
         stylecli import mosaic.pth mosaic
         stylecli import mosaic.pth mine --license "Weights: BSD-3-Clause"
     """
-    from stylecli.importing import import_checkpoint  # imports torch: seconds
+    from stylecli.exchange import import_checkpoint  # imports torch: seconds
 
     path = import_checkpoint(file, name, license, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:

@@ -11,8 +11,14 @@ from typer.core import TyperGroup
 from stylecli.commands import completion
 from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described, use_of
 from stylecli.console import Reporter, print_table, write_out
-from stylecli.core.model_files import ModelInfo, find_model, list_models, name_for, read_info
-from stylecli.core.model_names import match_name
+from stylecli.core.model_files import (
+    ModelInfo,
+    find_model,
+    list_models,
+    match_name,
+    name_for,
+    read_info,
+)
 from stylecli.errors import StyleCliError
 from stylecli.events import Progress, counted
 
@@ -250,7 +256,7 @@ def export_card(
         stylecli models export-card gallery
         stylecli models export-card sky.safetensors --output README.md
     """
-    from stylecli.collection.card import render_card
+    from stylecli.collection.facts import render_card
 
     card = render_card(find_model(name))
     if output is None:

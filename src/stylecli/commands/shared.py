@@ -14,7 +14,7 @@ import typer
 
 from stylecli.console import Reporter, output_failed, show_error
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import Place, place
+from stylecli.files.stores import Place, place
 
 P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}

@@ -15,18 +15,16 @@ import typer
 from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import JSON, QUIET, command, path_or_url
 from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
-from stylecli.config.shared import COMPUTING, LOOK, MACHINES
+from stylecli.config import COMPUTING, DEFAULT_MODEL, LOOK, MACHINES, StylizeConfig
 from stylecli.console import Reporter, show_error, stoppable
-from stylecli.core.choices import BackendChoice
 from stylecli.core.rank import Rank, tasks_told
+from stylecli.core.spec import BackendChoice
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
-from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.jobs import Job, Plan, plan
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import Place
+from stylecli.files.jobs import WHOLE, Job, Plan, Shard, plan
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.stores import Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
@@ -196,7 +194,7 @@ def _check_streams(todo: Plan, as_json: bool) -> None:
 
 def _refuse_other_settings(todo: Plan, out: Place, made_with: str) -> None:
     """Raise StyleCliError if the one file to write is there, made with other settings."""
-    from stylecli.engine.marks import made_otherwise
+    from stylecli.engine.pipeline import made_otherwise
 
     (target,) = [job.target for job in todo.skipped] if len(todo.skipped) == 1 else (None,)
     if todo.jobs or target != out or not isinstance(target, Path):
@@ -307,7 +305,7 @@ def _conclude_stylizing(
 
 def _count_skipped(skipped: Sequence[Job], made_with: str) -> list[str]:
     """How many files were skipped, and how many of them say that they were made otherwise."""
-    from stylecli.engine.marks import made_otherwise
+    from stylecli.engine.pipeline import made_otherwise
 
     local = [job.target for job in skipped if isinstance(job.target, Path)]
     others = Counter(made_otherwise(target, made_with) for target in local)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stylecli.comparison.folder import ComparisonFolder, arm_file
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
-from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -20,7 +19,7 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.core.norms import use_batch_statistics
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import Arch, GeneratorSpec, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report

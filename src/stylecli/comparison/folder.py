@@ -2,23 +2,90 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from stylecli.config import CompareConfig
-from stylecli.core.choices import Arch, Norm
 from stylecli.core.model_files import bundled_painting, model_folders
+from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
-from stylecli.files.door import require_regular
 from stylecli.files.images import read_picture, write_picture
+from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture
 from stylecli.options import as_json, fixed_on_resume
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The measurements of one arm; lists have an entry for each photo.
+
+    Attributes:
+        name: such as ``residual-in``.
+        arch: of the generator.
+        norm: and how it is applied.
+        model: the name of its file.
+        parameters: how many.
+        losses: the weighted terms of the objective and their total.
+        style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
+        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
+        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
+        gatys_steps: how many steps of L-BFGS are as good; None is more than were taken.
+        generator: its settings that are not compared, such as the activation.
+        training: how the model was made.
+        milliseconds: for the first photo, alone; nan until all arms are timed, in turns.
+    """
+
+    name: str
+    arch: str
+    norm: str
+    model: str
+    parameters: int
+    losses: list[dict[str, float]]
+    style_at_scales: list[tuple[float, ...]]
+    contrast: list[dict[str, dict[str, float]]]
+    batch_dependence: list[float]
+    gatys_steps: list[int | None]
+    generator: dict[str, Any]
+    training: dict[str, Any]
+    milliseconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All results of a comparison.
+
+    Attributes:
+        style: the name of the style.
+        photos: their names.
+        arms: in the order of the columns.
+        gatys: for each photo, the losses of the slow optimization; empty without it.
+        gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
+        gatys_style_at_scales: for each photo, as of an arm; empty without Gatys.
+        about: machine, versions, settings.
+        pictures: (H, W, 3) in 0..255: the name of the column to a picture for each photo.
+    """
+
+    style: str
+    photos: list[str]
+    arms: list[ArmResult]
+    gatys: list[dict[str, float]]
+    gatys_losses: list[list[float]]
+    gatys_style_at_scales: list[tuple[float, ...]]
+    about: dict[str, Any]
+    pictures: dict[str, list[Rgb]] = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the pictures."""
+        return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
+
 
 WRITTEN = ("grid.png", "report.html", "results.json")
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from stylecli.config import StylizeConfig
+from stylecli.core.architectures import plain_bytes
 from stylecli.core.backend import Backend, OutOfMemoryError, free_cpu_memory
-from stylecli.core.geometry import plain_bytes
 from stylecli.files.colors import Rgb
 from stylecli.files.pictures import mixed
 

@@ -9,8 +9,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-from stylecli.config import StylizeConfig
-from stylecli.config.shared import LOOK
+from stylecli.config import LOOK, StylizeConfig
 from stylecli.core.backends import open_backends
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
@@ -19,10 +18,9 @@ from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
-from stylecli.files.jobs import Job, plan
+from stylecli.files.jobs import WHOLE, Job, Shard, plan
 from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrunk
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import place
+from stylecli.files.stores import place
 from stylecli.options import options_of
 
 

@@ -31,17 +31,17 @@ from stylecli.options import as_json, fixed_on_resume
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start, check_start, first_start
-from stylecli.training.ranks import Ranks
-from stylecli.training.recipes import recipe_of
-from stylecli.training.resume import (
+from stylecli.training.parallel import Ranks
+from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size
+from stylecli.training.state import (
     Checkpoint,
+    Inputs,
+    Training,
     digest,
     refuse_another_training,
     restored_scales,
     restored_start,
 )
-from stylecli.training.schedule import Schedule, resolve_batch_size
-from stylecli.training.state import Inputs, Training
 
 
 def set_up(
