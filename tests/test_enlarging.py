@@ -229,6 +229,16 @@ def test_threads_share_one_enlarger(photo):
             np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("factor", FACTORS)
+def test_what_is_compiled_ahead_enlarges_alike(photo, factor):
+    enlarge = OpenVinoEnlarger(ov.Core(), 1)
+    small = scale(photo, factor)
+    for _ in range(2):
+        enlarge.expect(photo.shape[0] / small.shape[0])
+    expected = BACKENDS["openvino"](photo, small, 255 - small)
+    np.testing.assert_array_equal(enlarge(photo, small, 255 - small), expected)
+
+
 def test_a_large_photo_needs_little_memory():
     """Of arrays, beyond the picture; the photo's factor is small, so that much is prepared."""
     photo = np.zeros((2000, 3000, 3), np.uint8)

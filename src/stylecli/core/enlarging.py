@@ -23,6 +23,7 @@ The formulas here are written once, over a few operators that each backend provi
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -263,6 +264,7 @@ def _steerable() -> tuple[Floats, Floats]:
     return weights.astype(np.float32), kernels.astype(np.float32)
 
 
+@cache
 def make_patches() -> Floats:
     """Of a cell's pixels, what each of the spots in the 3 x 3 cells around it adds.
 

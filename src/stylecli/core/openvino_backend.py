@@ -141,6 +141,10 @@ class OpenVinoBackend:
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
 
+    def expect_enlarging(self, factor: float) -> None:
+        """Compile what enlarges by a factor, in a thread of its own, unless that is done."""
+        self._enlarger.expect(factor)
+
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""

@@ -1,7 +1,8 @@
 """The enlargement of paintings as graphs of OpenVINO's own operators, in float32."""
 
 from collections.abc import Sequence
-from threading import Lock
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class OpenVinoEnlarger:
     def __init__(self, core: ov.Core, streams: int) -> None:
         self._core, self._options = core, {"NUM_STREAMS": str(streams), **_OPTIONS}
         self._compiling = Lock()
-        self._compiled: dict[bool | None, ov.CompiledModel] = {}
+        self._compiled: dict[bool | None, ov.CompiledModel] = {}  # None is what prepares
+        self._expected: set[bool] = set()
         self._idle: dict[bool, list[Enlarger]] = {False: [], True: []}  # with bristles or not
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
@@ -55,17 +57,29 @@ class OpenVinoEnlarger:
         finally:
             self._idle[bristles].append(enlarger)
 
+    def expect(self, factor: float) -> None:
+        """Compile what enlarges by a factor in a thread of its own, once."""
+        bristles = has_bristles(factor)
+        if bristles not in self._expected:
+            self._expected.add(bristles)
+            Thread(target=self._compile_ahead, args=[bristles]).start()
+
+    def _compile_ahead(self, bristles: bool) -> None:
+        with suppress(Exception):  # whoever enlarges then meets it
+            self._compile(bristles)
+
     def _create(self, bristles: bool) -> Enlarger:
-        with self._compiling:
-            first, second = (self._compile(part) for part in (None, bristles))
+        first, second = map(_Request, self._compile(bristles))
         return Enlarger(first, lambda *inputs: second(*inputs)[0])
 
-    def _compile(self, bristles: bool | None) -> "_Request":
-        """What prepares, for None; or what puts together, with bristles or not."""
-        if bristles not in self._compiled:
-            graph = _build_prepare() if bristles is None else _build_compose(bristles)
-            self._compiled[bristles] = self._core.compile_model(graph, "CPU", self._options)
-        return _Request(self._compiled[bristles])
+    def _compile(self, bristles: bool) -> list[ov.CompiledModel]:
+        """What prepares, and what puts together."""
+        with self._compiling:
+            for part in (None, bristles):
+                if part not in self._compiled:
+                    graph = _build_prepare() if part is None else _build_compose(part)
+                    self._compiled[part] = self._core.compile_model(graph, "CPU", self._options)
+            return [self._compiled[None], self._compiled[bristles]]
 
 
 class _Request:

@@ -145,6 +145,8 @@ class Painter:
     ) -> list[Rgb]:
         height, width = photos[0].shape[:2]
         sizes = layer_sizes(height, width, config.layers, config.stroke_size)
+        if sizes[-1] != (height, width):
+            backend.expect_enlarging(height / sizes[-1][0])
         small = [_resize(photo, sizes[-1], Image.Resampling.LANCZOS) for photo in photos]
         paintings: list[Rgb] = []
         for size in sizes:
