@@ -1,26 +1,27 @@
-"""What the work can be told: each of these options once, with all that is said of it.
+"""The options of the commands: each is one field, with its default, its help and its bounds.
 
-One class for each command that has a config, and what they share above them. No import of torch:
-``stylecli --help`` shows these.
+There is a class for each command, and one for what several commands share. Nothing here imports
+torch: ``stylecli --help`` shows these.
 """
 
+import math
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from stylecli.core.model_files import bundled_painting, find_model, match_name, read_info
 from stylecli.core.schema import MAX_WIDTH
-from stylecli.core.spec import Arch, LossPadding, Norm, Optimizer, Precision, Recipe
+from stylecli.core.spec import Arch, BackendChoice, LossPadding, Norm, Optimizer, Precision, Recipe
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.formats import MAX_PIXELS, READABLE, USUAL_ENDINGS, WRITABLE_VIDEOS
-from stylecli.options import check_options, option
+from stylecli.options import Config, option
 
 DEFAULT_MODEL = "starry-night"
+ALL = "all"  # in the place of a model: every style there is
 GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
 
-# A resume may change it, and arms of a comparison may differ in it.
-FREE = {"may_change": True, "alike": False}
 # Panels of the help; an option is in that of its class, unless it names another. The first has the
 # title that typer gives to --help, and holds what most users need.
 BASIC = "Options"
@@ -30,7 +31,7 @@ COMPUTING, MACHINES = "Computing", "Several machines"
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
+class ObjectiveConfig(Config):
     """What is minimized, by a training or by the slow optimization.
 
     The loss follows Johnson et al. 2016 as in their released code: VGG-16, content at relu3_3,
@@ -73,14 +74,10 @@ class ObjectiveConfig:
         offered=("vgg16", "vgg16-torchvision", "vgg19"),
     )
 
-    def check(self) -> None:
-        """Raise StyleCliError if a setting cannot be meant."""
-        check_options(self)
-
 
 @dataclass(frozen=True)
-class ComputeConfig(ObjectiveConfig):
-    """And how it is computed."""
+class DeviceConfig(Config):
+    """Where and how exactly it is computed."""
 
     PANEL: ClassVar[str] = COMPUTING
 
@@ -88,11 +85,18 @@ class ComputeConfig(ObjectiveConfig):
         "auto",
         "auto (the best there is), cpu, cuda, cuda:N or mps.",
         offered=("auto", "cpu", "cuda", "mps"),
-        **FREE,
     )
     precision: Precision = option(
-        "auto", "auto: bfloat16 where the hardware has it, otherwise float32.", may_change=True
+        "auto", "auto: bfloat16 where the hardware has it, otherwise float32."
     )
+
+
+@dataclass(frozen=True)
+class ComputeConfig(DeviceConfig, ObjectiveConfig):
+    """What is minimized, and how that is computed."""
+
+    PANEL: ClassVar[str] = COMPUTING
+
     seed: int = option(
         0,
         "Seed of everything random; with --steps, the same seed gives the same result.",
@@ -102,26 +106,77 @@ class ComputeConfig(ObjectiveConfig):
 
 
 @dataclass(frozen=True)
-class StylizeConfig:
-    """How photos are read, painted and written."""
+class ModelConfig(DeviceConfig):
+    """Which model paints, and on what: the arguments of a :class:`stylecli.Stylizer`."""
 
-    PANEL: ClassVar[str] = FILES
+    PANEL: ClassVar[str] = COMPUTING
+
+    model: str = option(
+        DEFAULT_MODEL,
+        "A model or a style by its name, as `stylecli models` lists them; or a model's file or "
+        "URL. Several with commas between, or all, for a folder of pictures in each style.",
+        panel=BASIC,
+        short="-m",
+        completes="models",
+        offered=(ALL,),
+    )
+    style: str | None = option(
+        None,
+        "One style of a model that has several, such as udnie; or a blend, such as "
+        "udnie:0.7,great-wave:0.3.",
+        panel=BASIC,
+        completes="styles",
+    )
+    backend: BackendChoice = option(
+        "auto", "auto: OpenVINO on a CPU, where it is installed; otherwise torch."
+    )
+    batch_size: int | None = option(
+        None,
+        "Photos of one size that are painted at once. [default: CPU 1, CUDA 8]",
+        metavar="N",
+        least=1,
+    )
+    max_memory: float | None = option(
+        None,
+        "GiB: a third for images on their way, of which one is let in however large; the rest for "
+        "the network, which goes in strips where it needs more. [default: three quarters of what "
+        "is free]",
+        metavar="GIB",
+        above=0,
+    )
+    seed: int = option(
+        0,
+        "For models with noise inside: another number gives other strokes.",
+        panel=LOOK,
+        least=0,
+        most=2**31 - 1,
+    )
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of a Stylizer, in their order; the memory in bytes."""
+        memory = None if self.max_memory is None else math.ceil(self.max_memory * 2**30)
+        what = self.model, self.style, self.device, self.precision, self.backend
+        return *what, self.batch_size, memory, self.seed
+
+
+@dataclass(frozen=True)
+class LookConfig(Config):
+    """How a picture looks."""
+
+    PANEL: ClassVar[str] = LOOK
 
     strength: float = option(
         1.0,
         "How much of the painted picture, 0 to 1; the rest is the photo.",
-        panel=LOOK,
         least=0,
         most=1,
     )
-    preserve_color: bool = option(
-        False, "Keep the photo's colors; take light and dark only.", panel=LOOK
-    )
+    preserve_color: bool = option(False, "Keep the photo's colors; take light and dark only.")
     layers: int | None = option(
         None,
         "How often the picture is painted, each time finer and over the layer before; 1 looks more "
         "like a filter. [default: 2; with --stroke-size network 1]",
-        panel=LOOK,
         least=1,
         most=5,
     )
@@ -129,11 +184,19 @@ class StylizeConfig:
         1.0,
         "Width of the strokes against the picture: 2 is twice as wide, 0.5 half; network: as many "
         "pixels as the network paints, at full size, as in the paper.",
-        panel=LOOK,
+        metavar="FLOAT|network",
         word="network",
         least=0.05,
         most=16,
     )
+
+
+@dataclass(frozen=True)
+class FilesConfig(Config):
+    """How files are read and written."""
+
+    PANEL: ClassVar[str] = FILES
+
     max_size: int | None = option(
         None,
         "Long side, px, to which larger photos are scaled down before they are painted.",
@@ -158,9 +221,14 @@ class StylizeConfig:
         MAX_PIXELS, "Refuse to open images of more pixels than this.", least=1, most=10**12
     )
 
+
+@dataclass(frozen=True)
+class StylizeConfig(LookConfig, FilesConfig):
+    """How photos are read, painted and written."""
+
     def check(self) -> None:
         """Raise StyleCliError if the settings cannot be meant."""
-        check_options(self)
+        super().check()
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
         if self.format is not None and f".{self.format.lower().lstrip('.')}" not in (
@@ -173,7 +241,67 @@ class StylizeConfig:
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class MachinesConfig(Config):
+    """How several processes or machines share the files of a run."""
+
+    PANEL: ClassVar[str] = MACHINES
+
+    shard: str | None = option(
+        None,
+        "Do only every N-th file, from number I on, counted from 0; so several processes or "
+        "machines share a folder. auto: the part of this task of SLURM's srun, or of torchrun.",
+        metavar="I/N",
+    )
+    ray: str | None = option(
+        None,
+        "Share the files among the machines of a Ray cluster: HOST:PORT, such as 10.0.0.1:6379; "
+        "auto for the one of RAY_ADDRESS or of this machine; or local for one that is started for "
+        "this run.",
+        metavar="ADDRESS",
+    )
+    workers: str | None = option(
+        None,
+        "For --ray: how many workers, such as 4, or 2:8 for at least 2 and at most 8. Each takes a "
+        "GPU, or all cores of a machine. [default: as many as there is room for]",
+        metavar="MIN:MAX",
+    )
+
+    def check(self) -> None:
+        """Raise StyleCliError if a setting cannot be meant."""
+        super().check()
+        if self.ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", self.ray):
+            raise StyleCliError(
+                f"--ray {self.ray or '(nothing)'} is not the address of a cluster",
+                hint="pass HOST:PORT, such as 10.0.0.1:6379; or auto; or local: see stylize --help",
+            )
+        if self.workers is not None and self.ray is None:
+            raise StyleCliError(
+                "--workers was given without --ray", hint="add --ray, or leave it out"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig(StylizeConfig, ModelConfig, MachinesConfig):
+    """One run over photos and films: all options of ``stylize``."""
+
+
+@dataclass(frozen=True)
+class SheetConfig(LookConfig, DeviceConfig):
+    """One photo in every style, on one page."""
+
+    PANEL: ClassVar[str] = BASIC
+
+    size: int = option(
+        640,
+        "Long side of each picture on the page, px; those of a shorter row are larger.",
+        least=64,
+        most=10**4,
+    )
+    paintings: bool = option(False, "Show each style's painting, small, beside its name.")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(Config):
     """The generator that is trained; the recipe decides on the rest of it."""
 
     PANEL: ClassVar[str] = NETWORK
@@ -201,32 +329,31 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         "The painting: any image file, or the name of a bundled one; several paintings make one "
         "model of several styles.",
         argument="STYLE...",
-        **FREE,
     )
     output: Path | None = option(
-        None, "The model file to write. [default: models/NAME.safetensors]", short="-o", **FREE
+        None,
+        "The model file to write. [default: models/NAME.safetensors]",
+        short="-o",
     )
     content: Path | None = option(
         None,
         "Folder of photos to train on, nested or flat. [default: the 24 that are bundled]",
-        **FREE,
     )
     minutes: float | None = option(
         None,
         "Minutes to train in all, those before a --resume included. "
         "[default: CPU 3, Apple GPU 2, CUDA 1; recipe paper 10, 5, 1]",
         above=0,
-        may_change=True,
     )
     steps: int | None = option(
         None,
         "Train for this many batches of photos, in place of --minutes.",
         least=1,
         instead_of="minutes",
-        may_change=True,
     )
     license: str = option(
-        "", "A line that is stored in the model: who may do what with it.", **FREE
+        "",
+        "A line that is stored in the model: who may do what with it.",
     )
     recipe: Recipe = option(
         "layers",
@@ -238,7 +365,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         "auto",
         "The trained model to start from; auto: a bundled one, if it fits; scratch: none.",
         offered=("auto", "scratch"),
-        model=True,
+        completes="models",
         panel=NETWORK,
     )
     add_style: Path | None = option(
@@ -246,7 +373,6 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         "Add this painting to the model that --init names; its network and its other styles stay "
         "as they are.",
         panel=NETWORK,
-        **FREE,
     )
     batch_size: int | None = option(
         None,
@@ -278,7 +404,6 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         panel=COMPUTING,
         least=1,
         most=1024,
-        alike=False,
     )
 
     @property
@@ -329,7 +454,7 @@ class GatysConfig(ComputeConfig):
         "What the picture is at first: photo, noise, or what a trained model paints: the name of "
         "the model or style.",
         offered=("photo", "noise"),
-        model=True,
+        completes="models",
     )
     preview_every: int = option(
         50, "Steps after which the best picture so far is written; 0: only at the end.", least=0
@@ -377,9 +502,8 @@ _TRAINING = "Training of what is missing"
 class CompareConfig(ComputeConfig):
     """One comparison of norms and architectures on the same photos.
 
-    Another run into the same folder may have other values of the options with ``may_change``: the
-    arms were not trained with those. The folder itself sees to it that photos and painting are the
-    same (:class:`stylecli.comparison.folder.ComparisonFolder`).
+    What another run into the same folder may change, and that photos and painting are the same, is
+    seen to by :class:`stylecli.comparison.folder.ComparisonFolder`.
     """
 
     PANEL: ClassVar[str] = BASIC
@@ -388,35 +512,27 @@ class CompareConfig(ComputeConfig):
         (),
         "Photos and folders to compare on. [default: four that are bundled]",
         argument="PHOTO...",
-        may_change=True,
     )
     style: str = option(
         DEFAULT_MODEL,
         "starry-night, whose networks are bundled; or a painting, to train them: a file, or the "
         "name of a bundled one.",
-        may_change=True,
     )
     norms: tuple[Norm, ...] = option(
-        ("bn", "in"), "Norms to compare, with commas between.", flag="--norm", may_change=True
+        ("bn", "in"), "Norms to compare, with commas between.", flag="--norm"
     )
     archs: tuple[Arch, ...] = option(
         ("residual",),
         "Generators to compare, with commas between.",
         flag="--arch",
-        may_change=True,
     )
     gatys: bool = option(
         False,
         "Also optimize each photo the slow way (Gatys et al. 2016), for reference.",
-        may_change=True,
     )
-    gatys_steps: int = option(
-        100, "Steps of the optimizer (L-BFGS) for --gatys.", least=1, may_change=True
-    )
-    size: int = option(
-        384, "Long side at which the photos are compared, px.", least=64, may_change=True
-    )
-    out: Path = option(Path("comparison"), "The folder to write.", short="-o", may_change=True)
+    gatys_steps: int = option(100, "Steps of the optimizer (L-BFGS) for --gatys.", least=1)
+    size: int = option(384, "Long side at which the photos are compared, px.", least=64)
+    out: Path = option(Path("comparison"), "The folder to write.", flag="--output", short="-o")
     minutes: float | None = option(
         None,
         "Minutes to train each network that is missing. [default: CPU 10, Apple GPU 5, CUDA 1]",
@@ -444,16 +560,3 @@ class CompareConfig(ComputeConfig):
     precision: Precision = option(
         "auto", "Of the training; pictures are compared in float32.", panel=_TRAINING
     )
-
-
-__all__ = [
-    "DEFAULT_MODEL",
-    "GALLERY",
-    "CompareConfig",
-    "ComputeConfig",
-    "GatysConfig",
-    "GeneratorConfig",
-    "ObjectiveConfig",
-    "StylizeConfig",
-    "TrainConfig",
-]

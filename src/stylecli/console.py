@@ -12,17 +12,20 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stylecli.core.schema import is_control
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Pixels, Progress, Step
 
 if TYPE_CHECKING:  # most runs need nothing of it, and its import takes a twentieth of a start
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
 
 def printable(text: str) -> str:
@@ -219,6 +222,14 @@ def time_left(seconds: float) -> str:
     return f"about {tens} seconds left" if tens > 0 else "nearly done"
 
 
+def rate(count: float, seconds: float, noun: str = "") -> str:
+    """A speed in words, such as ``2.0 a second``, ``24.0 frames a second`` or ``4.1 s each``."""
+    speed = count / max(seconds, 1e-3)
+    if noun or speed >= 0.95:
+        return f"{speed:.1f}{noun and ' '}{noun} a second"
+    return f"{1 / speed:.1f} s each"
+
+
 class Reporter:
     """Shows the progress of a command: a bar on a terminal, lines elsewhere, or JSON on stdout.
 
@@ -230,7 +241,7 @@ class Reporter:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._shown = 0.0
         self._title = ""
 
@@ -277,16 +288,72 @@ class Reporter:
             self._bar.update(task, completed=progress, note=note, description=title)
 
 
-def _started_bar(title: str) -> "Progress":
+class Watch:
+    """Shows what a long computation tells, as it tells it.
+
+    Args:
+        reporter: shows it.
+        steps: what the steps are, such as ``training``.
+        rest: what all else is, such as ``preparing``.
+        count: of all steps, if it is known.
+    """
+
+    def __init__(
+        self, reporter: Reporter, steps: str = "", rest: str = "preparing", count: int = 0
+    ) -> None:
+        self._reporter, self._steps, self._rest, self._count = reporter, steps, rest, count
+        self._begun = 0.0
+
+    def __call__(self, event: "Step | Pixels | Notice | Progress") -> None:
+        """Show an event."""
+        if isinstance(event, Notice):
+            self._reporter.notice(event.text)
+        elif isinstance(event, Progress):
+            self._reporter.event(event="progress", progress=event.progress, note=event.note)
+            self._reporter.advance(self._rest, event.progress, event.note)
+        else:
+            self._show_step(event)
+
+    def _show_step(self, event: "Step | Pixels") -> None:
+        self._begun = self._begun or time.monotonic()  # before the first step, others were done
+        values = {one.name: getattr(event, one.name) for one in fields(event) if one.name != "best"}
+        self._reporter.event(event="step", **values)
+        parts = [f"step {event.step}" + (f" of {self._count}" if self._count else "")]
+        if isinstance(event, Step):
+            parts += [
+                time_left(event.seconds_left),
+                f"{event.photos_per_second:.1f} photos a second",
+            ]
+        elif event.step:
+            parts.append(time_left((time.monotonic() - self._begun) * (1 / event.progress - 1)))
+        self._reporter.advance(
+            self._steps, event.progress, "  ".join([*parts, _objective(event.losses)])
+        )
+
+
+def _objective(losses: Mapping[str, float]) -> str:
+    """The objective and its terms, such as ``objective 3,400: content 1,400, style 2,000``."""
+    terms = [f"{name} {value:,.0f}" for name, value in losses.items() if name != "total"]
+    return f"objective {losses['total']:,.0f}: {', '.join(terms)}"
+
+
+def _started_bar(title: str) -> "Bar":
     """A bar at the bottom of the screen, of one task."""
-    from rich.progress import BarColumn, Progress, TextColumn  # only here: see above
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column  # only here: see above
 
     bar = Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        BarColumn(bar_width=12),
+        TimeElapsedColumn(),  # it moves even if nothing else does
+        TextColumn(
+            "{task.fields[note]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=_screen.rich,
         transient=True,
+        expand=True,
     )
     bar.add_task(title, total=1.0, note="")
     bar.start()

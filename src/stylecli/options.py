@@ -1,8 +1,8 @@
 """An option of a command: a field of a frozen config class that says all there is to say of it.
 
-Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. All lists of options
-are derived from the fields: what a command accepts and its help shows, what is checked, what a
-resume may change, what arms of a comparison share, and the command line that is printed.
+Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. From the fields come
+what a command accepts and its help shows, what is checked, what is stored as JSON, and the command
+line that is printed.
 """
 
 import inspect
@@ -36,15 +36,14 @@ class About:
         flag: its name on the command line; "" is the field's, with hyphens.
         short: a second name, of one letter, such as ``-o``.
         argument: what the help calls it, if it has no name and goes by its place.
+        metavar: what the help calls a value; "" is typer's word for the type.
         least: a number is at least that.
         above: a number is more than that.
         most: a number is at most that.
-        word: a text that stands for no number, beside numbers.
+        word: a text that may stand in the place of a number.
         offered: values that completion in a shell offers, beside which there are others.
-        model: whether it offers the names of models and styles, too.
+        completes: names that it offers too: ``models``, or the ``styles`` of the model before.
         instead_of: a field that cannot have a value too.
-        may_change: a resume may have another value; without that, it would be another run.
-        alike: arms of a comparison have to share it, and the report shows it.
     """
 
     help: str
@@ -52,15 +51,14 @@ class About:
     flag: str = ""
     short: str = ""
     argument: str = ""
+    metavar: str = ""
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
     word: str = ""
     offered: tuple[str, ...] = ()
-    model: bool = False
+    completes: str = ""
     instead_of: str = ""
-    may_change: bool = False
-    alike: bool = True
 
     def check_range(self, flag: str, number: float) -> None:
         """Raise StyleCliError if a number is out of range, or not finite."""
@@ -109,6 +107,11 @@ class Option:
     def flag(self) -> str:
         """Such as ``--batch-size``."""
         return self.about.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def flags(self) -> list[str]:
+        """Its name on the command line, and the short one, if there is one."""
+        return [self.flag, *filter(None, [self.about.short])]
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -171,6 +174,14 @@ def _taken_apart(hint: Any) -> tuple[Any, bool, bool]:
     return hint, several, optional
 
 
+class Config:
+    """What config classes share; their fields are options."""
+
+    def check(self) -> None:
+        """Raise StyleCliError if a setting cannot be meant."""
+        check_options(self)
+
+
 def check_options(config: object) -> None:
     """Raise StyleCliError if a value of a config is of another type, unknown or out of range."""
     options = {one.name: one for one in options_of(type(config))}
@@ -180,16 +191,6 @@ def check_options(config: object) -> None:
         if other and None not in (getattr(config, one.name), getattr(config, other.name)):
             both = f"both {one.flag} and {other.flag} were given"
             raise StyleCliError(both, hint="choose one of them")
-
-
-def fixed_on_resume(config: type[Any]) -> tuple[str, ...]:
-    """The fields that a resume may not change: with another value, it would be another run."""
-    return tuple(one.name for one in options_of(config) if not one.about.may_change)
-
-
-def alike_in_arms(config: type[Any]) -> tuple[str, ...]:
-    """The fields that arms of a comparison have to share."""
-    return tuple(one.name for one in options_of(config) if one.about.alike)
 
 
 def as_json(config: object) -> dict[str, Any]:

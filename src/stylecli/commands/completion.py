@@ -20,9 +20,13 @@ _PLAIN = re.compile(r"\w[\w.,:-]*")
 _UNKNOWN = (StyleCliError, OSError, RuntimeError)
 
 
-def names(known: Sequence[str], and_models: bool = False) -> Callable[[], list[str]]:
-    """A function that offers these names, and those of models too, if there may be some."""
-    return lambda: [*known, *(models() if and_models else ())]
+def offer(known: Sequence[str], completes: str = "") -> Callable[..., list[str]]:
+    """A function that offers these names, and those of ``models``; or ``styles`` of a model."""
+    if completes == "styles":
+        return styles
+    if completes == "models":
+        return lambda incomplete: plain(_after_comma([*known, *models()], incomplete))
+    return lambda: [*known]
 
 
 def models() -> list[str]:

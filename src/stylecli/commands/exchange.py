@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import QUIET, check_output, command, use_of
+from stylecli.commands.shared import OUTPUT, QUIET, check_output, command, require_output, use_of
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -21,7 +21,10 @@ def export(
             metavar="MODEL", help="Name, file or URL of a model.", autocompletion=models
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    last: Annotated[
+        Path | None, typer.Argument(metavar="OUT.onnx", help="The file to write.")
+    ] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 18,
     overwrite: Annotated[bool, _OVERWRITE] = False,
@@ -36,6 +39,7 @@ def export(
         stylecli export udnie udnie.onnx
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
+    out = require_output(last, output)
     check_output(out, overwrite=overwrite)
     from stylecli.exchange import export_onnx  # imports torch: seconds
 

@@ -192,8 +192,10 @@ def show(
 @command
 def add(
     given: Annotated[str, typer.Argument(metavar="FILE|URL", help="A model of stylecli.")],
-    sha256: Annotated[str | None, typer.Option(help="The sum that the file must have.")] = None,
-    name: Annotated[str | None, typer.Option(help=r"\[default: the file's name]")] = None,
+    sha256: Annotated[str | None, typer.Option(help="The SHA-256 that the file must have.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help=r"Its name here. \[default: the file's name]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:

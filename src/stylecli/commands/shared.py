@@ -20,6 +20,7 @@ P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 DEBUG = "STYLECLI_DEBUG"  # a variable of the environment: show the traceback of a bug
 QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
+OUTPUT = typer.Option("--output", "-o", metavar="OUT", help="The output, in place of OUT.")
 JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 
 
@@ -83,6 +84,26 @@ def path_or_url(text: str) -> Place:
             "an empty name is neither a file nor a folder; for this folder, give ."
         )
     return place(text)
+
+
+def choose_output(last: Path | None, named: Path | None) -> Path | None:
+    """The output of a command, which is its last argument or the value of --output.
+
+    Raises:
+        StyleCliError: both were given.
+    """
+    if last is not None and named is not None:
+        raise StyleCliError(
+            f"two outputs were given: {last} and --output {named}", hint="leave one of them out"
+        )
+    return named if last is None else last
+
+
+def require_output(last: Path | None, named: Path | None) -> Path:
+    """As :func:`choose_output`; StyleCliError if there is none."""
+    if (out := choose_output(last, named)) is None:
+        raise StyleCliError("no output was given", hint="name it last, or with --output")
+    return out
 
 
 def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:

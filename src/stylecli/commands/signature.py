@@ -2,14 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands import completion
-from stylecli.config import ComputeConfig
 from stylecli.options import Option, options_of
 
 Command = Callable[..., None]
@@ -18,15 +17,15 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _NARROW = 14  # letters: longer lines of choices would leave the help texts too little room
 
 
-def options_from(config: type[Any], *only: str) -> Callable[[Command], Command]:
-    """A decorator that gives a command an option for each field of a config class, or for some.
+def options_from(config: type[Any]) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for each field of a config class.
 
     They take the place of the command's parameter ``given``, which receives the values that stand
     on the command line, by the names of the fields.
     """
 
     def decorate(command: Command) -> Command:
-        options = {one.name: one for one in options_of(config) if not only or one.name in only}
+        options = {one.name: one for one in options_of(config)}
 
         @functools.wraps(command)
         def run(context: typer.Context, **values: Any) -> None:
@@ -64,13 +63,14 @@ def _typer_info(option: Option) -> Any:
     help_ = about.help.replace("[", r"\[")  # or rich takes [default: …] for a color
     if about.argument:
         return typer.Argument(metavar=about.argument, help=help_)
-    names = [option.flag, about.short] if about.short else [option.flag]
-    shown = of_choices(option.choices, "," if option.several else "|")
-    if about.offered:
-        shown = {"autocompletion": completion.names(about.offered, about.model)}
+    shown: dict[str, Any] = _of_choices(option)
+    if about.metavar:
+        shown["metavar"] = about.metavar
+    if about.offered or about.completes:
+        shown["autocompletion"] = completion.offer(about.offered, about.completes)
     if about.word:
-        shown = {"metavar": f"FLOAT|{about.word}", "parser": partial(_parse_number, about.word)}
-    return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
+        shown["parser"] = partial(_parse_number, about.word)
+    return typer.Option(*option.flags, help=help_, rich_help_panel=option.panel, **shown)
 
 
 def _parse_number(word: str, text: str) -> float | str:
@@ -85,26 +85,18 @@ def _parse_number(word: str, text: str) -> float | str:
         raise typer.BadParameter(f"{text!r} is neither a number nor {word}") from None
 
 
-def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
-    """What help and shell completion need of an option with these choices; {} if there are none.
+def _of_choices(option: Option) -> dict[str, Any]:
+    """What help and completion in a shell need of the choices of an option; {} if it has none.
 
     The type of the option stays ``str``: the config refuses a wrong choice, and names the nearest.
     """
-    if not choices:
+    if not option.choices:
         return {}
-    line = separator.join(choices)
-    shown = line if len(line) < _NARROW else f"{separator}\n".join(choices)
-    offered = completion.names if separator == "|" else completion.lists_of
-    return {"metavar": shown, "autocompletion": offered(choices)}
-
-
-def _alone(config: type[Any], name: str) -> Any:
-    return next(_typer_info(one) for one in options_of(config) if one.name == name)
-
-
-# For commands whose other options are not of that config.
-DEVICE = _alone(ComputeConfig, "device")
-PRECISION = _alone(ComputeConfig, "precision")
+    separator = "," if option.several else "|"
+    line = separator.join(option.choices)
+    shown = line if len(line) < _NARROW else f"{separator}\n".join(option.choices)
+    offered = completion.lists_of if option.several else completion.offer
+    return {"metavar": shown, "autocompletion": offered(option.choices)}
 
 
 def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import read_picture, write_picture
 from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture
-from stylecli.options import as_json, fixed_on_resume
+from stylecli.options import as_json, options_of
+
+# What another run into the same folder may change; with the other settings, arms are trained.
+_FREE = {"photos", "style", "norms", "archs", "gatys", "gatys_steps", "size", "out", "device"}
+FIXED = tuple(one.name for one in options_of(CompareConfig) if one.name not in _FREE)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class ComparisonFolder:
         self.config, self.out, self.overwrite = config, config.out, overwrite
         self.shas = {path: _sha(path.read_bytes()) for path in photos}
         self.mark = self.out / "comparison.json"
-        settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
+        settings = {name: as_json(config)[name] for name in FIXED}
         content = str(config.content.resolve()) if config.content else "bundled"
         shas = sorted(self.shas.values())
         told = {"content": content, "painting": style_sha, "photos": shas}
@@ -131,7 +135,7 @@ class ComparisonFolder:
         if not self.out.exists():
             return
         if not self.out.is_dir():
-            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --out")
+            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --output")
         theirs = self._claimed()
         if not theirs and _visible(self.out):
             raise StyleCliError(

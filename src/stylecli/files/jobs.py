@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
@@ -531,3 +531,24 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
                 f"{job.source} is an input, and another input would become it",
                 hint="give another output folder",
             )
+
+
+def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = False) -> Plan:
+    """The same run into a folder below its output.
+
+    Args:
+        planned: from :func:`plan`, with nothing skipped.
+        out: the output folder that it was planned with.
+        folder: the name of a folder in it.
+        overwrite: do again what is already there.
+
+    Raises:
+        StyleCliError: a source would be overwritten.
+    """
+    assert not planned.skipped
+    jobs = [replace(job, target=mirrored(job.target, out, out / folder)) for job in planned.jobs]
+    _refuse_collisions(jobs)
+    there = set() if overwrite else _already_there(jobs)
+    to_do = tuple(job for job in jobs if job not in there)
+    skipped = tuple(job for job in jobs if job in there)
+    return replace(planned, jobs=to_do, skipped=skipped)

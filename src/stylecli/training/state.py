@@ -26,12 +26,17 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
-from stylecli.options import as_json, fixed_on_resume, from_json
+from stylecli.options import as_json, from_json, options_of
 from stylecli.training.divergence import Guard, State
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
+
+# What a resume may change; with another value of any other setting, it would be another training.
+_FREE = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
+_FREE |= {"device", "precision"}
+FIXED = tuple(one.name for one in options_of(TrainConfig) if one.name not in _FREE)
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tr
 
 def _refuse_changes(now: dict[str, Any], before: dict[str, Any]) -> None:
     """Raise StyleCliError if settings have changed that make it another training."""
-    told = [name for name in fixed_on_resume(TrainConfig) if now[name] is not None]
+    told = [name for name in FIXED if now[name] is not None]
     changed = [name for name in told if now[name] != before[name]]
     if changed:
         was = ", ".join(f"{name} {before[name]}" for name in changed)
