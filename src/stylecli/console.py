@@ -267,6 +267,10 @@ class Reporter:
         if self.as_json:
             write_out(json.dumps(values) + "\n")
 
+    def begin(self, title: str, note: str) -> None:
+        """Show that something is done that cannot tell how far it is, such as an import."""
+        self.advance(title, 0.0, note)
+
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
         if self.quiet or self.as_json:

@@ -40,10 +40,11 @@ def compare(
     config = CompareConfig(**given)
     _refuse_idle(config, given)
     config.check()
-    from stylecli.comparison.experiment import compare as run_comparison  # imports torch: seconds
-    from stylecli.comparison.report import metrics_table, stored_results, write_outputs
-
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+        reporter.begin("comparing", "loading torch")  # seconds
+        from stylecli.comparison.experiment import compare as run_comparison
+        from stylecli.comparison.report import metrics_table, stored_results, write_outputs
+
         watch = Watch(reporter, "training", "comparing")
         comparison = run_comparison(config, watch, should_stop, overwrite=overwrite)
     if comparison is None:

@@ -41,11 +41,12 @@ def export(
     """
     out = require_output(last, output)
     check_output(out, overwrite=overwrite)
-    from stylecli.exchange import export_onnx  # imports torch: seconds
-
-    worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
+        reporter.begin("exporting", "in torch and in ONNX Runtime")  # seconds
+        from stylecli.exchange import export_onnx
+
+        worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
+    reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
 
 
 @command
@@ -67,8 +68,9 @@ def import_(
         stylecli import mosaic.pth mosaic
         stylecli import mosaic.pth mine --license "Weights: BSD-3-Clause"
     """
-    from stylecli.exchange import import_checkpoint  # imports torch: seconds
-
-    path = import_checkpoint(file, name, license, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{path}: {use_of(path, [name])}")
+        reporter.begin("importing", "loading torch")  # seconds
+        from stylecli.exchange import import_checkpoint
+
+        path = import_checkpoint(file, name, license, overwrite=overwrite)
+    reporter.say(f"{path}: {use_of(path, [name])}")

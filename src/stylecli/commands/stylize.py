@@ -16,7 +16,7 @@ from stylecli.commands.shared import JSON, QUIET, command, path_or_url
 from stylecli.commands.signature import options_from
 from stylecli.config import ALL, RunConfig
 from stylecli.console import Reporter, duration, rate, show_error, stoppable, time_left
-from stylecli.core.model_files import find_style, match_name
+from stylecli.core.model_files import find_model, match_name, read_info
 from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
@@ -141,17 +141,18 @@ def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
         StyleCliError: there is no such model; one is named twice; or ``--style`` has no effect.
     """
     is_blend = re.search(r":\s*[\d.]", config.model)  # of which find_style says how it is given
-    if config.model == ALL:
-        chosen = list(_all_styles(config))
-    elif "," in config.model and not is_blend and not Path(config.model).exists():
-        chosen = [_named_style(config, name.strip()) for name in config.model.split(",")]
-    else:
+    is_list = "," in config.model and not is_blend and not Path(config.model).exists()
+    if config.model != ALL and not is_list:
         return {"": config}
     if config.style is not None:
         raise StyleCliError(
             f"--style {config.style} is of one model, and --model {config.model} names several",
             hint="leave --style out",
         )
+    if config.model == ALL:
+        chosen = list(_all_styles(config))
+    else:
+        chosen = [_named_style(config, name.strip()) for name in config.model.split(",")]
     for folder, count in Counter(folder for folder, _ in chosen).items():
         if count > 1:
             raise StyleCliError(f"{folder} is named twice in --model", hint="once is enough")
@@ -162,13 +163,21 @@ def _all_styles(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
     from stylecli.sheet import all_styles  # imports Pillow
 
     for choice in all_styles():
-        one = replace(config, model=str(choice.path), style=choice.style or config.style)
+        one = replace(config, model=str(choice.path), style=choice.style)
         yield _folder_for(choice.label), one
 
 
 def _named_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
-    _, info, _ = find_style(name)
-    return _folder_for(match_name(name, info.styles) or info.name), replace(config, model=name)
+    path = find_model(name)
+    info = read_info(path)
+    style = match_name(name, info.styles)
+    if style is None and len(info.styles) > 1:
+        raise StyleCliError(
+            f"{name} is a model of {len(info.styles)} styles",
+            hint=f"name the styles in its place: {','.join(info.styles)}",
+        )
+    one = replace(config, model=str(path), style=style if len(info.styles) > 1 else None)
+    return _folder_for(style or info.name), one
 
 
 def _folder_for(style: str) -> str:
@@ -372,14 +381,16 @@ class _Run:
         if self.total > 1:  # the first may have scrolled out of sight
             for result in self.failed:
                 self.reporter.say(f"failed: {result.error}")
-        frames = 0 if self._photos else self.frames
-        counts = [_describe_done(len(done), frames, seconds)]
+        counts = [f"{len(done)} stylized"]
         if not self.reporter.quiet:  # it opens each of them
             counts += _count_skipped(self.passes)
         counts += [f"{len(self.failed)} failed"] if self.failed else []
         todo = self.passes[0].plan
         share = f"{todo.shard}: " if todo.shard.count > 1 else ""
         parts = [share + ", ".join(counts)]
+        if done:
+            pace = _describe_pace(len(done), 0 if self._photos else self.frames, seconds)
+            parts = [f"{parts[0]} in {pace}"] if len(counts) == 1 else [*parts, pace]
         if done and out != STANDARD_STREAM:
             parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
         parts += [f"{self.left} left: run the same command to go on"] if self.left else []
@@ -388,13 +399,12 @@ class _Run:
         self._report_end(ended, left=self.left, seconds=round(seconds, 3))
 
 
-def _describe_done(done: int, frames: int, seconds: float) -> str:
-    """Such as ``24 stylized in 0:12, 2.0 a second``."""
-    if not done:
-        return "0 stylized"
+def _describe_pace(files: int, frames: int, seconds: float) -> str:
+    """How long it took and how fast it went, such as ``0:12, 2.0 a second``."""
     took = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
-    speed = rate(frames, seconds, "frames") if frames else rate(done, seconds)
-    return f"{done} stylized in {took}" + (f", {speed}" if frames or done > 1 else "")
+    if frames:
+        return f"{took}, {rate(frames, seconds, 'frames')}"
+    return f"{took}, {rate(files, seconds)}" if files > 1 else took
 
 
 def _count_skipped(passes: Iterable[_Pass]) -> list[str]:
