@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
-from stylecli.commands.signature import given
+from stylecli.commands.signature import read_options
 from stylecli.comparison.arms import bundled_arms, check_alike, objective_of, trained_arms
 from stylecli.comparison.experiment import companions, compare
 from stylecli.comparison.folder import Comparison, ComparisonFolder
@@ -616,7 +616,7 @@ def parsed(words: list[str]) -> CompareConfig:
     """What the command takes some words for."""
     command = typer.main.get_command(app).get_command(None, "compare")
     with command.make_context("compare", words) as context:
-        return CompareConfig(**given(context, CompareConfig))
+        return CompareConfig(**read_options(context, CompareConfig))
 
 
 def options() -> set[str]:

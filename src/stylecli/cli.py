@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stylecli import __version__
-from stylecli.commands.shared import HELP_NAMES, described
-from stylecli.console import open_standard_streams, output_failed, show_error, write_out
+from stylecli.commands.shared import HELP_NAMES, describe_command
+from stylecli.console import open_standard_streams, report_output_failure, show_error, write_out
 from stylecli.errors import StyleCliError
 
 # Name to module and function, in the order in which the help lists them.
@@ -55,7 +55,7 @@ def _app_of(name: str, found: Any) -> typer.Typer:
     if isinstance(found, typer.Typer):
         return found
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
-    alone.command(name, **described(found))(found)
+    alone.command(name, **describe_command(found))(found)
     return alone
 
 
@@ -86,7 +86,7 @@ def main() -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = output_failed(error)
+        code = report_output_failure(error)
     os._exit(code)  # to tear the interpreter down would take 0.1 s
 
 
@@ -96,9 +96,9 @@ def _run() -> int:
         code = app(standalone_mode=False)  # errors are shown below
     except SystemExit as ended:
         broken = isinstance(ended.__context__, BrokenPipeError)  # by rich, which shows the help
-        code = output_failed(BrokenPipeError()) if broken else ended.code
+        code = report_output_failure(BrokenPipeError()) if broken else ended.code
     except OSError as error:  # in showing the help; commands handle their own
-        code = output_failed(error)
+        code = report_output_failure(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # those of typer about the command line have it
             raise
@@ -138,4 +138,4 @@ def _top(
         raise typer.Exit(2)
 
 
-app.callback(**described(_top))(_top)
+app.callback(**describe_command(_top))(_top)

@@ -74,7 +74,7 @@ def open_standard_streams() -> None:
     sys.stderr = _Unfailing(raw, encoding=encoding, errors="backslashreplace", write_through=True)
 
 
-def output_failed(error: OSError) -> int:
+def report_output_failure(error: OSError) -> int:
     """The exit code after a failure to write to standard output; an error is also shown."""
     with suppress(OSError, ValueError):  # what is still buffered cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,7 +90,7 @@ def write_out(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        raise SystemExit(output_failed(error)) from error
+        raise SystemExit(report_output_failure(error)) from error
 
 
 def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
@@ -206,14 +206,14 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
         ours.close()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as ``1:05:09``, ``5:09`` or ``0:09``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def time_left(seconds: float) -> str:
+def format_time_left(seconds: float) -> str:
     """An estimate in words, such as ``about 3 minutes left``."""
     for unit, length in (("hour", 3600), ("minute", 60)):
         if (count := round(seconds / length)) >= 2:
@@ -222,7 +222,7 @@ def time_left(seconds: float) -> str:
     return f"about {tens} seconds left" if tens > 0 else "nearly done"
 
 
-def rate(count: float, seconds: float, noun: str = "") -> str:
+def format_rate(count: float, seconds: float, noun: str = "") -> str:
     """A speed in words, such as ``2.0 a second``, ``24.0 frames a second`` or ``4.1 s each``."""
     speed = count / max(seconds, 1e-3)
     if noun or speed >= 0.95:
@@ -286,7 +286,7 @@ class Reporter:
 
     def _draw(self, title: str, progress: float, note: str) -> None:
         if self._bar is None and progress < 1:
-            self._bar = _started_bar(title)
+            self._bar = _start_bar(title)
         if self._bar:
             (task,) = self._bar.task_ids
             self._bar.update(task, completed=progress, note=note, description=title)
@@ -325,11 +325,13 @@ class Watch:
         parts = [f"step {event.step}" + (f" of {self._count}" if self._count else "")]
         if isinstance(event, Step):
             parts += [
-                time_left(event.seconds_left),
+                format_time_left(event.seconds_left),
                 f"{event.photos_per_second:.1f} photos a second",
             ]
         elif event.step:
-            parts.append(time_left((time.monotonic() - self._begun) * (1 / event.progress - 1)))
+            parts.append(
+                format_time_left((time.monotonic() - self._begun) * (1 / event.progress - 1))
+            )
         self._reporter.advance(
             self._steps, event.progress, "  ".join([*parts, _objective(event.losses)])
         )
@@ -341,7 +343,7 @@ def _objective(losses: Mapping[str, float]) -> str:
     return f"objective {losses['total']:,.0f}: {', '.join(terms)}"
 
 
-def _started_bar(title: str) -> "Bar":
+def _start_bar(title: str) -> "Bar":
     """A bar at the bottom of the screen, of one task."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Column  # only here: see above

@@ -127,7 +127,7 @@ class Option:
         if (value is None and self.optional) or (self.about.word and value == self.about.word):
             return
         if isinstance(value, tuple) != self.several:
-            raise self._of_another_type(value)
+            raise self._describe_type(value)
         if self.several and self.choices and len(set(value)) < len(value):
             given = ",".join(map(str, value))
             raise StyleCliError(f"{self.flag} {given}: one was given twice", hint="once is enough")
@@ -144,9 +144,9 @@ class Option:
         expected = str if self.choices else self.type
         accepted = (int, float) if expected is float else expected
         if not isinstance(value, accepted) or isinstance(value, bool) != (expected is bool):
-            raise self._of_another_type(value)
+            raise self._describe_type(value)
 
-    def _of_another_type(self, value: Any) -> StyleCliError:
+    def _describe_type(self, value: Any) -> StyleCliError:
         kind = _KINDS[str if self.choices else self.type]
         expected = f"a tuple (each {kind})" if self.several else kind
         return StyleCliError(f"{self.flag} takes {expected}, not {value!r}", hint="see --help")
@@ -162,11 +162,11 @@ def options_of(config: type[Any]) -> list[Option]:
             one = left.pop(name)
             about: About = one.metadata["about"]
             panel = about.panel or getattr(home, "PANEL", None)
-            options.append(Option(name, *_taken_apart(hints[name]), one.default, panel, about))
+            options.append(Option(name, *_take_apart(hints[name]), one.default, panel, about))
     return options
 
 
-def _taken_apart(hint: Any) -> tuple[Any, bool, bool]:
+def _take_apart(hint: Any) -> tuple[Any, bool, bool]:
     """The type of one value, whether there are several, and whether it may be None."""
     several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
     if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, the number's
@@ -195,23 +195,23 @@ def check_options(config: object) -> None:
 
 def as_json(config: object) -> dict[str, Any]:
     """The values of a config as JSON can hold them: paths as text, tuples as lists."""
-    return {one.name: _plain(getattr(config, one.name)) for one in options_of(type(config))}
+    return {one.name: _simplify(getattr(config, one.name)) for one in options_of(type(config))}
 
 
 def from_json(config: type[T], values: Mapping[str, Any]) -> T:
     """The config that :func:`as_json` was given; values of other types stay as they are."""
-    return config(**{one.name: _restored(one, values[one.name]) for one in options_of(config)})
+    return config(**{one.name: _restore(one, values[one.name]) for one in options_of(config)})
 
 
-def _restored(option: Option, value: Any) -> Any:
+def _restore(option: Option, value: Any) -> Any:
     if option.several and isinstance(value, list):
-        return tuple(_restored(option, one) for one in value)
+        return tuple(_restore(option, one) for one in value)
     return option.of_text(value)
 
 
-def _plain(value: Any) -> Any:
+def _simplify(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_simplify(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 

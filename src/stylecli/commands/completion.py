@@ -25,7 +25,7 @@ def offer(known: Sequence[str], completes: str = "") -> Callable[..., list[str]]
     if completes == "styles":
         return styles
     if completes == "models":
-        return lambda incomplete: plain(_after_comma([*known, *models()], incomplete))
+        return lambda incomplete: keep_plain(_after_comma([*known, *models()], incomplete))
     return lambda: [*known]
 
 
@@ -35,12 +35,12 @@ def models() -> list[str]:
     with suppress(*_UNKNOWN):
         for path, info in list_models():
             found += [path.stem, *info.styles]
-    return plain(dict.fromkeys(found))
+    return keep_plain(dict.fromkeys(found))
 
 
 def styles(context: typer.Context, incomplete: str) -> list[str]:
     """The styles of the model that the command line names before; after a comma, for a blend."""
-    return plain(_after_comma(_styles_of(context), incomplete))
+    return keep_plain(_after_comma(_styles_of(context), incomplete))
 
 
 def _styles_of(context: typer.Context) -> list[str]:
@@ -54,9 +54,9 @@ def _styles_of(context: typer.Context) -> list[str]:
     return []
 
 
-def lists_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+def offer_lists(names: Iterable[str]) -> Callable[[str], list[str]]:
     """A function that offers these names for a list with commas between."""
-    return lambda incomplete: plain(_after_comma(names, incomplete))
+    return lambda incomplete: keep_plain(_after_comma(names, incomplete))
 
 
 def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
@@ -66,6 +66,6 @@ def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
     return (f"{head}{comma}{name}" for name in names if name not in taken)
 
 
-def plain(values: Iterable[str]) -> list[str]:
+def keep_plain(values: Iterable[str]) -> list[str]:
     """Those that a shell takes as they are."""
     return list(filter(_PLAIN.fullmatch, values))

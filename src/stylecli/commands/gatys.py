@@ -73,7 +73,8 @@ def _optimize(
     from stylecli.files.images import write_picture
     from stylecli.files.pictures import Picture
 
-    reporter.begin("preparing", "loading torch")  # seconds
+    reporter.notice("loading torch")  # seconds
+    reporter.begin("preparing", "loading torch")
     from stylecli.gatys import stylize_slowly
 
     last = written = 0

@@ -9,7 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described, use_of
+from stylecli.commands.shared import (
+    HELP_NAMES,
+    QUIET,
+    check_output,
+    command,
+    describe_command,
+    use_of,
+)
 from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import (
     ModelInfo,
@@ -47,7 +54,7 @@ class _Models(TyperGroup):
 def _own_names() -> list[str]:
     from stylecli.collection.own import own_names
 
-    return completion.plain(own_names())
+    return completion.keep_plain(own_names())
 
 
 models = typer.Typer(
@@ -66,7 +73,7 @@ _OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=
 
 def _below(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command below ``models``, of the same name."""
-    return models.command(**described(function))(function)
+    return models.command(**describe_command(function))(function)
 
 
 @command
@@ -93,8 +100,8 @@ def list_(
     if context.invoked_subcommand is not None:
         if as_json or html or paths:
             raise StyleCliError(
-                "here, --json, --paths and --html are of all models",
-                hint="give no name and no other command; for one: stylecli models NAME --json",
+                "--json, --paths and --html before a name or a command list all models",
+                hint="leave the name out; for one model: stylecli models NAME --json",
             )
     elif html:
         _write_page(html, overwrite, quiet)
@@ -106,7 +113,7 @@ def list_(
         _list_styles()
 
 
-models.callback(**described(list_))(list_)
+models.callback(**describe_command(list_))(list_)
 
 
 def _list_styles() -> None:

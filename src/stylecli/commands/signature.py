@@ -30,7 +30,7 @@ def options_from(config: type[Any]) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def run(context: typer.Context, **values: Any) -> None:
             own = {name: value for name, value in values.items() if name not in options}
-            command(given=given(context, config), **own)
+            command(given=read_options(context, config), **own)
 
         parameters = [inspect.Parameter("context", _KEYWORD, annotation=typer.Context)]
         for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -95,15 +95,15 @@ def _of_choices(option: Option) -> dict[str, Any]:
     separator = "," if option.several else "|"
     line = separator.join(option.choices)
     shown = line if len(line) < _NARROW else f"{separator}\n".join(option.choices)
-    offered = completion.lists_of if option.several else completion.offer
+    offered = completion.offer_lists if option.several else completion.offer
     return {"metavar": shown, "autocompletion": offered(option.choices)}
 
 
-def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
+def read_options(context: typer.Context, config: type[Any]) -> dict[str, Any]:
     """The fields of a config that stand on the command line: name to value."""
     values = {}
     for option in options_of(config):
-        if _is_given(context, option.name):
+        if _is_typed(context, option.name):
             value = context.params[option.name]
             if option.several:
                 value = value.replace(" ", "").split(",") if isinstance(value, str) else value
@@ -113,7 +113,7 @@ def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
     return values
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def _is_typed(context: typer.Context, name: str) -> bool:
     if context.params.get(name) in ((), []):  # typer 0.26 says of them too that they were given
         return False
     source = context.get_parameter_source(name)

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,14 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command, path_or_url
 from stylecli.commands.signature import options_from
 from stylecli.config import ALL, RunConfig
-from stylecli.console import Reporter, duration, rate, show_error, stoppable, time_left
+from stylecli.console import (
+    Reporter,
+    format_duration,
+    format_rate,
+    format_time_left,
+    show_error,
+    stoppable,
+)
 from stylecli.core.model_files import find_model, match_name, read_info
 from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
@@ -70,7 +77,9 @@ def stylize(
     """
     *inputs, out = [*paths, output] if output is not None else paths
     if not inputs:
-        raise StyleCliError(f"only {out} was given", hint="stylecli stylize IN... OUT")
+        raise StyleCliError(
+            f"only {out} was given, not an input and an output", hint="stylecli stylize IN... OUT"
+        )
     config = RunConfig(**given)
     config.check()
     passes = _plan_passes(config, inputs, out, overwrite=overwrite)
@@ -241,9 +250,8 @@ class _Run:
     fail_fast: bool
     results: "list[Result]" = field(default_factory=list)
     frames: int = 0
-    _photos: int = 0
     _begun: float = field(default_factory=time.monotonic)
-    _film: tuple[Place | None, float, int] = (None, 0.0, 0)  # which, since when, frames by now
+    _since: float = field(default_factory=time.monotonic)  # when the last file was finished
 
     @property
     def total(self) -> int:
@@ -283,7 +291,7 @@ class _Run:
         skipped = sum(len(one.plan.skipped) for one in self.passes)
         counts = f"{self.total} to stylize, {skipped} skipped"
         self.reporter.say("; ".join(filter(None, [counts, self.passes[0].plan.left_out])))
-        self._report_end("finished", left=self.total)
+        self._report_end("finished")
 
     def paint(self) -> None:
         """Stylize the files, one style after the other."""
@@ -293,13 +301,13 @@ class _Run:
             before = len(self.results)
             self._paint_pass(one)
             if self._stop() or len(self.results) - before < len(one.plan.jobs):
-                return  # the disk is full, for one
+                return  # the latter: the disk is full
 
     def _paint_pass(self, one: _Pass) -> None:
         first = one.plan.jobs[0]
         ray = self.config.ray
         self.reporter.say(f"loading the model {one.name}" if ray is None else "starting with Ray")
-        self._show("", f"{one.name}")
+        self._show(f"{len(self.results)}/{self.total}", one.name)
         stylizer = self._open(one)
         if isinstance(first.target, Path) and not first.ending:
             require_writable(first.target.parent)
@@ -330,38 +338,29 @@ class _Run:
             self._report_result(event)
 
     def _report_frames(self, event: Frames) -> None:
-        now = time.monotonic()
-        source, since, first = self._film
-        if source != event.source or event.done < first:
-            self._film = source, since, first = event.source, now, event.done
         self.frames += 1
-        speed = ""
-        if event.done > first:
-            speed = f"  {rate(event.done - first, now - since, 'frames')}"
-        share = min(1.0, event.done / event.count)
-        done = f"{len(self.results) + 1}/{self.total}"
-        self._show(f"{done}  frame {event.done} of {event.count}{speed}", event.source.name, share)
+        speed = format_rate(event.done, time.monotonic() - self._since, "frames")
+        done = f"{len(self.results) + 1}/{self.total}  frame {event.done} of {event.count}"
+        self._show(f"{done}  {speed}", event.source.name, min(1.0, event.done / event.count))
 
     def _report_result(self, result: "Result") -> None:
         self.results.append(result)
-        self._photos += self._film[0] is None
-        self._film = None, 0.0, 0
+        self._since = time.monotonic()
         if result.error:
             show_error(StyleCliError(result.error))
         values = {"seconds": round(result.seconds, 3), "error": result.error or None}
         self._report_job(result.job, "failed" if result.error else "done", **values)
         count = len(self.results)
-        speed = rate(count, time.monotonic() - self._begun)
+        speed = format_rate(count, self._since - self._begun)
         self._show(f"{count}/{self.total}  {speed}", result.job.source.name)
 
     def _show(self, note: str, name: str, share: float = 0.0) -> None:
         """Move the bar; ``share`` is how much of the next file is done."""
         progress = (len(self.results) + share) / self.total
-        left = ""
         if 0 < progress < 1:
             seconds = time.monotonic() - self._begun
-            left = time_left(seconds * (1 - progress) / progress)
-        self.reporter.advance("stylizing", progress, "  ".join(filter(None, (note, left, name))))
+            note += f"  {format_time_left(seconds * (1 - progress) / progress)}"
+        self.reporter.advance("stylizing", progress, f"{note}  {name}")
 
     def _report_job(self, job: Job, status: str, **more: Any) -> None:
         values = {"source": str(job.source), "target": str(job.target), **more}
@@ -369,55 +368,49 @@ class _Run:
 
     def _report_end(self, status: str, **more: Any) -> None:
         """Write the last event: what the lines before do not say."""
-        todo = self.passes[0].plan
-        shard = f"{todo.shard.number}/{todo.shard.count}" if todo.shard.count > 1 else None
-        left_out = todo.left_out.removeprefix("left out: ")
-        self.reporter.event(status=status, shard=shard, left_out=left_out, **more)
+        plan = self.passes[0].plan
+        shard = f"{plan.shard.number}/{plan.shard.count}" if plan.shard.count > 1 else None
+        left_out = plan.left_out.removeprefix("left out: ")
+        self.reporter.event(status=status, shard=shard, left_out=left_out, left=self.left, **more)
 
     def conclude(self, out: Place) -> None:
         """Say what was done, and what was not."""
         seconds = time.monotonic() - self._begun
-        done = [result for result in self.results if not result.error]
-        if self.total > 1:  # the first may have scrolled out of sight
-            for result in self.failed:
-                self.reporter.say(f"failed: {result.error}")
+        done = [result.job for result in self.results if not result.error]
+        for result in self.failed if self.total > 1 else []:  # it may have scrolled out of sight
+            self.reporter.say(f"failed: {result.error}")
         counts = [f"{len(done)} stylized"]
-        if not self.reporter.quiet:  # it opens each of them
-            counts += _count_skipped(self.passes)
+        counts += (
+            [] if self.reporter.quiet else _count_skipped(self.passes)
+        )  # it opens each of them
         counts += [f"{len(self.failed)} failed"] if self.failed else []
         todo = self.passes[0].plan
-        share = f"{todo.shard}: " if todo.shard.count > 1 else ""
-        parts = [share + ", ".join(counts)]
+        parts = [(f"{todo.shard}: " if todo.shard.count > 1 else "") + ", ".join(counts)]
         if done:
-            pace = _describe_pace(len(done), 0 if self._photos else self.frames, seconds)
+            pace = _describe_pace(done, self.frames, seconds)
             parts = [f"{parts[0]} in {pace}"] if len(counts) == 1 else [*parts, pace]
-        if done and out != STANDARD_STREAM:
-            parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
+            if out != STANDARD_STREAM:
+                parts.append(f"written to {done[0].target if len(done) == 1 else out}")
         parts += [f"{self.left} left: run the same command to go on"] if self.left else []
         self.reporter.say("; ".join(filter(None, [*parts, todo.left_out])))
-        ended = "stopped" if self.left else "finished"
-        self._report_end(ended, left=self.left, seconds=round(seconds, 3))
+        self._report_end("stopped" if self.left else "finished", seconds=round(seconds, 3))
 
 
-def _describe_pace(files: int, frames: int, seconds: float) -> str:
+def _describe_pace(done: Sequence[Job], frames: int, seconds: float) -> str:
     """How long it took and how fast it went, such as ``0:12, 2.0 a second``."""
-    took = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
-    if frames:
-        return f"{took}, {rate(frames, seconds, 'frames')}"
-    return f"{took}, {rate(files, seconds)}" if files > 1 else took
+    took = f"{seconds:.1f} s" if seconds < 10 else format_duration(seconds)
+    if frames and all(job.is_video for job in done):
+        return f"{took}, {format_rate(frames, seconds, 'frames')}"
+    return f"{took}, {format_rate(len(done), seconds)}" if len(done) > 1 else took
 
 
-def _count_skipped(passes: Iterable[_Pass]) -> list[str]:
+def _count_skipped(passes: Sequence[_Pass]) -> list[str]:
     """How many files were skipped, and how many of them say that they were made otherwise."""
     from stylecli.engine.pipeline import made_otherwise
 
-    count, others = 0, Counter[str]()
-    for one in passes:
-        count += len(one.plan.skipped)
-        local = [job.target for job in one.plan.skipped if isinstance(job.target, Path)]
-        others.update(made_otherwise(target, one.made_with) for target in local)
+    skipped = [(one.made_with, job.target) for one in passes for job in one.plan.skipped]
+    local = [(made_with, target) for made_with, target in skipped if isinstance(target, Path)]
+    others = Counter(made_otherwise(target, made_with) for made_with, target in local)
     del others[""]
-    if not count:
-        return []
-    unlike = [f"{count} of them made with {other}" for other, count in others.most_common(3)]
-    return [f"{count} skipped (--overwrite to redo)", *unlike]
+    counts = [f"{len(skipped)} skipped (--overwrite to redo)"] if skipped else []
+    return counts + [f"{count} of them made with {one}" for one, count in others.most_common(3)]

@@ -11,7 +11,7 @@ from stylecli.commands.devices import run_on_devices
 from stylecli.commands.shared import JSON, QUIET, command, use_of
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
-from stylecli.console import Reporter, Watch, duration, stoppable
+from stylecli.console import Reporter, Watch, format_duration, stoppable
 from stylecli.core.model_files import read_info
 from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
@@ -66,7 +66,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
 
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
+    done = f"{counted(result.steps, 'step')} in {format_duration(result.seconds)}"
     if not result.finished:
         again = ["stylecli", "train", "--output", str(result.path), "--resume"]
         again += ["--devices", str(devices)] if devices > 1 else []
