@@ -325,7 +325,10 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
         (["stylize", "photos", "/proc/out", "-m", "tiny"], "cannot write to the folder"),
         (["stylize", "photos"], "only photos was given"),
         (["stylize", "photos", "out", "--format", "image/jpeg"], "did you mean jpeg?"),
-        (["stylize", "photos", "out", "-m", "tiny", "--max-memory", "inf"], "--max-memory inf is out of range"),
+        (
+            ["stylize", "photos", "out", "-m", "tiny", "--max-memory", "inf"],
+            "--max-memory inf is out of range",
+        ),
         (["stylize", "photos", "photos", "--format", "png"], "another output folder"),
         (["models", "export-card", "tiny", "--output", "empty", "--overwrite"], "is a folder"),
         (["export", "tiny", "empty", "--overwrite"], "is a folder"),
