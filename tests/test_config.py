@@ -90,8 +90,8 @@ def test_numbers_have_bounds_help_is_a_sentence_and_flags_are_unique(config):
     options = options_of(config)
     assert len({one.flag for one in options}) == len(options)
     for one in options:
-        assert one.about.help[-1] in ".]"
-        bounds = (one.about.least, one.about.above)
+        assert one.help[-1] in ".]"
+        bounds = (one.least, one.above)
         assert one.type not in (int, float) or max(bounds) > -float("inf")
 
 

@@ -91,6 +91,7 @@ def test_shards_and_a_dry_run_are_of_all_styles(stylize, tmp_path, photos):
     assert files_in(tmp_path / "out") == [name for name in BOTH if "one" not in name]
     stylize(*several, "--shard", "1/2")
     assert files_in(tmp_path / "out") == BOTH
+    stylize(*several, "--shard", "7/9")  # of three photos, it is nobody's
 
 
 def test_one_photo_and_a_film_have_a_folder_for_each_style_too(stylize, tmp_path, photos):
@@ -136,6 +137,7 @@ def test_all_is_every_style_and_none_leaves_the_output(stylize, tmp_path, photos
         (["-", "--model", "all"], "- is one file, and --model all paints in several styles"),
         (["out", "--model", "tiny,Tiny"], "tiny is named twice in --model"),
         (["out", "--model", "tiny,tony"], "there is no model named 'tony'"),
+        (["out", "--model", ",".join(["tony"] * 99)], "there is no model named 'tony'"),
         (["out", "--model", "tiny,pair"], "pair is a model of 2 styles"),
         (["out", "--model", "tiny,sea", "--style", "sea"], "--style sea is of one model"),
         (["out", "--model", "sea:0.5,tiny:0.5"], "there is no model named 'sea:0.5,tiny:0.5'"),

@@ -9,7 +9,7 @@ import inspect
 import math
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -27,13 +27,13 @@ _KINDS: dict[Any, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What a field says beside its name, its type and its default.
+class Option:
+    """What a field says; name, type and default are those of the field.
 
     Attributes:
         help: its help text.
-        panel: the title under which the help shows it; "" is the ``PANEL`` of its class.
-        flag: its name on the command line; "" is the field's, with hyphens.
+        panel: the title under which the help shows it; by default the ``PANEL`` of its class.
+        flag: its name on the command line; by default the field's, such as ``--batch-size``.
         short: a second name, of one letter, such as ``-o``.
         argument: what the help calls it, if it has no name and goes by its place.
         metavar: what the help calls a value; "" is typer's word for the type.
@@ -44,6 +44,11 @@ class About:
         offered: values that completion in a shell offers, beside which there are others.
         completes: names that it offers too: ``models``, or the ``styles`` of the model before.
         instead_of: a field that cannot have a value too.
+        name: of the field.
+        type: of a value; of several, the type of each; without the None of an optional one.
+        several: whether a value is a tuple.
+        optional: whether it may be None.
+        default: its default.
     """
 
     help: str
@@ -59,59 +64,16 @@ class About:
     offered: tuple[str, ...] = ()
     completes: str = ""
     instead_of: str = ""
-
-    def check_range(self, flag: str, number: float) -> None:
-        """Raise StyleCliError if a number is out of range, or not finite."""
-        if self.least <= number <= self.most and self.above < number < math.inf:
-            return
-        bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
-        known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
-        hint = f"it is {' and '.join(known) or 'a finite number'}"
-        raise StyleCliError(f"{flag} {number} is out of range", hint=hint)
-
-
-def option(default: T, help_: str, **about: Any) -> T:
-    """A field of a config class.
-
-    Args:
-        default: its default.
-        help_: its help text.
-        about: the other attributes of :class:`About`.
-    """
-    return field(default=default, metadata={"about": About(help=help_, **about)})
-
-
-@dataclass(frozen=True)
-class Option:
-    """A field of a config class, taken apart.
-
-    Attributes:
-        name: of the field.
-        type: of a value; of several, the type of each; without the None of an optional one.
-        several: whether a value is a tuple.
-        optional: whether it may be None.
-        default: its default.
-        panel: the title under which the help shows it; None is the first of all.
-        about: all else.
-    """
-
-    name: str
-    type: Any
-    several: bool
-    optional: bool
-    default: Any
-    panel: str | None
-    about: About
-
-    @property
-    def flag(self) -> str:
-        """Such as ``--batch-size``."""
-        return self.about.flag or f"--{self.name.replace('_', '-')}"
+    name: str = ""
+    type: Any = None
+    several: bool = False
+    optional: bool = False
+    default: Any = None
 
     @property
     def flags(self) -> list[str]:
         """Its name on the command line, and the short one, if there is one."""
-        return [self.flag, *filter(None, [self.about.short])]
+        return [self.flag, *filter(None, [self.short])]
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -124,7 +86,7 @@ class Option:
 
     def check(self, value: Any) -> None:
         """Raise StyleCliError if a value cannot be meant."""
-        if (value is None and self.optional) or (self.about.word and value == self.about.word):
+        if (value is None and self.optional) or (self.word and value == self.word):
             return
         if isinstance(value, tuple) != self.several:
             raise self._describe_type(value)
@@ -137,7 +99,7 @@ class Option:
                 hint = choose_from(one, self.choices)
                 raise StyleCliError(f"unknown {self.flag} {one!r}", hint=hint)
             if self.type in (int, float):
-                self.about.check_range(self.flag, one)
+                self._check_range(one)
 
     def _check_type(self, value: Any) -> None:
         """From Python, and from a damaged checkpoint, anything may come."""
@@ -146,10 +108,29 @@ class Option:
         if not isinstance(value, accepted) or isinstance(value, bool) != (expected is bool):
             raise self._describe_type(value)
 
+    def _check_range(self, number: float) -> None:
+        if self.least <= number <= self.most and self.above < number < math.inf:
+            return
+        bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
+        known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
+        hint = f"it is {' and '.join(known) or 'a finite number'}"
+        raise StyleCliError(f"{self.flag} {number} is out of range", hint=hint)
+
     def _describe_type(self, value: Any) -> StyleCliError:
         kind = _KINDS[str if self.choices else self.type]
         expected = f"a tuple (each {kind})" if self.several else kind
         return StyleCliError(f"{self.flag} takes {expected}, not {value!r}", hint="see --help")
+
+
+def option(default: T, help_: str, **more: Any) -> T:
+    """A field of a config class.
+
+    Args:
+        default: its default.
+        help_: its help text.
+        more: other attributes of :class:`Option`, up to ``instead_of``.
+    """
+    return field(default=default, metadata={"option": Option(help=help_, **more)})
 
 
 def options_of(config: type[Any]) -> list[Option]:
@@ -159,19 +140,16 @@ def options_of(config: type[Any]) -> list[Option]:
     options = []
     for home in config.__mro__:
         for name in filter(left.__contains__, inspect.get_annotations(home)):
-            one = left.pop(name)
-            about: About = one.metadata["about"]
-            panel = about.panel or getattr(home, "PANEL", None)
-            options.append(Option(name, *_take_apart(hints[name]), one.default, panel, about))
+            one, hint = left.pop(name), hints[name]
+            several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
+            if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, that
+                hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+            given: Option = one.metadata["option"]
+            known = {"name": name, "type": hint, "several": several, "optional": optional}
+            panel = given.panel or getattr(home, "PANEL", "")
+            flag = given.flag or f"--{name.replace('_', '-')}"
+            options.append(replace(given, **known, default=one.default, panel=panel, flag=flag))
     return options
-
-
-def _take_apart(hint: Any) -> tuple[Any, bool, bool]:
-    """The type of one value, whether there are several, and whether it may be None."""
-    several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
-    if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, the number's
-        hint = next(one for one in get_args(hint) if one is not NoneType)
-    return hint, several, optional
 
 
 class Config:
@@ -187,7 +165,7 @@ def check_options(config: object) -> None:
     options = {one.name: one for one in options_of(type(config))}
     for one in options.values():
         one.check(getattr(config, one.name))
-        other = options.get(one.about.instead_of)
+        other = options.get(one.instead_of)
         if other and None not in (getattr(config, one.name), getattr(config, other.name)):
             both = f"both {one.flag} and {other.flag} were given"
             raise StyleCliError(both, hint="choose one of them")
@@ -227,7 +205,7 @@ def command_line(command: str, config: object, always: Collection[str] = ()) -> 
     words: list[str] = []
     for one in options_of(type(config)):
         value = getattr(config, one.name)
-        if one.about.argument:
+        if one.argument:
             places += [f"./{path}" if str(path).startswith("-") else str(path) for path in value]
         elif value != one.default or one.name in always:
             words.append(one.flag)

@@ -47,11 +47,11 @@ def options_from(config: type[Any]) -> Callable[[Command], Command]:
 def _parameter(option: Option) -> inspect.Parameter:
     """What typer reads of an option."""
     kind, default = str if option.choices else option.type, option.default
-    if option.several and option.about.argument:
+    if option.several and option.argument:
         kind, default = list[kind], None  # type: ignore[valid-type]
     elif option.several:
         kind, default = str, ",".join(default)
-    elif option.about.argument:
+    elif option.argument:
         default = inspect.Parameter.empty
     annotation: Any = Annotated[kind | None if default is None else kind, _typer_info(option)]
     return inspect.Parameter(option.name, _KEYWORD, default=default, annotation=annotation)
@@ -59,18 +59,17 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 def _typer_info(option: Option) -> Any:
     """The names and the help of an option, as typer wants them."""
-    about = option.about
-    help_ = about.help.replace("[", r"\[")  # or rich takes [default: …] for a color
-    if about.argument:
-        return typer.Argument(metavar=about.argument, help=help_)
+    help_ = option.help.replace("[", r"\[")  # or rich takes [default: …] for a color
+    if option.argument:
+        return typer.Argument(metavar=option.argument, help=help_)
     shown: dict[str, Any] = _of_choices(option)
-    if about.metavar:
-        shown["metavar"] = about.metavar
-    if about.offered or about.completes:
-        shown["autocompletion"] = completion.offer(about.offered, about.completes)
-    if about.word:
-        shown["parser"] = partial(_parse_number, about.word)
-    return typer.Option(*option.flags, help=help_, rich_help_panel=option.panel, **shown)
+    if option.metavar:
+        shown["metavar"] = option.metavar
+    if option.offered or option.completes:
+        shown["autocompletion"] = completion.offer(option.offered, option.completes)
+    if option.word:
+        shown["parser"] = partial(_parse_number, option.word)
+    return typer.Option(*option.flags, help=help_, rich_help_panel=option.panel or None, **shown)
 
 
 def _parse_number(word: str, text: str) -> float | str:

@@ -121,11 +121,11 @@ def _plan_passes(
     """The run in each style; of several styles, each has a folder below the output."""
     styles = _choose_styles(config)
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
-    several = len(styles) > 1
+    several = "" not in styles
     todo = plan(
         inputs, out, overwrite=overwrite or several, shard=_choose_part(config.shard), **names
     )
-    if several and out in (STANDARD_STREAM, todo.jobs[0].target):
+    if several and out in (STANDARD_STREAM, *(job.target for job in todo.jobs)):
         raise StyleCliError(
             f"{out} is one file, and --model {config.model} paints in several styles",
             hint="give a folder as the output: each style has a folder in it",
@@ -150,7 +150,7 @@ def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
         StyleCliError: there is no such model; one is named twice; or ``--style`` has no effect.
     """
     is_blend = re.search(r":\s*[\d.]", config.model)  # of which find_style says how it is given
-    is_list = "," in config.model and not is_blend and not Path(config.model).exists()
+    is_list = "," in config.model and not is_blend and not os.path.exists(config.model)  # noqa: PTH110 - false for a list too long for a name
     if config.model != ALL and not is_list:
         return {"": config}
     if config.style is not None:
