@@ -1,4 +1,4 @@
-"""The command line. A command imports torch when it computes, so ``--help`` answers at once."""
+"""The command line. Commands import torch only to compute, so that ``--help`` answers at once."""
 
 import os
 import sys
@@ -31,14 +31,14 @@ _COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """The commands; the module of one is imported when that one is called, completed or listed."""
+    """The commands. The module of a command is imported when it is called, completed or listed."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all."""
+        """The names of all commands."""
         return list(self.commands)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -46,12 +46,12 @@ class _Commands(TyperGroup):
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
             found = getattr(import_module(f"stylecli.commands.{module}"), function)
-            self.commands[cmd_name] = get_command(_app_of(cmd_name, found))
+            self.commands[cmd_name] = get_command(_make_app(cmd_name, found))
         return self.commands.get(cmd_name)
 
 
-def _app_of(name: str, found: Any) -> typer.Typer:
-    """A command, or one that has commands of its own, as typer wants it."""
+def _make_app(name: str, found: Any) -> typer.Typer:
+    """Make typer's application of a command, or of one that has commands of its own."""
     if isinstance(found, typer.Typer):
         return found
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)

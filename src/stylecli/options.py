@@ -1,4 +1,4 @@
-"""An option of a command: a field of a frozen config class that says all there is to say of it.
+"""The options of commands: each is a field of a frozen config class, with all that is known of it.
 
 Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. From the fields come
 what a command accepts and its help shows, what is checked, what is stored as JSON, and the command
@@ -80,8 +80,8 @@ class Option:
         """The names to choose from; () if it is not a choice."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
-    def of_text(self, value: Any) -> Any:
-        """One value, a path if it should be one and is a text; of anything else, as it is."""
+    def convert(self, value: Any) -> Any:
+        """Make a path of one value if it should be a path and is a text."""
         return Path(value) if self.type is Path and isinstance(value, str) else value
 
     def check(self, value: Any) -> None:
@@ -184,7 +184,7 @@ def from_json(config: type[T], values: Mapping[str, Any]) -> T:
 def _restore(option: Option, value: Any) -> Any:
     if option.several and isinstance(value, list):
         return tuple(_restore(option, one) for one in value)
-    return option.of_text(value)
+    return option.convert(value)
 
 
 def _simplify(value: Any) -> Any:

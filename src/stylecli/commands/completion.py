@@ -1,4 +1,4 @@
-"""What completion in a shell offers as a value: it is asked at each TAB, so nothing slow is done.
+"""What completion in a shell offers as a value. A shell asks at each TAB, so nothing slow is done.
 
 If nothing is offered, the shell completes the names of files.
 """
@@ -60,12 +60,12 @@ def offer_lists(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
-    """What the last name of a list can be: each but those before it, a style's share apart."""
+    """The lists that a list with one more name can be: each name but those that it has."""
     head, comma, _ = incomplete.rpartition(",")
     taken = {name.partition(":")[0] for name in head.split(",")}
     return (f"{head}{comma}{name}" for name in names if name not in taken)
 
 
 def keep_plain(values: Iterable[str]) -> list[str]:
-    """Those that a shell takes as they are."""
+    """Those of some names that a shell takes as they are."""
     return list(filter(_PLAIN.fullmatch, values))

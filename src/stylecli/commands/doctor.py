@@ -33,7 +33,7 @@ def doctor(
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    """A line for each section, and below it one for each fact."""
+    """Write a line for each section, and below it one for each fact."""
     for section, values in facts.items():
         yield section
         if isinstance(values, dict):

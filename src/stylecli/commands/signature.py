@@ -35,7 +35,7 @@ def options_from(config: type[Any]) -> Callable[[Command], Command]:
         parameters = [inspect.Parameter("context", _KEYWORD, annotation=typer.Context)]
         for parameter in inspect.signature(command, eval_str=True).parameters.values():
             if parameter.name == "given":
-                parameters += map(_parameter, options.values())
+                parameters += map(_make_parameter, options.values())
             else:
                 parameters.append(parameter.replace(kind=_KEYWORD))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -44,8 +44,8 @@ def options_from(config: type[Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameter(option: Option) -> inspect.Parameter:
-    """What typer reads of an option."""
+def _make_parameter(option: Option) -> inspect.Parameter:
+    """The parameter that typer reads for an option."""
     kind, default = str if option.choices else option.type, option.default
     if option.several and option.argument:
         kind, default = list[kind], None  # type: ignore[valid-type]
@@ -53,11 +53,11 @@ def _parameter(option: Option) -> inspect.Parameter:
         kind, default = str, ",".join(default)
     elif option.argument:
         default = inspect.Parameter.empty
-    annotation: Any = Annotated[kind | None if default is None else kind, _typer_info(option)]
+    annotation: Any = Annotated[kind | None if default is None else kind, _make_info(option)]
     return inspect.Parameter(option.name, _KEYWORD, default=default, annotation=annotation)
 
 
-def _typer_info(option: Option) -> Any:
+def _make_info(option: Option) -> Any:
     """The names and the help of an option, as typer wants them."""
     help_ = option.help.replace("[", r"\[")  # or rich takes [default: …] for a color
     if option.argument:
@@ -106,9 +106,9 @@ def read_options(context: typer.Context, config: type[Any]) -> dict[str, Any]:
             value = context.params[option.name]
             if option.several:
                 value = value.replace(" ", "").split(",") if isinstance(value, str) else value
-                values[option.name] = tuple(map(option.of_text, value))
+                values[option.name] = tuple(map(option.convert, value))
             else:
-                values[option.name] = option.of_text(value)
+                values[option.name] = option.convert(value)
     return values
 
 

@@ -118,7 +118,7 @@ class _Pass:
 def _plan_passes(
     config: RunConfig, inputs: Sequence[Place], out: Place, *, overwrite: bool
 ) -> list[_Pass]:
-    """The run in each style; of several styles, each has a folder below the output."""
+    """Plan the run in each style; if there are several, each has a folder below the output."""
     styles = _choose_styles(config)
     names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     several = "" not in styles
@@ -144,14 +144,12 @@ def _plan_passes(
 
 
 def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
-    """The models that are named, each with the name of its folder.
+    """Find the models that are named; each comes with the name of its folder, "" if it is alone.
 
     Raises:
         StyleCliError: there is no such model; one is named twice; or ``--style`` has no effect.
     """
-    is_blend = re.search(r":\s*[\d.]", config.model)  # of which find_style says how it is given
-    is_list = "," in config.model and not is_blend and not os.path.exists(config.model)  # noqa: PTH110 - false for a list too long for a name
-    if config.model != ALL and not is_list:
+    if config.model != ALL and not _is_list(config.model):
         return {"": config}
     if config.style is not None:
         raise StyleCliError(
@@ -159,24 +157,30 @@ def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
             hint="leave --style out",
         )
     if config.model == ALL:
-        chosen = list(_all_styles(config))
+        chosen = list(_list_styles(config))
     else:
-        chosen = [_named_style(config, name.strip()) for name in config.model.split(",")]
+        chosen = [_find_style(config, name.strip()) for name in config.model.split(",")]
     for folder, count in Counter(folder for folder, _ in chosen).items():
         if count > 1:
             raise StyleCliError(f"{folder} is named twice in --model", hint="once is enough")
     return dict(chosen)
 
 
-def _all_styles(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+def _is_list(model: str) -> bool:
+    """Whether a text names several models: neither a file with a comma in its name nor a blend."""
+    is_file = os.path.exists(model)  # noqa: PTH110 - false for a list too long for a name
+    return "," in model and not is_file and not re.search(r":\s*[\d.]", model)
+
+
+def _list_styles(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
     from stylecli.sheet import all_styles  # imports Pillow
 
     for choice in all_styles():
         one = replace(config, model=str(choice.path), style=choice.style)
-        yield _folder_for(choice.label), one
+        yield _name_folder(choice.label), one
 
 
-def _named_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
+def _find_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
     path = find_model(name)
     info = read_info(path)
     style = match_name(name, info.styles)
@@ -186,11 +190,11 @@ def _named_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
             hint=f"name the styles in its place: {','.join(info.styles)}",
         )
     one = replace(config, model=str(path), style=style if len(info.styles) > 1 else None)
-    return _folder_for(style or info.name), one
+    return _name_folder(style or info.name), one
 
 
-def _folder_for(style: str) -> str:
-    """The name of a style as one of a folder: a stranger's may hold slashes and dots."""
+def _name_folder(style: str) -> str:
+    """The name of a style's folder, without slashes and dots: a file may hold any name."""
     return re.sub(r"[^\w ()-]", "-", style)
 
 
