@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import OUTPUT, QUIET, check_output, command, require_output, use_of
+from stylecli.commands.shared import OUTPUT, QUIET, check_output, choose_output, command, use_of
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -39,7 +39,7 @@ def export(
         stylecli export udnie udnie.onnx
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
-    out = require_output(last, output)
+    out = choose_output(last, output)
     check_output(out, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
         reporter.begin("exporting", "in torch and in ONNX Runtime")  # seconds

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, command, require_output
+from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
 from stylecli.console import Reporter, Watch, stoppable
@@ -45,7 +45,7 @@ def gatys(
     """
     from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
 
-    out = require_output(last, output)
+    out = choose_output(last, output)
     config = GatysConfig(**given)
     config.check()
     check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)

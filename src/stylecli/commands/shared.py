@@ -86,22 +86,17 @@ def path_or_url(text: str) -> Place:
     return place(text)
 
 
-def choose_output(last: Path | None, named: Path | None) -> Path | None:
+def choose_output(last: Path | None, named: Path | None, default: Path | None = None) -> Path:
     """The output of a command, which is its last argument or the value of --output.
 
     Raises:
-        StyleCliError: both were given.
+        StyleCliError: both were given; or neither, and there is no default.
     """
     if last is not None and named is not None:
         raise StyleCliError(
             f"two outputs were given: {last} and --output {named}", hint="leave one of them out"
         )
-    return named if last is None else last
-
-
-def require_output(last: Path | None, named: Path | None) -> Path:
-    """As :func:`choose_output`; StyleCliError if there is none."""
-    if (out := choose_output(last, named)) is None:
+    if (out := last or named or default) is None:
         raise StyleCliError("no output was given", hint="name it last, or with --output")
     return out
 

@@ -41,7 +41,7 @@ def sheet(
         stylecli sheet photo.jpg styles.html
     """
     SheetConfig(**given).check()
-    target = choose_output(out, output) or Path(f"{photo.stem}-sheet.png")
+    target = choose_output(out, output, Path(f"{photo.stem}-sheet.png"))
     check_output(target, photo, overwrite=overwrite)
     in_html = target.suffix.lower() in (".html", ".htm")
     if not in_html:

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,7 @@ from stylecli.files.stores import Place
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
     from stylecli.engine.on_ray import Workers
+    from stylecli.sheet import Choice
 
 _OUTPUT = "The output, in place of OUT."
 _IN_OUT = (
@@ -156,14 +157,16 @@ def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
             f"--style {config.style} is of one model, and --model {config.model} names several",
             hint="leave --style out",
         )
-    if config.model == ALL:
-        chosen = list(_list_styles(config))
-    else:
-        chosen = [_find_style(config, name.strip()) for name in config.model.split(",")]
-    for folder, count in Counter(folder for folder, _ in chosen).items():
-        if count > 1:
+    from stylecli.sheet import all_styles  # imports Pillow
+
+    styles: dict[str, RunConfig] = {}
+    names = config.model.split(",")
+    for choice in all_styles() if config.model == ALL else map(_find_style, names):
+        folder = re.sub(r"[^\w ()-]", "-", choice.label)  # a file may hold a name with ../ in it
+        if folder in styles:
             raise StyleCliError(f"{folder} is named twice in --model", hint="once is enough")
-    return dict(chosen)
+        styles[folder] = replace(config, model=str(choice.path), style=choice.style)
+    return styles
 
 
 def _is_list(model: str) -> bool:
@@ -172,16 +175,10 @@ def _is_list(model: str) -> bool:
     return "," in model and not is_file and not re.search(r":\s*[\d.]", model)
 
 
-def _list_styles(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
-    from stylecli.sheet import all_styles  # imports Pillow
+def _find_style(name: str) -> "Choice":
+    from stylecli.sheet import Choice
 
-    for choice in all_styles():
-        one = replace(config, model=str(choice.path), style=choice.style)
-        yield _name_folder(choice.label), one
-
-
-def _find_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
-    path = find_model(name)
+    path = find_model(name.strip())
     info = read_info(path)
     style = match_name(name, info.styles)
     if style is None and len(info.styles) > 1:
@@ -189,13 +186,7 @@ def _find_style(config: RunConfig, name: str) -> tuple[str, RunConfig]:
             f"{name} is a model of {len(info.styles)} styles",
             hint=f"name the styles in its place: {','.join(info.styles)}",
         )
-    one = replace(config, model=str(path), style=style if len(info.styles) > 1 else None)
-    return _name_folder(style or info.name), one
-
-
-def _name_folder(style: str) -> str:
-    """The name of a style's folder, without slashes and dots: a file may hold any name."""
-    return re.sub(r"[^\w ()-]", "-", style)
+    return Choice(path, style if len(info.styles) > 1 else None, style or info.name)
 
 
 def _choose_part(shard: str | None) -> Shard:
