@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from stylecli.console import Reporter, Watch, format_rate, format_time_left
+from stylecli.console import Reporter, Watch, format_rate
 from stylecli.events import Notice, Pixels, Progress, Step
 
 pty = pytest.importorskip("pty", reason="there are no terminals")
@@ -29,19 +29,6 @@ pty = pytest.importorskip("pty", reason="there are no terminals")
 )
 def test_a_speed_in_words(count, seconds, noun, words):
     assert format_rate(count, seconds, noun) == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (7300, "about 2 hours left"),
-        (185, "about 3 minutes left"),
-        (61, "about 70 seconds left"),
-        (0, "nearly done"),
-    ],
-)
-def test_the_time_left_in_words(seconds, words):
-    assert format_time_left(seconds) == words
 
 
 def test_steps_of_a_training_and_of_gatys_are_shown_alike(capsys):
