@@ -281,7 +281,9 @@ def enlarging(megapixels: float = 12, short_side: int = 384, repeats: int = 7) -
     arrays = np.asarray(photo), np.asarray(small), 255 - np.asarray(small)
     began = time.process_time()
     enlarge = OpenVinoEnlarger(core, 1)
-    enlarge(*(array[:64, :64] for array in arrays))
+    enlarge(
+        arrays[0][: round(32 * factor), : round(32 * factor)], *(x[:32, :32] for x in arrays[1:])
+    )
     first = time.process_time() - began
     works: dict[str, Callable[[], object]] = {
         "enlarging": lambda: enlarge(*arrays),

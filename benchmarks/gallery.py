@@ -26,7 +26,7 @@ from stylecli.comparison.metrics import (
     grams_at_scales,
     style_at_scales,
 )
-from stylecli.config.shared import GALLERY
+from stylecli.config import GALLERY
 from stylecli.core.model_files import bundled_models
 from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import LossNetwork, load_loss_network

@@ -29,8 +29,8 @@ from scipy.ndimage import map_coordinates
 
 import stylecli
 from stylecli.engine import Stylizer
-from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
+from stylecli.files.video.clips import Clip, open_clip
 
 SIZE = (224, 320)  # of the frames of the exact clips: height and width, px
 FRAMES = 10

@@ -32,7 +32,7 @@ def _list_options(app: Any, what: str, name: str, obj: Any, _: object, lines: li
         return
     lines += ["", "Options, and their defaults:", ""]
     for one in options_of(obj):
-        lines.append(f"- ``{one.name}`` (``{one.default!r}``): {one.about.help}")
+        lines.append(f"- ``{one.name}`` (``{one.default!r}``): {one.help}")
 
 
 def setup(app: Any) -> None:

@@ -85,7 +85,7 @@ def frames_of(path: Path, width: int, height: int) -> np.ndarray:
 
 def convert(source: Path, target: Path) -> str:
     """Write the frames of a film or an animation to another, unpainted; what is said of it."""
-    from stylecli.files.clips import open_clip
+    from stylecli.files.video.clips import open_clip
 
     clip = open_clip(source, target)
     said = clip.notice(target)

@@ -16,11 +16,11 @@ from clips import convert, ffmpeg, make_clip, packets, shown_at
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.engine import Stylizer
 from stylecli.events import Notice
-from stylecli.files.animations import Animation
-from stylecli.files.clips import open_clip
 from stylecli.files.content import bundled_photos
 from stylecli.files.formats import ImageError
 from stylecli.files.jobs import plan
+from stylecli.files.video.animations import Animation
+from stylecli.files.video.clips import open_clip
 
 TIMES = [100, 40, 200]
 
@@ -159,7 +159,7 @@ def test_a_damaged_animation_is_named_and_nothing_is_left(stylizer, tmp_path):
 STREAM = """
 import re, sys
 from pathlib import Path
-from stylecli.files.clips import open_clip
+from stylecli.files.video.clips import open_clip
 source, target = map(Path, sys.argv[1:])
 clip = open_clip(source, target)
 clip.write(target, clip.frames(), 50)

@@ -11,10 +11,10 @@ from PIL import Image
 
 from clips import ffmpeg, make_clip, shown_at, sound_of
 from stylecli.errors import StyleCliError
-from stylecli.files.clips import open_clip
 from stylecli.files.formats import is_video_by_content
 from stylecli.files.jobs import plan
-from stylecli.files.video import Video
+from stylecli.files.video.clips import open_clip
+from stylecli.files.video.films import Video
 
 
 @pytest.mark.parametrize(

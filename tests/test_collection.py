@@ -17,8 +17,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from stylecli.cli import app
-from stylecli.collection.card import render_card
-from stylecli.collection.facts import license_of
+from stylecli.collection.facts import license_of, render_card
 from stylecli.collection.own import sum_of
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model

@@ -17,12 +17,11 @@ from typer.testing import CliRunner
 
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
-from stylecli.commands.signature import given
+from stylecli.commands.signature import read_options
 from stylecli.comparison.arms import bundled_arms, check_alike, objective_of, trained_arms
-from stylecli.comparison.experiment import compare
-from stylecli.comparison.folder import ComparisonFolder
+from stylecli.comparison.experiment import companions, compare
+from stylecli.comparison.folder import Comparison, ComparisonFolder
 from stylecli.comparison.metrics import mean_std
-from stylecli.comparison.photos import companions
 from stylecli.comparison.report import (
     metrics_table,
     outcome,
@@ -30,7 +29,6 @@ from stylecli.comparison.report import (
     shared_and_different,
     write_outputs,
 )
-from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import bundled_models
 from stylecli.core.objective import Scales
@@ -39,7 +37,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.resume import digest
+from stylecli.training.state import digest
 
 # One process makes the comparison that most of these look at.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -618,7 +616,7 @@ def parsed(words: list[str]) -> CompareConfig:
     """What the command takes some words for."""
     command = typer.main.get_command(app).get_command(None, "compare")
     with command.make_context("compare", words) as context:
-        return CompareConfig(**given(context, CompareConfig))
+        return CompareConfig(**read_options(context, CompareConfig))
 
 
 def options() -> set[str]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clips import ffmpeg, make_clip
-from stylecli.files.decoding import decoded, estimate, opened_video, picture_of, rate_of
 from stylecli.files.formats import ImageError
-from stylecli.files.video import Video
+from stylecli.files.video.decoding import decoded, estimate, opened_video, picture_of, rate_of
+from stylecli.files.video.films import Video
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from clips import frames_of, packets
-from stylecli.files.encoding import Look, encode, encode_alone
 from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture
-from stylecli.files.shots import Shot
+from stylecli.files.video.encoding import Look, encode, encode_alone
+from stylecli.files.video.shots import Shot
 
 FRAME = Picture(np.zeros((48, 64, 3), np.uint8))
 LOOK = Look((64, 48), Fraction(1), Fraction(25), Fraction(1, 1000), 80, False)

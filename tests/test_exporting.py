@@ -14,7 +14,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, load_model, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
-from stylecli.exporting import export_onnx
+from stylecli.exchange import export_onnx
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
-from stylecli.console import time_left
+from stylecli.console import format_time_left
 from stylecli.core.model_files import bundled_models, bundled_painting
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.engine import Stylizer
@@ -340,7 +340,7 @@ def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):
     ],
 )
 def test_what_is_left_is_said_in_words(seconds, words):
-    assert time_left(seconds) == words
+    assert format_time_left(seconds) == words
 
 
 @pytest.mark.parametrize("words", [["--size", "0"], ["--steps", "0"], ["--start", "foto"]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stylecli.files.hdr import HLG, PQ, sdr
+from stylecli.files.video.decoding import HLG, PQ, sdr
 
 
 def levels_of(light: np.ndarray, transfer: int) -> np.ndarray:

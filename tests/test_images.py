@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
-from stylecli.files.animations import Animation
 from stylecli.files.colors import SRGB
 from stylecli.files.formats import ImageError
 from stylecli.files.images import (
@@ -28,6 +27,7 @@ from stylecli.files.images import (
     write_picture,
 )
 from stylecli.files.pictures import Picture
+from stylecli.files.video.animations import Animation
 
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
 LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255

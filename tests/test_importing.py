@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from stylecli.core.model_files import load_model
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
+from stylecli.exchange import import_checkpoint, read_state
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.importing import import_checkpoint, read_state
 
 
 def example_state(width=4):
@@ -260,7 +260,7 @@ def test_a_file_that_claims_more_than_it_holds_is_refused_in_little_memory(tmp_p
         "import resource, sys, torch\n"
         "from pathlib import Path\n"
         "from stylecli.errors import StyleCliError\n"
-        "from stylecli.importing import import_checkpoint\n"
+        "from stylecli.exchange import import_checkpoint\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: import_checkpoint(Path('x.pth'), 'mine')\n"
         "except StyleCliError as error: print(error.message)\n"

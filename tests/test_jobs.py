@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
-from stylecli.files.jobs import plan
-from stylecli.files.scanning import scan_images
-from stylecli.files.shards import Shard
+from stylecli.files.jobs import Shard, plan, scan_images
 
 
 def touch(*paths: Path) -> None:

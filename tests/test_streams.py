@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from clips import convert, ffmpeg, make_clip, sound_of, start_of_sound
-from stylecli.files.clips import open_clip
+from stylecli.files.video.clips import open_clip
 
 
 def streams_of(path):

@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 
 from clips import convert, ffmpeg, make_clip, packets, shown_at
-from stylecli.files.decoding import opened_video, rate_of
-from stylecli.files.timeline import Timeline
-from stylecli.files.video import Video
+from stylecli.files.video.decoding import opened_video, rate_of
+from stylecli.files.video.films import Video
+from stylecli.files.video.timeline import Timeline
 
 
 def read(path):

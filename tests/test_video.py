@@ -27,7 +27,7 @@ from stylecli.engine.painter import Painter
 from stylecli.events import Notice
 from stylecli.files.formats import ImageError
 from stylecli.files.jobs import Job, plan
-from stylecli.files.video import Video
+from stylecli.files.video.films import Video
 
 AS_IT_IS = StylizeConfig(strength=0)
 

@@ -10,7 +10,7 @@ import torch
 from stylecli.config import TrainConfig
 from stylecli.training import loop
 from stylecli.training.files import TrainFiles
-from stylecli.training.resume import read_checkpoint, resumed_config
+from stylecli.training.state import read_checkpoint, resumed_config
 
 
 def stop_after(steps: int) -> Callable[[], bool]:

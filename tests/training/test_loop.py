@@ -15,7 +15,7 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training import loop, schedule
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
-from stylecli.training.ranks import Ranks
+from stylecli.training.parallel import Ranks
 from trainings import break_losses, stop_after
 
 
@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
     def full(*_):
         raise StyleCliError("cannot write: No space left on device")
 
-    monkeypatch.setattr("stylecli.training.outcome.save_model", full)
+    monkeypatch.setattr("stylecli.training.loop.save_model", full)
     with pytest.raises(StyleCliError, match="No space left"):
         train(config)
     assert tensor_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20

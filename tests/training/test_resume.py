@@ -15,7 +15,7 @@ from stylecli.files.content import bundled_photos
 from stylecli.training import loop
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
-from stylecli.training.recipes import RECIPES
+from stylecli.training.schedule import RECIPES
 from trainings import break_losses, resumed, stop_after
 
 

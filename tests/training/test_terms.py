@@ -12,10 +12,10 @@ from stylecli.core.tensors import to_tensor
 from stylecli.files.images import read_rgb
 from stylecli.training.files import TrainFiles
 from stylecli.training.hatch import hatch_loss
-from stylecli.training.ranks import Ranks
+from stylecli.training.loop import draw_own_input, losses_of, over_own_painting
+from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import inner_part
 from stylecli.training.setup import set_up
-from stylecli.training.terms import draw_own_input, losses_of, over_own_painting
 
 SIDE, LAYERS = 96, ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 

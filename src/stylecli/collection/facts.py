@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from stylecli.core.model_files import ModelInfo, bundled_models
-from stylecli.core.schema import is_number
+from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
+from stylecli.core.schema import is_control, is_number
 from stylecli.events import counted
 
 # The Hub's names of licenses that a model may state in the first words of its line.
@@ -112,3 +114,47 @@ def license_of(line: str) -> str:
     if not line.strip():
         return "unknown"
     return found[1].replace(" ", "-") if found else "other"
+
+
+def render_card(path: Path) -> str:
+    """The card of a model file, of nothing but what stands in it.
+
+    Raises:
+        StyleCliError: the file is damaged or is not a model.
+    """
+    return "\n".join(_lines(path, read_info(path))) + "\n"
+
+
+def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
+    """The lines of a card."""
+    from stylecli.collection.own import sum_of  # what fetches models: lists need none of it
+
+    name, several = _shown(info.name), len(info.styles) > 1
+    choice = f" --style {quote(info.styles[0])}" if several else ""
+    yield from ("---", f"license: {license_of(info.license)}", "library_name: stylecli")
+    yield from ("pipeline_tag: image-to-image", "tags:", "- style-transfer", "---", "")
+    yield from (f"# {_plain(name)}", "")
+    yield "A network for `stylecli` that paints any photo in the style of a painting, in one pass."
+    yield f"It holds {counted(len(info.styles), 'style')}."
+    yield from ("", f"- **Generator**: {_plain(generator_of(info))}")
+    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {shown_size(path)}"
+    yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))
+    yield from ("", "## How it was made", "")
+    made = training_of(info)
+    yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
+    yield from [] if made else ["The file does not say."]
+    yield from ("", "## How to use it", "", "```sh")
+    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {sum_of(path)}"
+    yield f"stylecli stylize photo.jpg painted.jpg --model {quote(style_name(path))}{choice}"
+    yield from ("```", "", "## License", "")
+    yield _plain(info.license) or "The file states no license."
+
+
+def _shown(text: str) -> str:
+    """A text on one line, without what commands a terminal."""
+    return "".join(char for char in " ".join(text.split()) if not is_control(char))
+
+
+def _plain(text: str) -> str:
+    """A text from a file that means nothing else in Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", _shown(text))

@@ -14,17 +14,19 @@ from stylecli.core.model_files import (
     bundled_models,
     find_model,
     load_arrays,
+    match_name,
     read_info,
     refuse_bundled_name,
     refuse_to_replace,
+    require_name,
+    style_name,
     user_models,
 )
-from stylecli.core.model_names import match_name, require_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path, remove_leftovers, writable_folder
-from stylecli.files.door import require_regular
-from stylecli.files.urls import Url, fetch, place, size_of
+from stylecli.files.paths import require_regular
+from stylecli.files.stores import Url, fetch, place, size_of
 from stylecli.files.web import is_web, read_web, web_name
 
 _MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB

@@ -1,6 +1,5 @@
 """``stylecli train``."""
 
-import functools
 import os
 import shlex
 from dataclasses import asdict
@@ -12,11 +11,11 @@ from stylecli.commands.devices import run_on_devices
 from stylecli.commands.shared import JSON, QUIET, command, use_of
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
-from stylecli.console import Reporter, duration, stoppable
+from stylecli.console import Reporter, Watch, format_duration, stoppable
 from stylecli.core.model_files import read_info
 from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Progress, Step, TrainResult, counted
+from stylecli.events import TrainResult, counted
 
 _OVERWRITE = "Replace a model that is there, and drop an unfinished training of it."
 
@@ -51,31 +50,15 @@ def train(
     quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         reporter.say("starting; the time to train counts from the first step")
-        from stylecli.training.loop import train as run_training  # imports torch: seconds
+        reporter.begin("preparing", "loading torch")  # seconds
+        from stylecli.training.loop import train as run_training
 
-        report = functools.partial(_report_training, reporter)
+        watch = Watch(reporter, "training")
         result = run_training(
-            config, report, should_stop, resume=resume, overwrite=overwrite, changes=given
+            config, watch, should_stop, resume=resume, overwrite=overwrite, changes=given
         )
     if rank.number == 0:
         _conclude_training(reporter, result, rank.count)
-
-
-def _report_training(reporter: Reporter, event: Step | Notice | Progress) -> None:
-    if isinstance(event, Notice):
-        reporter.notice(event.text)
-        return
-    if isinstance(event, Progress):
-        reporter.event(event="progress", progress=event.progress, note=event.note)
-        reporter.advance("preparing", event.progress, event.note)
-        return
-    reporter.event(event="step", **asdict(event))
-    note = (
-        f"step {event.step}  content {event.losses['content']:,.0f}"
-        f"  style {event.losses['style']:,.0f}  {event.photos_per_second:.1f} photos/s"
-        f"  {duration(event.seconds_left)} left"
-    )
-    reporter.advance("training", event.progress, note)
 
 
 def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) -> None:
@@ -83,7 +66,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
 
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
+    done = f"{counted(result.steps, 'step')} in {format_duration(result.seconds)}"
     if not result.finished:
         again = ["stylecli", "train", "--output", str(result.path), "--resume"]
         again += ["--devices", str(devices)] if devices > 1 else []

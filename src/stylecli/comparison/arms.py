@@ -8,9 +8,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from stylecli.comparison.folder import ComparisonFolder, arm_file
+from stylecli.comparison.folder import FIXED, ComparisonFolder, arm_file
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
-from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -20,20 +19,24 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.core.norms import use_batch_statistics
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import Arch, GeneratorSpec, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
-from stylecli.options import alike_in_arms, fixed_on_resume
+from stylecli.options import options_of
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 
 BATCH = "bn-batch"
 
 _COMPARED = ("arch", "norm")
-# The settings of a generator that are not compared, and the other settings that arms share.
+# The settings of a generator that are not compared; those of a training in which arms may differ;
+# and the others, which arms share.
 GENERATOR = tuple(one.name for one in fields(GeneratorSpec) if one.name not in _COMPARED)
-SHARED = tuple(name for name in alike_in_arms(TrainConfig) if name not in (*_COMPARED, *GENERATOR))
+_FREE = {"styles", "add_style", "output", "content", "license", "device", "devices"}
+SHARED = tuple(
+    one.name for one in options_of(TrainConfig) if one.name not in {*_FREE, *_COMPARED, *GENERATOR}
+)
 _OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
 
 
@@ -240,7 +243,7 @@ def _trained(
     should_stop: Callable[[], bool],
 ) -> bool:
     """Train an arm, or go on with it; tell whether it is finished."""
-    settings = {name: getattr(config, name) for name in fixed_on_resume(CompareConfig)}
+    settings = {name: getattr(config, name) for name in FIXED}
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()

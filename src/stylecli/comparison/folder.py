@@ -2,23 +2,94 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from stylecli.config import CompareConfig
-from stylecli.core.choices import Arch, Norm
 from stylecli.core.model_files import bundled_painting, model_folders
+from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
-from stylecli.files.door import require_regular
 from stylecli.files.images import read_picture, write_picture
+from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture
-from stylecli.options import as_json, fixed_on_resume
+from stylecli.options import as_json, options_of
+
+# What another run into the same folder may change; with the other settings, arms are trained.
+_FREE = {"photos", "style", "norms", "archs", "gatys", "gatys_steps", "size", "out", "device"}
+FIXED = tuple(one.name for one in options_of(CompareConfig) if one.name not in _FREE)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The measurements of one arm; lists have an entry for each photo.
+
+    Attributes:
+        name: such as ``residual-in``.
+        arch: of the generator.
+        norm: and how it is applied.
+        model: the name of its file.
+        parameters: how many.
+        losses: the weighted terms of the objective and their total.
+        style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
+        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
+        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
+        gatys_steps: how many steps of L-BFGS are as good; None is more than were taken.
+        generator: its settings that are not compared, such as the activation.
+        training: how the model was made.
+        milliseconds: for the first photo, alone; nan until all arms are timed, in turns.
+    """
+
+    name: str
+    arch: str
+    norm: str
+    model: str
+    parameters: int
+    losses: list[dict[str, float]]
+    style_at_scales: list[tuple[float, ...]]
+    contrast: list[dict[str, dict[str, float]]]
+    batch_dependence: list[float]
+    gatys_steps: list[int | None]
+    generator: dict[str, Any]
+    training: dict[str, Any]
+    milliseconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All results of a comparison.
+
+    Attributes:
+        style: the name of the style.
+        photos: their names.
+        arms: in the order of the columns.
+        gatys: for each photo, the losses of the slow optimization; empty without it.
+        gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
+        gatys_style_at_scales: for each photo, as of an arm; empty without Gatys.
+        about: machine, versions, settings.
+        pictures: (H, W, 3) in 0..255: the name of the column to a picture for each photo.
+    """
+
+    style: str
+    photos: list[str]
+    arms: list[ArmResult]
+    gatys: list[dict[str, float]]
+    gatys_losses: list[list[float]]
+    gatys_style_at_scales: list[tuple[float, ...]]
+    about: dict[str, Any]
+    pictures: dict[str, list[Rgb]] = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the pictures."""
+        return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
+
 
 WRITTEN = ("grid.png", "report.html", "results.json")
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs
@@ -48,7 +119,7 @@ class ComparisonFolder:
         self.config, self.out, self.overwrite = config, config.out, overwrite
         self.shas = {path: _sha(path.read_bytes()) for path in photos}
         self.mark = self.out / "comparison.json"
-        settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
+        settings = {name: as_json(config)[name] for name in FIXED}
         content = str(config.content.resolve()) if config.content else "bundled"
         shas = sorted(self.shas.values())
         told = {"content": content, "painting": style_sha, "photos": shas}
@@ -64,7 +135,7 @@ class ComparisonFolder:
         if not self.out.exists():
             return
         if not self.out.is_dir():
-            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --out")
+            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --output")
         theirs = self._claimed()
         if not theirs and _visible(self.out):
             raise StyleCliError(

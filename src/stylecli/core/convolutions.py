@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.geometry import upsampled_taps
+from stylecli.core.architectures.layers import upsampled_taps
 
 
 class ReflectConv2d(nn.Conv2d):

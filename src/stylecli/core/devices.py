@@ -4,7 +4,7 @@ from typing import get_args
 
 import torch
 
-from stylecli.core import choices
+from stylecli.core.spec import Precision
 from stylecli.errors import StyleCliError, choose_from
 
 
@@ -63,7 +63,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
-    known = get_args(choices.Precision)
+    known = get_args(Precision)
     if name not in known:
         raise StyleCliError(f"unknown precision {name!r}", hint=choose_from(name, known))
     return getattr(torch, name)  # type: ignore[no-any-return]

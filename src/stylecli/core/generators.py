@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures import architecture_of
+from stylecli.core.architectures import architecture_of, inner_size, pads_by_reflection
 from stylecli.core.architectures.shapes import ChannelCounts
 from stylecli.core.convolutions import ReflectConv2d, UpsampleConv2d, upsample
-from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.noise import noise_plane
 from stylecli.core.norms import InstanceNorm, build_norm
 from stylecli.core.spec import (

@@ -1,8 +1,12 @@
 """Model files: found by name or path, read and written. Nothing is unpickled."""
 
+import math
 import os
+import re
 import shlex
-from collections.abc import Callable, Iterator
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
@@ -13,8 +17,6 @@ import platformdirs
 
 from stylecli.core import schema
 from stylecli.core.architectures.shapes import weight_shapes
-from stylecli.core.blends import parse_mix
-from stylecli.core.model_names import match_name
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
@@ -24,7 +26,94 @@ from stylecli.core.tensor_files import (
     save_tensors,
 )
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.urls import Url, cached, place
+from stylecli.files.stores import Url, cached, place
+
+
+def style_name(style_image: Path) -> str:
+    """The name of a style: that of the image file, in lower case, with hyphens."""
+    return _hyphenated(style_image.stem) or "style"
+
+
+def _hyphenated(text: str) -> str:
+    """A text in lower case, without accents; all but letters and digits become a hyphen."""
+    lower = unicodedata.normalize(
+        "NFKD", text
+    ).lower()  # NFKD first: a bold A of mathematics has no small form
+    plain = unicodedata.normalize("NFKD", lower)
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-")
+
+
+def match_name(given: str, names: Iterable[str]) -> str | None:
+    """The one of some names that is meant: ``Udnie`` and ``The Scream`` are good enough.
+
+    A name as it is comes first; then the first that differs in case, accents, spaces, hyphens or
+    underscores only. None if there is none.
+    """
+    known = list(names)
+    if given in known:
+        return given
+    plain = _hyphenated(given)
+    return next((name for name in known if plain and _hyphenated(name) == plain), None)
+
+
+def shorten_name(name: str, most: int = 80) -> str:
+    """A name of at most so many bytes, as file systems count them, cut between two characters."""
+    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), "ignore")
+
+
+def require_name(name: str) -> str:
+    """The name itself, if a model may be called so.
+
+    Raises:
+        StyleCliError: it is not in lower case with hyphens; the hint says how it would be.
+    """
+    if name != style_name(Path(f"{name}.pth")):
+        hint = f"lower case, with hyphens: {style_name(Path(name))}"
+        raise StyleCliError(f"{name!r} is not a name for a model", hint=hint)
+    return name
+
+
+def parse_mix(text: str | None, styles: list[str]) -> list[float]:
+    """The share of each style in a blend; together they are 1.
+
+    Args:
+        text: a style, such as ``a``; a blend, such as ``a:0.7,b:0.3``; or None, if there is only
+            one style.
+        styles: the names of the styles in the model.
+
+    Raises:
+        StyleCliError: there is no such style, a share is not a number, or all are 0.
+    """
+    if text is None and len(styles) == 1:
+        return [1.0]
+    if text is None:
+        raise StyleCliError(
+            f"the model holds {len(styles)} styles, and none was chosen",
+            hint=f"pass --style with one of: {', '.join(styles)}; or a blend: a:0.7,b:0.3",
+        )
+    shares = dict.fromkeys(styles, 0.0)
+    for part in text.split(","):
+        name, _, share = part.strip().partition(":")
+        known = match_name(name, styles)
+        if known is None:
+            raise StyleCliError(f"the model has no style {name!r}", hint=choose_from(name, styles))
+        shares[known] += _share(share or "1", part)
+    total = sum(shares.values())
+    if not total:
+        raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
+    return [share / total for share in shares.values()]
+
+
+def _share(text: str, part: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise StyleCliError(f"{part!r} is not a share of a style", hint="such as: a:0.7,b:0.3")
+    return share
+
 
 if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs none of it
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from stylecli.core.architectures import architecture_of
-from stylecli.core.geometry import upsampled_taps
+from stylecli.core.architectures.layers import upsampled_taps
 from stylecli.core.noise import noise_plane
 from stylecli.core.spec import (
     EPSILON,
@@ -127,7 +127,7 @@ class _Value:
 
 
 def _pad_to_inner_size(photo: _Value, sides: _Value, spec: GeneratorSpec) -> _Value:
-    """The photo, padded as ``core/geometry.py`` says, at the bottom and the right.
+    """The photo, padded as ``core/architectures/layers.py`` says, at the bottom and the right.
 
     Row ``i`` of the result is row ``last - |last - i|`` of a photo whose last row is ``last`` if
     both its sides are long enough to be mirrored; otherwise it is row ``min(i, last)``.

@@ -6,10 +6,10 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from stylecli.core import choices
+from stylecli.core.spec import Optimizer
 from stylecli.errors import StyleCliError, choose_from
 
-OPTIMIZERS = get_args(choices.Optimizer)
+OPTIMIZERS = get_args(Optimizer)
 # Ratio of the learning rates, found by trial: a step of Muon has a fixed length.
 _MUON_TO_ADAM = 10.0
 _COLORS = 3

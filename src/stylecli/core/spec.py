@@ -1,13 +1,25 @@
-"""What describes a generator, without torch."""
+"""What a generator is: its architecture, norm, width and the choices that there are for each."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
-from stylecli.core import choices
 from stylecli.core.schema import MAX_WIDTH
 from stylecli.errors import StyleCliError, choose_from
 
-NORMS = get_args(choices.Norm)
+Arch = Literal["residual", "pyramid"]  # each is a module of stylecli.core.architectures
+Norm = Literal["in", "bn", "none"]
+Output = Literal["linear", "tanh"]
+Noise = Literal["none", "gaussian"]
+Upsampling = Literal["nearest", "bilinear"]
+Activation = Literal["relu", "leaky_relu"]
+Recipe = Literal["layers", "paper"]  # of a training
+Optimizer = Literal["muon", "adam"]
+LossPadding = Literal["replicate", "zeros"]
+Precision = Literal["auto", "float32", "bfloat16"]
+BackendChoice = Literal["auto", "openvino", "torch"]
+
+
+NORMS = get_args(Norm)
 
 # Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
 # its output is in units of 150 / 255 around gray, as Johnson's.
@@ -50,12 +62,12 @@ class GeneratorSpec:
     def check(self) -> None:
         """Raise StyleCliError if it names what there is not, or has a bad width."""
         for what, given, kind in (
-            ("architecture", self.arch, choices.Arch),
-            ("norm", self.norm, choices.Norm),
-            ("output", self.output, choices.Output),
-            ("noise", self.noise, choices.Noise),
-            ("upsampling", self.upsampling, choices.Upsampling),
-            ("activation", self.activation, choices.Activation),
+            ("architecture", self.arch, Arch),
+            ("norm", self.norm, Norm),
+            ("output", self.output, Output),
+            ("noise", self.noise, Noise),
+            ("upsampling", self.upsampling, Upsampling),
+            ("activation", self.activation, Activation),
         ):
             known = get_args(kind)
             if given not in known:

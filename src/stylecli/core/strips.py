@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylecli.core.architectures import inner_size, pads_by_reflection
 from stylecli.core.convolutions import UpsampleConv2d, upsample
 from stylecli.core.generators import Generator, Noise, activated
-from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.norms import InstanceNorm
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.files.colors import Rgb

@@ -30,9 +30,9 @@ from stylecli.engine.stylizer import Stylizer, full_name
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder, remove_leftovers
-from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import Job
-from stylecli.files.urls import Place, Url
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.stores import Place, Url
 
 _TRIES = 3  # workers that may be lost with one file in hand
 _STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go

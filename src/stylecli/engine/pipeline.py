@@ -4,36 +4,412 @@ The network is the only part that waits for nothing; memory does not grow with t
 files, nor beyond a limit; one bad file never stops the others.
 """
 
+import errno
 import os
+import shutil
+import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count, groupby, islice
+from pathlib import Path
+
+from PIL import Image
 
 from stylecli.config import StylizeConfig
-from stylecli.engine.clips import paint_frames
+from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.painter import Painter
-from stylecli.engine.stages import (
-    Item,
-    already,
-    finished,
-    is_disk_full,
-    painted,
-    read,
-    scratch,
-    why,
-    written,
-)
-from stylecli.engine.transfers import Transfers
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
-from stylecli.files.clips import Clip
+from stylecli.files.atomic import private_folder
 from stylecli.files.colors import Rgb
+from stylecli.files.images import opened, write_picture
 from stylecli.files.jobs import Job
-from stylecli.files.pictures import Picture
+from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.pictures import Picture, shrunk
+from stylecli.files.stores import Place, Url, fetch, send
+from stylecli.files.video.clips import Clip, read_clip_or_picture
 
-_AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
+_SOFTWARE = 0x0131  # the EXIF tag
+_PREFIX = "stylecli "
+
+
+def marked(exif: bytes, made_with: str) -> bytes:
+    """EXIF that also says how a picture was made; unchanged, if it is damaged or has no room."""
+    with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
+        tags = Image.Exif()
+        tags.load(exif)
+        tags[_SOFTWARE] = _PREFIX + _ascii(made_with)
+        content = tags.tobytes()
+        return content if len(content) <= MAX_EXIF_BYTES else exif
+    return exif
+
+
+def made_otherwise(path: Path, made_with: str) -> str:
+    """What a picture says of how it was made, if that is something else; otherwise nothing."""
+    tags = Image.Exif()
+    with suppress(Exception), opened(path) as image:
+        if image.format == "TIFF":
+            tags = image.getexif()
+        else:
+            tags.load(image.info.get("exif", b""))  # this reads the header of the file alone
+    text = str(tags.get(_SOFTWARE, ""))
+    other = text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else ""
+    return "" if other == _ascii(made_with) else other
+
+
+def _ascii(text: str) -> str:
+    """A text in ASCII, as EXIF requires."""
+    return text.encode("ascii", "replace").decode()
+
+
+# An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.
+_BYTES_PER_PIXEL = 16
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file on its way.
+
+    Attributes:
+        job: which one.
+        bytes: about how much memory it takes until it is written.
+        source: the local file to read, which is a copy if the job's source lies in a store.
+        target: the local file to write, likewise.
+        photo: once it is decoded, and until it is written.
+        clip: the same for a video or an animation.
+        painted: the stylized photo.
+        seconds: of the network's time, its share of a batch's.
+        lacks: one line on what the result lacks; empty if nothing.
+        error: why it failed; empty if it did not.
+        blocked: whether every further file would fail in the same way: the disk is full, or a
+            store takes nothing.
+    """
+
+    job: Job
+    bytes: int
+    source: Path
+    target: Path
+    photo: Picture | None = None
+    clip: Clip | None = None
+    painted: Rgb | None = None
+    seconds: float = 0.0
+    lacks: str = ""
+    error: str = ""
+    blocked: bool = False
+
+    @property
+    def kind(self) -> object:
+        """Items of one kind can share a batch: images of one size; a clip with nothing else."""
+        if self.clip is not None:
+            return id(self.clip)
+        return self.photo.rgb.shape if self.photo is not None else self.error
+
+    def failed(self, error: str, *, blocked: bool = False) -> "Item":
+        """The item without its pixels."""
+        return replace(self, photo=None, painted=None, error=self.named(error), blocked=blocked)
+
+    def named(self, text: str) -> str:
+        """A text in which the local files have the names that the user knows."""
+        text = text.replace(str(self.source), str(self.job.source))
+        return text.replace(str(self.target), str(self.job.target))
+
+
+def already(item: Item) -> Future[Item]:
+    """What is done already, for those who wait for it."""
+    future: Future[Item] = Future()
+    future.set_result(item)
+    return future
+
+
+def fetched(item: Item, url: Url) -> Item:
+    """An item at its start, whose source is copied from a store first."""
+    try:
+        fetch(url, item.source)
+    except StyleCliError as failure:
+        return item.failed(failure.message, blocked=is_disk_full(failure))
+    return planned(item)
+
+
+def taken(item: Item) -> Item:
+    """An item at its start, whose source is copied from standard input first."""
+    try:
+        with item.source.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    except OSError as failure:
+        return item.failed(f"-: {failure.strerror}", blocked=True)
+    return planned(item)
+
+
+def planned(item: Item) -> Item:
+    """An item at its start; the memory that it will take is told by the head of its file."""
+    if item.job.is_video:
+        return item
+    try:
+        with opened(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
+            return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
+    except StyleCliError:  # likewise
+        return item
+
+
+def read(item: Item, config: StylizeConfig) -> Item:
+    """A photo is decoded, a clip is opened; what failed before stays as it is."""
+    if item.error:
+        return item
+    try:
+        read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
+        if not isinstance(read, Picture):
+            return replace(item, clip=read)
+        photo = shrunk(read, config.max_size) if config.max_size else read
+        return replace(item, photo=photo, lacks=lacks)
+    except StyleCliError as failure:
+        return item.failed(failure.message)
+    except MemoryError:
+        return item.failed(f"{item.job.source}: not enough memory to decode it")
+
+
+def painted(items: list[Item], paint: Painter, config: StylizeConfig) -> list[Item]:
+    """Photos of one size are stylized; what failed before stays as it is."""
+    pictures = [item.photo for item in items if item.photo is not None]
+    if not pictures:
+        return items
+    began = time.monotonic()
+    try:
+        stylized = paint([picture.rgb for picture in pictures], config, scratch(items[0]))
+    except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
+        if len(items) == 1:
+            return [items[0].failed(why(items[0], failure))]
+    else:
+        seconds = (time.monotonic() - began) / len(items)
+        return [
+            replace(item, painted=rgb, seconds=seconds)
+            for item, rgb in zip(items, stylized, strict=True)
+        ]
+    # One may be to blame.
+    return [one for item in items for one in painted([item], paint, config)]
+
+
+def finished(photo: Picture, painted: Rgb, config: StylizeConfig, made_with: str) -> Picture:
+    """A stylized photo to be written; how it was made is noted in it."""
+    if config.strip_metadata:
+        return replace(photo, rgb=painted, metadata=Metadata())
+    exif = marked(photo.metadata.exif, made_with)
+    return replace(photo, rgb=painted, metadata=replace(photo.metadata, exif=exif))
+
+
+def written(item: Item, picture: Future[Picture], quality: int) -> Item:
+    """A stylized photo is encoded; the item has no pixels any more, as the encoder needs room."""
+    try:
+        write_picture(item.target, picture.result(), quality)
+    except StyleCliError as failure:
+        return item.failed(failure.message, blocked=is_disk_full(failure))
+    except MemoryError:
+        return item.failed(f"{item.job.target}: not enough memory to encode it")
+    return item
+
+
+def sent(written: Future[Item], url: Url) -> Item:
+    """A result is copied to a store; one without the right to write is so for all results."""
+    item = written.result()
+    if item.error:
+        return item
+    try:
+        send(item.target, url)
+    except StyleCliError as failure:
+        refused = isinstance(failure.__cause__, PermissionError | FileNotFoundError)
+        return item.failed(failure.message, blocked=refused)
+    return item
+
+
+def given(written: Future[Item]) -> Item:
+    """A result is copied to standard output.
+
+    Raises:
+        BrokenPipeError: it has no reader any more.
+    """
+    item = written.result()
+    if item.error:
+        return item
+    if sys.stdout is None:
+        return item.failed("cannot write -: standard output is closed")
+    try:
+        with item.target.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        return item.failed(f"cannot write -: {failure.strerror or failure}")
+    return item
+
+
+def scratch(item: Item) -> Path | None:
+    """Where temporary files go: beside the output, as the system's folder may lie in memory."""
+    named_by_user = "TMPDIR" in os.environ
+    return None if named_by_user else item.target.parent
+
+
+def why(item: Item, failure: Exception) -> str:
+    """Why the network failed on a file."""
+    source = item.job.source
+    if isinstance(failure, OutOfMemoryError):
+        return f"{source}: not enough memory to paint it; --max-size scales it down"
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        folder = scratch(item) or tempfile.gettempdir()
+        return f"{source}: no room for temporary files in {folder}; TMPDIR names another folder"
+    return f"{source}: {str(failure).partition(chr(10))[0] or 'not enough memory'}"
+
+
+def is_disk_full(failure: StyleCliError) -> bool:
+    """Whether every further file would fail too."""
+    cause = failure.__cause__
+    return isinstance(cause, OSError) and cause.errno in _FULL
+
+
+_FETCHED_AHEAD = 16  # files that are fetched before they are decoded; a store answers slowly
+_VIDEOS = 2  # local copies at a time: of the one that is painted, and of the next
+
+
+class Transfers:
+    """The files of a run, each with its local names: temporary ones in a store or through a pipe.
+
+    A file of this machine keeps its own name, and nothing is done ahead for it.
+
+    Args:
+        jobs: the files, in their order.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._rest = deque(jobs)
+        self._coming: deque[Future[Item]] = deque()
+        self._numbers = count()
+        self._videos = 0
+        self._end = ExitStack()
+
+    def __enter__(self) -> "Transfers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._coming:
+            future.cancel()
+        self._end.close()
+
+    def next(self, *, wait: bool) -> Item | None:
+        """The next file, once it is here; None after the last.
+
+        Args:
+            wait: if it is false, None may also mean that the next file is not here yet.
+        """
+        while self._rest and (self._has_room(self._rest[0]) or (wait and not self._coming)):
+            self._coming.append(self._begin(self._rest.popleft()))
+        if not self._coming or not (wait or self._coming[0].done()):
+            return None
+        return self._coming.popleft().result()
+
+    def _has_room(self, job: Job) -> bool:
+        if job.is_video and self._videos >= _VIDEOS:
+            return False
+        return len(self._coming) < (_FETCHED_AHEAD if isinstance(job.source, Url) else 1)
+
+    def _begin(self, job: Job) -> Future[Item]:
+        source, target = self._local(job.source), self._local(job.target, job.ending)
+        item = Item(job, 0, source=source, target=target)
+        if job.source == STANDARD_STREAM:
+            return already(taken(item))
+        if isinstance(job.source, Url):
+            self._videos += job.is_video
+            return self._pool.submit(fetched, item, job.source)
+        return already(planned(item))
+
+    def _local(self, place: Place, ending: str = "") -> Path:
+        """A name for the local copy: the object's own may be too long, or have odd characters."""
+        if isinstance(place, Path) and place != STANDARD_STREAM:
+            return place
+        return self._folder / f"{next(self._numbers)}{ending or place.suffix}"
+
+    def send(self, job: Job, written: Future[Item]) -> Future[Item]:
+        """Send a result to its store after it has been written; or leave it where it is."""
+        if isinstance(job.target, Url):
+            return self._pool.submit(sent, written, job.target)
+        return self._pool.submit(given, written) if job.target == STANDARD_STREAM else written
+
+    def forget(self, item: Item) -> None:
+        """Remove the local copies of a file."""
+        self._videos -= isinstance(item.job.source, Url) and item.job.is_video
+        for place, copy in ((item.job.source, item.source), (item.job.target, item.target)):
+            if place != copy:
+                copy.unlink(missing_ok=True)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self._end.enter_context(private_folder())
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return self._end.enter_context(ThreadPoolExecutor(_FETCHED_AHEAD))
+
+
+def paint_frames(
+    clip: Clip,
+    begin: Callable[[Sequence[Rgb]], Future[list[Rgb]]],
+    batch_size: int,
+    at_once: int,
+    config: StylizeConfig,
+) -> Iterator[tuple[Picture, Rgb]]:
+    """The frames of a clip, each with its painting; the next ones are painted meanwhile.
+
+    Args:
+        clip: a video or an animation.
+        begin: begins to paint images of one size.
+        batch_size: how many frames of one size are painted together.
+        at_once: how many batches are painted at once.
+        config: its ``max_size`` is used.
+    """
+    painting: deque[tuple[list[Picture], Future[list[Rgb]]]] = deque()
+    try:
+        with closing(_decoded_ahead(clip.frames(), config)) as frames:
+            for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
+                while batch := list(islice(alike, batch_size)):
+                    painting.append((batch, begin([frame.rgb for frame in batch])))
+                    if len(painting) > at_once:
+                        yield from _settle(*painting.popleft())
+        while painting:
+            yield from _settle(*painting.popleft())
+    finally:
+        for _, future in painting:
+            future.cancel()
+
+
+def _settle(batch: list[Picture], painting: Future[list[Rgb]]) -> Iterator[tuple[Picture, Rgb]]:
+    yield from zip(batch, painting.result(), strict=True)
+
+
+def _decoded_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generator[Picture]:
+    """Frames scaled down to the size that was asked for, decoded ahead in a thread."""
+
+    def decode() -> Picture | None:
+        frame = next(frames, None)
+        return shrunk(frame, config.max_size) if frame and config.max_size else frame
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(decode) for _ in range(_AHEAD))
+        try:
+            while (frame := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(decode))
+                yield frame
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+_AHEAD = 4  # images or frames decoded before the network asks for them, and encoded behind it
 
 
 @dataclass(frozen=True)

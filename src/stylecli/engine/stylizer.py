@@ -9,8 +9,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-from stylecli.config import StylizeConfig
-from stylecli.config.shared import LOOK
+from stylecli.config import LOOK, ModelConfig, StylizeConfig
 from stylecli.core.backends import open_backends
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
@@ -19,10 +18,9 @@ from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
-from stylecli.files.jobs import Job, plan
+from stylecli.files.jobs import WHOLE, Job, Shard, plan
 from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrunk
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import place
+from stylecli.files.stores import place
 from stylecli.options import options_of
 
 
@@ -62,7 +60,7 @@ class Stylizer:
             ``gallery, udnie on cpu, torch, float32``.
 
     Raises:
-        StyleCliError: no such model, device, precision or backend, or a seed out of range.
+        StyleCliError: no such model, device, precision or backend; or a number out of range.
     """
 
     def __init__(
@@ -77,6 +75,9 @@ class Stylizer:
         seed: int = 0,
     ) -> None:
         self._arguments = (model, style, device, precision, backend, batch_size, max_memory, seed)
+        on: dict[str, Any] = {"device": device, "precision": precision, "backend": backend}
+        gib = None if max_memory is None else max_memory / 2**30
+        ModelConfig(**on, batch_size=batch_size, max_memory=gib, seed=seed).check()
         path, self.info, mix = find_style(str(model), style)
         self._name, self._seed = _full_name(model, style, self.info, mix), seed
         backends = open_backends(

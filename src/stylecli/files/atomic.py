@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import require_local
+from stylecli.files.paths import require_local
 
 if sys.platform != "win32":
     import fcntl

@@ -16,8 +16,8 @@ from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_rgb, read_short_side
+from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import scaled_crop
-from stylecli.files.scanning import scan_images
 
 PREVIEW = ".preview.png"  # the ending of a training's preview, which is no photo to train on
 _AHEAD = 8  # batches decoded before they are asked for

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import Place
+from stylecli.files.stores import Place
 
 _FORMATS = {
     **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"},

@@ -14,7 +14,6 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import CheckedFile, atomic_path
 from stylecli.files.colors import SRGB, Rgb, rgb_and_alpha
-from stylecli.files.door import STANDARD_STREAM, require_regular
 from stylecli.files.formats import (
     MAX_PIXELS,
     MAX_SIDES,
@@ -26,6 +25,7 @@ from stylecli.files.formats import (
     has_heif,
     is_missing_heif,
 )
+from stylecli.files.paths import STANDARD_STREAM, require_regular
 from stylecli.files.pictures import (
     Picture,
     as_image,
@@ -178,7 +178,7 @@ def require_file(path: Path) -> Path:
     """The path itself, if it is a regular file.
 
     Raises:
-        ImageError: as for :func:`stylecli.files.door.require_regular`.
+        ImageError: as for :func:`stylecli.files.paths.require_regular`.
     """
     try:
         return require_regular(path)

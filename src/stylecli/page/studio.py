@@ -17,11 +17,11 @@ from stylecli.config import StylizeConfig
 from stylecli.core.schema import is_control
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
-from stylecli.files.clips import Clip, read_clip_or_picture
 from stylecli.files.colors import Rgb
 from stylecli.files.formats import READABLE, VIDEOS, ending_for
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mixed, shrunk
+from stylecli.files.video.clips import Clip, read_clip_or_picture
 from stylecli.page.refusals import RefusedError, disk_full
 from stylecli.page.styles import Chosen, Networks
 

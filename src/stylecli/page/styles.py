@@ -9,8 +9,7 @@ from threading import Lock
 
 from stylecli.collection.facts import painting_of
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.model_files import bundled_models, read_info, user_models
-from stylecli.core.model_names import style_name
+from stylecli.core.model_files import bundled_models, read_info, style_name, user_models
 from stylecli.engine import Stylizer
 from stylecli.files.pictures import Picture, encode_jpeg, shrunk
 from stylecli.page.refusals import RefusedError

@@ -20,8 +20,7 @@ import psutil
 
 from stylecli.collection.own import add_model
 from stylecli.config import CompareConfig
-from stylecli.core.model_files import find_model, user_models
-from stylecli.core.model_names import shorten_name
+from stylecli.core.model_files import find_model, shorten_name, user_models
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
 from stylecli.core import schema
-from stylecli.core.model_names import shorten_name, style_name
+from stylecli.core.model_files import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, writable_folder

@@ -14,13 +14,14 @@ from stylecli.core.model_files import (
     bundled_models,
     find_model,
     load_generator,
+    match_name,
     read_info,
+    style_name,
 )
-from stylecli.core.model_names import match_name, style_name
 from stylecli.core.schema import MAX_STYLES
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.training.recipes import spec_of
+from stylecli.training.schedule import spec_of
 
 _OPTIONS = tuple(one.name for one in fields(GeneratorConfig))
 

@@ -3,24 +3,40 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from stylecli.config import TrainConfig
+from stylecli import __version__
+from stylecli.config import GeneratorConfig, StylizeConfig, TrainConfig
 from stylecli.core.backend import Batch, OutOfMemoryError, memory_errors
+from stylecli.core.generators import Generator
+from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.tensors import to_tensor
+from stylecli.core.torch_backend import TorchBackend
+from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
-from stylecli.options import check_options
+from stylecli.files.colors import Rgb
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb, write_picture
+from stylecli.files.pictures import Picture, center_square, resized, thumbnail
+from stylecli.options import as_json, check_options
 from stylecli.training.files import TrainFiles
-from stylecli.training.outcome import result_of, write_model, write_preview
-from stylecli.training.ranks import Ranks, joined_ranks
-from stylecli.training.resume import (
+from stylecli.training.hatch import HATCH_WEIGHT, hatch_loss
+from stylecli.training.parallel import Ranks, adapted_threads, joined_ranks
+from stylecli.training.schedule import inner_part, learning_rate_factor, recipe_of
+from stylecli.training.setup import described, set_up
+from stylecli.training.state import (
     Checkpoint,
+    Training,
+    digest,
     read_checkpoint,
     refuse_other_count,
     restore,
@@ -28,11 +44,197 @@ from stylecli.training.resume import (
     save_checkpoint,
     unfinished_steps,
 )
-from stylecli.training.schedule import learning_rate_factor
-from stylecli.training.setup import described, set_up
-from stylecli.training.state import Training
-from stylecli.training.terms import losses_of
-from stylecli.training.threads import adapted_threads
+
+# The network's own painting as input: how much smaller than the crop it is painted, and its share
+# of the input; the rest is the crop.
+_FACTORS = (2.0, 2.5, 3.0)
+_SHARES = (0.45, 0.85)
+
+
+def losses_of(training: Training, photos: Tensor) -> dict[str, Tensor]:
+    """The weighted terms of the next step's loss on its photos, and their total.
+
+    Args:
+        training: its network stylizes the photos, in styles that take turns.
+        photos: (N, 3, H, W) RGB in [0, 1].
+    """
+    inputs, step, recipe = training.inputs, training.step, recipe_of(training.config)
+    # The number of this image among all that are trained on.
+    first = step * inputs.batch_size + training.ranks.number * len(photos)
+    numbers = torch.arange(first, first + len(photos), device=inputs.device)
+    styles = [(first + i) % len(inputs.style_images) for i in range(len(photos))]
+    rows = torch.tensor(styles, device=inputs.device) + training.start.first_row
+    mixed = inputs.dtype != torch.float32
+    with torch.autocast(inputs.device.type, inputs.dtype, enabled=mixed):
+        # Each image has noise of its own, the same after a resume.
+        paint = partial(training.generator, styles=rows, seeds=numbers % 2**31)
+        drawn = draw_own_input(training.config, step)
+        seen = over_own_painting(training.generator, paint, photos, *drawn) if drawn else photos
+        stylized = paint(seen)
+    terms = {}
+    if recipe.hatch_weight:
+        factor = recipe.hatch_weight * HATCH_WEIGHT * training.objectives[0].scales.tv
+        terms["hatch"] = factor * hatch_loss(stylized, photos)
+    down, across = inner_part(training.config.seed, step, photos.shape[2:], recipe.margin)
+    parts = photos[:, :, down, across], stylized[:, :, down, across]
+    terms = {**_perceptual_terms(training, *parts, styles), **terms}
+    return {**terms, "total": torch.stack(list(terms.values())).sum()}
+
+
+def draw_own_input(config: TrainConfig, step: int) -> tuple[float, float] | None:
+    """How a step mixes the network's own painting into its input; None: the input is the photos.
+
+    Returns:
+        How much smaller than the photos that painting is painted, and its share of the input. The
+        same step of the same seed draws the same.
+    """
+    random = np.random.default_rng([config.seed, step, 5])
+    drawn = random.random(), float(random.choice(_FACTORS)), float(random.uniform(*_SHARES))
+    return drawn[1:] if drawn[0] < recipe_of(config).own_inputs else None
+
+
+@torch.no_grad()
+def over_own_painting(
+    generator: Generator,
+    paint: Callable[[Tensor], Tensor],
+    photos: Tensor,
+    factor: float,
+    share: float,
+) -> Tensor:
+    """Photos under a painting of them, as a later layer of a picture has them as its input.
+
+    Args:
+        generator: the network, which is in training mode and stays so.
+        paint: lets it stylize.
+        photos: (N, 3, H, W) RGB in [0, 1].
+        factor: how much smaller the painting is painted.
+        share: of the painting; the rest is the photos.
+
+    Returns:
+        (N, 3, H, W), no gradient.
+    """
+    sides = photos.shape[2:]
+    small_sides = [max(1, round(side / factor)) for side in sides]
+    small = F.interpolate(photos, small_sides, mode="bilinear", antialias=True)  # (N, 3, h, w)
+    generator.eval()  # or batch norm would take statistics of small photos
+    painted = paint(small).clamp(0, 1)
+    generator.train()
+    enlarged = F.interpolate(painted, sides, mode="bicubic").clamp(0, 1)  # (N, 3, H, W)
+    return share * enlarged + (1 - share) * photos
+
+
+def _perceptual_terms(
+    training: Training, photos: Tensor, stylized: Tensor, styles: list[int]
+) -> dict[str, Tensor]:
+    """Content and style loss, summed over the scales of the recipe; total variation at full size.
+
+    Args:
+        training: has an objective for each scale.
+        photos: (N, 3, H, W), what the loss sees of the photos.
+        stylized: (N, 3, H, W), what it sees of what became of them.
+        styles: which style image for each.
+    """
+    recipe = recipe_of(training.config)
+    terms: dict[str, Tensor] = {}
+    for scale, objective in zip(recipe.scales, training.objectives, strict=True):
+        content = objective.content_target(F.avg_pool2d(photos, scale))
+        found = objective(F.avg_pool2d(stylized, scale), content, styles)
+        terms = {
+            "content": terms.get("content", 0) + recipe.content_weight * found["content"],
+            "style": terms.get("style", 0) + recipe.style_weight * found["style"],
+            "tv": terms.get("tv", found["tv"]),
+        }
+    return terms
+
+
+_PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
+_PREVIEW_SIDE = 256  # px
+_PREVIEW_STYLES = 4
+# A model file has these settings in fields of their own, or does not hold them.
+_NOT_AMONG_SETTINGS = (
+    *(one.name for one in fields(GeneratorConfig)),
+    *("styles", "add_style", "output"),
+)
+
+
+def result_of(training: Training, *, finished: bool) -> TrainResult:
+    """How a training ended, with the means of its last losses."""
+    recent = training.guard.recent
+    names = recent[0] if recent else {}
+    losses = {name: float(np.mean([one[name] for one in recent])) for name in names}
+    seconds = training.schedule.elapsed
+    return TrainResult(training.files.model, finished, training.step, seconds, losses)
+
+
+def write_model(training: Training, path: Path, result: TrainResult) -> None:
+    """Write the network as a model file.
+
+    Raises:
+        StyleCliError: it cannot be written.
+    """
+    info = ModelInfo(
+        name=path.stem,
+        **asdict(training.generator.spec),
+        training=_described(training, result),
+        losses=result.losses,
+        styles=training.start.styles,
+        thumbnail=thumbnail(*training.inputs.style_images),
+        license=training.config.license or training.start.license,
+    )
+    save_model(path, training.generator, info)
+
+
+def _described(training: Training, result: TrainResult) -> dict[str, Any]:
+    """The settings and what came of them, as a model file holds them."""
+    config, inputs, guard = training.config, training.inputs, training.guard
+    settings = {k: v for k, v in as_json(config).items() if k not in _NOT_AMONG_SETTINGS}
+    return {
+        **settings,
+        "loss_net": Path(config.loss_net).name,  # where a file lies is nobody's business
+        "paintings": [path.name for path in config.paintings],
+        "paintings_sha": digest(inputs.style_images),
+        "init": training.start.origin,
+        "content": config.content.name if config.content else "bundled",
+        "content_photos": len(inputs.photos.paths),
+        "photos_seen": (result.steps - guard.left_out) * inputs.batch_size,
+        "steps_done": result.steps,
+        "steps_left_out": guard.left_out,
+        "rollbacks": guard.rollbacks,
+        "seconds": round(result.seconds, 1),
+        "scales": training.objectives[0].scales.as_json(),
+        "scales_averaged_down": [one.scales.as_json() for one in training.objectives[1:]],
+        "device": str(inputs.device),
+        "precision": str(inputs.dtype).removeprefix("torch."),
+        "curve": training.files.curve(),
+        "stylecli": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def write_preview(training: Training) -> None:
+    """Write a picture of what the network paints now.
+
+    A row of three bundled photos; below them, for each of the first styles that are trained, the
+    painting and what becomes of the photos.
+    """
+    paths = [bundled_photos()[i] for i in _PREVIEW_PHOTOS]
+    photos = [_square(read_rgb(path, _PREVIEW_SIDE)) for path in paths]
+    rows = [[np.full_like(photos[0], 255), *photos]]
+    generator, inputs, first = training.generator, training.inputs, training.start.first_row
+    in_layers = recipe_of(training.config).own_inputs > 0
+    look = StylizeConfig(stroke_size=1.0 if in_layers else "network")
+    mixes = torch.eye(generator.styles)[first : first + _PREVIEW_STYLES]
+    for mix, painting in zip(mixes, inputs.style_images, strict=False):
+        network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
+        paint = Painter([network], generator.spec.arch, generator.width)
+        rows.append([_square(resized(painting, _PREVIEW_SIDE)), *paint(photos, look)])
+    wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
+    write_picture(training.files.preview, Picture(np.concatenate(wide)))
+
+
+def _square(rgb: Rgb) -> Rgb:
+    return center_square(rgb, _PREVIEW_SIDE)
+
 
 CHECKPOINT_EVERY = 60.0  # seconds
 

@@ -27,21 +27,22 @@ from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb, read_short_side
-from stylecli.options import as_json, fixed_on_resume
+from stylecli.options import as_json
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start, check_start, first_start
-from stylecli.training.ranks import Ranks
-from stylecli.training.recipes import recipe_of
-from stylecli.training.resume import (
+from stylecli.training.parallel import Ranks
+from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size
+from stylecli.training.state import (
+    FIXED,
     Checkpoint,
+    Inputs,
+    Training,
     digest,
     refuse_another_training,
     restored_scales,
     restored_start,
 )
-from stylecli.training.schedule import Schedule, resolve_batch_size
-from stylecli.training.state import Inputs, Training
 
 
 def set_up(
@@ -167,7 +168,7 @@ def _in_common(
     return {
         "version of stylecli": __version__,
         "version of torch": torch.__version__,
-        **{name: settings[name] for name in (*fixed_on_resume(TrainConfig), "steps", "minutes")},
+        **{name: settings[name] for name in (*FIXED, "steps", "minutes")},
         "precision": str(dtype),
         "painting": digest(style_images),
         "content photos": photos.fingerprint(),

@@ -83,3 +83,20 @@ def conv_norm(
 ) -> Map:
     """A convolution and the norm after it."""
     return net.norm(net.conv(x, f"{name}.0", channels, kernel, stride), f"{name}.1")
+
+
+def upsampled_taps(mode: str) -> list[list[list[float]]]:
+    """Where a convolution of 3 taps finds its inputs in a row that was made twice as long.
+
+    Args:
+        mode: ``nearest`` or ``bilinear``.
+
+    Returns:
+        (2, 3, 3): for the first and the second of the two pixels that a pixel becomes, and for
+        each tap, the weights of the pixel before, the pixel itself and the pixel after it.
+    """
+    if mode == "nearest":
+        before, after = [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]
+        return [[[1.0, 0.0, 0.0], before, after], [before, after, [0.0, 0.0, 1.0]]]
+    before, after = [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]
+    return [[[0.75, 0.25, 0.0], before, after], [before, after, [0.0, 0.25, 0.75]]]

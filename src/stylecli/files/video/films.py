@@ -10,9 +10,11 @@ from pathlib import Path
 import av
 from av.video.frame import VideoFrame
 
-from stylecli.files.animations import write_animation
 from stylecli.files.atomic import atomic_path, require_writable
-from stylecli.files.decoding import (
+from stylecli.files.formats import ImageError, format_for, is_video, keeps_alpha
+from stylecli.files.pictures import Picture
+from stylecli.files.video.animations import write_animation
+from stylecli.files.video.decoding import (
     decoded,
     has_alpha,
     is_turned,
@@ -22,12 +24,10 @@ from stylecli.files.decoding import (
     require_end,
     times_of,
 )
-from stylecli.files.encoding import Look, Origin, encode, time_base
-from stylecli.files.formats import ImageError, format_for, is_video, keeps_alpha
-from stylecli.files.pictures import Picture
-from stylecli.files.shots import Timing, paced, shots_of
-from stylecli.files.streams import name_of, plan_streams
-from stylecli.files.timeline import Timeline
+from stylecli.files.video.encoding import Look, Origin, encode, time_base
+from stylecli.files.video.shots import Timing, paced, shots_of
+from stylecli.files.video.streams import name_of, plan_streams
+from stylecli.files.video.timeline import Timeline
 
 _COARSE = Fraction(1, 1000)  # s
 _LEAST_IN_GIF = Fraction(1, 50)  # s: browsers show shorter frames for a tenth of a second

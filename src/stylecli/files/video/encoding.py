@@ -20,13 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stylecli.files.atomic import atomic_path, require_writable
-from stylecli.files.decoding import KEEP_TAGS
 from stylecli.files.formats import ImageError, keeps_alpha
 from stylecli.files.pictures import Picture, as_image
-from stylecli.files.shots import Shot
-from stylecli.files.sound import Sound
-from stylecli.files.streams import Beside, add_copy, is_cover
-from stylecli.files.timeline import LATE, Timeline, move
+from stylecli.files.video.decoding import KEEP_TAGS
+from stylecli.files.video.shots import Shot
+from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover
+from stylecli.files.video.timeline import LATE, Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
 _FINE = 90_000  # units a second

@@ -20,7 +20,7 @@ from stylecli.files.formats import (
 )
 from stylecli.files.images import opened, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
-from stylecli.files.shots import Shot, Timing, shots_of
+from stylecli.files.video.shots import Shot, Timing, shots_of
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
@@ -131,7 +131,9 @@ class Animation:
             ImageError: it cannot be written.
         """
         if is_video(target):
-            from stylecli.files.encoding import encode_alone  # FFmpeg's libraries: images need none
+            from stylecli.files.video.encoding import (
+                encode_alone,  # FFmpeg's libraries: images need none
+            )
 
             encode_alone(target, shots_of(pictures, self.times, Fraction(1)), quality)
             return

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylecli.training import threads
-from stylecli.training.threads import CpuTimes, ThreadCount, adapted_threads, cpu_times
+from stylecli.training import parallel
+from stylecli.training.parallel import CpuTimes, ThreadCount, adapted_threads, cpu_times
 
 
 class Machine:
@@ -101,8 +101,8 @@ def two_threads():
 @pytest.mark.parametrize(("enabled", "during"), [(True, 1), (False, 2)])
 def test_torch_has_as_many_threads_afterwards_as_before(two_threads, monkeypatch, enabled, during):
     busy = (CpuTimes(second, 0.0, 1e6 * second) for second in count())
-    monkeypatch.setattr(threads, "_EVERY", 0.0)
-    monkeypatch.setattr(threads, "cpu_times", lambda: next(busy))
+    monkeypatch.setattr(parallel, "_EVERY", 0.0)
+    monkeypatch.setattr(parallel, "cpu_times", lambda: next(busy))
     with adapted_threads(enabled=enabled) as adapt:
         adapt()
         adapt()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from stylecli.files.animations import Animation, lost_frames
 from stylecli.files.formats import (
     MAX_PIXELS,
     ImageError,
@@ -14,6 +13,7 @@ from stylecli.files.formats import (
 )
 from stylecli.files.images import opened, require_file
 from stylecli.files.pictures import Picture, as_picture
+from stylecli.files.video.animations import Animation, lost_frames
 
 
 class Clip(Protocol):
@@ -77,7 +77,7 @@ def _open_film(source: Path, target: Path) -> Clip | None:
         return None
     if not (is_video(target) or may_be_animated(target)):
         raise ImageError(f"{source} is a film, and {target} can hold only one picture")
-    from stylecli.files.video import Video  # imports FFmpeg's libraries: photos need none
+    from stylecli.files.video.films import Video  # imports FFmpeg's libraries: photos need none
 
     return Video.open(source, target)
 
