@@ -132,9 +132,9 @@ def _plan_passes(
             hint="give a folder as the output: each style has a folder in it",
         )
     from stylecli.engine import describe_look, full_name  # Pillow: a tenth of a second
-    from stylecli.files.images import set_pillow_limit
+    from stylecli.files.images import silence_pillow
 
-    set_pillow_limit(config.max_pixels)
+    silence_pillow()
     passes = []
     for folder, one in styles.items():
         name = full_name(one.model, one.style)  # a wrong one is an error even with nothing to do

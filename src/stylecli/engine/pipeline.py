@@ -28,7 +28,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder
 from stylecli.files.colors import Rgb
-from stylecli.files.images import opened, write_picture
+from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
 from stylecli.files.paths import STANDARD_STREAM
@@ -54,7 +54,7 @@ def marked(exif: bytes, made_with: str) -> bytes:
 def made_otherwise(path: Path, made_with: str) -> str:
     """What a picture says of how it was made, if that is something else; otherwise nothing."""
     tags = Image.Exif()
-    with suppress(Exception), opened(path) as image:
+    with suppress(Exception), open_image(path) as image:
         if image.format == "TIFF":
             tags = image.getexif()
         else:
@@ -153,7 +153,7 @@ def planned(item: Item) -> Item:
     if item.job.is_video:
         return item
     try:
-        with opened(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
+        with open_image(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
             return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
     except StyleCliError:  # likewise
         return item

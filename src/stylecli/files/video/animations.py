@@ -18,7 +18,7 @@ from stylecli.files.formats import (
     keeps_alpha,
     may_be_animated,
 )
-from stylecli.files.images import opened, require_size, save_image
+from stylecli.files.images import open_image, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
 from stylecli.files.video.shots import Shot, Timing, shots_of
 
@@ -62,7 +62,7 @@ class Animation:
         """
         if not _may_keep_frames(path, target):
             return None
-        with opened(path, max_pixels) as image:
+        with open_image(path, max_pixels) as image:
             return cls.of(image, path, target, max_pixels)
 
     @classmethod
@@ -105,7 +105,7 @@ class Animation:
         """
         self.times.clear()
         start = Fraction(0)
-        with opened(self.path, self.max_pixels) as image:
+        with open_image(self.path, self.max_pixels) as image:
             every = ImageSequence.Iterator(image)
             for frame in islice(every, self.hidden, self.hidden + self.count):
                 require_size(self.path, frame, self.max_pixels)

@@ -11,7 +11,7 @@ from stylecli.files.formats import (
     is_video_by_content,
     may_be_animated,
 )
-from stylecli.files.images import opened, require_file
+from stylecli.files.images import open_image, require_file
 from stylecli.files.pictures import Picture, as_picture
 from stylecli.files.video.animations import Animation, lost_frames
 
@@ -63,7 +63,7 @@ def read_clip_or_picture(
     """
     if film := _open_film(source, target):
         return film, ""
-    with opened(source, max_pixels) as image:
+    with open_image(source, max_pixels) as image:
         clip = Animation.of(image, source, target, max_pixels)
         if clip is not None:
             return clip, ""
