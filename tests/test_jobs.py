@@ -179,6 +179,19 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
         plan([tmp_path / "a.jpg"], named, suffix="-painted")
 
 
+def test_films_that_would_become_one_keep_their_endings_in_their_names_and_the_rest_goes_on(
+    tmp_path,
+):
+    touch(*(tmp_path / f"in/{name}" for name in ("a.mp4", "a.ts", "a.wmv", "b.ts", "c.jpg")))
+    jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
+    targets = [job.target.name for job in jobs]
+    assert targets == ["a.mp4", "a.ts.mp4", "a.wmv.mp4", "b.mp4", "c.jpg"]
+    assert [bool(job.note) for job in jobs] == [False, True, True, True, False]
+    assert "out/a.wmv.mp4: .wmv is read, and not written" in jobs[2].note
+    with pytest.raises(StyleCliError, match="would both become"):
+        plan([tmp_path / "in"], tmp_path / "out", format="mp4")
+
+
 @pytest.mark.parametrize(
     ("inputs", "out", "options"),
     [

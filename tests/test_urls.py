@@ -162,7 +162,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(store, tmp_path):
         ("memory://bucket/in/a.jpg", "memory://out/a.mp4", "one is a video, and one is an image"),
         ("memory://", "memory://out", "^memory:// names no bucket$"),
         ("memory://bucket//in", "memory://out", "^memory://bucket//in has two slashes after its"),
-        ("memory://bucket/nul", "out", "has a name that no file of this machine can have$"),
+        ("memory://bucket/nul", "out", "has a name that a file of this machine cannot have$"),
         ("gs://bucket/in", "memory://out", "^gs://bucket/in needs a package that is not installed"),
     ],
 )

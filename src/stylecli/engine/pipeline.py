@@ -153,7 +153,9 @@ def planned(item: Item) -> Item:
     if item.job.is_video:
         return item
     try:
-        with open_image(item.source, sys.maxsize) as image:  # too many pixels are said when it is read
+        with open_image(
+            item.source, sys.maxsize
+        ) as image:  # too many pixels are said when it is read
             return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
     except StyleCliError:  # likewise
         return item

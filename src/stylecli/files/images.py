@@ -107,9 +107,7 @@ def _too_large(path: Path, max_pixels: int) -> ImageError:
     )
 
 
-def _identify(
-    file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: int
-) -> Image.Image:
+def _identify(file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: int) -> Image.Image:
     """The image in a file, as the first of some formats that recognizes it.
 
     Pillow's own way to open a file compares it with the limit of the whole process.
