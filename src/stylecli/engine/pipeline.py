@@ -34,7 +34,8 @@ from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
 from stylecli.files.paths import STANDARD_STREAM
 from stylecli.files.pictures import Picture, shrunk
 from stylecli.files.stores import Place, Url, fetch, send
-from stylecli.files.video.clips import Clip, read_clip_or_picture
+from stylecli.files.video.clips import read_clip_or_picture, write_clip
+from stylecli.files.video.shots import Clip
 
 _SOFTWARE = 0x0131  # the EXIF tag
 _PREFIX = "stylecli "
@@ -593,7 +594,7 @@ class Pipeline:
                 self._course.report(Notice(item.named(said)))
             keep = not self._config.strip_metadata
             frames = self._painted_frames(item, clip)
-            clip.write(item.target, frames, self._config.quality, metadata=keep)
+            write_clip(clip, item.target, frames, self._config.quality, metadata=keep)
         except _StoppedError:
             return None
         except StyleCliError as failure:

@@ -124,7 +124,8 @@ def _identify(file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: i
         if accepts is None or accepts(head) is True:
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                return _limit(_Png if name == "PNG" else read, max_pixels)(file, "")
+                image: Image.Image = _limit(_Png if name == "PNG" else read, max_pixels)(file, "")
+                return image
     raise UnidentifiedImageError
 
 

@@ -20,7 +20,7 @@ from stylecli.files.formats import (
 )
 from stylecli.files.images import open_image, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
-from stylecli.files.video.shots import Shot, Timing, shots_of
+from stylecli.files.video.shots import Clip, Shot, Timing, time_pictures
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
@@ -52,18 +52,7 @@ class Animation:
     has_alpha: bool
     max_pixels: int = MAX_PIXELS
     times: deque[Timing] = field(default_factory=deque)
-
-    @classmethod
-    def open(cls, path: Path, target: Path, max_pixels: int = MAX_PIXELS) -> "Animation | None":
-        """As :meth:`of`, of a file that is not open yet.
-
-        Raises:
-            ImageError: it cannot be opened.
-        """
-        if not _may_keep_frames(path, target):
-            return None
-        with open_image(path, max_pixels) as image:
-            return cls.of(image, path, target, max_pixels)
+    pixel_shape = Fraction(1)
 
     @classmethod
     def of(
@@ -89,13 +78,13 @@ class Animation:
 
     def notice(self, target: Path) -> str:
         """What the result will lack; empty if nothing."""
-        said = []
+        notes = []
         if self.faulty:
             all_ = self.count + self.faulty
-            said.append(f"only the first {self.count} of {all_} frames can be read, and are kept")
+            notes.append(f"only the first {self.count} of {all_} frames can be read, and are kept")
         if self.has_alpha and is_video(target) and not keeps_alpha(target):
-            said.append(f"its transparency is lost in {target}; a .webm would keep it")
-        return f"{self.path}: {'; '.join(said)}" if said else ""
+            notes.append(f"its transparency is lost in {target}; a .webm would keep it")
+        return f"{self.path}: {'; '.join(notes)}" if notes else ""
 
     def frames(self) -> Iterator[Picture]:
         """All frames as a viewer composes them, upright, one at a time.
@@ -116,43 +105,9 @@ class Animation:
                 start += seconds
                 yield as_picture(frame)
 
-    def write(
-        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
-    ) -> None:
-        """Encode frames with the times and the loops of this file, whole or not at all.
-
-        Args:
-            target: the file; its suffix names the format, or the container of a film.
-            pictures: one for each of :meth:`frames`.
-            quality: 1 to 100, for WebP, AVIF and films.
-            metadata: keep EXIF, where the format has it.
-
-        Raises:
-            ImageError: it cannot be written.
-        """
-        if is_video(target):
-            from stylecli.files.video.encoding import (
-                encode_alone,  # FFmpeg's libraries: images need none
-            )
-
-            encode_alone(target, shots_of(pictures, self.times, Fraction(1)), quality)
-            return
-        is_timed = format_for(target) in _TIMED
-        shots = shots_of(pictures, self.times, Fraction(1), fit=is_timed)
-        given = self.path, target, shots, self.count, self.loop, quality, self.max_pixels
-        write_animation(*given, metadata=metadata)
-
 
 def write_animation(
-    path: Path,
-    target: Path,
-    shots: Iterator[Shot],
-    count: int,
-    loop: int | None,
-    quality: int,
-    max_pixels: int = MAX_PIXELS,
-    *,
-    metadata: bool,
+    clip: Clip, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool
 ) -> None:
     """Encode pictures as an image of many frames, whole or not at all.
 
@@ -160,31 +115,30 @@ def write_animation(
     frames together may have as many pixels as one image.
 
     Args:
-        path: what they come from, for messages.
+        clip: where the frames come from.
         target: the file; its suffix names the format.
-        shots: the pictures.
-        count: how many there are.
-        loop: how often they are shown, 0 for ever; None for what is usual.
+        pictures: one for each frame of the clip.
         quality: 1 to 100, for WebP and AVIF.
-        max_pixels: of all frames together, where they have to be in memory.
         metadata: keep EXIF, where the format has it.
 
     Raises:
         ImageError: it cannot be written.
     """
+    is_timed = format_for(target) in _TIMED
+    shots = time_pictures(pictures, clip.times, Fraction(1), fit=is_timed)
     format_ = format_for(target)
     first = next(shots, None)
     if first is None:
-        raise ImageError(f"{path} has no frames")
+        raise ImageError(f"{clip.path} has no frames")
     if format_ in _KEPT_BY_ENCODER:
-        _require_room(path, first.picture, count, max_pixels)
+        _require_room(clip, first.picture)
     times: list[int] = []  # it grows while frames are encoded
     images = _images(chain([first], shots), format_, times)
-    options = _options(first.picture, format_, loop, times, metadata=metadata)
+    options = _options(first.picture, format_, clip.loop, times, metadata=metadata)
     if format_ == "PNG":  # its encoder looks at the sizes of all frames first
         image, *options["append_images"] = images
     else:
-        image = _Stream(images, count)
+        image = _Stream(images, clip.count)
     try:
         save_image(target, image, format_, quality, options)
     except ImageError:
@@ -225,19 +179,19 @@ def _options(
     return options
 
 
-def _require_room(path: Path, first: Picture, count: int, max_pixels: int) -> None:
+def _require_room(clip: Clip, first: Picture) -> None:
     """Raise ImageError if all frames together have more pixels than an image may have."""
     height, width = first.rgb.shape[:2]
-    pixels = count * width * height
-    if pixels > max_pixels:
+    pixels = clip.count * width * height
+    if pixels > clip.max_pixels:
         raise ImageError(
-            f"{path} has {count} frames of {width} x {height}, {pixels:,} pixels, "
-            f"more than {max_pixels:,}: scale it down with --max-size, "
+            f"{clip.path} has {clip.count} frames of {width} x {height}, {pixels:,} pixels, "
+            f"more than {clip.max_pixels:,}: scale it down with --max-size, "
             "write a .webp, or stylize with --max-pixels"
         )
 
 
-def lost_frames(image: Image.Image, path: Path, target: Path) -> str:
+def describe_lost_frames(image: Image.Image, path: Path, target: Path) -> str:
     """One line if an open file has frames for which its target has no room; empty if not."""
     if is_video(target) or format_for(target) in _FORMATS or not may_be_animated(path):
         return ""

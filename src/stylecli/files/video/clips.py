@@ -1,8 +1,7 @@
-"""Files of many pictures: videos and animations, behind one protocol."""
+"""Files of many pictures opened and written: videos and animations behind one door."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from stylecli.files.formats import (
     MAX_PIXELS,
@@ -13,39 +12,8 @@ from stylecli.files.formats import (
 )
 from stylecli.files.images import open_image, require_file
 from stylecli.files.pictures import Picture, as_picture
-from stylecli.files.video.animations import Animation, lost_frames
-
-
-class Clip(Protocol):
-    """A file of many pictures, which can also write another file of its kind."""
-
-    @property
-    def count(self) -> int:
-        """About how many frames there are."""
-
-    def notice(self, target: Path) -> str:
-        """One line on what a result in the file ``target`` will lack; empty if nothing."""
-
-    def frames(self) -> Iterator[Picture]:
-        """All frames, upright and in sRGB, one at a time."""
-
-    def write(
-        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
-    ) -> None:
-        """Encode one picture for each frame, with the times and the sound of this file."""
-
-
-def open_clip(source: Path, target: Path) -> Clip | None:
-    """Open a file of many pictures; None if it holds one, or its target can hold only one.
-
-    Args:
-        source: the file; by its content, if its name has no suffix.
-        target: the file to write; its suffix says what becomes of it.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    return _open_film(source, target) or Animation.open(source, target)
+from stylecli.files.video.animations import Animation, describe_lost_frames, write_animation
+from stylecli.files.video.shots import Clip
 
 
 def read_clip_or_picture(
@@ -67,9 +35,32 @@ def read_clip_or_picture(
         clip = Animation.of(image, source, target, max_pixels)
         if clip is not None:
             return clip, ""
-        lacks = lost_frames(image, source, target)
+        lacks = describe_lost_frames(image, source, target)
         image.load()
         return as_picture(image), lacks
+
+
+def write_clip(
+    clip: Clip, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
+) -> None:
+    """Encode one picture for each frame of a clip, with its times; whole or not at all.
+
+    Args:
+        clip: where the frames come from. What is beside the picture of a film is kept in a film.
+        target: the file; its suffix names the container, or the format of an animation.
+        pictures: one for each frame.
+        quality: 1 to 100, as for a JPEG.
+        metadata: keep EXIF, or title, place, date and so on.
+
+    Raises:
+        StyleCliError: it cannot be written, or there are no frames.
+    """
+    if is_video(target):
+        from stylecli.files.video.encoding import write_film  # imports FFmpeg's libraries
+
+        write_film(clip, target, pictures, quality, metadata=metadata)
+    else:
+        write_animation(clip, target, pictures, quality, metadata=metadata)
 
 
 def _open_film(source: Path, target: Path) -> Clip | None:

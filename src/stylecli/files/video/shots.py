@@ -1,10 +1,11 @@
-"""Pictures of films and animations, each with the time for which it is shown."""
+"""Files of many pictures: what films and animations have in common."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from PIL import Image
 
@@ -43,7 +44,41 @@ class Timing:
     pixel_shape: Fraction = Fraction(1)
 
 
-def paced(items: Iterable[tuple[T, Timing]], least: Fraction) -> Iterator[tuple[T, Timing]]:
+class Clip(Protocol):
+    """A file of many pictures."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def count(self) -> int:
+        """About how many frames there are."""
+
+    @property
+    def times(self) -> deque[Timing]:
+        """When each frame is shown, of those that were read and not yet written."""
+
+    @property
+    def pixel_shape(self) -> Fraction:
+        """Width to height of a pixel."""
+
+    @property
+    def loop(self) -> int | None:
+        """How often it is shown as an animation: 0 for ever; None if the file does not say."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Of all frames together, where an encoder has to hold them."""
+
+    def notice(self, target: Path) -> str:
+        """One line on what a result in the file ``target`` will lack; empty if nothing."""
+
+    def frames(self) -> Iterator[Picture]:
+        """All frames, upright and in sRGB, one at a time."""
+
+
+def pace(items: Iterable[tuple[T, Timing]], least: Fraction) -> Iterator[tuple[T, Timing]]:
     """Items of which each is shown until the next one, and for some time at least.
 
     Args:
@@ -64,7 +99,7 @@ def paced(items: Iterable[tuple[T, Timing]], least: Fraction) -> Iterator[tuple[
         yield kept[0], replace(kept[1], seconds=max(end - kept[1].start, Fraction(0)))
 
 
-def shots_of(
+def time_pictures(
     pictures: Iterable[Picture], times: deque[Timing], pixel_shape: Fraction, *, fit: bool = True
 ) -> Iterator[Shot]:
     """Pictures with their times.
@@ -81,11 +116,11 @@ def shots_of(
         shape = timing.pixel_shape / pixel_shape
         height, width = picture.rgb.shape[:2]
         size = size or (max(1, round(width * shape)), height)
-        picture = fitted(picture, shape, size) if fit else picture
+        picture = _fit(picture, shape, size) if fit else picture
         yield Shot(picture, timing.start, timing.seconds)
 
 
-def fitted(picture: Picture, shape: Fraction, size: tuple[int, int]) -> Picture:
+def _fit(picture: Picture, shape: Fraction, size: tuple[int, int]) -> Picture:
     """A picture in the middle of a frame, as large as fits, with black beside it.
 
     Args:
