@@ -29,7 +29,8 @@ def test_times_that_do_not_grow_become_times_that_do(tmp_path):
     write_clip(clip, tmp_path / "x.mp4", iter([FRAME] * 5), 80)
     unit = Fraction(1, 90_000)
     times = sorted(packet.time for packet in packets(tmp_path / "x.mp4", "0:v"))
-    assert times == [0, Fraction(1, 5), Fraction(1, 5) + unit, Fraction(1, 5) + 2 * unit, Fraction(3, 10)]
+    fifth = Fraction(1, 5)
+    assert times == [0, fifth, fifth + unit, fifth + 2 * unit, Fraction(3, 10)]
 
 
 def test_why_it_failed_is_said_with_the_name_that_was_given(tmp_path):

@@ -13,7 +13,7 @@ from stylecli.config import LOOK, ModelConfig, StylizeConfig
 from stylecli.core.backends import open_backends
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
-from stylecli.engine.pipeline import Course, Pipeline, Result
+from stylecli.engine.pipeline import Pipeline, Result
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
@@ -198,8 +198,7 @@ class Stylizer:
             remove_leftovers(folder)
         self._swept |= folders
         made_with = describe_look(self._name, config, self._seed)
-        course = Course(config, report, should_stop, made_with)
-        return Pipeline(self._paint, course, jobs).run()
+        return Pipeline(self._paint, jobs, config, report, should_stop, made_with).run()
 
 
 def describe_look(name: str, config: StylizeConfig, seed: int = 0) -> str:

@@ -124,9 +124,9 @@ def write_animation(
     Raises:
         ImageError: it cannot be written.
     """
-    is_timed = format_for(target) in _TIMED
-    shots = time_pictures(pictures, clip.times, Fraction(1), fit=is_timed)
     format_ = format_for(target)
+    fit = format_ in _TIMED or is_video(clip.path)  # pages of a TIFF may differ
+    shots = time_pictures(pictures, clip.times, Fraction(1), fit=fit)
     first = next(shots, None)
     if first is None:
         raise ImageError(f"{clip.path} has no frames")
