@@ -330,9 +330,14 @@ def test_transparency_goes_into_webm_and_elsewhere_it_is_gray_and_said(tmp_path,
     assert convert(source, tmp_path / "y.webm") == ""
     said = convert(source, tmp_path / "y.mp4")
     assert "its transparency is lost in" in said and ".webm would keep it" in said
-    clear = [frame.alpha for frame in open_clip(tmp_path / "y.webm", tmp_path / "z.webm").frames()]
+    clear = [
+        frame.picture.alpha
+        for frame in open_clip(tmp_path / "y.webm", tmp_path / "z.webm").frames()
+    ]
     assert all(alpha[:8].max() < 60 and alpha[12:].min() > 200 for alpha in clear)
-    gray = [frame.rgb for frame in open_clip(tmp_path / "y.mp4", tmp_path / "z.mp4").frames()]
+    gray = [
+        frame.picture.rgb for frame in open_clip(tmp_path / "y.mp4", tmp_path / "z.mp4").frames()
+    ]
     assert all(np.abs(rgb[:8].astype(int) - 128).mean() < 6 for rgb in gray)
     assert convert(tmp_path / "y.webm", tmp_path / "z.gif") == ""
     with Image.open(tmp_path / "z.gif") as image:
@@ -359,7 +364,7 @@ def test_the_picture_for_those_who_show_no_animation_stays_out_of_it(tmp_path, s
         assert shown_at(tmp_path / second) == pytest.approx([0, 0.08, 0.16])
     else:
         assert times(tmp_path / second) == [80, 80, 80]
-    first = next(open_clip(tmp_path / second, tmp_path / second).frames()).rgb.astype(int)
+    first = next(open_clip(tmp_path / second, tmp_path / second).frames()).picture.rgb.astype(int)
     assert np.abs(first - np.asarray(frames(1)[0])).mean() < 15
 
 

@@ -1,6 +1,5 @@
 """Writing films: how it fails, and what is asked of times."""
 
-from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,21 +11,23 @@ from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture
 from stylecli.files.video.animations import Animation
 from stylecli.files.video.clips import write_clip
-from stylecli.files.video.shots import Timing
+from stylecli.files.video.frames import Frame
 
 FRAME = Picture(np.zeros((48, 64, 3), np.uint8))
 LENGTH = Fraction(1, 25)
 
 
-def clip_of(starts):
-    """An animation whose frames are shown from these times on."""
-    times = deque(Timing(start, LENGTH) for start in starts)
-    return Animation(Path("x.gif"), 0, len(times), 0, None, False, times=times)
+CLIP = Animation(path=Path("x.gif"), count=1, has_alpha=False)
+
+
+def frames(*starts, picture=FRAME):
+    """Frames that are shown from these times on."""
+    return iter([Frame(picture, start, LENGTH) for start in starts])
 
 
 def test_times_that_do_not_grow_become_times_that_do(tmp_path):
-    clip = clip_of(Fraction(n, 10) for n in (0, 2, 2, 1, 3))
-    write_clip(clip, tmp_path / "x.mp4", iter([FRAME] * 5), 80)
+    given = frames(*(Fraction(n, 10) for n in (0, 2, 2, 1, 3)))
+    write_clip(CLIP, tmp_path / "x.mp4", given, 80)
     unit = Fraction(1, 90_000)
     times = sorted(packet.time for packet in packets(tmp_path / "x.mp4", "0:v"))
     fifth = Fraction(1, 5)
@@ -36,7 +37,7 @@ def test_times_that_do_not_grow_become_times_that_do(tmp_path):
 def test_why_it_failed_is_said_with_the_name_that_was_given(tmp_path):
     wide = Picture(np.zeros((16, 9000, 3), np.uint8))
     with pytest.raises(ImageError) as failure:
-        write_clip(clip_of([Fraction(0)]), tmp_path / "x.avi", iter([wide]), 80)
+        write_clip(CLIP, tmp_path / "x.avi", frames(Fraction(0), picture=wide), 80)
     assert failure.value.message == f"cannot write {tmp_path / 'x.avi'}: Invalid argument"
     assert not list(tmp_path.iterdir())
 
@@ -44,16 +45,16 @@ def test_why_it_failed_is_said_with_the_name_that_was_given(tmp_path):
 def test_a_clip_without_frames_is_one_clear_line(tmp_path):
     for name in ("x.mp4", "x.gif"):
         with pytest.raises(ImageError, match=r"x\.gif has no frames"):
-            write_clip(clip_of([]), tmp_path / name, iter([]), 80)
+            write_clip(CLIP, tmp_path / name, frames(), 80)
 
 
 def test_a_failure_of_the_frames_ends_it(tmp_path):
-    def frames():
-        yield FRAME
+    def failing():
+        yield from frames(Fraction(0))
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write_clip(clip_of([Fraction(0)]), tmp_path / "x.mp4", frames(), 80)
+        write_clip(CLIP, tmp_path / "x.mp4", failing(), 80)
     assert not list(tmp_path.iterdir())
 
 
@@ -62,5 +63,5 @@ def test_colors_are_read_as_they_were(tmp_path, suffix):
     """MPEG-4, in AVI, does not name its colors: players take small ones for standard definition."""
     green = Picture(np.full((48, 64, 3), (0x40, 0xC0, 0x40), np.uint8))
     target = tmp_path / f"x{suffix}"
-    write_clip(clip_of(n * LENGTH for n in range(3)), target, iter([green] * 3), 95)
+    write_clip(CLIP, target, frames(0 * LENGTH, LENGTH, 2 * LENGTH, picture=green), 95)
     assert np.abs(frames_of(target, 64, 48).mean((0, 1, 2)) - (0x40, 0xC0, 0x40)).max() < 4

@@ -35,7 +35,7 @@ from stylecli.files.paths import STANDARD_STREAM
 from stylecli.files.pictures import Picture, shrunk
 from stylecli.files.stores import Place, Url, fetch, send
 from stylecli.files.video.clips import read_clip_or_picture, write_clip
-from stylecli.files.video.shots import Clip
+from stylecli.files.video.frames import Clip, Frame
 
 _AHEAD = 4  # images or frames decoded before the network asks for them, and encoded behind it
 _FETCHED_AHEAD = 16  # files that are fetched before they are decoded; a store answers slowly
@@ -117,8 +117,8 @@ class Pipeline:
         paint: called from as many threads as it may be called at once.
         jobs: the files, in their order.
         config: how to read, paint and write.
-        report: told of each file when it is written, in the order of the jobs, of frames, and
-            of what a result will lack.
+        report: called for each file when it is written, in the order of the jobs; for frames;
+            and for what a result will lack.
         should_stop: asked before each batch.
         made_with: the model and the settings of the look, to be noted in the pictures.
     """
@@ -223,7 +223,9 @@ class Pipeline:
         """Wait until no more than so many are on their way."""
         while len(self._painting) > batches or len(self._writing) > files:
             self._settle_one(first=len(self._painting) > batches)
-        while self._writing and self._writing[0].done():  # a failure is told before more is begun
+        while (
+            self._writing and self._writing[0].done()
+        ):  # a failure is reported before more is begun
             self._settle_one(first=False)
 
     def _settle_one(self, first: bool = True) -> None:
@@ -231,7 +233,7 @@ class Pipeline:
         if first and self._painting:
             items = self._painting.popleft().result()
             self._writing.extend(map(self._begin_to_write, items))
-            if any(item.error for item in items):  # told before more is begun
+            if any(item.error for item in items):  # reported before more is begun
                 self._settle(len(self._painting), 0)
         else:
             self._settle_file(self._writing.popleft().result())
@@ -278,7 +280,7 @@ class Pipeline:
             item = item.fail(_explain_failure(item, failure))
         return replace(item, seconds=time.monotonic() - began)
 
-    def _finish_frames(self, item: Item, clip: Clip) -> Iterator[Picture]:
+    def _finish_frames(self, item: Item, clip: Clip) -> Iterator[Frame[Picture]]:
         folder = _scratch_folder(item)
 
         def begin(images: Sequence[Rgb]) -> Future[list[Rgb]]:
@@ -288,7 +290,8 @@ class Pipeline:
         for done, (frame, rgb) in enumerate(_paint_frames(clip, begin, *given), start=1):
             if self._must_stop():
                 raise _StoppedError
-            yield _finish(frame, rgb, self._config, self._made_with)
+            finished = _finish(frame.picture, rgb, self._config, self._made_with)
+            yield replace(frame, picture=finished)
             self._report(Frames(item.job.source, done, clip.count))
 
 
@@ -414,7 +417,7 @@ def _paint_frames(
     batch_size: int,
     at_once: int,
     config: StylizeConfig,
-) -> Iterator[tuple[Picture, Rgb]]:
+) -> Iterator[tuple[Frame[Picture], Rgb]]:
     """The frames of a clip, each with its painting; the next ones are painted meanwhile.
 
     Args:
@@ -424,12 +427,12 @@ def _paint_frames(
         at_once: how many batches are painted at once.
         config: its ``max_size`` is used.
     """
-    painting: deque[tuple[list[Picture], Future[list[Rgb]]]] = deque()
+    painting: deque[tuple[list[Frame[Picture]], Future[list[Rgb]]]] = deque()
     try:
         with closing(_decode_ahead(clip.frames(), config)) as frames:
-            for _, alike in groupby(frames, key=lambda frame: frame.rgb.shape):
+            for _, alike in groupby(frames, key=lambda frame: frame.picture.rgb.shape):
                 while batch := list(islice(alike, batch_size)):
-                    painting.append((batch, begin([frame.rgb for frame in batch])))
+                    painting.append((batch, begin([frame.picture.rgb for frame in batch])))
                     if len(painting) > at_once:
                         yield from _pair_up(*painting.popleft())
         while painting:
@@ -439,16 +442,22 @@ def _paint_frames(
             future.cancel()
 
 
-def _pair_up(batch: list[Picture], painting: Future[list[Rgb]]) -> Iterator[tuple[Picture, Rgb]]:
+def _pair_up(
+    batch: list[Frame[Picture]], painting: Future[list[Rgb]]
+) -> Iterator[tuple[Frame[Picture], Rgb]]:
     yield from zip(batch, painting.result(), strict=True)
 
 
-def _decode_ahead(frames: Iterator[Picture], config: StylizeConfig) -> Generator[Picture]:
+def _decode_ahead(
+    frames: Iterator[Frame[Picture]], config: StylizeConfig
+) -> Generator[Frame[Picture]]:
     """Frames scaled down to the size that was asked for, decoded ahead in a thread."""
 
-    def decode() -> Picture | None:
+    def decode() -> Frame[Picture] | None:
         frame = next(frames, None)
-        return shrunk(frame, config.max_size) if frame and config.max_size else frame
+        if frame is None or not config.max_size:
+            return frame
+        return replace(frame, picture=shrunk(frame.picture, config.max_size))
 
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(decode) for _ in range(_AHEAD))

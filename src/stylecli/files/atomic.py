@@ -118,9 +118,6 @@ def _machine() -> str:
     return f"{zlib.crc32(number.encode()):08x}"
 
 
-_MIN_AGE_OF_FOLDERS = 60.0  # a folder that is younger may just be made
-
-
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """A folder in the system's folder for temporary files, for this user alone; removed at the end.
@@ -142,9 +139,8 @@ def _remove_abandoned_folders(parent: Path) -> None:
     for path in parent.glob(f"stylecli-*/{_PREFIX}lock"):
         with suppress(OSError), path.open("rb+") as lock:  # it is in use, or another user's
             _lock(lock, wait=False)
-            if (
-                time.time() - os.fstat(lock.fileno()).st_mtime > _MIN_AGE_OF_FOLDERS
-            ):  # not just being made
+            age = time.time() - os.fstat(lock.fileno()).st_mtime
+            if age > _MIN_AGE_OF_FOLDERS:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
 

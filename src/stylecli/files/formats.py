@@ -136,7 +136,7 @@ def is_missing_heif(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def has_heif() -> bool:
-    """Whether Pillow's optional plug-in for HEIC is installed; if so, Pillow is told of it."""
+    """Whether Pillow's optional plug-in for HEIC is installed; if so, it is registered."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

@@ -1,8 +1,7 @@
 """Images of many frames: animated GIF, WebP, PNG and AVIF with their times, TIFF with its pages."""
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -15,12 +14,11 @@ from stylecli.files.formats import (
     ImageError,
     format_for,
     is_video,
-    keeps_alpha,
     may_be_animated,
 )
 from stylecli.files.images import open_image, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
-from stylecli.files.video.shots import Clip, Shot, Timing, time_pictures
+from stylecli.files.video.frames import Clip, Frame, fit_frames
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
@@ -28,31 +26,17 @@ _KEPT_BY_ENCODER = frozenset({"GIF", "PNG"})  # Pillow holds all frames of these
 _SHORTEST, _USUAL = 10, 100  # ms: browsers show frames of no more than the one for the other
 
 
-@dataclass(frozen=True)
-class Animation:
+@dataclass(frozen=True, kw_only=True)
+class Animation(Clip):
     """An image file of several frames.
 
     Attributes:
-        path: the file.
         hidden: how many pictures come first and are not shown by those who show the animation.
-        count: how many frames can be read.
-        faulty: how many more the file should have.
-        loop: how often the animation is shown, 0 for ever; None if the file does not say.
-        has_alpha: whether its first frame has transparency.
-        max_pixels: a frame of more is refused, and so are all frames together where they have to
-            be in memory.
-        times: when each frame is shown, of those that were read and not yet written.
+        faulty: how many more frames the file should have.
     """
 
-    path: Path
-    hidden: int
-    count: int
-    faulty: int
-    loop: int | None
-    has_alpha: bool
-    max_pixels: int = MAX_PIXELS
-    times: deque[Timing] = field(default_factory=deque)
-    pixel_shape = Fraction(1)
+    hidden: int = 0
+    faulty: int = 0
 
     @classmethod
     def of(
@@ -72,27 +56,29 @@ class Animation:
         sound = _sound_frames(image) if image.format == "PNG" else frames
         image.seek(min(hidden, sound - 1))
         alpha = as_picture(image).alpha
-        has_alpha = alpha is not None and int(alpha.min()) < 255
-        loop = image.info.get("loop")
-        return cls(path, hidden, sound - hidden, frames - sound, loop, has_alpha, max_pixels)
+        return cls(
+            path=path,
+            count=sound - hidden,
+            has_alpha=alpha is not None and int(alpha.min()) < 255,
+            loop=image.info.get("loop"),
+            max_pixels=max_pixels,
+            hidden=hidden,
+            faulty=frames - sound,
+        )
 
-    def notice(self, target: Path) -> str:
-        """What the result will lack; empty if nothing."""
-        notes = []
-        if self.faulty:
-            all_ = self.count + self.faulty
-            notes.append(f"only the first {self.count} of {all_} frames can be read, and are kept")
-        if self.has_alpha and is_video(target) and not keeps_alpha(target):
-            notes.append(f"its transparency is lost in {target}; a .webm would keep it")
-        return f"{self.path}: {'; '.join(notes)}" if notes else ""
+    def notes(self, target: Path) -> list[str]:
+        """What a result in the file ``target`` will lack beside transparency."""
+        if not self.faulty:
+            return []
+        whole = self.count + self.faulty
+        return [f"only the first {self.count} of {whole} frames can be read, and are kept"]
 
-    def frames(self) -> Iterator[Picture]:
+    def frames(self) -> Iterator[Frame[Picture]]:
         """All frames as a viewer composes them, upright, one at a time.
 
         Raises:
             ImageError: the file is damaged.
         """
-        self.times.clear()
         start = Fraction(0)
         with open_image(self.path, self.max_pixels) as image:
             every = ImageSequence.Iterator(image)
@@ -101,13 +87,12 @@ class Animation:
                 frame.load()
                 time = frame.info.get("duration") or 0
                 seconds = Fraction(time if time > _SHORTEST else _USUAL) / 1000
-                self.times.append(Timing(start, seconds))
+                yield Frame(as_picture(frame), start, seconds)
                 start += seconds
-                yield as_picture(frame)
 
 
 def write_animation(
-    clip: Clip, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool
+    clip: Clip, target: Path, frames: Iterator[Frame[Picture]], quality: int, *, metadata: bool
 ) -> None:
     """Encode pictures as an image of many frames, whole or not at all.
 
@@ -117,7 +102,7 @@ def write_animation(
     Args:
         clip: where the frames come from.
         target: the file; its suffix names the format.
-        pictures: one for each frame of the clip.
+        frames: those of the clip, painted.
         quality: 1 to 100, for WebP and AVIF.
         metadata: keep EXIF, where the format has it.
 
@@ -125,15 +110,15 @@ def write_animation(
         ImageError: it cannot be written.
     """
     format_ = format_for(target)
-    fit = format_ in _TIMED or is_video(clip.path)  # pages of a TIFF may differ
-    shots = time_pictures(pictures, clip.times, Fraction(1), fit=fit)
-    first = next(shots, None)
+    if format_ in _TIMED or is_video(clip.path):  # pages of a TIFF may differ
+        frames = fit_frames(frames, Fraction(1))
+    first = next(frames, None)
     if first is None:
         raise ImageError(f"{clip.path} has no frames")
     if format_ in _KEPT_BY_ENCODER:
         _require_room(clip, first.picture)
     times: list[int] = []  # it grows while frames are encoded
-    images = _images(chain([first], shots), format_, times)
+    images = _images(chain([first], frames), format_, times)
     options = _options(first.picture, format_, clip.loop, times, metadata=metadata)
     if format_ == "PNG":  # its encoder looks at the sizes of all frames first
         image, *options["append_images"] = images
@@ -147,18 +132,20 @@ def write_animation(
         raise
 
 
-def _images(shots: Iterator[Shot], format_: str, times: list[int]) -> Iterator[Image.Image]:
+def _images(
+    frames: Iterator[Frame[Picture]], format_: str, times: list[int]
+) -> Iterator[Image.Image]:
     """Pictures as Pillow's; their times in ms are added to a list.
 
     Each time is between two that are rounded, so that the rounding never adds up.
     """
     unit = Fraction(10 if format_ == "GIF" else 1, 1000)  # s
     begin: Fraction | None = None
-    for shot in shots:
-        begin = shot.start if begin is None else begin
-        since, until = shot.start - begin, shot.start - begin + shot.seconds
+    for frame in frames:
+        begin = frame.start if begin is None else begin
+        since, until = frame.start - begin, frame.start - begin + frame.seconds
         times.append(int(1000 * unit) * (round(until / unit) - round(since / unit)))
-        yield as_image(shot.picture, format_)
+        yield as_image(frame.picture, format_)
 
 
 def _options(

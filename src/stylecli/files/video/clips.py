@@ -13,7 +13,7 @@ from stylecli.files.formats import (
 from stylecli.files.images import open_image, require_file
 from stylecli.files.pictures import Picture, as_picture
 from stylecli.files.video.animations import Animation, describe_lost_frames, write_animation
-from stylecli.files.video.shots import Clip
+from stylecli.files.video.frames import Clip, Frame
 
 
 def read_clip_or_picture(
@@ -41,14 +41,19 @@ def read_clip_or_picture(
 
 
 def write_clip(
-    clip: Clip, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
+    clip: Clip,
+    target: Path,
+    frames: Iterator[Frame[Picture]],
+    quality: int,
+    *,
+    metadata: bool = True,
 ) -> None:
-    """Encode one picture for each frame of a clip, with its times; whole or not at all.
+    """Encode the frames of a clip with their times, whole or not at all.
 
     Args:
         clip: where the frames come from. What is beside the picture of a film is kept in a film.
         target: the file; its suffix names the container, or the format of an animation.
-        pictures: one for each frame.
+        frames: those of the clip, painted.
         quality: 1 to 100, as for a JPEG.
         metadata: keep EXIF, or title, place, date and so on.
 
@@ -58,9 +63,9 @@ def write_clip(
     if is_video(target):
         from stylecli.files.video.encoding import write_film  # imports FFmpeg's libraries
 
-        write_film(clip, target, pictures, quality, metadata=metadata)
+        write_film(clip, target, frames, quality, metadata=metadata)
     else:
-        write_animation(clip, target, pictures, quality, metadata=metadata)
+        write_animation(clip, target, frames, quality, metadata=metadata)
 
 
 def _open_film(source: Path, target: Path) -> Clip | None:

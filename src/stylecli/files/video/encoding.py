@@ -23,7 +23,7 @@ from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.formats import ImageError, keeps_alpha
 from stylecli.files.pictures import Picture, as_image
 from stylecli.files.video.films import KEEP_TAGS, STANDARD, Video, open_video
-from stylecli.files.video.shots import Clip, Shot, time_pictures
+from stylecli.files.video.frames import Clip, Frame, fit_frames
 from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover, plan_streams
 from stylecli.files.video.timeline import LATE, Timeline, move
 
@@ -70,7 +70,7 @@ class _Look:
 
 
 def write_film(
-    clip: Clip, target: Path, pictures: Iterable[Picture], quality: int, *, metadata: bool
+    clip: Clip, target: Path, frames: Iterable[Frame[Picture]], quality: int, *, metadata: bool
 ) -> None:
     """Encode frames with a clip's times, whole or not at all; of a film, also what is beside.
 
@@ -79,15 +79,15 @@ def write_film(
     Args:
         clip: a film or an animation.
         target: the file; its suffix names the container.
-        pictures: one for each frame of the clip.
+        frames: those of the clip, painted.
         quality: 1 to 100, as for a JPEG.
         metadata: copy title, place, languages, chapters and so on.
 
     Raises:
         StyleCliError: it cannot be written, or there are no frames.
     """
-    shots = time_pictures(pictures, clip.times, clip.pixel_shape)
-    first = next(shots, None)
+    fitted = fit_frames(frames, clip.pixel_shape)
+    first = next(fitted, None)
     if first is None:
         raise ImageError(f"{clip.path} has no frames")
     require_writable(target.parent)
@@ -101,15 +101,16 @@ def write_film(
         file = str(temporary.absolute())
         try:
             with av.open(file, "w", container_options=options, **KEEP_TAGS) as output:
-                _encode(output, look, chain([first], shots), clip, target, metadata=metadata)
+                _encode(output, look, chain([first], fitted), clip, target, metadata=metadata)
         except av.FFmpegError as error:
             raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def _choose_look(clip: Clip, target: Path, first: Shot, quality: int) -> _Look:
-    rate, unit, is_regular = 1 / first.seconds, _COARSE, False
+def _choose_look(clip: Clip, target: Path, first: Frame[Picture], quality: int) -> _Look:
     if isinstance(clip, Video):
         rate, unit, is_regular = clip.rate, clip.timeline.unit, clip.timeline.is_regular
+    else:
+        rate, unit, is_regular = 1 / first.seconds, _COARSE, False
     height, width = first.picture.rgb.shape[:2]
     return _Look(
         (width, height),
@@ -142,7 +143,7 @@ def _time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) 
 def _encode(
     output: OutputContainer,
     look: _Look,
-    shots: Iterable[Shot],
+    frames: Iterable[Frame[Picture]],
     clip: Clip,
     target: Path,
     *,
@@ -166,8 +167,8 @@ def _encode(
                 output.metadata.update(source.metadata)
                 output.set_chapters(source.chapters())
                 video.metadata.update(_still_true(picture.metadata))
-        frames = _encode_frames(video, look, shots, start, begins_at_once=is_avi)
-        for packet in merge(frames, others, key=_time):
+        pictures = _encode_frames(video, look, frames, start, begins_at_once=is_avi)
+        for packet in merge(pictures, others, key=_time):
             output.mux(packet)
 
 
@@ -283,7 +284,7 @@ def _add_video(output: OutputContainer, look: _Look, suffix: str) -> VideoStream
 def _encode_frames(
     stream: VideoStream,
     look: _Look,
-    shots: Iterable[Shot],
+    frames: Iterable[Frame[Picture]],
     start: Fraction,
     *,
     begins_at_once: bool,
@@ -293,25 +294,25 @@ def _encode_frames(
     Args:
         stream: the encoder.
         look: what the frames share.
-        shots: the frames.
+        frames: all of one size.
         start: where their clock begins, in seconds.
         begins_at_once: show black up to the first frame, where nothing may be shown.
     """
     step = round(1 / look.rate / look.time_base)
     earliest = 0
-    for shot in shots:
-        frame = _frame(_pixels(shot.picture, look.has_alpha), stream)
-        frame.time_base = look.time_base
-        time = round((shot.start - start) / look.time_base)
+    for frame in frames:
+        encoded = _frame(_pixels(frame.picture, look.has_alpha), stream)
+        encoded.time_base = look.time_base
+        time = round((frame.start - start) / look.time_base)
         if begins_at_once and earliest == 0 < time:
-            if shot.start - start > LATE:
+            if frame.start - start > LATE:
                 yield from stream.encode(_black(look, stream))
             else:
-                start, time = shot.start, 0
-        frame.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
-        frame.duration = round(shot.seconds / look.time_base) or step
-        earliest = frame.pts + 1
-        yield from stream.encode(frame)
+                start, time = frame.start, 0
+        encoded.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
+        encoded.duration = round(frame.seconds / look.time_base) or step
+        earliest = encoded.pts + 1
+        yield from stream.encode(encoded)
     yield from stream.encode(None)
 
 

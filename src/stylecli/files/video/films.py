@@ -1,9 +1,8 @@
 """Films read by PyAV, which brings FFmpeg's libraries: no program is started."""
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stylecli.files.colors import HLG, PQ, tone_map, without_hidden
-from stylecli.files.formats import MAX_PIXELS, ImageError, format_for, is_video, keeps_alpha
+from stylecli.files.formats import ImageError, format_for, is_video
 from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
-from stylecli.files.video.shots import Timing, pace
+from stylecli.files.video.frames import Clip, Frame, pace
 from stylecli.files.video.streams import name_of, plan_streams
 from stylecli.files.video.timeline import Timeline
 
@@ -42,29 +41,17 @@ _PYAV = int(av.__version__.partition(".")[0])
 KEEP_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _PYAV < 19 else {}
 
 
-@dataclass(frozen=True)
-class Video:
+@dataclass(frozen=True, kw_only=True)
+class Video(Clip):
     """A film, to be read frame by frame.
 
     Attributes:
-        path: the file.
         timeline: its clock.
-        pixel_shape: width to height of a pixel when upright, nearly always 1.
-        has_alpha: whether it has transparency.
-        count: how many frames there are; about so many, if they are to become a film.
         least: for how long a frame is shown at least, in seconds; others are left out.
-        times: when each frame is shown, of those that were read and not yet written.
     """
 
-    path: Path
     timeline: Timeline
-    pixel_shape: Fraction
-    has_alpha: bool
-    count: int
     least: Fraction = Fraction(0)
-    times: deque[Timing] = field(default_factory=deque)
-    loop = 0  # as an animation, it is shown for ever
-    max_pixels = MAX_PIXELS
 
     @classmethod
     def open(cls, path: Path, target: Path | None = None) -> "Video":
@@ -85,8 +72,13 @@ class Video:
             if first is None:
                 raise ImageError(f"{path} is not a video that can be read")
             shape = stream.sample_aspect_ratio or Fraction(1)
-            shape = 1 / shape if _is_turned(first) else shape
-            video = cls(path, timeline, shape, _has_alpha(first), max(1, timeline.count))
+            video = cls(
+                path=path,
+                count=max(1, timeline.count),
+                has_alpha=_has_alpha(first),
+                pixel_shape=1 / shape if _is_turned(first) else shape,
+                timeline=timeline,
+            )
         if target is None or is_video(target):
             return video
         # Pillow's encoders want to know the number of frames: they are decoded for that alone.
@@ -99,18 +91,10 @@ class Video:
         """Frames a second; their mean, if the rate varies."""
         return self.timeline.rate
 
-    def notice(self, target: Path) -> str:
-        """What the result will lack, and what is mended; empty if nothing."""
-        with open_video(self.path) as (container, picture):
-            if is_video(target):
-                beside = plan_streams(container, picture, self.timeline, target)
-                lost, changed = list(beside.lost), list(beside.changed)
-            else:
-                others = (one for one in container.streams if one.index != picture.index)
-                lost, changed = [name_of(one) for one in others], []
+    def notes(self, target: Path) -> list[str]:
+        """What a result in the file ``target`` will lack beside transparency, and is mended."""
+        lost, changed = self._plan_streams(target)
         notes = []
-        if self.has_alpha and not keeps_alpha(target):
-            notes.append(f"its transparency is lost in {target}; a .webm would keep it")
         if not is_video(target) and format_for(target) == "TIFF":
             lost.append("times")
         if lost:
@@ -121,20 +105,27 @@ class Video:
             notes.append("its clock begins again, and its times go on where they broke off")
         if self.least > 1 / self.rate:
             notes.append(f"{target} gets at most {1 / self.least} frames a second")
-        return f"{self.path}: {'; '.join(notes)}" if notes else ""
+        return notes
 
-    def frames(self) -> Iterator[Picture]:
+    def _plan_streams(self, target: Path) -> tuple[list[str], list[str]]:
+        """What is beside the picture and is lost, and what is changed, in words."""
+        with open_video(self.path) as (container, picture):
+            if is_video(target):
+                beside = plan_streams(container, picture, self.timeline, target)
+                return list(beside.lost), list(beside.changed)
+            others = (one for one in container.streams if one.index != picture.index)
+            return [name_of(one) for one in others], []
+
+    def frames(self) -> Iterator[Frame[Picture]]:
         """All frames, upright, one at a time.
 
         Raises:
             ImageError: the file is damaged.
         """
-        self.times.clear()
-        for frame, timing in pace(self._timed_frames(), self.least):
-            self.times.append(timing)
-            yield _picture_of(frame)
+        for one in pace(self._timed_frames(), self.least):
+            yield Frame(_picture_of(one.picture), one.start, one.seconds, one.pixel_shape)
 
-    def _timed_frames(self) -> Iterator[tuple[VideoFrame, Timing]]:
+    def _timed_frames(self) -> Iterator[Frame[VideoFrame]]:
         first: tuple[int, int] | None = None
         expected = Fraction(0)
         with open_video(self.path) as (container, stream):
@@ -150,7 +141,7 @@ class Video:
                     start = expected if start is None else start
                     seconds = seconds or 1 / self.rate
                     expected = start + seconds
-                    yield frame, Timing(start, seconds, shape)
+                    yield Frame(frame, start, seconds, shape)
             except av.FFmpegError as error:
                 raise ImageError(f"{self.path} is damaged: {error.strerror or error}") from error
 
