@@ -177,7 +177,8 @@ class Stylizer:
 
         Args:
             jobs: from :func:`stylecli.files.jobs.plan`.
-            report: called for each file when it is written, in the order of the jobs; for frames too.
+            report: called for each file when it is written, in the order of the jobs, and for
+                frames.
             should_stop: asked before each batch; what is in work is then still written, but for
                 a video, which is left out. A file that fails is reported before another is
                 painted, unless that one is painted or written at the same time.

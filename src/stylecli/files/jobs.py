@@ -62,12 +62,7 @@ _OF_SYSTEMS = "$recycle.bin recycler lost+found __macosx thumbs.db ehthumbs.db d
 _WITH_BLANKS = "system volume information", "network trash folder", "temporary items"
 _SYSTEM = frozenset([*_OF_SERVERS.split(), *_OF_SYSTEMS.split(), *_WITH_BLANKS])
 _HIDDEN = "hidden or of the system"
-_SEEN = "linked to what is read already"
-_CLOSED = "without permission"
-_NOWHERE = "linked to nothing"
-_NO_FILE = "not regular"
-_NO_ENDING = "without an ending"
-_MOST_NAMED = 6  # endings; more make no short line
+_MOST_NAMED = 6  # endings; more would make a long line
 
 LeftOut = Counter[str]  # how many entries of a folder were left out, by ending or by reason
 
@@ -106,7 +101,7 @@ def describe_left_out(left_out: LeftOut) -> str:
 
 
 class _Walk:
-    """One look through a folder and all below it.
+    """A search through a folder and all below it.
 
     Args:
         suffixes: of the files that are wanted.
@@ -143,7 +138,7 @@ class _Walk:
         if self._is_result(target):
             return False
         if root.is_relative_to(target) or _identity(target) in self._seen:
-            self._left_out[_SEEN] += 1
+            self._left_out["linked to what is read already"] += 1
             return False
         return True
 
@@ -158,7 +153,7 @@ class _Walk:
                     for entry in entries:
                         self._take(entry)
         except OSError:  # no permission
-            self._left_out[_CLOSED] += 1
+            self._left_out["without permission"] += 1
 
     def _take(self, entry: "os.DirEntry[str]") -> None:
         path = Path(entry)
@@ -169,7 +164,7 @@ class _Walk:
         elif path.suffix.lower() not in self._suffixes:
             self._left_out[_ending(entry.name)] += 1
         elif not _may_be_file(path):
-            self._left_out[_NOWHERE if entry.is_symlink() else _NO_FILE] += 1
+            self._left_out["linked to nothing" if entry.is_symlink() else "not regular"] += 1
         elif not (entry.is_symlink() and self._is_result(path.resolve())):
             self._found.append(path)
 
@@ -224,9 +219,9 @@ def _is_hidden(name: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    """How a name ends, in few plain letters, for a message."""
+    """The ending of a name for a message, if it is short and plain."""
     ending = Path(name).suffix.lower()
-    return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else _NO_ENDING
+    return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else "without an ending"
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -256,7 +251,7 @@ class Job:
         source: the file to read; ``-`` is standard input.
         target: the file to write; ``-`` is standard output.
         ending: the suffix of what is written to standard output, such as ``.png``.
-        note: one line on a target that is not as was asked for; empty if it is.
+        note: one line on a target in another format than was asked for; empty otherwise.
     """
 
     source: Place
@@ -278,7 +273,7 @@ class Plan:
         jobs: the files to stylize.
         skipped: those whose target is there already, and is not to be replaced.
         shard: which part of all files they are.
-        left_out: one line on what lies in the folders and is not taken; empty if nothing.
+        left_out: one line on what in the folders is left out; empty if nothing.
     """
 
     jobs: tuple[Job, ...]
