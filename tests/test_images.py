@@ -166,7 +166,7 @@ def test_a_frame_larger_than_the_first_counts_too(tmp_path):
     pages = [Image.new("RGB", (20, 20)), Image.new("RGB", (200, 200))]
     pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
     with Image.open(tmp_path / "x.tif") as image:
-        animation = Animation.of(image, tmp_path / "x.tif", tmp_path / "y.tif", 10_000)
+        animation = Animation.of(image, tmp_path / "x.tif", 10_000)
     with pytest.raises(ImageError, match="more than 10,000 pixels"):
         list(animation.frames())
 

@@ -14,7 +14,6 @@ from stylecli.files.formats import (
     ImageError,
     format_for,
     is_video,
-    may_be_animated,
 )
 from stylecli.files.images import open_image, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
@@ -39,19 +38,9 @@ class Animation(Clip):
     faulty: int = 0
 
     @classmethod
-    def of(
-        cls, image: Image.Image, path: Path, target: Path, max_pixels: int = MAX_PIXELS
-    ) -> "Animation | None":
-        """That of an open file, of which the header and the first frame are read.
-
-        Returns:
-            None if it has one frame and its target is an image, or its target can hold only one.
-        """
-        if not _may_keep_frames(path, target):
-            return None
-        frames = _count_frames(image)
-        if frames == 1 and not is_video(target):
-            return None
+    def of(cls, image: Image.Image, path: Path, max_pixels: int = MAX_PIXELS) -> "Animation":
+        """That of an open file, of which the header and the first frame are read."""
+        frames = count_frames(image)
         hidden = int(image.format == "PNG" and bool(image.info.get("default_image")))
         sound = _sound_frames(image) if image.format == "PNG" else frames
         image.seek(min(hidden, sound - 1))
@@ -178,23 +167,13 @@ def _require_room(clip: Clip, first: Picture) -> None:
         )
 
 
-def describe_lost_frames(image: Image.Image, path: Path, target: Path) -> str:
-    """One line if an open file has frames for which its target has no room; empty if not."""
-    if is_video(target) or format_for(target) in _FORMATS or not may_be_animated(path):
-        return ""
-    frames = _count_frames(image)
-    if frames == 1:
-        return ""
-    return f"{path}: only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+def keeps_frames(target: Path) -> bool:
+    """Whether a file of that suffix can hold many frames."""
+    return is_video(target) or format_for(target) in _FORMATS
 
 
-def _may_keep_frames(path: Path, target: Path) -> bool:
-    """Whether frames of a file, if it has several, can go into its target."""
-    return (is_video(target) or format_for(target) in _FORMATS) and may_be_animated(path)
-
-
-def _count_frames(image: Image.Image) -> int:
-    """How many frames an image has; 1 where others are no frames, such as a photo's thumbnail."""
+def count_frames(image: Image.Image) -> int:
+    """How many frames an image has; 1 where others are not frames, such as a photo's thumbnail."""
     return int(getattr(image, "n_frames", 1)) if image.format in _FORMATS else 1
 
 

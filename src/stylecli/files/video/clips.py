@@ -12,7 +12,7 @@ from stylecli.files.formats import (
 )
 from stylecli.files.images import open_image, require_file
 from stylecli.files.pictures import Picture, as_picture
-from stylecli.files.video.animations import Animation, describe_lost_frames, write_animation
+from stylecli.files.video.animations import Animation, count_frames, keeps_frames, write_animation
 from stylecli.files.video.frames import Clip, Frame
 
 
@@ -32,12 +32,15 @@ def read_clip_or_picture(
     if film := _open_film(source, target):
         return film, ""
     with open_image(source, max_pixels) as image:
-        clip = Animation.of(image, source, target, max_pixels)
-        if clip is not None:
-            return clip, ""
-        lacks = describe_lost_frames(image, source, target)
+        frames = count_frames(image) if may_be_animated(source) else 1
+        if keeps_frames(target) and (frames > 1 or is_video(target)):
+            return Animation.of(image, source, max_pixels), ""
         image.load()
-        return as_picture(image), lacks
+        picture = as_picture(image)
+    if frames == 1:
+        return picture, ""
+    lost = f"only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+    return picture, f"{source}: {lost}"
 
 
 def write_clip(

@@ -301,12 +301,14 @@ def _encode_frames(
     step = round(1 / look.rate / look.time_base)
     earliest = 0
     for frame in frames:
-        encoded = _frame(_pixels(frame.picture, look.has_alpha), stream)
-        encoded.time_base = look.time_base
+        pixels = _pixels(frame.picture, look.has_alpha)
+        encoded = _convert(pixels, stream, look.time_base)
         time = round((frame.start - start) / look.time_base)
         if begins_at_once and earliest == 0 < time:
             if frame.start - start > LATE:
-                yield from stream.encode(_black(look, stream))
+                black = _convert(np.zeros_like(pixels), stream, look.time_base)
+                black.pts = 0
+                yield from stream.encode(black)
             else:
                 start, time = frame.start, 0
         encoded.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
@@ -314,13 +316,6 @@ def _encode_frames(
         earliest = encoded.pts + 1
         yield from stream.encode(encoded)
     yield from stream.encode(None)
-
-
-def _black(look: _Look, stream: VideoStream) -> VideoFrame:
-    width, height = look.size
-    frame = _frame(np.zeros((height, width, 3), np.uint8), stream)
-    frame.pts, frame.time_base = 0, look.time_base
-    return frame
 
 
 def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
@@ -331,12 +326,13 @@ def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGBA" if alpha else "RGB"))
 
 
-def _frame(pixels: npt.NDArray[np.uint8], stream: VideoStream) -> VideoFrame:
+def _convert(pixels: npt.NDArray[np.uint8], stream: VideoStream, time_base: Fraction) -> VideoFrame:
+    """Pixels (H, W, 3 or 4) in the form that an encoder takes."""
     # MPEG-4 does not name its colors, and players take small pictures for standard definition.
     context = stream.codec_context
     is_small = context.width <= STANDARD[0] and context.height <= STANDARD[1]
     rgb = VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
-    return rgb.reformat(
+    frame = rgb.reformat(
         width=context.width,
         height=context.height,
         format=context.pix_fmt,
@@ -344,6 +340,8 @@ def _frame(pixels: npt.NDArray[np.uint8], stream: VideoStream) -> VideoFrame:
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )
+    frame.time_base = time_base
+    return frame
 
 
 def _time(packet: Any) -> Fraction:
