@@ -19,7 +19,7 @@ from stylecli.files.images import read_rgb, read_short_side
 from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import scaled_crop
 
-PREVIEW = ".preview.png"  # the ending of a training's preview, which is no photo to train on
+PREVIEW = ".preview.png"  # the ending of a training's preview, which is not a photo to train on
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
 _CHECKED = 8  # of every 8 rows and columns of a photo, one shows enough of whether it is blank
