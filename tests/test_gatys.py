@@ -22,7 +22,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import resized
+from stylecli.files.pictures import resize
 from stylecli.gatys import stylize_slowly
 
 
@@ -209,7 +209,7 @@ def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, star
     given = replace(config, start=start, size=64, steps=2)
     events, of_small = [], []
     picture = stylize_slowly(large, given, events.append)
-    small = resized(large, 64)
+    small = resize(large, 64)
     alone = stylize_slowly(small, given, of_small.append)
     assert picture.shape == large.shape
     enlarge = TorchEnlarger(torch.device("cpu"))

@@ -37,7 +37,7 @@ from stylecli.events import Notice, Pixels, Progress, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import as_rgb, resized
+from stylecli.files.pictures import as_rgb, resize
 
 Flat = npt.NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def stylize_slowly(
             f"a photo of {width} x {height} px is too small",
             hint=f"the least is {SMALLEST} x {SMALLEST}",
         )
-    small = resized(photo, config.size) if min(height, width) > config.size else photo
+    small = resize(photo, config.size) if min(height, width) > config.size else photo
     device = resolve_device(config.device)
     report(Notice(f"measuring the style of {config.painting.name}"))
     objective = _objective(config, config.painting, device, report)

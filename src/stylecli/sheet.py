@@ -17,7 +17,7 @@ from stylecli.events import Notice, Progress
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, even_rows, page
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PAINTING = 192  # px, of the long side in HTML
 
@@ -75,7 +75,7 @@ def paint_styles(
     """
     height, width = photo.shape[:2]
     rows = even_rows(len(choices) + 1, width / height, paintings=paintings)
-    photo = shrunk(Picture(photo), round(size * rows[-1] / rows[0])).rgb
+    photo = shrink(Picture(photo), round(size * rows[-1] / rows[0])).rgb
     cells = [Cell(photo, "the photo")]
     faults = []
     for i, choice in enumerate(choices):

@@ -17,7 +17,7 @@ from stylecli.events import Progress
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PHOTO = 22  # of the bundled ones: two parrots
 _SHOWN = 480  # px, of the long side: twice what the page shows, for screens of fine pixels
@@ -90,7 +90,7 @@ def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
 
 
 def _shown(rgb: Rgb) -> str:
-    return data_uri(shrunk(Picture(rgb), _SHOWN).rgb, quality=82)
+    return data_uri(shrink(Picture(rgb), _SHOWN).rgb, quality=82)
 
 
 def _facts(path: Path, info: ModelInfo) -> dict[str, str]:

@@ -52,7 +52,7 @@ from stylecli.files.formats import ImageError
 from stylecli.files.images import read_picture, read_rgb
 from stylecli.files.jobs import scan_images
 from stylecli.files.paths import require_regular
-from stylecli.files.pictures import center_square, resized, shrunk
+from stylecli.files.pictures import center_square, resize, shrink
 from stylecli.gatys import optimize
 from stylecli.options import as_json
 from stylecli.training.state import digest
@@ -118,7 +118,7 @@ def _check_paths(config: CompareConfig, paths: Sequence[Path]) -> None:
 
 def _read_photo(path: Path, size: int, report: Callable[[Notice], None]) -> Rgb | None:
     try:
-        return shrunk(read_picture(path), size).rgb
+        return shrink(read_picture(path), size).rgb
     except ImageError as error:
         report(Notice(f"left out: {error.message}"))
         return None
@@ -257,7 +257,7 @@ class _Experiment:
     def _painting_grams(self, long_side: int) -> tuple[Grams, ...]:
         """Of the painting, scaled to a long side, for :func:`style_at_scales`."""
         sides = self.painting.shape[:2]
-        scaled = resized(self.painting, round(long_side * min(sides) / max(sides)))
+        scaled = resize(self.painting, round(long_side * min(sides) / max(sides)))
         return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:

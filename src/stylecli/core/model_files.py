@@ -26,7 +26,7 @@ from stylecli.core.tensor_files import (
     save_tensors,
 )
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.stores import Url, cached, place
+from stylecli.files.stores import Url, fetch_cached, place
 
 
 def style_name(style_image: Path) -> str:
@@ -223,7 +223,7 @@ def find_model(name: str) -> Path:
     """
     url = place(name)
     if isinstance(url, Url) and url.suffix == SUFFIX:
-        return cached(url)
+        return fetch_cached(url)
     if name.endswith(SUFFIX) or "/" in name or "\\" in name:
         if Path(name).is_file():
             return Path(name)

@@ -110,7 +110,7 @@ class Workers:
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
-        with _connected(self._address, should_stop) as is_connected:
+        with _connection(self._address, should_stop) as is_connected:
             if not is_connected:
                 return []
             share, room = _share_and_room(self._device)
@@ -366,7 +366,7 @@ def _import_ray(*, local: bool) -> None:
 
 
 @contextmanager
-def _connected(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
+def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
     """A connection to a cluster, and whether there is one: there is none after a stop.
 
     A cluster that was started for it ends with it.

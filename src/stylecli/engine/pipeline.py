@@ -32,7 +32,7 @@ from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
 from stylecli.files.paths import STANDARD_STREAM
-from stylecli.files.pictures import Picture, shrunk
+from stylecli.files.pictures import Picture, shrink
 from stylecli.files.stores import Place, Url, fetch, send
 from stylecli.files.video.clips import read_clip_or_picture, write_clip
 from stylecli.files.video.frames import Clip, Frame
@@ -334,7 +334,7 @@ def _read(item: Item, config: StylizeConfig) -> Item:
         read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
         if not isinstance(read, Picture):
             return replace(item, clip=read)
-        photo = shrunk(read, config.max_size) if config.max_size else read
+        photo = shrink(read, config.max_size) if config.max_size else read
         return replace(item, photo=photo, lacks=lacks)
     except StyleCliError as failure:
         return item.fail(failure.message)
@@ -457,7 +457,7 @@ def _decode_ahead(
         frame = next(frames, None)
         if frame is None or not config.max_size:
             return frame
-        return replace(frame, picture=shrunk(frame.picture, config.max_size))
+        return replace(frame, picture=shrink(frame.picture, config.max_size))
 
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(decode) for _ in range(_AHEAD))

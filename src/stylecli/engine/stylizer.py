@@ -19,7 +19,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.jobs import WHOLE, Job, Shard, plan
-from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrunk
+from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrink
 from stylecli.files.stores import place
 from stylecli.options import options_of
 
@@ -123,7 +123,7 @@ class Stylizer:
     def _stylize(self, images: Sequence[Any], config: StylizeConfig) -> list[Any]:
         pictures = [_as_picture(image) for image in images]
         if config.max_size:
-            pictures = [shrunk(picture, config.max_size) for picture in pictures]
+            pictures = [shrink(picture, config.max_size) for picture in pictures]
         stylized: list[Any] = []
         for _, alike in groupby(pictures, key=lambda picture: picture.rgb.shape):
             while batch := list(islice(alike, self._paint.batch_size)):

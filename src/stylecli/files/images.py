@@ -26,7 +26,7 @@ from stylecli.files.formats import (
     is_missing_heif,
 )
 from stylecli.files.paths import require_regular
-from stylecli.files.pictures import Picture, as_image, as_picture, resized, upright
+from stylecli.files.pictures import Picture, as_image, as_picture, resize, upright
 
 _MAX_ASPECT = 8  # of a photo to train with
 _CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
@@ -68,7 +68,7 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
         if max(image.size) > _MAX_ASPECT * min(image.size):
             raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
         rgb, _ = rgb_and_alpha(upright(image))
-    return resized(rgb, short_side)
+    return resize(rgb, short_side)
 
 
 def read_short_side(path: Path) -> int:

@@ -26,7 +26,7 @@ from stylecli.events import Notice, Report, Step, TrainResult, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb, write_picture
-from stylecli.files.pictures import Picture, center_square, resized, thumbnail
+from stylecli.files.pictures import Picture, center_square, resize, thumbnail
 from stylecli.options import as_json, check_options
 from stylecli.training.files import TrainFiles
 from stylecli.training.hatch import HATCH_WEIGHT, hatch_loss
@@ -227,7 +227,7 @@ def write_preview(training: Training) -> None:
     for mix, painting in zip(mixes, inputs.style_images, strict=False):
         network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
         paint = Painter([network], generator.spec.arch, generator.width)
-        rows.append([_square(resized(painting, _PREVIEW_SIDE)), *paint(photos, look)])
+        rows.append([_square(resize(painting, _PREVIEW_SIDE)), *paint(photos, look)])
     wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
     write_picture(training.files.preview, Picture(np.concatenate(wide)))
 

@@ -1,4 +1,4 @@
-"""Files of many pictures opened and written: videos and animations behind one door."""
+"""Files of many pictures, opened and written: films and animations alike."""
 
 from collections.abc import Iterator
 from pathlib import Path
