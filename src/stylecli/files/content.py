@@ -53,7 +53,7 @@ class ContentPhotos:
         self.seed = seed
         self.bad: set[Path] = set()
         self.blank: set[Path] = set()
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._order = lru_cache(maxsize=2)(self._shuffle)
         self._reader = lru_cache(maxsize=1)(self._caching_reader)
 
     def fingerprint(self) -> str:
@@ -115,7 +115,7 @@ class ContentPhotos:
                 return crop
         raise self._nothing_to_learn_from()
 
-    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _shuffle(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.paths))
 
     def _photos_from(self, sample: int, size: int) -> Iterator[Rgb]:
