@@ -551,9 +551,9 @@ def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = Fal
         StyleCliError: a source would be overwritten.
     """
     assert not planned.skipped
-    jobs = [replace(job, target=mirrored(job.target, out, out / folder)) for job in planned.jobs]
+    jobs = [replace(job, target=mirror(job.target, out, out / folder)) for job in planned.jobs]
     _refuse_collisions(jobs)
-    there = set() if overwrite else _already_there(jobs)
+    there = set() if overwrite else _find_done(jobs)
     to_do = tuple(job for job in jobs if job not in there)
     skipped = tuple(job for job in jobs if job in there)
     return replace(planned, jobs=to_do, skipped=skipped)
