@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
-from stylecli.files.jobs import Shard, plan, scan_images
+from stylecli.files.jobs import Shard, into_folder, plan, scan_images
 
 
 def touch(*paths: Path) -> None:
@@ -188,6 +188,8 @@ def test_films_that_would_become_one_keep_their_endings_in_their_names_and_the_r
     assert targets == ["a.mp4", "a.ts.mp4", "a.wmv.mp4", "b.mp4", "c.jpg"]
     assert [bool(job.note) for job in jobs] == [False, True, True, True, False]
     assert "out/a.wmv.mp4: .wmv is read, and not written" in jobs[2].note
+    moved = into_folder(plan([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", "udnie")
+    assert "out/udnie/a.wmv.mp4: .wmv is read, and not written" in moved.jobs[2].note
     with pytest.raises(StyleCliError, match="would both become"):
         plan([tmp_path / "in"], tmp_path / "out", format="mp4")
 

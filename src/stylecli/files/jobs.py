@@ -251,13 +251,20 @@ class Job:
         source: the file to read; ``-`` is standard input.
         target: the file to write; ``-`` is standard output.
         ending: the suffix of what is written to standard output, such as ``.png``.
-        note: one line on a target in another format than was asked for; empty otherwise.
+        asked: the ending that was asked for, where it is read and not written; empty otherwise.
     """
 
     source: Place
     target: Place
     ending: str = ""
-    note: str = ""
+    asked: str = ""
+
+    @property
+    def note(self) -> str:
+        """One line on a target in another format than was asked for; empty otherwise."""
+        if not self.asked:
+            return ""
+        return f"{self.source} becomes {self.target}: {self.asked} is read, and not written"
 
     @property
     def is_video(self) -> bool:
@@ -467,10 +474,8 @@ def _with_container(job: Job) -> Job:
 
 
 def _as_mp4(job: Job, stem: str) -> Job:
-    asked = job.source if job.note else job.target
     target = job.target.with_name(f"{stem}{USUAL_VIDEO}")
-    note = f"{job.source} becomes {target}: {asked.suffix} is read, and not written"
-    return Job(job.source, target, note=note)
+    return replace(job, target=target, asked=job.asked or job.target.suffix)
 
 
 def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
@@ -478,7 +483,7 @@ def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
     counts = Counter(_key(job.target) for job in jobs)
     return [
         _as_mp4(job, f"{job.target.stem}{job.source.suffix}")
-        if job.note and counts[_key(job.target)] > 1
+        if job.asked and counts[_key(job.target)] > 1
         else job
         for job in jobs
     ]
