@@ -3,7 +3,6 @@
 import base64
 import html
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -30,7 +29,7 @@ HOSTILE = "a](javascript:x) <script>alert(1)</script> `x` # * $"
 
 def saved(path: Path, *styles: str, **more: object) -> Path:
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles), 1)).eval()
-    save_model(path, generator, ModelInfo("x", **asdict(generator.spec), styles=[*styles], **more))
+    save_model(path, generator, ModelInfo("x", generator.spec, styles=[*styles], **more))
     return path
 
 
@@ -165,7 +164,7 @@ def place(tmp_path_factory) -> Path:
     saved(folder / "models/x.safetensors", HOSTILE, license=HOSTILE, thumbnail=stored)
     black = Generator(GeneratorSpec(width=4))
     next(black.parameters()).data.fill_(float("nan"))
-    info = ModelInfo("x", **asdict(black.spec), thumbnail='AAAA"><script>')
+    info = ModelInfo("x", black.spec, thumbnail='AAAA"><script>')
     save_model(folder / "models/black.safetensors", black, info)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))

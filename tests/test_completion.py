@@ -48,8 +48,7 @@ GALLERY += " woman-with-a-hat"
 
 def save(path: Path, styles: list[str]) -> None:
     generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(len(styles), 1))
-    known = {"arch": "residual", "norm": "in", "width": 4, "output": "linear"}
-    save_model(path, generator, ModelInfo(name=path.stem, styles=styles, **known))
+    save_model(path, generator, ModelInfo(path.stem, generator.spec, styles=styles))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ from stylecli.files import web
 
 def saved(path: Path, *styles: str, **more: object) -> bytes:
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles) or 1, 1)).eval()
-    info = ModelInfo(path.stem, **asdict(generator.spec), styles=list(styles), **more)
+    info = ModelInfo(path.stem, generator.spec, styles=list(styles), **more)
     save_model(path, generator, info)
     return path.read_bytes()
 
@@ -449,7 +448,7 @@ def black(path):
     generator = Generator(GeneratorSpec(width=4))
     for weights in generator.parameters():
         weights.data.fill_(float("nan"))
-    save_model(path, generator, ModelInfo("x", **asdict(generator.spec)))
+    save_model(path, generator, ModelInfo("x", generator.spec))
 
 
 @pytest.mark.parametrize(

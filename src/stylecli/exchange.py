@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def import_checkpoint(
     require_writable(target.parent)
     info = ModelInfo(
         name=name,
-        **asdict(generator.spec),
+        spec=generator.spec,
         training={"imported_from": source.name, "stylecli": __version__},
         styles=[name],
         license=license_,

@@ -68,9 +68,10 @@ def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
 
 def generator_of(info: ModelInfo) -> str:
     """Its network."""
-    noise = "no noise" if info.noise == "none" else f"{info.noise} noise"
-    norm = NORMS.get(info.norm, info.norm)
-    return f"{info.arch}, {norm}, {info.width} channels in the first layer, {noise}"
+    spec = info.spec
+    noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
+    norm = NORMS.get(spec.norm, spec.norm)
+    return f"{spec.arch}, {norm}, {spec.width} channels in the first layer, {noise}"
 
 
 def training_of(info: ModelInfo) -> Facts:

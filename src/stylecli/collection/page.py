@@ -71,9 +71,9 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
     remark = ""
-    if info.norm != "in":
+    if info.spec.norm != "in":
         remark = (
-            f"With {NORMS.get(info.norm, info.norm)}, a picture depends on the contrast of its "
+            f"With {NORMS.get(info.spec.norm, info.spec.norm)}, a picture depends on the contrast of its "
             "photo. Such models are for comparison; instance norm paints better."
         )
     facts, paintings = _facts(path, info), _paintings(info)
@@ -95,7 +95,7 @@ def _shown(rgb: Rgb) -> str:
 
 def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
     return {
-        "network": f"{info.arch}, {NORMS.get(info.norm, info.norm)}",
+        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
         "file": f"{shown_size(path)}, {_where(path)}",
         "license": info.license or "not stated",
     }

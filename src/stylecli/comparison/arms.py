@@ -65,7 +65,7 @@ class Arm:
     @property
     def generator(self) -> dict[str, Any]:
         """The settings of its generator that are not compared: name to value."""
-        return {key: getattr(self.info, key) for key in GENERATOR}
+        return {key: getattr(self.info.spec, key) for key in GENERATOR}
 
     def load(self) -> Generator:
         """The network, ready to stylize."""
@@ -171,7 +171,7 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                 )
         for key in GENERATOR:
             like = next(a for a in arms if key != "width" or a.arch == arm.arch)
-            one, other = getattr(like.info, key), getattr(arm.info, key)
+            one, other = getattr(like.info.spec, key), getattr(arm.info.spec, key)
             if one != other:
                 raise StyleCliError(
                     f"the generator of {arm.path} has {key} {other}, and that of {like.path} has "
@@ -225,9 +225,9 @@ def _pairs(config: CompareConfig) -> list[tuple[Arch, Norm]]:
 def _as_arms(arch: str, norm: str, path: Path) -> list[Arm]:
     """The arms of a model; one with batch norm has two, with running or with batch statistics."""
     info = read_info(path)
-    if (info.arch, info.norm) != (arch, norm):
+    if (info.spec.arch, info.spec.norm) != (arch, norm):
         raise StyleCliError(
-            f"{path} is {info.arch} with norm {info.norm}, not {arch} with {norm}",
+            f"{path} is {info.spec.arch} with norm {info.spec.norm}, not {arch} with {norm}",
             hint="remove or rename that model",
         )
     return [Arm(arch, one, path, info) for one in ((norm, BATCH) if norm == "bn" else (norm,))]

@@ -42,7 +42,7 @@ class ArmResult:
         contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
         batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
         gatys_steps: how many steps of L-BFGS are as good; None is more than were taken.
-        generator: its settings that are not compared, such as the activation.
+        generator: its settings that are not compared, such as the width.
         training: how the model was made.
         milliseconds: for the first photo, alone; nan until all arms are timed, in turns.
     """

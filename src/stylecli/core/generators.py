@@ -17,7 +17,6 @@ from stylecli.core.spec import (
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
-    LEAK,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
@@ -202,19 +201,13 @@ class Generator(nn.Module):
     def to_rgb_range(self, z: Tensor) -> Tensor:
         """The output of the last layer to RGB around [0, 1], in float32."""
         z = z.float()  # in a sky, the few digits of bfloat16 would show as bands
-        z = LAST_LAYER_GAIN * z
-        return GRAY + OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
+        return GRAY + OUTPUT_RANGE * (LAST_LAYER_GAIN * z)
 
     def _padded(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         down, across = inner_size(self.spec.arch, height, width)
         mode = "reflect" if pads_by_reflection(self.spec.arch, height, width) else "replicate"
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
-
-
-def activated(x: Tensor, spec: GeneratorSpec) -> Tensor:
-    """The activation that a spec asks for; ``x`` is overwritten."""
-    return F.relu_(x) if spec.activation == "relu" else F.leaky_relu_(x, LEAK)
 
 
 class _Declared(ChannelCounts):
@@ -279,7 +272,7 @@ class _Running:
         return x if self.spec.noise == "none" else self.layer(name)(x, self.styles, self.seeds)
 
     def activation(self, x: Tensor) -> Tensor:
-        return activated(x, self.spec)
+        return F.relu_(x)
 
     def upsample(self, x: Tensor) -> Tensor:
         return upsample(x)

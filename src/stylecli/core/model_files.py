@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
@@ -17,7 +17,7 @@ import platformdirs
 
 from stylecli.core import schema
 from stylecli.core.architectures.shapes import weight_shapes
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import GeneratorConfig, GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
     SUFFIX,
@@ -121,15 +121,17 @@ if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs non
     from stylecli.core.generators import Generator
 
 
+# What all generators have in common; a file says so, because files of format 1 could have others.
+_CONVENTIONS = {"output": "linear", "activation": "relu"}
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """The description in a model file.
 
-    The fields from ``arch`` to ``activation`` are those of
-    :class:`stylecli.core.spec.GeneratorSpec`.
-
     Attributes:
         name: the name of the file, without the suffix.
+        spec: of its generator, with a width.
         training: the training config, and the steps, seconds and photos that it took.
         losses: the mean of each loss over the last steps of training, by name.
         styles: the names of the styles in the model, in the order of their rows.
@@ -139,13 +141,7 @@ class ModelInfo:
     """
 
     name: str
-    arch: str
-    norm: str
-    width: int
-    output: str
-    noise: str = "none"
-    upsampling: str = "nearest"
-    activation: str = "relu"
+    spec: GeneratorSpec
     training: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     styles: list[str] = field(default_factory=list)
@@ -154,10 +150,29 @@ class ModelInfo:
     format_version: int = FORMAT_VERSION
 
     @property
-    def spec(self) -> GeneratorSpec:
-        """The description of its generator."""
-        names = [one.name for one in fields(GeneratorSpec)]
-        return GeneratorSpec(**{name: getattr(self, name) for name in names})
+    def width(self) -> int:
+        """Channels of the first layer of its generator."""
+        assert self.spec.width is not None
+        return self.spec.width
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The form in which a file holds it: the fields of the spec stand among the others."""
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "spec"}
+        return {**own, **asdict(self.spec), **_CONVENTIONS}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "ModelInfo":
+        """From the form of :meth:`as_metadata`; values are not checked.
+
+        Raises:
+            TypeError: a field is missing, or there is an unknown one.
+        """
+        names = {one.name for one in fields(GeneratorSpec)} & metadata.keys()
+        if missing := {one.name for one in fields(GeneratorConfig)} - names:
+            raise TypeError(f"{', '.join(missing)} is missing")
+        spec = GeneratorSpec(**{name: metadata[name] for name in names})
+        own = {key: metadata[key] for key in metadata.keys() - names - _CONVENTIONS.keys()}
+        return cls(spec=spec, **own)
 
 
 def bundled_models() -> Path:
@@ -313,16 +328,34 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
     metadata = read_metadata(path)
     hint = "`stylecli models` lists what there is"
     try:
-        info = ModelInfo(**metadata)
+        info = ModelInfo.from_metadata(metadata)
     except TypeError as error:
         raise StyleCliError(
             f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
     if bad := schema.bad_fields(vars(info), schema.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
-    if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
-        info = replace(info, activation="leaky_relu")  # version 1 did not store it
+    try:
+        info.spec.check()
+        _check_conventions(info, metadata)
+    except StyleCliError as error:
+        raise StyleCliError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
+
+
+def _check_conventions(info: ModelInfo, metadata: Mapping[str, Any]) -> None:
+    """Raise StyleCliError if a file's generator is not of the only kind that there is."""
+    found = {key: metadata.get(key, usual) for key, usual in _CONVENTIONS.items()}
+    if info.format_version < 2 and info.spec.arch == "pyramid" and info.spec.norm != "in":
+        found["activation"] = "leaky_relu"  # format 1 did not store it
+    for key, usual in _CONVENTIONS.items():
+        if found[key] != usual:
+            raise StyleCliError(
+                f"its {key} is {found[key]!r}, and only {usual} is supported",
+                hint="train it again; an earlier version of stylecli still paints with it",
+            )
+    if info.spec.width is None:
+        raise StyleCliError("its width is missing", hint="train it again, or get the file again")
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
@@ -361,7 +394,7 @@ def _check_header(path: Path, file: Any) -> list[str]:
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
         raise StyleCliError(
-            f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
+            f"the weights in {path} do not fit what it says it is: {info.spec.arch}, {info.spec.norm}",
             hint="train it again, or get the file again",
         )
     return list(expected)
@@ -378,7 +411,7 @@ def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
     Raises:
         StyleCliError: the folder cannot be written.
     """
-    save_tensors(path, generator.state_dict(), asdict(info))
+    save_tensors(path, generator.state_dict(), info.as_metadata())
 
 
 def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelInfo]":

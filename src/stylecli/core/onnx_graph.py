@@ -15,7 +15,6 @@ from stylecli.core.spec import (
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
-    LEAK,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
@@ -40,7 +39,6 @@ def build_onnx(weights: Weights, spec: GeneratorSpec, opset: int) -> ModelProto:
     x = (_pad_to_inner_size(photo, sides, spec) - GRAY) * INPUT_GAIN
     z: _Value = architecture_of(spec).build(_OnnxLayers(graph, weights, spec), x, spec)
     z = z * LAST_LAYER_GAIN
-    z = graph.add("Tanh", z) if spec.output == "tanh" else z
     whole = graph.add("Clip", z * OUTPUT_RANGE + GRAY, np.float32(0), np.float32(1))
     graph.add("Slice", whole, np.zeros(2, np.int64), sides, np.array([2, 3]), name="painted")
     shape: list[str | int | None] = ["batch", 3, "height", "width"]
@@ -201,9 +199,7 @@ class _OnnxLayers:
         return self.graph.add(kind, x, *constants, epsilon=EPSILON)
 
     def activation(self, x: _Value) -> _Value:
-        if self.spec.activation == "relu":
-            return self.graph.add("Relu", x)
-        return self.graph.add("LeakyRelu", x, alpha=LEAK)
+        return self.graph.add("Relu", x)
 
     def noise(self, x: _Value, name: str, layer: int) -> _Value:
         if self.spec.noise == "none":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs n
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
+FORMAT_VERSION = 2  # models of version 1 have no noise, upsampling or activation
 _KEY = "stylecli"
 # Bytes. That of the bundled gallery has 60 kB; a thousand styles of the longest names have 5 MB.
 _MOST_IN_HEADER = 8 * 2**20

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def write_model(training: Training, path: Path, result: TrainResult) -> None:
     """
     info = ModelInfo(
         name=path.stem,
-        **asdict(training.generator.spec),
+        spec=training.generator.spec,
         training=_described(training, result),
         losses=result.losses,
         styles=training.start.styles,

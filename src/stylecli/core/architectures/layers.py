@@ -31,7 +31,7 @@ class Layers(Protocol[Map]):
         """The norm that the spec asks for."""
 
     def activation(self, x: Map) -> Map:
-        """The activation that the spec asks for."""
+        """ReLU."""
 
     def noise(self, x: Map, name: str, layer: int) -> Map:
         """Fixed noise is added, if the spec asks for it; ``layer`` is a number of its own."""
