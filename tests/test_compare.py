@@ -37,7 +37,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.state import digest
+from stylecli.training.state import hash_images
 
 # One process makes the comparison that most of these look at.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -447,7 +447,7 @@ def test_a_model_of_another_painting_is_refused(config, comparison, tmp_path):
     (again.out / "comparison.json").write_text("{}")
     copy = again.out / "models" / "residual-in.safetensors"
     copy.write_bytes((config.out / "models" / copy.name).read_bytes())
-    sha = digest([read_rgb(other, config.style_size)])
+    sha = hash_images([read_rgb(other, config.style_size)])
     identity = ComparisonFolder(replace(again, out=tmp_path / "new"), sha, again.photos).identity
     (again.out / "comparison.json").write_text(json.dumps(identity))
     with pytest.raises(StyleCliError, match="was trained for another painting"):
@@ -548,7 +548,7 @@ def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch)
     metadata = read_metadata(bundled)
     style = bundled_models() / "paintings" / "udnie.jpg"
     metadata["training"] |= {
-        "paintings_sha": digest([read_rgb(style, 384)]),
+        "paintings_sha": hash_images([read_rgb(style, 384)]),
         "loss_net": "pipe.pth",
     }
     model = tmp_path / "models" / "udnie-residual-in.safetensors"

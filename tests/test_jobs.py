@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecli.core.rank import Rank, tasks_told
+from stylecli.core.devices import Rank, count_tasks
 from stylecli.errors import StyleCliError
 from stylecli.files.jobs import Shard, into_folder, plan, scan_images
 
@@ -413,7 +413,7 @@ def test_a_rank_comes_from_torchrun_or_srun_and_not_from_a_batch_job():
     assert Rank.of_launcher(BATCH) == Rank()
     assert Rank.of_launcher({**STEP, "SLURM_LOCALID": "1"}) == Rank(1, 4, 1)
     assert Rank.of_launcher({**STEP, "RANK": "0", "WORLD_SIZE": "2"}) == Rank(0, 2)
-    assert (tasks_told({}), tasks_told(BATCH), tasks_told({"WORLD_SIZE": "many"})) == (1, 4, 1)
+    assert (count_tasks({}), count_tasks(BATCH), count_tasks({"WORLD_SIZE": "many"})) == (1, 4, 1)
 
 
 def stylize(folder: Path, *given: object, **environment: str) -> str:

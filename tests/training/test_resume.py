@@ -256,3 +256,24 @@ def test_an_interrupted_training_survives_a_failed_attempt_to_replace_it(config,
     with pytest.raises(StyleCliError, match="none of the 1 content photos"):
         train(replace(config, content=bad), overwrite=True)
     assert train(config, resume=True).finished
+
+
+def test_photos_that_are_gone_leave_a_training_that_the_hint_goes_on_with(config, photos, tmp_path):
+    config = replace(config, content=photos)
+    away = tmp_path / "away"
+    with pytest.raises(StyleCliError, match="no content folder") as caught:
+        train(replace(config, content=away))
+    assert "--resume" not in caught.value.hint  # there is nothing to go on with
+
+    def take_away(event):
+        if isinstance(event, Step) and event.step == 3:
+            photos.rename(away)
+
+    with pytest.raises(StyleCliError, match="content photos can be read") as caught:
+        train(config, take_away)
+    assert "--resume goes on from" in caught.value.hint
+    with pytest.raises(StyleCliError, match="no content folder") as caught:
+        train(config, resume=True)
+    assert "--content takes a folder" in caught.value.hint
+    assert "--resume goes on from" in caught.value.hint
+    assert train(replace(config, content=away), resume=True).steps == 20

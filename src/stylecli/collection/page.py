@@ -71,9 +71,9 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
     remark = ""
-    if info.spec.norm != "in":
+    if (norm := info.spec.norm) != "in":
         remark = (
-            f"With {NORMS.get(info.spec.norm, info.spec.norm)}, a picture depends on the contrast of its "
+            f"With {NORMS.get(norm, norm)}, a picture depends on the contrast of its "
             "photo. Such models are for comparison; instance norm paints better."
         )
     facts, paintings = _facts(path, info), _paintings(info)

@@ -144,7 +144,12 @@ def _list_files() -> None:
     from stylecli.collection.facts import shown_size
 
     rows = [
-        (path.stem, f"{info.spec.arch}, {info.spec.norm}, {info.width}", shown_size(path), str(path))
+        (
+            path.stem,
+            f"{info.spec.arch}, {info.spec.norm}, {info.width}",
+            shown_size(path),
+            str(path),
+        )
         for path, info in list_models()
     ]
     print_table(rows, ("model", "network", "size", "file"))

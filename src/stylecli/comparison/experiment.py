@@ -55,7 +55,7 @@ from stylecli.files.paths import require_regular
 from stylecli.files.pictures import center_square, resize, shrink
 from stylecli.gatys import optimize
 from stylecli.options import as_json
-from stylecli.training.state import digest
+from stylecli.training.state import hash_images
 
 _DEFAULT_PHOTOS = (14, 15, 7, 22)  # a face, a sky, a street, parrots
 _MOST_PHOTOS = 24
@@ -192,7 +192,7 @@ def compare(
     photos = read_photos(config, report)
     found = bundled_arms(config) if has_arms(config.style) else []
     style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
-    sha = digest([read_rgb(style_image, style_size)])
+    sha = hash_images([read_rgb(style_image, style_size)])
     check_alike(found, sha)
     folder = ComparisonFolder(config, sha, list(photos), overwrite=overwrite)
     if not found:
@@ -324,7 +324,7 @@ class _Experiment:
         weights = sha256(network.read_bytes()).hexdigest() if network.is_file() else network
         return (
             f"{self.config.size} {replace(settings, device='')} {weights} "
-            f"{self.objective.scales.as_json()} {digest([self.style_image])}"
+            f"{self.objective.scales.as_json()} {hash_images([self.style_image])}"
         )
 
     def _optimized(self, photo: int, settings: GatysConfig) -> tuple[Rgb, list[float]]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures.layers import upsampled_taps
+from stylecli.core.architectures.layers import upsampling_taps
 
 
 class ReflectConv2d(nn.Conv2d):
@@ -23,7 +23,7 @@ class ReflectConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""
-        return super().forward(padded(x, self.kernel_size[0] // 2, "reflect"))
+        return super().forward(pad(x, self.kernel_size[0] // 2, "reflect"))
 
 
 class UpsampleConv2d(nn.Conv2d):
@@ -42,11 +42,11 @@ class UpsampleConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, mode: str, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 3, bias=bias)
-        self.register_buffer("taps", torch.tensor(upsampled_taps(mode)), persistent=False)
+        self.register_buffer("taps", torch.tensor(upsampling_taps(mode)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', 2 H, 2 W)."""
-        return self.of_padded(padded(x, 1, "replicate"))
+        return self.of_padded(pad(x, 1, "replicate"))
 
     def of_padded(self, x: Tensor) -> Tensor:
         """(N, C, H + 2, W + 2), an image and a margin of 1 px, to (N, C', 2 H, 2 W)."""
@@ -66,7 +66,7 @@ def upsample(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def padded(x: Tensor, margin: int, mode: str) -> Tensor:
+def pad(x: Tensor, margin: int, mode: str) -> Tensor:
     """``x`` with a margin on each side, mirrored (``reflect``) or its edge (``replicate``)."""
     if not margin:
         return x

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylecli.core.architectures import architecture_of, inner_size, pads_by_reflection
-from stylecli.core.architectures.shapes import ChannelCounts
+from stylecli.core.architectures.layers import ChannelCounts
 from stylecli.core.convolutions import ReflectConv2d, UpsampleConv2d, upsample
 from stylecli.core.noise import noise_plane
 from stylecli.core.norms import InstanceNorm, build_norm
@@ -72,8 +72,9 @@ class Noise(nn.Module):
 class Generator(nn.Module):
     """A generator of any architecture, of one style or of several.
 
-    A generator of several styles has, in every instance norm, a row of scales and shifts for each
-    of them; all else is shared (Dumoulin et al. 2017). A weighted mean of rows is a style too.
+    A generator of several styles has a row for each of them in every instance norm (scales and
+    shifts) and in every noise (strengths); all else is shared (Dumoulin et al. 2017). A weighted
+    mean of rows is a style too.
 
     Args:
         spec: which network; a width of None is the architecture's own.
@@ -89,7 +90,7 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture_of(spec)
         self.spec = replace(spec, width=spec.width or self.architecture.width)
-        self.architecture.build(_Declared(self), 3, self.spec)
+        self.architecture.build(_Builder(self), 3, self.spec)
 
     @property
     def width(self) -> int:
@@ -110,7 +111,7 @@ class Generator(nn.Module):
         Returns:
             (N, 3, H, W), for :meth:`to_rgb_range`.
         """
-        z: Tensor = self.architecture.build(_Running(self, styles, seeds), x, self.spec)
+        z: Tensor = self.architecture.build(_Runner(self, styles, seeds), x, self.spec)
         return z
 
     @property
@@ -161,9 +162,7 @@ class Generator(nn.Module):
 
     def of_style(self, mix: Tensor) -> "Generator":
         """A copy that paints one style: a mixture (S,) of those it holds."""
-        groups = [getattr(module, "process_group", None) for module in self.modules()]
-        shared = {id(group): group for group in groups}  # of processes: these cannot be copied
-        return deepcopy(self, shared).remix(mix[None])
+        return deepcopy(self).remix(mix[None])
 
     def use_seed(self, seed: int) -> "Generator":
         """Use another seed of the noise, 0 to 2^31 - 1, in place; model files do not hold it."""
@@ -191,7 +190,7 @@ class Generator(nn.Module):
         if styles is None and self.styles > 1:
             raise ValueError(f"the generator holds {self.styles} styles: say which for each photo")
         height, width = photos.shape[-2:]
-        z = self.layers(self.to_input(self._padded(photos)), styles, seeds)
+        z = self.layers(self.to_input(self._pad(photos)), styles, seeds)
         return self.to_rgb_range(z[..., :height, :width])
 
     def to_input(self, photos: Tensor) -> Tensor:
@@ -203,14 +202,14 @@ class Generator(nn.Module):
         z = z.float()  # in a sky, the few digits of bfloat16 would show as bands
         return GRAY + OUTPUT_RANGE * (LAST_LAYER_GAIN * z)
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def _pad(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         down, across = inner_size(self.spec.arch, height, width)
         mode = "reflect" if pads_by_reflection(self.spec.arch, height, width) else "replicate"
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 
-class _Declared(ChannelCounts):
+class _Builder(ChannelCounts):
     """Makes the layers of a generator and adds them to it."""
 
     def __init__(self, generator: Generator) -> None:
@@ -250,7 +249,7 @@ class _Declared(ChannelCounts):
         return x
 
 
-class _Running:
+class _Runner:
     """Runs the layers of a generator on tensors, each image in its style and with its seed."""
 
     def __init__(self, generator: Generator, styles: Tensor | None, seeds: Tensor | None) -> None:

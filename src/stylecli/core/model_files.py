@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import platformdirs
 
 from stylecli.core import schema
-from stylecli.core.architectures.shapes import weight_shapes
+from stylecli.core.architectures import weight_shapes
 from stylecli.core.spec import GeneratorConfig, GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
@@ -394,7 +394,7 @@ def _check_header(path: Path, file: Any) -> list[str]:
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
         raise StyleCliError(
-            f"the weights in {path} do not fit what it says it is: {info.spec.arch}, {info.spec.norm}",
+            f"the weights in {path} do not fit its description: {info.spec}",
             hint="train it again, or get the file again",
         )
     return list(expected)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from stylecli.core.architectures import architecture_of
-from stylecli.core.architectures.layers import upsampled_taps
+from stylecli.core.architectures.layers import upsampling_taps
 from stylecli.core.noise import noise_plane
 from stylecli.core.spec import (
     EPSILON,
@@ -167,7 +167,7 @@ class _OnnxLayers:
 
     def upsample_conv(self, x: _Value, name: str, channels: int, mode: str) -> _Value:
         """Both as one convolution of the small map; see ``core/convolutions.py``."""
-        taps = np.array(upsampled_taps(mode), np.float32)
+        taps = np.array(upsampling_taps(mode), np.float32)
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         four = np.einsum("oiyx,pya,qxb->opqiab", weight, taps, taps).reshape(-1, *weight.shape[1:])
         bias = None if bias is None else bias.repeat(4)

@@ -1,7 +1,7 @@
 """What a generator is, and the names that options choose from."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from stylecli.core.schema import MAX_WIDTH
 from stylecli.options import Config, option
@@ -15,9 +15,6 @@ Optimizer = Literal["muon", "adam"]
 LossPadding = Literal["replicate", "zeros"]
 Precision = Literal["auto", "float32", "bfloat16"]
 BackendChoice = Literal["auto", "openvino", "torch"]
-
-
-NORMS = get_args(Norm)
 
 # Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
 # its output is in units of 150 / 255 around gray, as Johnson's.

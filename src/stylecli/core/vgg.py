@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import padded
+from stylecli.core.convolutions import pad
 from stylecli.core.model_files import bundled_models
 from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
 from stylecli.errors import StyleCliError, choose_from
@@ -111,7 +111,7 @@ class LossNetwork(nn.Module):
                 x = F.max_pool2d(x, 2)
             weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
             if self.padding != "zeros":
-                x = padded(x, 1, self.padding)
+                x = pad(x, 1, self.padding)
             x = F.relu_(F.conv2d(x, weight, bias, padding=int(self.padding == "zeros")))
             if name in names:
                 features[name] = x
