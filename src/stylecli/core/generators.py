@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -256,11 +257,10 @@ class _Runner:
         self.layer, self.spec = generator.get_submodule, generator.spec
         self.styles, self.seeds = styles, seeds
 
-    def conv(self, x: Tensor, name: str, channels: int, kernel: int, stride: int = 1) -> Tensor:
+    def conv(self, x: Tensor, name: str, *_: Any, **__: Any) -> Tensor:
         return self.layer(name)(x)  # type: ignore[no-any-return]
 
-    def to_rgb(self, x: Tensor, name: str, kernel: int) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
+    upsample_conv = to_rgb = conv
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         norm = self.layer(name)
@@ -275,9 +275,6 @@ class _Runner:
 
     def upsample(self, x: Tensor) -> Tensor:
         return upsample(x)
-
-    def upsample_conv(self, x: Tensor, name: str, channels: int, mode: str) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
 
     def pool(self, x: Tensor, scale: int) -> Tensor:
         return F.avg_pool2d(x, scale)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from stylecli.files.pictures import Picture, center_square, resize, thumbnail
 from stylecli.options import as_json, check_options
 from stylecli.training.files import TrainFiles
 from stylecli.training.losses import compute_losses
-from stylecli.training.parallel import Ranks, adapt_threads, join_ranks
+from stylecli.training.parallel import adapt_threads, join_ranks
 from stylecli.training.schedule import learning_rate_factor, recipe_of
 from stylecli.training.setup import describe, set_up
 from stylecli.training.state import (
@@ -37,10 +37,10 @@ from stylecli.training.state import (
     hash_images,
     read_checkpoint,
     read_unfinished_steps,
-    refuse_other_count,
     restore,
     resume_config,
     save_checkpoint,
+    set_devices,
 )
 
 CHECKPOINT_EVERY = 60.0  # seconds
@@ -87,61 +87,26 @@ def train(
         config.check()
     files = TrainFiles.of(config)
     with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
-        config = _with_devices(config, ranks)
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
         ranks.of_first(lambda: files.refuse_loss(resume=resume, overwrite=overwrite))
+        config = set_devices(config, saved, ranks.count)
         if saved:
-            refuse_other_count(saved, ranks.count)
             changes = _find_changes(config) if changes is None else changes
             config = resume_config(files.checkpoint, saved, changes)
-        report = report if ranks.first else lambda event: None
-        return _train(config, files, report, should_stop, saved, ranks, overwrite=overwrite)
-
-
-def _with_devices(config: TrainConfig, ranks: Ranks) -> TrainConfig:
-    """The settings with the number of ranks.
-
-    Raises:
-        StyleCliError: they ask for another number.
-    """
-    if config.devices not in (1, ranks.count):
-        raise StyleCliError(
-            f"--devices {config.devices}, and the processes that train here are {ranks.count}",
-            hint="leave --devices to the command, or to torchrun, which start the processes",
-        )
-    return replace(config, devices=ranks.count)
+        with _explaining(files.checkpoint if saved else None):
+            report = report if ranks.first else lambda event: None
+            training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
+            _begin(training, saved)
+        with _explaining(files.checkpoint):
+            stopped = _run(training, should_stop)
+            return _suspend(training) if stopped else _finish(training)
 
 
 def _find_changes(config: TrainConfig) -> dict[str, Any]:
     """The settings that are not at their default."""
     values = [(one, getattr(config, one.name)) for one in fields(config)]
     return {one.name: value for one, value in values if value != one.default}
-
-
-def _train(
-    config: TrainConfig,
-    files: TrainFiles,
-    report: Report,
-    should_stop: Callable[[], bool],
-    saved: Checkpoint | None,
-    ranks: Ranks,
-    *,
-    overwrite: bool,
-) -> TrainResult:
-    """Train, when the files are locked and the checkpoint, if it is a resume, has been read."""
-    with _explaining(files.checkpoint if saved else None):
-        training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
-        report(Notice(describe(training)))
-        if saved:
-            restore(training, saved)
-            training.try_to_write(lambda: files.cut_log(training.step))
-        training.schedule.start_clock()  # not before: a download is not training
-        if not saved:
-            _take_first_step(training)
-    with _explaining(files.checkpoint):
-        stopped = _run(training, should_stop)
-        return _suspend(training) if stopped else _finish(training)
 
 
 @contextmanager
@@ -226,6 +191,17 @@ def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
     optimizer.step(guard.lr_factor * rate)
     guard.accept(losses)
     return ""
+
+
+def _begin(training: Training, saved: Checkpoint | None) -> None:
+    """Go on from a checkpoint, or take the first step; start the clock."""
+    training.report(Notice(describe(training)))
+    if saved:
+        restore(training, saved)
+        training.try_to_write(lambda: training.files.cut_log(training.step))
+    training.schedule.start_clock()  # not before: a download is not training
+    if not saved:
+        _take_first_step(training)
 
 
 def _take_first_step(training: Training) -> None:

@@ -148,11 +148,7 @@ class Checkpoint:
         base_license: of the model that a style is added to.
         step: how many steps are done.
         seconds: of training so far.
-        recent: the losses of the last steps.
-        lr_factor: of the learning rate, after roll-backs.
-        rollbacks: how many roll-backs there were.
-        outliers: how many of the last batches in a row were odd.
-        left_out: how many batches nothing was learned from.
+        recent, lr_factor, rollbacks, outliers, left_out: as :class:`Guard` has them.
         overwrite: whether a model that is there is replaced.
         scales: of the objectives, one for each scale of the recipe.
         style_sha: see :func:`hash_images`.
@@ -243,17 +239,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**{name: saved[name] for name in checks})
 
 
-def refuse_other_count(saved: Checkpoint, count: int) -> None:
-    """Raise StyleCliError if a training began on another number of devices than ``count``.
+def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> TrainConfig:
+    """The settings with ``count`` as the number of devices.
 
-    Each gradient would be a mean of other parts, rounded differently: no exact resume.
+    Raises:
+        StyleCliError: they ask for another number, or the training began on another number: each
+            gradient would be a mean of other parts, rounded differently, and no resume exact.
     """
-    began = saved.config.get("devices", count)
+    if config.devices not in (1, count):
+        raise StyleCliError(
+            f"--devices {config.devices}, and the processes that train here are {count}",
+            hint="leave --devices to the command, or to torchrun, which start the processes",
+        )
+    began = saved.config.get("devices", count) if saved else count
     if schema.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
             f"this training began on {counted(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
         )
+    return replace(config, devices=count)
 
 
 def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
