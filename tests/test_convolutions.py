@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.convolutions import UpsampleConv2d, pad, upsample
+from stylecli.core.torch_layers import UpsampleConv2d, pad, upsample
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

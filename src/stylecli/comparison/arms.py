@@ -18,9 +18,9 @@ from stylecli.core.model_files import (
     model_folders,
     read_info,
 )
-from stylecli.core.norms import use_batch_statistics
 from stylecli.core.spec import Arch, GeneratorSpec, Norm
 from stylecli.core.tensor_files import SUFFIX
+from stylecli.core.torch_layers import use_batch_statistics
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
 from stylecli.options import options_of

@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from stylecli.core.architectures import architecture_of, inner_size, pads_by_reflection
 from stylecli.core.architectures.layers import ChannelCounts
-from stylecli.core.convolutions import ReflectConv2d, UpsampleConv2d, upsample
-from stylecli.core.noise import noise_plane
-from stylecli.core.norms import InstanceNorm, build_norm
 from stylecli.core.spec import (
     GRAY,
     INPUT_GAIN,
@@ -21,53 +18,15 @@ from stylecli.core.spec import (
     OUTPUT_RANGE,
     GeneratorSpec,
 )
+from stylecli.core.torch_layers import (
+    InstanceNorm,
+    Noise,
+    ReflectConv2d,
+    UpsampleConv2d,
+    build_norm,
+    upsample,
+)
 from stylecli.errors import StyleCliError
-
-# A new network has this strength of noise, times a normal number for each channel. Found by trial.
-_NOISE_STRENGTH = 0.2
-
-
-class Noise(nn.Module):
-    """Adds a plane of fixed noise, times a learned strength for each channel.
-
-    The strengths are (C,); or, for S styles, (S, C), a row for each style.
-
-    Args:
-        channels: of the feature maps.
-        layer: a number that no other noise of the network has.
-    """
-
-    def __init__(self, channels: int, layer: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.strength = nn.Parameter(_NOISE_STRENGTH * torch.randn(channels))
-        self.seed: Tensor
-        self.register_buffer("seed", torch.zeros(1, dtype=torch.int64), persistent=False)
-
-    def forward(
-        self, x: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
-    ) -> Tensor:
-        """Add noise to feature maps.
-
-        Args:
-            x: (N, C, H, W).
-            styles: (N,) which style for which image, if there are several.
-            seeds: (N,) int64, of each image's noise; None is the one of :attr:`seed`.
-        """
-        strength = self.strength if self.strength.ndim == 1 else self.strength[styles]
-        return self._add(x, 0, strength, self.seed if seeds is None else seeds)
-
-    def add_to_rows(self, x: Tensor, top: int) -> Tensor:
-        """Add noise to some rows of a map, (N, C, rows, W), of which ``top`` is the first."""
-        return self._add(x, top, self.strength, self.seed)
-
-    def _add(self, x: Tensor, top: int, strength: Tensor, seeds: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        rows = torch.arange(top, top + height, device=x.device)[:, None]  # (rows, 1)
-        columns = torch.arange(width, device=x.device)
-        plane = noise_plane(rows, columns, self.layer, seeds.view(-1, 1, 1, 1))
-        strength = strength.view(-1, x.shape[1], 1, 1)
-        return torch.addcmul(x, strength.to(x.dtype), plane.to(x.dtype))  # (N, C, rows, W)
 
 
 class Generator(nn.Module):

@@ -166,7 +166,7 @@ class _OnnxLayers:
         return self.conv(x, name, 3, kernel)
 
     def upsample_conv(self, x: _Value, name: str, channels: int, mode: str) -> _Value:
-        """Both as one convolution of the small map; see ``core/convolutions.py``."""
+        """Both as one convolution of the small map; see ``core/torch_layers.py``."""
         taps = np.array(upsampling_taps(mode), np.float32)
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         four = np.einsum("oiyx,pya,qxb->opqiab", weight, taps, taps).reshape(-1, *weight.shape[1:])

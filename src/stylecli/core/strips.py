@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylecli.core.architectures import inner_size, pads_by_reflection
-from stylecli.core.convolutions import UpsampleConv2d, upsample
-from stylecli.core.generators import Generator, Noise
-from stylecli.core.norms import InstanceNorm
+from stylecli.core.generators import Generator
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.torch_layers import InstanceNorm, Noise, UpsampleConv2d, upsample
 from stylecli.files.colors import Rgb
 
 _MEMORY = 2**30  # bytes

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import pad
 from stylecli.core.model_files import bundled_models
 from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
+from stylecli.core.torch_layers import pad
 from stylecli.errors import StyleCliError, choose_from
 
 _CONV = re.compile(r"conv(\d)_(\d)\.weight")
