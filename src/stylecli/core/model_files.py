@@ -121,8 +121,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs non
     from stylecli.core.generators import Generator
 
 
-# What all generators have in common; a file says so, because files of format 1 could have others.
-_CONVENTIONS = {"output": "linear", "activation": "relu"}
+# What all generators have in common; files say so, as those of earlier versions could have others.
+CONVENTIONS = {"output": "linear", "activation": "relu"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ModelInfo:
     def as_metadata(self) -> dict[str, Any]:
         """The form in which a file holds it: the fields of the spec stand among the others."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "spec"}
-        return {**own, **asdict(self.spec), **_CONVENTIONS}
+        return {**own, **asdict(self.spec), **CONVENTIONS}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> "ModelInfo":
@@ -171,7 +171,7 @@ class ModelInfo:
         if missing := {one.name for one in fields(GeneratorConfig)} - names:
             raise TypeError(f"{', '.join(missing)} is missing")
         spec = GeneratorSpec(**{name: metadata[name] for name in names})
-        own = {key: metadata[key] for key in metadata.keys() - names - _CONVENTIONS.keys()}
+        own = {key: metadata[key] for key in metadata.keys() - names - CONVENTIONS.keys()}
         return cls(spec=spec, **own)
 
 
@@ -337,25 +337,24 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     try:
         info.spec.check()
-        _check_conventions(info, metadata)
+        if info.spec.width is None:
+            raise StyleCliError("its width is missing", hint="get the file again")
+        if info.format_version < 2 and info.spec.arch == "pyramid" and info.spec.norm != "in":
+            metadata = {**metadata, "activation": "leaky_relu"}  # format 1 did not store it
+        check_conventions(metadata)
     except StyleCliError as error:
         raise StyleCliError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
 
 
-def _check_conventions(info: ModelInfo, metadata: Mapping[str, Any]) -> None:
-    """Raise StyleCliError if a file's generator is not of the only kind that there is."""
-    found = {key: metadata.get(key, usual) for key, usual in _CONVENTIONS.items()}
-    if info.format_version < 2 and info.spec.arch == "pyramid" and info.spec.norm != "in":
-        found["activation"] = "leaky_relu"  # format 1 did not store it
-    for key, usual in _CONVENTIONS.items():
-        if found[key] != usual:
+def check_conventions(metadata: Mapping[str, Any]) -> None:
+    """Raise StyleCliError if metadata of a file name another kind of generator than there is."""
+    for key, usual in CONVENTIONS.items():
+        if (found := metadata.get(key, usual)) != usual:
             raise StyleCliError(
-                f"its {key} is {found[key]!r}, and only {usual} is supported",
+                f"its {key} is {found!r}, and only {usual} is supported",
                 hint="train it again; an earlier version of stylecli still paints with it",
             )
-    if info.spec.width is None:
-        raise StyleCliError("its width is missing", hint="train it again, or get the file again")
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":

@@ -18,6 +18,7 @@ from torch import Tensor
 from stylecli.config import TrainConfig
 from stylecli.core import schema, tensor_files
 from stylecli.core.generators import Generator
+from stylecli.core.model_files import CONVENTIONS, check_conventions
 from stylecli.core.objective import PerceptualObjective, Scales
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
@@ -328,7 +329,9 @@ def build_start(path: Path, saved: Checkpoint) -> Start:
     """
     with _explaining_damage(path):
         try:
-            generator = Generator(GeneratorSpec(**saved.spec))
+            check_conventions(saved.spec)
+            own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
+            generator = Generator(GeneratorSpec(**own))
         except StyleCliError as error:
             raise _damaged(path, error.message) from error
         generator.remix(torch.ones(len(saved.style_names), 1))
