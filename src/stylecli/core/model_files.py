@@ -17,7 +17,7 @@ import platformdirs
 
 from stylecli.core import schema
 from stylecli.core.architectures import weight_shapes
-from stylecli.core.spec import GeneratorConfig, GeneratorSpec
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
     SUFFIX,
@@ -164,12 +164,12 @@ class ModelInfo:
     def from_metadata(cls, metadata: Mapping[str, Any]) -> "ModelInfo":
         """From the form of :meth:`as_metadata`; values are not checked.
 
+        Fields of the spec that the file is too old to have get their defaults.
+
         Raises:
-            TypeError: a field is missing, or there is an unknown one.
+            TypeError: the name is missing, or there is an unknown field.
         """
         names = {one.name for one in fields(GeneratorSpec)} & metadata.keys()
-        if missing := {one.name for one in fields(GeneratorConfig)} - names:
-            raise TypeError(f"{', '.join(missing)} is missing")
         spec = GeneratorSpec(**{name: metadata[name] for name in names})
         own = {key: metadata[key] for key in metadata.keys() - names - CONVENTIONS.keys()}
         return cls(spec=spec, **own)
@@ -393,7 +393,8 @@ def _check_header(path: Path, file: Any) -> list[str]:
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
         raise StyleCliError(
-            f"the weights in {path} do not fit its description: {info.spec}",
+            f"the weights in {path} do not fit its description: {info.spec.arch}, norm "
+            f"{info.spec.norm}, width {info.width}",
             hint="train it again, or get the file again",
         )
     return list(expected)
