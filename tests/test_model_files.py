@@ -57,6 +57,20 @@ def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
     assert not loaded.training
 
 
+def test_a_model_file_has_the_names_that_other_versions_know_and_is_read_as_it_was(tmp_path):
+    path = tmp_path / "m.safetensors"
+    spec = GeneratorSpec("residual", "in", 4, "gaussian", "bilinear")
+    info = ModelInfo("m", spec, {"steps": 3}, {"total": 1.5}, ["m"], "", "CC0")
+    save_model(path, Generator(spec), info)
+    metadata = tensor_files.read_metadata(path)
+    assert metadata.keys() == {
+        *("name", "arch", "norm", "width", "output", "noise", "upsampling", "activation"),
+        *("training", "losses", "styles", "thumbnail", "license", "format_version"),
+    }
+    assert (metadata["output"], metadata["activation"]) == ("linear", "relu")
+    assert read_info(path) == info
+
+
 def test_a_name_is_looked_for_among_the_bundled_then_at_the_users_then_here(folders):
     bundled, user, here = folders
     saved(here / "a.safetensors")
