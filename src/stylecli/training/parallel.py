@@ -54,9 +54,7 @@ class Ranks:
         self.number, self.count, self._local = rank.number, rank.count, rank.local
         self._store, self._parent, self._now = store, os.getppid(), 0.0
         self.lost = False
-        if (
-            self.count > 1
-        ):  # with other threads, torch rounds differently: weights would drift apart
+        if self.count > 1:  # with other numbers of threads, torch rounds differently
             torch.set_num_threads(self.of_first(torch.get_num_threads))
 
     @property

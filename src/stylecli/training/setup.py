@@ -76,8 +76,7 @@ def set_up(
         remove_leftovers(files.model.parent)
     schedule = Schedule(config, inputs.device.type, ranks.now)
     if saved:
-        styles, count = len(inputs.style_images), len(inputs.targets)
-        scales = read_scales(files.checkpoint, saved, styles, count)
+        scales = read_scales(files.checkpoint, saved, inputs)
         start = build_start(files.checkpoint, saved)
     else:
         scales = ranks.of_first(lambda: _balance(config, inputs, report))

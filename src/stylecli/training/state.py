@@ -338,14 +338,14 @@ def build_start(path: Path, saved: Checkpoint) -> Start:
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
 
-def read_scales(path: Path, saved: Checkpoint, styles: int, count: int) -> list[Scales]:
-    """The scales in a checkpoint of so many objectives, for so many style images.
+def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
+    """The scales in a checkpoint, one for each objective.
 
     Raises:
-        StyleCliError: the checkpoint is damaged.
+        StyleCliError: there are not as many as scales of the recipe and style images.
     """
     scales = [Scales.from_json(one) for one in saved.scales]
-    if [len(one.style) for one in scales] != count * [styles]:
+    if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
         raise _damaged(path, "its scales")
     return scales
 
