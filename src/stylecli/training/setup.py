@@ -122,21 +122,26 @@ def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     for text in _find_surprises(config, batch_size):
         report(Notice(text))
     network = prepared_network(config, device, dtype)
-    targets = _compute_targets(config, network, device, report)
+    targets = _compute_targets(config, style_images, network, device, report)
     ranks.compare(_list_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
 
 
 def _compute_targets(
-    config: TrainConfig, network: LossNetwork, device: torch.device, report: Report
+    config: TrainConfig,
+    style_images: list[Rgb],
+    network: LossNetwork,
+    device: torch.device,
+    report: Report,
 ) -> tuple[dict[str, Tensor], ...]:
     """For each scale of the recipe, layer to (S, C, C): the Gram matrices of S style images."""
     scales, paintings = recipe_of(config).scales, config.paintings
     found: list[list[dict[str, Tensor]]] = [[] for _ in scales]
-    for i, path in enumerate(paintings):
+    for i, (path, full) in enumerate(zip(paintings, style_images, strict=True)):
         report(Progress(i / len(paintings), f"looking at {path.name}"))
         for scale, of_scale in zip(scales, found, strict=True):
-            image = to_tensor(read_rgb(path, config.style_size // scale)[None], device)
+            rgb = full if scale == 1 else read_rgb(path, config.style_size // scale)
+            image = to_tensor(rgb[None], device)
             of_scale.append(style_targets(network, [image], config.style_layers))
     return tuple(
         {name: torch.cat([one[name] for one in of_scale]) for name in config.style_layers}
