@@ -393,8 +393,8 @@ def _check_header(path: Path, file: Any) -> list[str]:
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
         raise StyleCliError(
-            f"the weights in {path} do not fit its description: {info.spec.arch}, norm "
-            f"{info.spec.norm}, width {info.width}",
+            f"the weights in {path} do not fit what it says it is: {info.spec.arch}, "
+            f"{info.spec.norm}",
             hint="train it again, or get the file again",
         )
     return list(expected)
