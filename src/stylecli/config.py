@@ -69,9 +69,8 @@ class ObjectiveConfig(Config):
     )
     loss_net: str = option(
         "vgg16",
-        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (both are downloaded), or a "
-        "file.",
-        offered=("vgg16", "vgg16-torchvision", "vgg19"),
+        "Loss network: vgg16 (bundled), vgg19 (downloaded), or a file.",
+        offered=("vgg16", "vgg19"),
     )
 
 
