@@ -480,7 +480,7 @@ class GatysConfig(ComputeConfig):
         super().check()
         if self.style:
             bundled_painting(self.style)  # raises for an unknown name
-        if not self.from_model:
+        if not self.from_model or "://" in self.start:  # a check downloads nothing
             return
         try:
             styles = read_info(find_model(self.start)).styles

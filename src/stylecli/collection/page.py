@@ -24,7 +24,7 @@ _SHOWN = 480  # px, of the long side: twice what the page shows, for screens of 
 
 
 class Style(NamedTuple):
-    """A style, a photo in it, and why there is none."""
+    """A style, the address of a photo in it, and the reason if there is none."""
 
     name: str
     picture: str
@@ -46,7 +46,7 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
     """The page, with all pictures inside; a style that cannot be painted says why.
 
     Args:
-        report: told of each style before it is painted.
+        report: is called before each style is painted.
     """
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
@@ -102,7 +102,7 @@ def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
 
 
 def _where(path: Path) -> str:
-    """In which of the folders a model lies; without its name, as the page may be sent around."""
+    """Where a model lies. Its folder is not named, because the page may be sent to others."""
     folder = path.parent.resolve()
     if folder == bundled_models().resolve():
         return "comes with stylecli"
@@ -111,6 +111,6 @@ def _where(path: Path) -> str:
 
 
 def _paintings(info: ModelInfo) -> str:
-    """The paintings of a model's last training, as the model stores them; empty if it does not."""
+    """The address of the paintings that a model file holds; empty if it holds none."""
     squares = read_thumbnail(info.thumbnail)
     return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

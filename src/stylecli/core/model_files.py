@@ -21,7 +21,7 @@ from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
     SUFFIX,
-    opened_tensors,
+    open_tensors,
     read_metadata,
     save_tensors,
 )
@@ -334,7 +334,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
-    with opened_tensors(path) as file:
+    with open_tensors(path) as file:
         expected = _check_header(path, file)
         arrays = {name: file.get_tensor(name) for name in expected}
     if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -347,7 +347,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
 
 def check_model(path: Path) -> None:
     """Raise StyleCliError if a file is not a model, by its header: the weights are not read."""
-    with opened_tensors(path) as file:
+    with open_tensors(path) as file:
         _check_header(path, file)
 
 
