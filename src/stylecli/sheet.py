@@ -124,7 +124,7 @@ def render_html(cells: Sequence[Cell], title: str) -> str:
     """
     photo, *styles = cells
     height, width = photo.rgb.shape[:2]
-    loader = PackageLoader("stylecli", ".")
+    loader = PackageLoader("stylecli", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     return environment.get_template("sheet.html.jinja").render(
         title=title,

@@ -60,9 +60,9 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
             styles.append(_style(path, info, name, photo))
             done += 1
         models.append(_model(path, info, styles))
-    loader = PackageLoader("stylecli", "collection")
+    loader = PackageLoader("stylecli", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("page.html.jinja").render(
+    return environment.get_template("models.html.jinja").render(
         models=models, photo=_shown(photo), total=total, version=__version__
     )
 

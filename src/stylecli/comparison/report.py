@@ -289,7 +289,7 @@ def _text(value: object) -> str:
 
 def render_page(comparison: Comparison, command: str) -> str:
     """One HTML page, with all pictures inside."""
-    loader = PackageLoader("stylecli", "comparison")
+    loader = PackageLoader("stylecli", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
