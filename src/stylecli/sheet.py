@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli import __version__
@@ -14,6 +13,7 @@ from stylecli.core.model_files import bundled_models, list_models, read_info
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
+from stylecli.files import pages
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, even_rows, page
 from stylecli.files.images import read_picture
@@ -124,9 +124,8 @@ def render_html(cells: Sequence[Cell], title: str) -> str:
     """
     photo, *styles = cells
     height, width = photo.rgb.shape[:2]
-    loader = PackageLoader("stylecli", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("sheet.html.jinja").render(
+    return pages.render_html(
+        "sheet",
         title=title,
         photo=data_uri(photo.rgb),
         width=width,

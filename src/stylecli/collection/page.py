@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stylecli import __version__
 from stylecli.collection.facts import NORMS, shown_size
@@ -17,6 +16,7 @@ from stylecli.events import Progress
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
+from stylecli.files.pages import render_html
 from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PHOTO = 22  # of the bundled ones: two parrots
@@ -60,10 +60,8 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
             styles.append(_style(path, info, name, photo))
             done += 1
         models.append(_model(path, info, styles))
-    loader = PackageLoader("stylecli", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("models.html.jinja").render(
-        models=models, photo=_shown(photo), total=total, version=__version__
+    return render_html(
+        "models", models=models, photo=_shown(photo), total=total, version=__version__
     )
 
 

@@ -8,7 +8,6 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli.comparison.arms import GENERATOR, SHARED
@@ -19,6 +18,7 @@ from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
+from stylecli.files.pages import render_html
 from stylecli.files.pictures import Picture, data_uri
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
@@ -289,13 +289,12 @@ def _text(value: object) -> str:
 
 def render_page(comparison: Comparison, command: str) -> str:
     """One HTML page, with all pictures inside."""
-    loader = PackageLoader("stylecli", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
     shared, made = tabulate_settings(comparison)
     table = metrics_table(comparison)
-    return environment.get_template("report.html.jinja").render(
+    return render_html(
+        "report",
         style=comparison.style,
         photos=comparison.photos,
         arms=arms,
