@@ -130,13 +130,7 @@ def build_generator(state: dict[str, Tensor]) -> Generator:
 
 
 def _spec_of(state: dict[str, Tensor]) -> GeneratorSpec:
-    """The generator that a state dict is for; its first layer has its width.
-
-    Raises:
-        StyleCliError: the largest layer does not have that width.
-        KeyError: the first layer, or the largest, is missing.
-        IndexError: the first layer is a single number.
-    """
+    """The generator that a state dict is for; its first layer has its width."""
     width = _weights(state, "conv1.conv2d.weight").shape[0]
     largest = tuple(_weights(state, "res1.conv1.conv2d.weight").shape)
     if largest != (4 * width, 4 * width, 3, 3):  # nothing is allocated for what is only claimed
@@ -281,11 +275,7 @@ def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes
 
 
 def _largest_difference(generator: Generator, path: Path) -> float:
-    """The largest difference between torch and ONNX Runtime on parts of a photo.
-
-    Raises:
-        StyleCliError: ONNX Runtime cannot open the file.
-    """
+    """The largest difference between torch and ONNX Runtime on parts of a photo."""
     try:
         session = _import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds

@@ -204,17 +204,7 @@ class _StopError(Exception):
 
 
 class _Experiment:
-    """A comparison whose photos are read and whose networks are trained.
-
-    Args:
-        config: the comparison.
-        style_image: the painting's file.
-        photos: their files, and each photo: (H, W, 3) in 0..255.
-        arms: the columns.
-        folder: keeps the results of the slow optimization.
-        report: is called with events on the way.
-        should_stop: is asked after each picture and each step of the slow optimization.
-    """
+    """A comparison whose photos are read and whose networks are trained."""
 
     def __init__(
         self,
@@ -261,11 +251,7 @@ class _Experiment:
         return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:
-        """Make and measure all pictures.
-
-        Raises:
-            _StopError: the user asked to stop.
-        """
+        """Make and measure all pictures; _StopError if the user asks to stop."""
         style = center_square(self.style_image, min(self.style_image.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._optimize_all() if self.config.gatys else ([], [])
@@ -275,14 +261,13 @@ class _Experiment:
             pictures[arm.name], result = self._measure(arm, generator, curves)
             results.append(result)
         times = milliseconds([make_painter(one) for one in generators], self.photos[0])
-        timed = zip(results, times, strict=True)
         if slow:
             pictures["gatys"] = slow
         optimized = [to_tensor(rgb[None], self.device) for rgb in slow]
         return Comparison(
             style=Path(self.config.style).stem,
             photos=self.names,
-            arms=[replace(result, milliseconds=time) for result, time in timed],
+            arms=[replace(one, milliseconds=times[i]) for i, one in enumerate(results)],
             gatys=[self._compute_losses(one, i) for i, one in enumerate(optimized)],
             gatys_losses=curves,
             gatys_style_at_scales=[self._measure_style(one, i) for i, one in enumerate(optimized)],
@@ -291,11 +276,7 @@ class _Experiment:
         )
 
     def _advance(self, note: str, more: float = 0.0) -> None:
-        """Report the progress; ``more`` is the share of the picture that is being made.
-
-        Raises:
-            _StopError: the user asked to stop.
-        """
+        """Report the progress, ``more`` of it of the next picture; _StopError if asked to stop."""
         total = len(self.photos) * (len(self.arms) + self.config.gatys)
         self.report(Progress((self.done + more) / total, note))
         if self.should_stop():

@@ -32,19 +32,16 @@ class ArmResult:
     """The measurements of one arm; lists have an entry for each photo.
 
     Attributes:
-        name: such as ``residual-in``.
-        arch: of the generator.
-        norm: and how it is applied.
+        norm: ``in``, ``none``, ``bn`` or ``bn-batch``, see :class:`stylecli.comparison.arms.Arm`.
         model: the name of its file.
-        parameters: how many.
         losses: the weighted terms of the objective and their total.
         style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
         contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
         batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
-        gatys_steps: how many steps of L-BFGS are as good; None is more than were taken.
+        gatys_steps: of L-BFGS, after which its total is as low; None is more than were taken.
         generator: its settings that are not compared, such as the activation.
         training: how the model was made.
-        milliseconds: for the first photo, alone; nan until all arms are timed, in turns.
+        milliseconds: for the first photo, alone; nan until all arms are timed.
     """
 
     name: str
@@ -67,8 +64,6 @@ class Comparison:
     """All results of a comparison.
 
     Attributes:
-        style: the name of the style.
-        photos: their names.
         arms: in the order of the columns.
         gatys: for each photo, the losses of the slow optimization; empty without it.
         gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.

@@ -7,7 +7,6 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG19_Weights, vgg11, vgg13, vgg16, vgg19
 
 from stylecli.core.convolutions import padded
 from stylecli.core.model_files import bundled_models
@@ -149,11 +148,9 @@ def _from_file(path: Path) -> LossNetwork:
 
 
 def _build(weights: Weights, source: str) -> nn.Sequential:
-    """The first layers of that VGG of torchvision which has the names and shapes of some weights.
+    """The first layers of the VGG of torchvision that has the names and shapes of these weights."""
+    from torchvision.models import vgg11, vgg13, vgg16, vgg19  # takes as long to import as torch
 
-    Raises:
-        StyleCliError: there is none.
-    """
     count = sum(1 for name in weights if _CONVOLUTION.fullmatch(name))
     for network in (vgg11, vgg13, vgg16, vgg19):
         with torch.device("meta"):  # nothing is allocated for weights that are replaced
@@ -194,11 +191,7 @@ def _number_convolutions(layers: nn.Sequential) -> dict[str, int]:
 
 
 def _read_weights(path: Path) -> Weights:
-    """The tensors in a file, by name.
-
-    Raises:
-        StyleCliError: it is missing, a pipe or a device, damaged, or of another kind.
-    """
+    """The tensors in a file, by name."""
     try:
         loaded = load_tensors(path) if path.suffix == SUFFIX else load_pickled(path)
         return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
@@ -208,6 +201,8 @@ def _read_weights(path: Path) -> Weights:
 
 
 def _download_vgg19() -> Weights:
+    from torchvision.models import VGG19_Weights
+
     weights = VGG19_Weights.IMAGENET1K_V1
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
