@@ -255,7 +255,7 @@ def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) ->
     """What the picture is at first: (H, W, 3) in 0..255, of the size of the small photo."""
     if config.from_model:
         report(Notice(f"painting with {config.start}"))
-        stylizer = Stylizer(config.start, device=config.device)
+        stylizer = Stylizer(config.start, device=config.device, precision=config.precision)
         # The last layer is of the picture's own size.
         return stylizer(small, stroke_size=min(1.0, FINEST / min(small.shape[:2])))
     if config.start == "photo":
