@@ -17,7 +17,7 @@ from PIL import Image
 
 from stylecli.cli import app
 from stylecli.collection.facts import license_of, render_card
-from stylecli.collection.own import sum_of
+from stylecli.collection.own import hash_file
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
 from stylecli.core.schema import has_controls
@@ -63,7 +63,7 @@ def test_a_card_holds_what_the_file_says_and_the_sum_of_its_bytes(capsys):
     assert f"{info.training['steps_done']:,} steps" in body
     assert "residual, instance norm, 16 channels" in body
     assert body.endswith(f"## License\n\n{info.license}\n")
-    assert f"stylecli models add gallery.safetensors --sha256 {sum_of(path)}\n" in body
+    assert f"stylecli models add gallery.safetensors --sha256 {hash_file(path)}\n" in body
 
 
 def test_a_card_goes_into_a_file_that_is_not_replaced_unasked(work, capsys):

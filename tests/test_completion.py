@@ -213,7 +213,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         (["gatys", "--start", "p"], ["photo", "portrait-metzinger"]),
         (["stylize", "--backend", "open"], ["openvino"]),
         (["stylize", "--format", "j"], ["jpeg", "jpg"]),
-        (["train", "--loss-net", ""], ["vgg16", "vgg16-torchvision", "vgg19"]),
+        (["train", "--loss-net", ""], ["vgg16", "vgg19"]),
         (["s"], ["stylize", "sheet"]),
         (["compare", "--norm", "bn,bn,"], ["bn,bn,in", "bn,bn,none"]),
         (["train", "--resume", "--no-such", ""], []),

@@ -197,6 +197,10 @@ def test_one_step_is_not_thrown_away(config, photo):
     assert not np.array_equal(picture, photo)
 
 
+def test_to_check_a_start_with_an_address_fetches_nothing(config):
+    replace(config, start="memory://no-such-place/udnie.safetensors").check()
+
+
 def test_a_word_for_the_start_that_is_nearly_right_is_told_all_that_can_be_chosen(config):
     with pytest.raises(StyleCliError) as refused:
         replace(config, start="nose").check()

@@ -125,6 +125,14 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     assert [path.read_bytes() for path in data.iterdir()] == [model]
 
 
+def test_a_long_name_in_any_script_is_cut_to_the_bytes_that_a_file_can_have(models, model, data):
+    Path(f"{'画' * 81}.safetensors").write_bytes(model)
+    models("add", f"{'画' * 81}.safetensors")
+    (added,) = data.iterdir()
+    assert added.stem == "画" * 26  # of 80 bytes
+    assert added.stem in models()[0]
+
+
 def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
     other = saved(Path("other.safetensors"), "a", "b")
     Path("tiny.safetensors").write_bytes(model)
@@ -226,12 +234,12 @@ def test_a_wrong_sum_leaves_nothing_and_says_both(models, model, site, tmp_path)
     before = tree(tmp_path)
     for source in ("tiny.safetensors", f"{site.url}/tiny.safetensors"):
         _, said = models("add", source, "--sha256", sum_of(b"x"), "-q", code=2)
-        assert f"{source} has the SHA-256 sum {sum_of(model)}, and {sum_of(b'x')} was" in said
+        assert f"{source} has the SHA-256 {sum_of(model)}, and {sum_of(b'x')} was" in said
         one_line(said)
         assert tree(tmp_path) == before
     for wrong in ("", "abc", "g" * 64, f"{sum_of(model)}0", "é" * 64):
         _, said = models("add", "tiny.safetensors", "--sha256", wrong, code=2)
-        assert "is not a SHA-256 sum" in one_line(said)
+        assert "is not a SHA-256" in one_line(said)
 
 
 def garbage(handler):

@@ -77,9 +77,8 @@ class ObjectiveConfig(Config):
     )
     loss_net: str = option(
         "vgg16",
-        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (both are downloaded), or a "
-        "file.",
-        offered=("vgg16", "vgg16-torchvision", "vgg19"),
+        "Loss network: vgg16 (bundled), vgg19 (downloaded), or a file.",
+        offered=("vgg16", "vgg19"),
     )
 
 
@@ -471,7 +470,7 @@ class GatysConfig(ComputeConfig):
         super().check()
         if self.style:
             bundled_painting(self.style)  # raises for an unknown name
-        if not self.from_model:
+        if not self.from_model or "://" in self.start:  # a check downloads nothing
             return
         try:
             styles = read_info(find_model(self.start)).styles
