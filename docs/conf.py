@@ -11,6 +11,8 @@ html_title = f"stylecli {release}"
 html_theme = "furo"
 html_show_sourcelink = False
 html_show_copyright = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3

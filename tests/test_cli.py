@@ -55,7 +55,7 @@ def stylecli(tmp_path, monkeypatch, capsys):
 def model(tmp_path: Path) -> Path:
     """A model in ./models, as a training leaves it."""
     spec = GeneratorSpec("residual", "in", 4)
-    info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
+    info = ModelInfo(name="tiny", spec=GeneratorSpec("residual", "in", 4))
     save_model(tmp_path / "models" / "tiny.safetensors", Generator(spec), info)
     return tmp_path / "models" / "tiny.safetensors"
 
@@ -148,7 +148,7 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     paintings = [path.stem for path in (bundled_models() / "paintings").glob("*.jpg")]
     assert len(paintings) == 8
     assert [choice.label for choice in all_styles()] == sorted([*paintings, "tiny"])
-    info = ModelInfo(name="", arch="residual", norm="in", width=4, output="linear")
+    info = ModelInfo(name="", spec=GeneratorSpec("residual", "in", 4))
     for name in ("soft", "strong"):
         sky = replace(info, name=name, styles=["sky"])
         save_model(model.with_stem(name), Generator(GeneratorSpec(width=4)), sky)
@@ -208,7 +208,7 @@ def test_the_summary_says_where_and_what_was_made_with_another_model(
     save_model(
         model.with_name("other.safetensors"),
         Generator(GeneratorSpec("residual", "in", 4)),
-        ModelInfo("other", "residual", "in", 4, "linear"),
+        ModelInfo("other", GeneratorSpec("residual", "in", 4)),
     )
     Image.open(photos / "one.jpg").save(photos / "plain.bmp")
     first = stylecli("stylize", "photos/one.jpg", "out/one.jpg", "-m", "tiny")
@@ -515,7 +515,7 @@ def test_no_name_or_metadata_speaks_to_the_terminal(stylecli, tmp_path, model, a
     spec = GeneratorSpec("residual", "in", 4)
     styles, training = [EVIL.replace("\udcff", ""), "b"], {EVIL[:-1]: [EVIL[:-1]]}
     told = {"training": training, "styles": styles, "license": EVIL[:-1]}
-    info = ModelInfo("x", "residual", "in", 4, "linear", **told)
+    info = ModelInfo("x", GeneratorSpec("residual", "in", 4), **told)
     save_model(model.with_name("evil.safetensors"), Generator(spec).remix(torch.ones(2, 1)), info)
     done = stylecli(*arguments, code=code)
     for told in (done.stdout, done.stderr):

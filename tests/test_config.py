@@ -11,7 +11,6 @@ from stylecli.comparison import arms, folder
 from stylecli.config import (
     CompareConfig,
     GatysConfig,
-    GeneratorConfig,
     ModelConfig,
     RunConfig,
     SheetConfig,
@@ -19,7 +18,7 @@ from stylecli.config import (
     TrainConfig,
 )
 from stylecli.core.model_files import bundled_models
-from stylecli.core.spec import Arch, GeneratorSpec, Recipe
+from stylecli.core.spec import Arch, GeneratorConfig, GeneratorSpec, Recipe
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.options import options_of
@@ -60,7 +59,7 @@ def test_the_generator_has_these_options_and_a_spec_has_them_too():
 def test_a_recipe_is_there_for_every_name_and_the_paper_has_nothing_that_it_does_not_know():
     assert tuple(RECIPES) == get_args(Recipe)
     spec = spec_of(TrainConfig(recipe="paper", arch="pyramid", norm="bn", width=5))
-    assert spec == GeneratorSpec("pyramid", "bn", 5)  # no noise, nearest upsampling, ReLU
+    assert spec == GeneratorSpec("pyramid", "bn", 5)  # no noise, nearest upsampling
     paper = recipe_of(TrainConfig(recipe="paper"))
     assert (paper.own_inputs, paper.hatch_weight, paper.margin) == (0, 0, 0)
     assert (paper.scales, paper.content_weight, paper.style_weight) == ((1,), 1, 1)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import stylecli
 from stylecli.cli import app
-from stylecli.core.spec import Activation, Arch, BackendChoice, Norm, Precision
+from stylecli.core.spec import Arch, BackendChoice, Norm, Precision
 from stylecli.errors import choose_from
 
 DEVICES = ["auto", "cpu", "cuda", "cuda:0", "mps"]
@@ -34,7 +34,6 @@ DEVICES = ["auto", "cpu", "cuda", "cuda:0", "mps"]
         ("fp32", get_args(Precision), "float32"),
         ("bf16", get_args(Precision), "bfloat16"),
         ("pytorch", get_args(BackendChoice), "torch"),
-        ("leaky-relu", get_args(Activation), "leaky_relu"),
         ("Great Wave", ["great-wave", "udnie"], "great-wave"),
     ],
 )

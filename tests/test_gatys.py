@@ -22,7 +22,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import resized
+from stylecli.files.pictures import resize
 from stylecli.gatys import stylize_slowly
 
 
@@ -197,6 +197,10 @@ def test_one_step_is_not_thrown_away(config, photo):
     assert not np.array_equal(picture, photo)
 
 
+def test_to_check_a_start_with_an_address_fetches_nothing(config):
+    replace(config, start="memory://no-such-place/udnie.safetensors").check()
+
+
 def test_a_word_for_the_start_that_is_nearly_right_is_told_all_that_can_be_chosen(config):
     with pytest.raises(StyleCliError) as refused:
         replace(config, start="nose").check()
@@ -209,7 +213,7 @@ def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, star
     given = replace(config, start=start, size=64, steps=2)
     events, of_small = [], []
     picture = stylize_slowly(large, given, events.append)
-    small = resized(large, 64)
+    small = resize(large, 64)
     alone = stylize_slowly(small, given, of_small.append)
     assert picture.shape == large.shape
     enlarge = TorchEnlarger(torch.device("cpu"))

@@ -86,7 +86,12 @@ def test_an_imported_checkpoint_paints_what_its_own_network_paints(tmp_path, mon
     torch.save(state, "mosaic.pth")
     import_checkpoint(tmp_path / "mosaic.pth", "mosaic", "CC0")
     generator, info = load_model("mosaic")
-    assert (info.arch, info.norm, info.width, info.license) == ("residual", "in", 4, "CC0")
+    assert (info.spec.arch, info.spec.norm, info.width, info.license) == (
+        "residual",
+        "in",
+        4,
+        "CC0",
+    )
     photo = to_tensor(read_rgb(bundled_photos()[3], 96)[None, :96, :96], torch.device("cpu"))
     with torch.no_grad():
         ours = generator(photo) * 255

@@ -32,4 +32,4 @@ def test_exif_that_is_damaged_or_as_large_as_can_be_is_left_as_it_is():
     tags = Image.Exif()
     tags[0x010E] = 65_480 * "x"
     for exif in (b"no EXIF at all", tags.tobytes()):
-        assert pipeline.marked(exif, "udnie") == exif
+        assert pipeline.mark(exif, "udnie") == exif

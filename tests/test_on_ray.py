@@ -109,7 +109,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
+    info = ModelInfo(name="tiny", spec=GeneratorSpec("residual", "in", 4))
     generator = Generator(GeneratorSpec("residual", "in", 4))
     save_model(tmp_path / "models" / "tiny.safetensors", generator, info)
     return tmp_path / "models" / "tiny.safetensors"

@@ -162,7 +162,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(store, tmp_path):
         ("memory://bucket/in/a.jpg", "memory://out/a.mp4", "one is a video, and one is an image"),
         ("memory://", "memory://out", "^memory:// names no bucket$"),
         ("memory://bucket//in", "memory://out", "^memory://bucket//in has two slashes after its"),
-        ("memory://bucket/nul", "out", "has a name that no file of this machine can have$"),
+        ("memory://bucket/nul", "out", "has a name that a file of this machine cannot have$"),
         ("gs://bucket/in", "memory://out", "^gs://bucket/in needs a package that is not installed"),
     ],
 )
@@ -328,7 +328,7 @@ def test_copies_of_models_that_were_used_longest_ago_make_room(store, tmp_path, 
     older.write_bytes(bytes(1000))
 
     def use(name: str) -> Path:
-        path = stores.cached(place(f"memory://models/{name}.safetensors"))
+        path = stores.fetch_cached(place(f"memory://models/{name}.safetensors"))
         moment = next(moments)
         os.utime(path, (moment, moment))
         return path
@@ -363,13 +363,13 @@ def test_a_cache_that_can_only_be_read_is_used(store, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store.pipe("/models/a.safetensors", bytes(10))
     url = place("memory://models/a.safetensors")
-    path = stores.cached(url)
+    path = stores.fetch_cached(url)
 
     def refused(self, *_: object, **__: object) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr(Path, "touch", refused)
-    assert stores.cached(url) == path
+    assert stores.fetch_cached(url) == path
 
 
 def test_local_files_need_nothing_of_it(photos, tmp_path):

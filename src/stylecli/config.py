@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from stylecli.core.model_files import bundled_painting, find_model, match_name, read_info
-from stylecli.core.schema import MAX_WIDTH
-from stylecli.core.spec import Arch, BackendChoice, LossPadding, Norm, Optimizer, Precision, Recipe
+from stylecli.core.spec import (
+    Arch,
+    BackendChoice,
+    GeneratorConfig,
+    LossPadding,
+    Norm,
+    Optimizer,
+    Precision,
+    Recipe,
+)
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.formats import MAX_PIXELS, READABLE, USUAL_ENDINGS, WRITABLE_VIDEOS
 from stylecli.options import Config, option
@@ -26,7 +34,7 @@ GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
 # title that typer gives to --help, and holds what most users need.
 BASIC = "Options"
 LOOK, FILES = "Look", "Files"
-OBJECTIVE, NETWORK, TRAINING = "Objective", "Network", "Training"
+OBJECTIVE, NETWORK, TRAINING = "Objective", GeneratorConfig.PANEL, "Training"
 COMPUTING, MACHINES = "Computing", "Several machines"
 
 
@@ -69,9 +77,8 @@ class ObjectiveConfig(Config):
     )
     loss_net: str = option(
         "vgg16",
-        "Loss network: vgg16 (bundled), vgg16-torchvision or vgg19 (both are downloaded), or a "
-        "file.",
-        offered=("vgg16", "vgg16-torchvision", "vgg19"),
+        "Loss network: vgg16 (bundled), vgg19 (downloaded), or a file.",
+        offered=("vgg16", "vgg19"),
     )
 
 
@@ -301,24 +308,6 @@ class SheetConfig(LookConfig, DeviceConfig):
 
 
 @dataclass(frozen=True)
-class GeneratorConfig(Config):
-    """The generator that is trained; the recipe decides on the rest of it."""
-
-    PANEL: ClassVar[str] = NETWORK
-
-    arch: Arch = option(
-        "residual", "Generator of Johnson 2016 (residual) or Ulyanov 2016 (pyramid)."
-    )
-    norm: Norm = option("in", "Instance norm (in), batch norm (bn) or none.")
-    width: int | None = option(
-        None,
-        "Channels of the first layer; Johnson's has 32. [default: residual 16, pyramid 8]",
-        least=1,
-        most=MAX_WIDTH,
-    )
-
-
-@dataclass(frozen=True)
 class TrainConfig(ComputeConfig, GeneratorConfig):
     """One training of one generator, of one style or of several."""
 
@@ -481,7 +470,7 @@ class GatysConfig(ComputeConfig):
         super().check()
         if self.style:
             bundled_painting(self.style)  # raises for an unknown name
-        if not self.from_model:
+        if not self.from_model or "://" in self.start:  # a check downloads nothing
             return
         try:
             styles = read_info(find_model(self.start)).styles

@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def import_checkpoint(
 
     Its network is Johnson's with instance norm, as PyTorch's example ``fast_neural_style`` trains
     it, with colors in 0..255 at both ends. That scale becomes part of the first and the last
-    convolution; other biases have no effect, as an instance norm follows.
+    convolution. Biases before an instance norm have no effect and are left out.
 
     Args:
         source: a ``.pth`` or ``.safetensors`` file with a dictionary of tensors, as it is or below
@@ -63,17 +62,18 @@ def import_checkpoint(
         overwrite: replace a model of that name.
 
     Raises:
-        StyleCliError: the file is not such a checkpoint; the model exists, or its name is bundled.
+        StyleCliError: the file is not such a checkpoint; the model is there, or its name is that of
+            a bundled one.
     """
     target = Path("models") / f"{require_name(name)}{SUFFIX}"
     refuse_bundled_name(name)
     if not overwrite:
         refuse_to_replace(target)
-    generator = converted(read_state(source))
+    generator = build_generator(read_state(source))
     require_writable(target.parent)
     info = ModelInfo(
         name=name,
-        **asdict(generator.spec),
+        spec=generator.spec,
         training={"imported_from": source.name, "stylecli": __version__},
         styles=[name],
         license=license_,
@@ -83,7 +83,7 @@ def import_checkpoint(
 
 
 def read_state(source: Path) -> dict[str, Tensor]:
-    """The tensors in a file, by name; nothing in it is run, and no more is allocated than it holds.
+    """The tensors in a file, by name; no code in it is run.
 
     Raises:
         StyleCliError: it cannot be read, is too large, or does not hold tensors by name.
@@ -98,7 +98,7 @@ def read_state(source: Path) -> dict[str, Tensor]:
     return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
 
 
-def converted(state: dict[str, Tensor]) -> Generator:
+def build_generator(state: dict[str, Tensor]) -> Generator:
     """A generator that paints what the network of a state dict paints.
 
     Raises:
@@ -129,13 +129,7 @@ def converted(state: dict[str, Tensor]) -> Generator:
 
 
 def _spec_of(state: dict[str, Tensor]) -> GeneratorSpec:
-    """Which generator a state dict is for, by its first layer.
-
-    Raises:
-        StyleCliError: the largest layer of such a generator is not there.
-        KeyError: the first layer, or the largest, is missing.
-        IndexError: the first layer is a single number.
-    """
+    """The generator that a state dict is for; its first layer has its width."""
     width = _weights(state, "conv1.conv2d.weight").shape[0]
     largest = tuple(_weights(state, "res1.conv1.conv2d.weight").shape)
     if largest != (4 * width, 4 * width, 3, 3):  # nothing is allocated for what is only claimed
@@ -195,9 +189,9 @@ def export_onnx(
 ) -> float:
     """Write a model as ONNX: ``photo`` (N, 3, H, W), RGB in [0, 1], to ``painted``, the same.
 
-    N, H and W are free: the network inside pads a photo as ours does, and crops its picture. The
-    file is compared with torch by ONNX Runtime, on photos of several sizes. Its metadata says
-    which style it paints, of which model, under which license, and what wrote it.
+    N, H and W are free: the network in the file pads each photo, and crops its picture. Pictures
+    of ONNX Runtime and of torch are compared at several sizes. The metadata holds the style, the
+    model, its license and the version of this program.
 
     Args:
         model: name or file.
@@ -207,21 +201,21 @@ def export_onnx(
         overwrite: replace a file that is there.
 
     Returns:
-        The largest difference between the two, as a share of the range of colors.
+        The largest difference between the pictures, as a share of the range of colors.
 
     Raises:
-        StyleCliError: no such model, the file exists, ONNX is not installed or has no such opset,
-            or the check fails.
+        StyleCliError: there is no such model, the file is there, ONNX is not installed or does not
+            have the opset, or the pictures differ.
     """
     if target.suffix != ".onnx":
         raise StyleCliError(f"{target} does not end in .onnx", hint="such as: painted.onnx")
-    if target.exists() and not overwrite:
-        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+    if not overwrite:
+        refuse_to_replace(target)
     generator, info = load_model(model, style)
     _require_onnx(opset)
     require_writable(target.parent)
     with atomic_path(target) as temporary:
-        temporary.write_bytes(_as_onnx(generator, opset, _facts(model, style, info)))
+        temporary.write_bytes(_serialize(generator, opset, _describe(model, style, info)))
         worst = _largest_difference(generator, temporary)
         if not worst < _TOLERANCE:
             raise StyleCliError(
@@ -251,22 +245,22 @@ def _require_onnx(opset: int) -> None:
 
 
 def _import_runtime() -> Any:
-    """ONNX Runtime, which would otherwise report each use of it to its maker."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # its function for that comes too late
+    """ONNX Runtime, without its reports to its maker."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: its own function is too late
     import onnxruntime
 
     return onnxruntime
 
 
-def _facts(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
-    """What a file says of itself: what it paints, and what wrote it."""
+def _describe(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
+    """The metadata of a file: what it paints, and what wrote it."""
     chosen = style or match_name(model, info.styles) or info.styles[0]
     named = {"model": info.name, "style": chosen, "license": info.license}
     return {**named, "stylecli": __version__}
 
 
-def _as_onnx(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:
-    """The bytes of an ONNX file with a generator and facts on it."""
+def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:
+    """The bytes of an ONNX file with a generator and its metadata."""
     import onnx
 
     from stylecli.core.onnx_graph import build_onnx
@@ -280,11 +274,7 @@ def _as_onnx(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:
 
 
 def _largest_difference(generator: Generator, path: Path) -> float:
-    """The largest difference between torch and ONNX Runtime on parts of a photo.
-
-    Raises:
-        StyleCliError: ONNX Runtime cannot open the file.
-    """
+    """The largest difference between torch and ONNX Runtime on parts of a photo."""
     try:
         session = _import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds

@@ -1,4 +1,4 @@
-"""What a model file says of itself, in plain words."""
+"""The description in a model file, in plain words."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from stylecli.core.model_files import ModelInfo, bundled_models, read_info, styl
 from stylecli.core.schema import is_control, is_number
 from stylecli.events import counted
 
-# The Hub's names of licenses that a model may state in the first words of its line.
+# The Hugging Face Hub's names of licenses that are found in a model's line.
 _LICENSES = (
     *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "unlicense", "cc0-1.0"),
     *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
@@ -40,19 +40,19 @@ def _bundled_paintings() -> dict[str, Facts]:
 def painting_of(path: Path, style: str) -> Facts:
     """Title, painter and year of the painting of a bundled model's style; {} of any other model.
 
-    What a stranger's file calls a style says nothing of where it comes from.
+    In a file from elsewhere, the name of a style does not say which painting it comes from.
     """
     is_bundled = path.parent.resolve() == bundled_models().resolve()
     return _bundled_paintings().get(style, {}) if is_bundled else {}
 
 
 def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
-    """All that is known of a model, by what it is; only what its file says.
+    """Name to value of each fact in a model file, for people.
 
     Args:
         path: its file.
         info: its description.
-        style: one of its styles, of whose painting it is said what is known.
+        style: one of its styles, whose painting is described too if it is bundled.
     """
     painting = ", ".join(filter(None, painting_of(path, style or "").values()))
     chosen = {"style": style, "painting": painting} if style else {}
@@ -67,14 +67,15 @@ def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
 
 
 def generator_of(info: ModelInfo) -> str:
-    """Its network."""
-    noise = "no noise" if info.noise == "none" else f"{info.noise} noise"
-    norm = NORMS.get(info.norm, info.norm)
-    return f"{info.arch}, {norm}, {info.width} channels in the first layer, {noise}"
+    """The generator of a model, in one line."""
+    spec = info.spec
+    noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
+    norm = NORMS.get(spec.norm, spec.norm)
+    return f"{spec.arch}, {norm}, {spec.width} channels in the first layer, {noise}"
 
 
 def training_of(info: ModelInfo) -> Facts:
-    """How it was made; each entry may be missing."""
+    """How a model was made: name to value; a file may lack any of them."""
     training: dict[str, Any] = info.training
 
     def number(key: str) -> float:
@@ -105,9 +106,10 @@ def training_of(info: ModelInfo) -> Facts:
 
 
 def license_of(line: str) -> str:
-    """The Hub's name of the license that a model's line begins with; ``other`` if it has none.
+    """The Hugging Face Hub's name of the license that a model's line begins with.
 
-    Only a line of which nothing can be misread has one, such as ``Weights: MIT. Painting: …``.
+    It is found only in a line that begins with it and a full stop, such as ``Weights: MIT. …``;
+    otherwise it is ``other``, and ``unknown`` for an empty line.
     """
     known = "|".join(map(re.escape, _LICENSES)).replace(r"\-", "[ -]")
     found = re.match(rf"(?:weights: *)?({known})(?: license)?(?=$|[.;](?: |$))", line.lower())
@@ -117,7 +119,7 @@ def license_of(line: str) -> str:
 
 
 def render_card(path: Path) -> str:
-    """The card of a model file, of nothing but what stands in it.
+    """The card of a model file, in Markdown, made of its description alone.
 
     Raises:
         StyleCliError: the file is damaged or is not a model.
@@ -127,7 +129,7 @@ def render_card(path: Path) -> str:
 
 def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     """The lines of a card."""
-    from stylecli.collection.own import sum_of  # what fetches models: lists need none of it
+    from stylecli.collection.own import hash_file  # its imports slow a list of models down
 
     name, several = _shown(info.name), len(info.styles) > 1
     choice = f" --style {quote(info.styles[0])}" if several else ""
@@ -144,17 +146,17 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
     yield from [] if made else ["The file does not say."]
     yield from ("", "## How to use it", "", "```sh")
-    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {sum_of(path)}"
+    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {hash_file(path)}"
     yield f"stylecli stylize photo.jpg painted.jpg --model {quote(style_name(path))}{choice}"
     yield from ("```", "", "## License", "")
     yield _plain(info.license) or "The file states no license."
 
 
 def _shown(text: str) -> str:
-    """A text on one line, without what commands a terminal."""
+    """A text on one line, without control characters."""
     return "".join(char for char in " ".join(text.split()) if not is_control(char))
 
 
 def _plain(text: str) -> str:
-    """A text from a file that means nothing else in Markdown or HTML."""
+    """A text on one line, escaped so that Markdown and HTML show it as it is."""
     return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", _shown(text))

@@ -69,13 +69,13 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
         config: the comparison.
         given: the names of its fields that stand on the command line.
     """
-    from stylecli.comparison.folder import FIXED, find_style_image, has_arms  # imports Pillow
+    from stylecli.comparison.folder import FIXED, find_networks, find_style_image  # imports Pillow
 
     find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")
     idle = [one.flag for one in options_of(CompareConfig) if one.name in {*FIXED} & {*given}]
-    if idle and has_arms(config.style):
+    if idle and find_networks(config.style):
         raise StyleCliError(
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train some: --style PAINTING.jpg",

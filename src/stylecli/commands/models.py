@@ -144,7 +144,12 @@ def _list_files() -> None:
     from stylecli.collection.facts import shown_size
 
     rows = [
-        (path.stem, f"{info.arch}, {info.norm}, {info.width}", shown_size(path), str(path))
+        (
+            path.stem,
+            f"{info.spec.arch}, {info.spec.norm}, {info.width}",
+            shown_size(path),
+            str(path),
+        )
         for path, info in list_models()
     ]
     print_table(rows, ("model", "network", "size", "file"))
@@ -153,7 +158,8 @@ def _list_files() -> None:
 def _describe(path: Path, info: ModelInfo) -> dict[str, Any]:
     """What ``--json`` says of a model."""
     names = ("name", "arch", "norm", "width", "styles", "license")
-    described = {name: getattr(info, name) for name in names}
+    metadata = info.as_metadata()
+    described = {name: metadata[name] for name in names}
     return {"file": str(path), "bytes": path.stat().st_size, **described}
 
 

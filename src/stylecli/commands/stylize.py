@@ -23,8 +23,8 @@ from stylecli.console import (
     show_error,
     stoppable,
 )
+from stylecli.core.devices import Rank, count_tasks
 from stylecli.core.model_files import find_model, match_name, read_info
-from stylecli.core.rank import Rank, tasks_told
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
@@ -132,9 +132,9 @@ def _plan_passes(
             hint="give a folder as the output: each style has a folder in it",
         )
     from stylecli.engine import describe_look, full_name  # Pillow: a tenth of a second
-    from stylecli.files.images import set_pillow_limit
+    from stylecli.files.images import silence_pillow
 
-    set_pillow_limit(config.max_pixels)
+    silence_pillow()
     passes = []
     for folder, one in styles.items():
         name = full_name(one.model, one.style)  # a wrong one is an error even with nothing to do
@@ -269,7 +269,7 @@ class _Run:
         skipped = [job for one in self.passes for job in one.plan.skipped]
         if shard.count > 1:
             self.reporter.say(f"{shard}: {counted(self.total + len(skipped), 'file')}")
-        elif (tasks := tasks_told(os.environ)) > 1 and not (self.config.shard or self.config.ray):
+        elif (tasks := count_tasks(os.environ)) > 1 and not (self.config.shard or self.config.ray):
             self.reporter.say(
                 f"all files are done here, though {tasks} tasks may run: "
                 "to share the files, start each with --shard auto"

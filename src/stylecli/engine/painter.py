@@ -19,7 +19,7 @@ from stylecli.config import StylizeConfig
 from stylecli.core.architectures import plain_bytes
 from stylecli.core.backend import Backend, OutOfMemoryError, free_cpu_memory
 from stylecli.files.colors import Rgb
-from stylecli.files.pictures import mixed
+from stylecli.files.pictures import mix
 
 Size = tuple[int, int]  # height and width, px
 
@@ -128,7 +128,7 @@ class Painter:
         finally:
             self._free.put(backend)
         return [
-            mixed(photo, painting, config.strength, preserve_color=config.preserve_color)
+            mix(photo, painting, config.strength, preserve_color=config.preserve_color)
             for photo, painting in zip(photos, paintings, strict=True)
         ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from stylecli.errors import StyleCliError
 from stylecli.files.formats import (
     READABLE,
+    USUAL_VIDEO,
     VIDEOS,
     WRITABLE_VIDEOS,
     can_become,
@@ -44,7 +45,7 @@ class Shard:
         """From text such as ``0/4``, the first of four.
 
         Raises:
-            StyleCliError: it is no such text.
+            StyleCliError: it is not such a text.
         """
         number, slash, count = text.partition("/")
         if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
@@ -55,29 +56,13 @@ class Shard:
 
 WHOLE = Shard()
 
-
 # Names of folders and files that file servers and systems make; all in lower case.
-_SYSTEM = frozenset(
-    {
-        *(
-            "@eadir",
-            "@tmp",
-            "@recycle",
-            "@recently-snapshot",
-            "#recycle",
-            "#snapshot",
-        ),  # of servers
-        *("$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx"),
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "network trash folder", "temporary items"),
-    }
-)
+_OF_SERVERS = "@eadir @tmp @recycle @recently-snapshot #recycle #snapshot"
+_OF_SYSTEMS = "$recycle.bin recycler lost+found __macosx thumbs.db ehthumbs.db desktop.ini"
+_WITH_BLANKS = "system volume information", "network trash folder", "temporary items"
+_SYSTEM = frozenset([*_OF_SERVERS.split(), *_OF_SYSTEMS.split(), *_WITH_BLANKS])
 _HIDDEN = "hidden or of the system"
-_SEEN = "linked to what is read already"
-_CLOSED = "without permission"
-_NOWHERE = "linked to nothing"
-_NO_FILE = "not regular"
-_NO_ENDING = "without an ending"
-_MOST_NAMED = 6  # endings; more make no short line
+_MOST_NAMED = 6  # endings; more would make a long line
 
 LeftOut = Counter[str]  # how many entries of a folder were left out, by ending or by reason
 
@@ -116,7 +101,7 @@ def describe_left_out(left_out: LeftOut) -> str:
 
 
 class _Walk:
-    """One look through a folder and all below it.
+    """A search through a folder and all below it.
 
     Args:
         suffixes: of the files that are wanted.
@@ -153,7 +138,7 @@ class _Walk:
         if self._is_result(target):
             return False
         if root.is_relative_to(target) or _identity(target) in self._seen:
-            self._left_out[_SEEN] += 1
+            self._left_out["linked to what is read already"] += 1
             return False
         return True
 
@@ -168,7 +153,7 @@ class _Walk:
                     for entry in entries:
                         self._take(entry)
         except OSError:  # no permission
-            self._left_out[_CLOSED] += 1
+            self._left_out["without permission"] += 1
 
     def _take(self, entry: "os.DirEntry[str]") -> None:
         path = Path(entry)
@@ -179,7 +164,7 @@ class _Walk:
         elif path.suffix.lower() not in self._suffixes:
             self._left_out[_ending(entry.name)] += 1
         elif not _may_be_file(path):
-            self._left_out[_NOWHERE if entry.is_symlink() else _NO_FILE] += 1
+            self._left_out["linked to nothing" if entry.is_symlink() else "not regular"] += 1
         elif not (entry.is_symlink() and self._is_result(path.resolve())):
             self._found.append(path)
 
@@ -205,11 +190,11 @@ def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
         left_out[_HIDDEN] += len(hidden)
 
 
-def mirrored(source: Place, folder: Place, out: Place) -> Place:
+def mirror(source: Place, folder: Place, out: Place) -> Place:
     """Where the result of a file goes, which lies in a folder or below: the same below ``out``.
 
     Raises:
-        StyleCliError: the name of an object can be none of a file of this machine.
+        StyleCliError: the name of an object cannot be that of a file of this machine.
     """
     if isinstance(source, Path):
         assert isinstance(folder, Path)
@@ -223,7 +208,7 @@ def mirrored(source: Place, folder: Place, out: Place) -> Place:
     # On Windows, such as a\b or C:b.
     if any(Path(part).name != part or "\0" in part for part in parts):
         raise StyleCliError(
-            f"{source} has a name that no file of this machine can have",
+            f"{source} has a name that a file of this machine cannot have",
             hint="rename it, or write to another store",
         )
     return out.joinpath(*parts)
@@ -234,9 +219,9 @@ def _is_hidden(name: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    """How a name ends, in few plain letters, for a message."""
+    """The ending of a name for a message, if it is short and plain."""
     ending = Path(name).suffix.lower()
-    return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else _NO_ENDING
+    return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else "without an ending"
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -266,13 +251,20 @@ class Job:
         source: the file to read; ``-`` is standard input.
         target: the file to write; ``-`` is standard output.
         ending: the suffix of what is written to standard output, such as ``.png``.
-        note: one line on a target that is not as was asked for; empty if it is.
+        asked: the ending that was asked for, where it is read and not written; empty otherwise.
     """
 
     source: Place
     target: Place
     ending: str = ""
-    note: str = ""
+    asked: str = ""
+
+    @property
+    def note(self) -> str:
+        """One line on a target in another format than was asked for; empty otherwise."""
+        if not self.asked:
+            return ""
+        return f"{self.source} becomes {self.target}: {self.asked} is read, and not written"
 
     @property
     def is_video(self) -> bool:
@@ -288,7 +280,7 @@ class Plan:
         jobs: the files to stylize.
         skipped: those whose target is there already, and is not to be replaced.
         shard: which part of all files they are.
-        left_out: one line on what lies in the folders and is not taken; empty if nothing.
+        left_out: one line on what in the folders is left out; empty if nothing.
     """
 
     jobs: tuple[Job, ...]
@@ -323,7 +315,7 @@ def plan(
             named alone, or ``-``, belongs to every part.
 
     Raises:
-        StyleCliError: an input is missing, no image or an address; there is nothing to do; two
+        StyleCliError: an input is missing, not an image, or an address; there is nothing to do; two
             sources have one target; a source would be overwritten; or a store cannot be listed.
     """
     for path in {*inputs, out} - {STANDARD_STREAM}:
@@ -331,38 +323,44 @@ def plan(
             require_local(path)
     left_out: LeftOut = Counter()
     if STANDARD_STREAM in (*inputs, out):
-        shard = WHOLE
         jobs = [_stream_job(inputs, out, suffix, format)]
     else:
-        if format and not suffix and _key(out) in map(_key, inputs):
-            raise StyleCliError(
-                f"the next run would take for photos what --format writes into {out}",
-                hint="add --suffix, or give another output folder",
-            )
-        jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
-    left = describe_left_out(left_out)
-    if not jobs:
-        raise StyleCliError(
-            f"no images or videos in {', '.join(map(str, inputs))}" + (f"; {left}" if left else ""),
-            hint=_known_endings(),
-        )
-    if suffix:  # the results of an earlier run may lie beside the photos
-        made = {_key(job.target) for job in jobs}
-        jobs = [job for job in jobs if _key(job.source) not in made]
-    _refuse_collisions(jobs)
+        jobs = _plan_files(inputs, out, suffix, format, left_out)
     if len(inputs) == 1 and not inputs[0].is_dir():
         shard = WHOLE
     jobs = jobs[shard.number :: shard.count]
-    there = set() if overwrite else _already_there(jobs)
+    there = set() if overwrite else _find_done(jobs)
     return Plan(
         tuple(job for job in jobs if job not in there),
         tuple(job for job in jobs if job in there),
         shard,
-        left,
+        describe_left_out(left_out),
     )
 
 
-def _already_there(jobs: Sequence[Job]) -> set[Job]:
+def _plan_files(
+    inputs: Sequence[Place], out: Place, suffix: str, format: str | None, left_out: LeftOut
+) -> list[Job]:
+    """All jobs, whatever is there already; what is left out is counted."""
+    if format and not suffix and _key(out) in map(_key, inputs):
+        raise StyleCliError(
+            f"the next run would take for photos what --format writes into {out}",
+            hint="add --suffix, or give another output folder",
+        )
+    jobs = [_name_target(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
+    if not jobs:
+        reasons = filter(None, [describe_left_out(left_out)])
+        message = f"no images or videos in {', '.join(map(str, inputs))}"
+        raise StyleCliError("; ".join([message, *reasons]), hint=_known_endings())
+    if suffix:  # the results of an earlier run may lie beside the photos
+        results = {_key(job.target) for job in jobs}
+        jobs = [job for job in jobs if _key(job.source) not in results]
+    jobs = _tell_films_apart(jobs)
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _find_done(jobs: Sequence[Job]) -> set[Job]:
     """The jobs whose target exists; a store is asked for one listing, and not for each."""
     urls = [job.target for job in jobs if isinstance(job.target, Url)]
     if not urls:
@@ -386,7 +384,7 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
         )
     (source,) = inputs
     if source != STANDARD_STREAM:
-        _checked(require_regular(source) if isinstance(source, Path) else source)
+        _require_known(require_regular(source) if isinstance(source, Path) else source)
     if suffix or (format and out != STANDARD_STREAM):
         raise StyleCliError(
             f"{out} is not a folder, and --suffix and --format make names in one",
@@ -411,9 +409,9 @@ def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Jo
     for source in inputs:
         if source.is_dir():
             found = scan(source, out, left_out)
-            yield from (Job(path, mirrored(path, source, out)) for path in found)
+            yield from (Job(path, mirror(path, source, out)) for path in found)
         else:
-            yield Job(_checked(source), out / source.name)
+            yield Job(_require_known(source), out / source.name)
 
 
 def _require_inputs(inputs: Sequence[Place]) -> None:
@@ -443,12 +441,26 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
 
 def _job_to_file(source: Place, out: Place) -> Job:
     """The job for one file to one named file."""
-    if not can_become(_checked(source), out):
+    if not can_become(_require_known(source), out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
             hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
         )
     return Job(source, out)
+
+
+def _name_target(job: Job, out: Place, suffix: str, format: str | None) -> Job:
+    """A job with its target's suffix and format changed, where a run makes names."""
+    if job.target != out:
+        ending = job.target.suffix if format is None else ending_for(job.source, format)
+        name = f"{job.target.stem}{suffix}{ending}"
+        return _with_container(Job(job.source, job.target.with_name(name)))
+    if suffix or format:
+        raise StyleCliError(
+            f"{out} is a name already, and --suffix and --format make names",
+            hint="leave them out, or give a folder as the last argument",
+        )
+    return _with_container(job)
 
 
 def _with_container(job: Job) -> Job:
@@ -458,25 +470,23 @@ def _with_container(job: Job) -> Job:
         return job
     if job.target.suffix.lower() in WRITABLE_VIDEOS:
         return job
-    target = job.target.with_name(f"{job.target.stem}{ending_for(job.target)}")
-    note = f"{job.source} becomes {target}: {job.target.suffix} is read, and not written"
-    return Job(job.source, target, note=note)
+    return _as_mp4(job, job.target.stem)
 
 
-def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
-    """A job with its target's suffix and format changed."""
-    if job.target == out and (suffix or format):
-        raise StyleCliError(
-            f"{out} is a name already, and --suffix and --format make names",
-            hint="leave them out, or give a folder as the last argument",
-        )
-    return _with_container(job) if job.target == out else _renamed(job, suffix, format)
+def _as_mp4(job: Job, stem: str) -> Job:
+    target = job.target.with_name(f"{stem}{USUAL_VIDEO}")
+    return replace(job, target=target, asked=job.asked or job.target.suffix)
 
 
-def _renamed(job: Job, suffix: str, format: str | None) -> Job:
-    asked = ending_for(job.source, format) if format is not None else job.target.suffix
-    name = f"{job.target.stem}{suffix}{asked}"
-    return _with_container(Job(job.source, job.target.with_name(name)))
+def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, where ``a.ts`` becomes ``a.ts.mp4`` if another file becomes ``a.mp4``."""
+    counts = Counter(_key(job.target) for job in jobs)
+    return [
+        _as_mp4(job, f"{job.target.stem}{job.source.suffix}")
+        if job.asked and counts[_key(job.target)] > 1
+        else job
+        for job in jobs
+    ]
 
 
 def _looks_like_file(out: Place) -> bool:
@@ -485,7 +495,7 @@ def _looks_like_file(out: Place) -> bool:
     return out.suffix.lower() in READABLE | VIDEOS or kind.startswith(("image/", "video/"))
 
 
-def _checked(path: Place) -> Place:
+def _require_known(path: Place) -> Place:
     """The path itself, if it is an image or a video by its suffix."""
     if path.suffix.lower() not in READABLE | VIDEOS:
         raise StyleCliError(f"{path} is not an image or a video by its name", hint=_known_endings())
@@ -546,9 +556,9 @@ def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = Fal
         StyleCliError: a source would be overwritten.
     """
     assert not planned.skipped
-    jobs = [replace(job, target=mirrored(job.target, out, out / folder)) for job in planned.jobs]
+    jobs = [replace(job, target=mirror(job.target, out, out / folder)) for job in planned.jobs]
     _refuse_collisions(jobs)
-    there = set() if overwrite else _already_there(jobs)
+    there = set() if overwrite else _find_done(jobs)
     to_do = tuple(job for job in jobs if job not in there)
     skipped = tuple(job for job in jobs if job in there)
     return replace(planned, jobs=to_do, skipped=skipped)

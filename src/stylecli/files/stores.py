@@ -89,7 +89,7 @@ class Url:
             hint = f"such as {self.scheme}://{bucket}/{rest.lstrip('/')}"
             raise StyleCliError(f"{self} has two slashes after its bucket", hint=hint)
         with _failures("list", self):
-            store, path = _opened(self)
+            store, path = _open_store(self)
             store.invalidate_cache()  # another process may have written since
             found = store.find(path)
             store.invalidate_cache()  # of a million objects it would hold half a gigabyte
@@ -137,7 +137,7 @@ def fetch(url: Url, path: Path) -> None:
         StyleCliError: it cannot be read, or the file cannot be written.
     """
     with _failures("read", url):
-        store, name = _opened(url)
+        store, name = _open_store(url)
         store.get_file(name, str(path))
 
 
@@ -149,7 +149,7 @@ def send(path: Path, url: Url) -> None:
             there is no right to write there, or no such bucket.
     """
     with _failures("write", url):
-        store, name = _opened(url)
+        store, name = _open_store(url)
         store.put_file(str(path), name)
 
 
@@ -160,11 +160,11 @@ def size_of(url: Url) -> int:
         StyleCliError: there is none, or no connection.
     """
     with _failures("read", url):
-        store, name = _opened(url)
+        store, name = _open_store(url)
         return int(store.info(name).get("size") or 0)
 
 
-def cached(url: Url) -> Path:
+def fetch_cached(url: Url) -> Path:
     """A local copy of an object, under its name in the user's cache.
 
     The store is asked for its size, checksum and time; one that has changed is fetched again. Then
@@ -178,7 +178,7 @@ def cached(url: Url) -> Path:
     import platformdirs
 
     with _failures("read", url):
-        store, name = _opened(url)
+        store, name = _open_store(url)
         store.invalidate_cache()
         state = f"{url} {store.info(name)}"
     key = hashlib.sha256(state.encode()).hexdigest()[:_KEY]
@@ -216,7 +216,7 @@ def _last_used(path: Path) -> float:
         return 0.0
 
 
-def _opened(url: Url) -> tuple[Any, str]:
+def _open_store(url: Url) -> tuple[Any, str]:
     """The store of a URL, and its name in that store."""
     bucket, slash, rest = url.path.partition("/")
     if not url.path:

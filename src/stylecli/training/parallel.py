@@ -4,9 +4,9 @@ Each process, called a rank, computes the gradient on its share of the photos. T
 gradients is the gradient on the whole batch, and every rank takes the same step along it. So the
 ranks always have the same weights, and those that one process would have, but for rounding.
 
-DistributedDataParallel would do the same, and send some gradients while others are still computed.
-A generator of the usual size has half a million weights: there is nothing to win by that, and one
-sum of one vector leaves the network, its names and its hooks as they are.
+torch's DistributedDataParallel takes as long for a network of this size. It exchanges gradients
+while others are computed, so that the loss of another rank and a bug of the network would be the
+same error. Here an exchange is a step of its own.
 
 What follows from the clock, from a signal or from a loss has to be the same on all ranks, or they
 would wait for each other for ever. So they go by the clock of the first, stop when any was asked
@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -30,8 +29,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from stylecli.core.devices import resolve_device
-from stylecli.core.rank import STORE, Rank
+from stylecli.core.devices import STORE, Rank, resolve_device
 from stylecli.errors import StyleCliError
 
 T = TypeVar("T")
@@ -40,14 +38,24 @@ _FAILURE = "stylecli/failure"  # the key of the error that ended a rank
 
 
 class Ranks:
-    """One process, which trains alone: the form of all this that does nothing.
+    """The processes that train together, as one of them sees them; or one that trains alone.
+
+    Args:
+        rank: which of them this one is.
+        store: through which they found each other, if there are several.
 
     Attributes:
         number: of this rank, from 0.
         count: of all ranks.
+        lost: whether another rank has ended, or does not answer.
     """
 
-    number, count = 0, 1
+    def __init__(self, rank: Rank = Rank(), store: Any = None) -> None:  # noqa: B008 - it is frozen
+        self.number, self.count, self._local = rank.number, rank.count, rank.local
+        self._store, self._parent, self._now = store, os.getppid(), 0.0
+        self.lost = False
+        if self.count > 1:  # with other numbers of threads, torch rounds differently
+            torch.set_num_threads(self.of_first(torch.get_num_threads))
 
     @property
     def first(self) -> bool:
@@ -60,62 +68,8 @@ class Ranks:
         Raises:
             StyleCliError: there is no such device, or not one for each rank.
         """
-        return resolve_device(name)
-
-    def meet(self, device: torch.device, values: Mapping[str, Any]) -> None:
-        """Begin to compute together on a device each.
-
-        Args:
-            device: of this rank.
-            values: name to what has to be the same on all ranks.
-
-        Raises:
-            StyleCliError: something differs.
-        """
-
-    def share_norms(self, generator: nn.Module) -> None:
-        """Let batch norm take its statistics from the batch of all ranks, in place."""
-
-    def now(self) -> float:
-        """Seconds of a monotonic clock, the same on all ranks between two steps."""
-        return time.monotonic()
-
-    def of_first(self, make: Callable[[], T]) -> T:
-        """What the first rank makes; the others do not make it."""
-        return make()
-
-    def gather(self, value: T) -> list[T]:
-        """The values of all ranks."""
-        return [value]
-
-    def mean(self, losses: dict[str, float]) -> dict[str, float]:
-        """The means over all ranks."""
-        return losses
-
-    def any(self, asked: bool) -> bool:
-        """Whether any rank was asked."""
-        return asked
-
-    def average(self, gradients: Sequence[Tensor]) -> None:
-        """Replace gradients by their means over all ranks."""
-
-
-class _Several(Ranks):
-    """One of several ranks; they talk by gloo, and GPUs exchange their gradients by NCCL."""
-
-    def __init__(self, rank: Rank, should_stop: Callable[[], bool]) -> None:
-        self.number, self.count, self._local = rank.number, rank.count, rank.local
-        self._parent = os.getppid()
-        self.lost = False  # another rank
-        self._now = 0.0
-        self._store = _join(rank, should_stop)
-        self._between_devices: Any = None  # as between processes; on GPUs, a group of their own
-        # With another number of threads, torch rounds differently, and weights would drift apart.
-        torch.set_num_threads(self.of_first(torch.get_num_threads))
-
-    def device(self, name: str) -> torch.device:
         device = resolve_device(name)
-        if device.type == "cpu":
+        if self.count == 1 or device.type == "cpu":
             return device
         if device.type != "cuda" or ":" in name:
             raise StyleCliError(
@@ -130,69 +84,58 @@ class _Several(Ranks):
         torch.cuda.set_device(self._local)
         return torch.device("cuda", self._local)
 
-    def meet(self, device: torch.device, values: Mapping[str, Any]) -> None:
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks; each exchange also brings the clock of the first."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        with self._noticing_others():
+            dist.all_gather_object(values, (value, time.monotonic()))
+        self._now = values[0][1]
+        return [one for one, _ in values]
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What the first rank makes; the others do not make it."""
+        return self.gather(make() if self.first else None)[0]  # type: ignore[return-value]
+
+    def compare(self, values: Mapping[str, Any]) -> None:
+        """Raise StyleCliError if one of these values, name to value, is not the same on all."""
         for number, others in enumerate(self.gather(values)):
             if differing := [name for name in values if others[name] != values[name]]:
                 raise StyleCliError(
                     f"process {number} of this training differs in its {differing[0]}",
                     hint="start all with the same command and the same files, on like machines",
                 )
-        if device.type == "cuda":
-            self._between_devices = dist.new_group(backend="nccl", timeout=_TIMEOUT)
-
-    def share_norms(self, generator: nn.Module) -> None:
-        group = self._between_devices
-        nn.SyncBatchNorm.convert_sync_batchnorm(generator, group)  # type: ignore[no-untyped-call]
 
     def now(self) -> float:
-        return self._now
-
-    def of_first(self, make: Callable[[], T]) -> T:
-        values = [make() if self.first else None]
-        with self._noticing_others():
-            dist.broadcast_object_list(values, 0)
-        self._sum([])
-        (made,) = values
-        return made  # type: ignore[return-value]
-
-    def gather(self, value: T) -> list[T]:
-        values: list[Any] = [None] * self.count
-        with self._noticing_others():
-            dist.all_gather_object(values, value)
-        self._sum([])
-        return values
+        """Seconds of a monotonic clock, the same on all ranks between two steps."""
+        return time.monotonic() if self.count == 1 else self._now
 
     def mean(self, losses: dict[str, float]) -> dict[str, float]:
-        sums = self._sum([*losses.values()])
-        return {name: total / self.count for name, total in zip(losses, sums, strict=True)}
+        """The means over all ranks."""
+        gathered = self.gather(losses)
+        return {name: sum(one[name] for one in gathered) / self.count for name in losses}
 
     def any(self, asked: bool) -> bool:
-        orphaned = os.getppid() != self._parent  # nobody would be left to ask
-        return self._sum([float(asked or orphaned)]) != [0.0]
+        """Whether any rank was asked; of several, one whose parent has ended counts as asked."""
+        orphaned = self.count > 1 and os.getppid() != self._parent  # nobody is left to ask it
+        return any(self.gather(asked or orphaned))
+
+    def share_norms(self, generator: nn.Module) -> None:
+        """Let batch norm take its statistics from the batch of all ranks, in place."""
+        if self.count > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(generator)  # type: ignore[no-untyped-call]
 
     def average(self, gradients: Sequence[Tensor]) -> None:
+        """Replace gradients by their means over all ranks."""
+        if self.count == 1:
+            return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         with self._noticing_others():
-            dist.all_reduce(flat, group=self._between_devices)
-        sizes = [gradient.numel() for gradient in gradients]
-        parts = torch.split(flat.div_(self.count), sizes)
+            dist.all_reduce(flat)
+        parts = torch.split(flat.div_(self.count), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
-
-    def tell(self, error: StyleCliError) -> None:
-        """Leave an error for the first rank to show, unless another rank has left one."""
-        text = json.dumps([f"process {self.number}: {error.message}", error.hint, error.exit_code])
-        with suppress(RuntimeError):  # the process that kept the store has ended
-            self._store.compare_set(_FAILURE, "", text)
-
-    def _sum(self, values: Sequence[float]) -> list[float]:
-        """Sums over all ranks; each exchange also brings the clock of the first."""
-        now = time.monotonic() if self.first else 0.0
-        sums = torch.tensor([*values, now], dtype=torch.float64)
-        with self._noticing_others():
-            dist.all_reduce(sums)
-        *totals, self._now = sums.tolist()
-        return totals
 
     @contextmanager
     def _noticing_others(self) -> Iterator[None]:
@@ -201,9 +144,15 @@ class _Several(Ranks):
             yield
         except RuntimeError as error:
             self.lost = True
-            raise self._failure() from error
+            raise self._read_failure() from error
 
-    def _failure(self) -> StyleCliError:
+    def leave_error(self, error: StyleCliError) -> None:
+        """Leave an error for the first rank to show, unless another rank has left one."""
+        text = json.dumps([f"process {self.number}: {error.message}", error.hint, error.exit_code])
+        with suppress(RuntimeError):  # the process that kept the store has ended
+            self._store.compare_set(_FAILURE, "", text)
+
+    def _read_failure(self) -> StyleCliError:
         text = "[]"
         with suppress(RuntimeError):
             self._store.wait([_FAILURE], timedelta(seconds=1))
@@ -216,32 +165,52 @@ class _Several(Ranks):
         return StyleCliError(message, hint=hint, exit_code=exit_code)
 
 
-def _join(rank: Rank, should_stop: Callable[[], bool]) -> Any:
-    """Wait for the other ranks, in a thread of its own: torch heeds no signal while it waits.
+@contextmanager
+def join_ranks(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
+    """Bring together the processes of this training, as the environment names them, until the end.
 
-    Returns:
-        The store through which the ranks found each other.
+    A stop ends the wait for other ranks. An error of another rank than the first is left to the
+    first to show, and ends the process.
+
+    Raises:
+        StyleCliError: the environment makes no sense, or another process has ended.
+        SystemExit: this is not the first rank, and it failed.
     """
-    url = f"file://{os.environ[STORE]}" if STORE in os.environ else "env://"
-    joining: Future[Any] = Future()
+    rank = Rank.of_training(os.environ)
+    if rank.count == 1:
+        yield Ranks()
+        return
+    ranks = Ranks(rank, _meet(rank, should_stop))
+    try:
+        yield ranks
+    except StyleCliError as error:
+        if ranks.first:
+            raise
+        if not ranks.lost:
+            ranks.leave_error(error)
+        raise SystemExit(error.exit_code) from error
+    dist.destroy_process_group()
 
-    def join() -> None:
+
+def _meet(rank: Rank, should_stop: Callable[[], bool]) -> Any:
+    """Wait for the other ranks; return the store through which all found each other.
+
+    A thread of its own waits: torch heeds no signal while it does.
+    """
+    meeting: Future[Any] = Future()
+
+    def meet() -> None:
         try:
-            number, count = rank.number, rank.count
-            store, _, _ = next(rendezvous(url, number, count, timeout=_TIMEOUT))
-            dist.init_process_group(
-                "gloo", store=store, rank=number, world_size=count, timeout=_TIMEOUT
-            )
-            joining.set_result(store)
+            meeting.set_result(_connect(rank))
         except Exception as error:
-            joining.set_exception(error)
+            meeting.set_exception(error)
 
-    threading.Thread(target=join, daemon=True).start()
-    while wait([joining], timeout=0.05).not_done:
+    threading.Thread(target=meet, daemon=True).start()
+    while wait([meeting], timeout=0.05).not_done:
         if should_stop():
             raise StyleCliError("stopped while waiting for the other processes", exit_code=130)
     try:
-        return joining.result()
+        return meeting.result()
     except RuntimeError as error:
         raise StyleCliError(
             f"the {rank.count} processes that train together did not all come: "
@@ -251,105 +220,21 @@ def _join(rank: Rank, should_stop: Callable[[], bool]) -> Any:
         ) from error
 
 
-@contextmanager
-def joined_ranks(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
-    """The ranks of this training, as the environment tells; they part at the end.
-
-    A stop ends the wait for other ranks.
-
-    An error of another rank than the first is left to the first to show, and ends the process.
-
-    Raises:
-        StyleCliError: the environment makes no sense, or another process has ended.
-        SystemExit: this is not the first rank, and it failed.
-    """
-    rank = Rank.of_environment(os.environ)
-    if rank.count == 1:
-        yield Ranks()
-        return
-    ranks = _Several(rank, should_stop)
-    try:
-        yield ranks
-    except StyleCliError as error:
-        if ranks.first:
-            raise
-        if not ranks.lost:
-            ranks.tell(error)
-        raise SystemExit(error.exit_code) from error
-    dist.destroy_process_group()
+def _connect(rank: Rank) -> Any:
+    """Join the group of all ranks; they talk by gloo, and GPUs exchange gradients by NCCL."""
+    url = f"file://{os.environ[STORE]}" if STORE in os.environ else "env://"
+    store, number, count = next(rendezvous(url, rank.number, rank.count, timeout=_TIMEOUT))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_TIMEOUT)
+    return store
 
 
-_EVERY = 5.0  # seconds
+_EVERY = 5.0  # seconds between two measurements of other programs
 _BUSY = ("user", "system", "irq", "softirq", "steal")  # steal is what other virtual machines use
 
 
-@dataclass(frozen=True)
-class CpuTimes:
-    """Seconds that have passed, and seconds that cores were busy, since any fixed moment.
-
-    Attributes:
-        wall: passed.
-        own: CPU time of this process, over all its threads.
-        total: CPU time of all programs, on the cores that this process may use.
-    """
-
-    wall: float
-    own: float
-    total: float
-
-
-class ThreadCount:
-    """Chooses a number of threads by how busy other programs keep the cores.
-
-    What they use is measured directly, so the number rises again when they end, and no step is
-    spent on trying another number.
-
-    Args:
-        most: threads on an idle machine.
-        cores: logical cores that this process may use.
-        physical: physical cores among them.
-        times: the first measurement.
-
-    Attributes:
-        count: the number of threads that is best now.
-    """
-
-    def __init__(self, most: int, cores: int, physical: int, times: CpuTimes) -> None:
-        self._most, self._cores, self._room = most, cores, max(most, physical)
-        self._before = times
-        self.count = most
-
-    def update(self, now: CpuTimes) -> int:
-        """Choose by what has happened since the last measurement; return the number."""
-        before, self._before = self._before, now
-        available = self._cores * (now.wall - before.wall)
-        if available > 0:
-            used_by_others = (now.total - before.total) - (now.own - before.own)
-            free = 1 - min(1.0, max(0.0, used_by_others / available))
-            self.count = max(1, min(self._most, round(free * self._room)))
-        return self.count
-
-
-def cpu_times() -> CpuTimes:
-    """Measure now: it takes less than a millisecond."""
-    # A program of lower priority takes next to nothing from this one, however busy it looks.
-    has_low_priority = hasattr(os, "nice") and os.nice(0) > 0
-    names = (*_BUSY, "nice") if has_low_priority else _BUSY
-    cores = psutil.cpu_times(percpu=True)
-    usable = [cores[number] for number in _usable_cores() if number < len(cores)]
-    total = sum(getattr(core, name, 0.0) for core in usable for name in names)
-    return CpuTimes(time.monotonic(), time.process_time(), total)
-
-
-def _usable_cores() -> list[int]:
-    """The numbers of the logical cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 @contextmanager
-def adapted_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
+def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     """A function that adapts torch's threads to other programs, to be called after each step.
 
     It measures every few seconds; in between, it only looks at the clock. At the end, torch has as
@@ -368,9 +253,10 @@ def adapted_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     if not enabled or most == 1:
         yield lambda: None
         return
-    cores = len(_usable_cores())
-    physical = min(cores, psutil.cpu_count(logical=False) or cores)
-    threads = ThreadCount(most, cores, physical, cpu_times())
+    cores = len(_list_cores())
+    room = max(most, min(cores, psutil.cpu_count(logical=False) or cores))
+    process = psutil.Process()
+    measure_others(process)  # the next measurement begins here
     measured_at = time.monotonic()
 
     def adapt() -> None:
@@ -378,11 +264,40 @@ def adapted_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
         if time.monotonic() - measured_at < _EVERY:
             return
         measured_at = time.monotonic()
-        before = threads.count
-        if threads.update(cpu_times()) != before:
-            torch.set_num_threads(threads.count)
+        count = choose_threads(measure_others(process), most, room)
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)
 
     try:
         yield adapt
     finally:
         torch.set_num_threads(most)
+
+
+def choose_threads(others: float, most: int, room: int) -> int:
+    """The number of threads that suits what other programs use, at least 1.
+
+    Args:
+        others: the share of the cores that they keep busy, 0 to 1.
+        most: threads on an idle machine.
+        room: physical cores, or ``most`` if that is more.
+    """
+    return max(1, min(most, round((1 - others) * room)))
+
+
+def measure_others(process: psutil.Process) -> float:
+    """The share of its cores, 0 to 1, that others than a process used since the last call."""
+    # A program of lower priority takes next to nothing from this one, however busy it looks.
+    has_low_priority = hasattr(os, "nice") and os.nice(0) > 0
+    names = (*_BUSY, "nice") if has_low_priority else _BUSY
+    cores, usable = psutil.cpu_times_percent(percpu=True), _list_cores()
+    busy = [getattr(cores[i], name, 0.0) for i in usable if i < len(cores) for name in names]
+    others = float(sum(busy) - process.cpu_percent()) / 100  # cores
+    return min(1.0, max(0.0, others / len(usable)))
+
+
+def _list_cores() -> list[int]:
+    """The numbers of the logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

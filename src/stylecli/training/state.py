@@ -1,8 +1,8 @@
-"""What a training consists of, and what makes a resume exact: saved, restored, refused.
+"""What a training consists of, and its checkpoint: written, read, refused.
 
 A checkpoint holds the weights and the moments of the optimizer twice, as they are and as they were
 when they were last known to be good, and a description, :class:`Checkpoint`. All else follows from
-seed and step: photos, crops, noise, and which style has its turn.
+seed and step: photos, crops, noise, and which style has its turn. So a resume is exact.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from torch import Tensor
 from stylecli.config import TrainConfig
 from stylecli.core import schema, tensor_files
 from stylecli.core.generators import Generator
+from stylecli.core.model_files import CONVENTIONS, check_conventions
 from stylecli.core.objective import PerceptualObjective, Scales
 from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
@@ -70,7 +71,7 @@ class Training:
     Attributes:
         config: the settings, with numbers where the default depends on device or model.
         files: where it writes.
-        report: told of every step.
+        report: is called with every step.
         overwrite: whether a model that is there is replaced.
         ranks: the processes that train together; only the first writes files.
         inputs: what it has read.
@@ -82,7 +83,7 @@ class Training:
         step: how many steps are done.
         preview_at: when the next preview is due, in seconds of training.
         seconds_per_step: a running mean.
-        told: problems that were reported already and are not reported again.
+        reported: problems, each of which is reported once.
     """
 
     config: TrainConfig
@@ -99,7 +100,7 @@ class Training:
     step: int = 0
     preview_at: float = 0.0
     seconds_per_step: float = 0.0
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     @property
     def generator(self) -> Generator:
@@ -112,10 +113,10 @@ class Training:
         return self.inputs.batch_size // self.ranks.count
 
     def report_once(self, text: str) -> None:
-        """Report a problem, unless it was reported already."""
-        if text not in self.told:
+        """Report a problem the first time that it occurs."""
+        if text not in self.reported:
             self.report(Notice(text))
-        self.told.add(text)
+        self.reported.add(text)
 
     def try_to_write(self, write: Callable[[], object]) -> None:
         """Write a file that is only for looking at; if that fails, the training goes on."""
@@ -126,8 +127,8 @@ class Training:
             self.report_once(str(error))
 
 
-def _saved(check: schema.Check) -> Any:
-    """A field of a checkpoint, and what its value in a file has to be."""
+def _checked(check: schema.Check) -> Any:
+    """A field of a checkpoint, with the check that its value in a file has to pass."""
     return field(metadata={"check": check})
 
 
@@ -137,7 +138,7 @@ def _is_table(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint says of its training.
+    """The description in a checkpoint.
 
     Attributes:
         config: the settings, as :func:`stylecli.options.as_json` gives them.
@@ -148,36 +149,34 @@ class Checkpoint:
         base_license: of the model that a style is added to.
         step: how many steps are done.
         seconds: of training so far.
-        recent: the losses of the last steps.
-        lr_factor: of the learning rate, after roll-backs.
-        rollbacks: how many roll-backs there were.
-        outliers: how many of the last batches in a row were odd.
-        left_out: how many batches nothing was learned from.
+        recent, lr_factor, rollbacks, outliers, left_out: as :class:`Guard` has them.
         overwrite: whether a model that is there is replaced.
         scales: of the objectives, one for each scale of the recipe.
-        style_sha: fingerprint of the style images.
-        photos_sha: fingerprint of the content photos.
+        style_sha: see :func:`hash_images`.
+        photos_sha: of the names of the content photos.
     """
 
-    config: dict[str, Any] = _saved(_is_table)
-    spec: dict[str, Any] = _saved(_is_table)
-    style_names: list[str] = _saved(lambda names: schema.are_styles(names) and names)
-    first_row: int = _saved(schema.is_count)
-    origin: str = _saved(schema.is_text)
-    base_license: str = _saved(schema.is_text)
-    step: int = _saved(schema.is_count)
-    seconds: float = _saved(schema.is_number)
-    recent: list[dict[str, float]] = _saved(lambda value: schema.is_list(value, schema.are_losses))
-    lr_factor: float = _saved(schema.is_number)
-    rollbacks: int = _saved(schema.is_count)
-    outliers: int = _saved(schema.is_count)
-    left_out: int = _saved(schema.is_count)
-    overwrite: bool = _saved(lambda value: isinstance(value, bool))
-    scales: list[dict[str, list[float]]] = _saved(
+    config: dict[str, Any] = _checked(_is_table)
+    spec: dict[str, Any] = _checked(_is_table)
+    style_names: list[str] = _checked(lambda names: schema.are_styles(names) and names)
+    first_row: int = _checked(schema.is_count)
+    origin: str = _checked(schema.is_text)
+    base_license: str = _checked(schema.is_text)
+    step: int = _checked(schema.is_count)
+    seconds: float = _checked(schema.is_number)
+    recent: list[dict[str, float]] = _checked(
+        lambda value: schema.is_list(value, schema.are_losses)
+    )
+    lr_factor: float = _checked(schema.is_number)
+    rollbacks: int = _checked(schema.is_count)
+    outliers: int = _checked(schema.is_count)
+    left_out: int = _checked(schema.is_count)
+    overwrite: bool = _checked(lambda value: isinstance(value, bool))
+    scales: list[dict[str, list[float]]] = _checked(
         lambda value: schema.is_list(value, schema.are_scales)
     )
-    style_sha: str = _saved(schema.is_text)
-    photos_sha: str = _saved(schema.is_text)
+    style_sha: str = _checked(schema.is_text)
+    photos_sha: str = _checked(schema.is_text)
 
 
 def save_checkpoint(training: Training) -> None:
@@ -205,7 +204,7 @@ def save_checkpoint(training: Training) -> None:
         left_out=guard.left_out,
         overwrite=training.overwrite,
         scales=[one.scales.as_json() for one in training.objectives],
-        style_sha=digest(training.inputs.style_images),
+        style_sha=hash_images(training.inputs.style_images),
         photos_sha=training.inputs.photos.fingerprint(),
     )
     states = {"now": guard.state(), "snapshot": guard.snapshot}
@@ -214,7 +213,7 @@ def save_checkpoint(training: Training) -> None:
     tensor_files.save_tensors(training.files.checkpoint, tensors, metadata)
 
 
-def unfinished_steps(path: Path) -> int:
+def read_unfinished_steps(path: Path) -> int:
     """How many steps are done in the checkpoint that is there; 0 if there is none, or a bad one."""
     step: Any = None
     with suppress(StyleCliError):
@@ -223,7 +222,7 @@ def unfinished_steps(path: Path) -> int:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """What a checkpoint says, without its tensors.
+    """Read the description in a checkpoint, without its tensors.
 
     Raises:
         StyleCliError: there is none, or it is damaged.
@@ -241,20 +240,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**{name: saved[name] for name in checks})
 
 
-def refuse_other_count(saved: Checkpoint, count: int) -> None:
-    """Raise StyleCliError if a training began on another number of devices than ``count``.
+def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> TrainConfig:
+    """The settings with ``count`` as the number of devices.
 
-    Each gradient would be a mean of other parts, rounded differently: no exact resume.
+    Raises:
+        StyleCliError: they ask for another number, or the training began on another number: each
+            gradient would be a mean of other parts, rounded differently, and no resume exact.
     """
-    began = saved.config.get("devices", count)
+    if config.devices not in (1, count):
+        raise StyleCliError(
+            f"--devices {config.devices}, and the processes that train here are {count}",
+            hint="leave --devices to the command, or to torchrun, which start the processes",
+        )
+    began = saved.config.get("devices", count) if saved else count
     if schema.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
             f"this training began on {counted(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
         )
+    return replace(config, devices=count)
 
 
-def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
+def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
     """The settings of a resume: those of the checkpoint, changed.
 
     Steps given in place of minutes, or the other way round, replace them.
@@ -288,9 +295,7 @@ def resumed_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tr
 
 def _refuse_changes(now: dict[str, Any], before: dict[str, Any]) -> None:
     """Raise StyleCliError if settings have changed that make it another training."""
-    told = [name for name in FIXED if now[name] is not None]
-    changed = [name for name in told if now[name] != before[name]]
-    if changed:
+    if changed := [name for name in FIXED if now[name] not in (None, before[name])]:
         was = ", ".join(f"{name} {before[name]}" for name in changed)
         raise StyleCliError(
             f"a resumed training cannot change its settings; it began with {was}",
@@ -302,10 +307,10 @@ def refuse_another_training(
     config: TrainConfig, style_images: list[Rgb], saved: Checkpoint
 ) -> None:
     """Raise StyleCliError if the style images have changed, or fewer steps are asked for."""
-    if saved.style_sha != digest(style_images):
-        given = ", ".join(map(str, config.paintings))
+    if saved.style_sha != hash_images(style_images):
+        names = ", ".join(map(str, config.paintings))
         raise StyleCliError(
-            f"{given} is not the painting that this training began with",
+            f"{names} is not the painting that this training began with",
             hint="pass the same, or start again with --overwrite",
         )
     if config.steps and config.steps < saved.step:
@@ -316,7 +321,7 @@ def refuse_another_training(
         )
 
 
-def restored_start(path: Path, saved: Checkpoint) -> Start:
+def build_start(path: Path, saved: Checkpoint) -> Start:
     """The network of a checkpoint, whose weights are still to be loaded.
 
     Raises:
@@ -324,21 +329,23 @@ def restored_start(path: Path, saved: Checkpoint) -> Start:
     """
     with _explaining_damage(path):
         try:
-            generator = Generator(GeneratorSpec(**saved.spec))
+            check_conventions(saved.spec)
+            own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
+            generator = Generator(GeneratorSpec(**own))
         except StyleCliError as error:
             raise _damaged(path, error.message) from error
         generator.remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
 
-def restored_scales(path: Path, saved: Checkpoint, styles: int, count: int) -> list[Scales]:
-    """The scales in a checkpoint of so many objectives, for so many style images.
+def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
+    """The scales in a checkpoint, one for each objective.
 
     Raises:
-        StyleCliError: the checkpoint is damaged.
+        StyleCliError: there are not as many as scales of the recipe and style images.
     """
     scales = [Scales.from_json(one) for one in saved.scales]
-    if [len(one.style) for one in scales] != count * [styles]:
+    if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
         raise _damaged(path, "its scales")
     return scales
 
@@ -354,7 +361,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
         training.report(Notice("the content photos are not those that this training began with"))
     with _explaining_damage(path):
         tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
-        now, snapshot = _below("now", tensors), _below("snapshot", tensors)
+        now, snapshot = _select("now.", tensors), _select("snapshot.", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed
         guard.load(now)
     guard.snapshot = snapshot
@@ -365,15 +372,14 @@ def restore(training: Training, saved: Checkpoint) -> None:
     training.schedule.elapsed = saved.seconds
 
 
-def digest(style_images: list[Rgb]) -> str:
-    """A fingerprint of style images, (H, W, 3) each, at the size that they are trained at."""
+def hash_images(style_images: list[Rgb]) -> str:
+    """The sha256 of style images, (H, W, 3) each, at the size that they are trained at."""
     return sha256(b"".join(rgb.tobytes() for rgb in style_images)).hexdigest()
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> State:
-    """Those of some tensors whose names begin with a prefix, without it."""
-    start = f"{prefix}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+def _select(prefix: str, tensors: dict[str, Tensor]) -> State:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 @contextmanager

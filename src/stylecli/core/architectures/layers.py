@@ -31,7 +31,7 @@ class Layers(Protocol[Map]):
         """The norm that the spec asks for."""
 
     def activation(self, x: Map) -> Map:
-        """The activation that the spec asks for."""
+        """ReLU."""
 
     def noise(self, x: Map, name: str, layer: int) -> Map:
         """Fixed noise is added, if the spec asks for it; ``layer`` is a number of its own."""
@@ -78,6 +78,19 @@ class Architecture:
     peak: int
 
 
+class ChannelCounts:
+    """The layers without weights, run on numbers of channels in place of maps."""
+
+    def _keep(self, x: int, *_: Any, **__: Any) -> int:
+        return x
+
+    activation = upsample = pool = add = _keep
+
+    def concatenate(self, x: int, y: int) -> int:
+        """The channels of both."""
+        return x + y
+
+
 def conv_norm(
     net: Layers[Map], x: Map, name: str, channels: int, kernel: int, stride: int = 1
 ) -> Map:
@@ -85,7 +98,7 @@ def conv_norm(
     return net.norm(net.conv(x, f"{name}.0", channels, kernel, stride), f"{name}.1")
 
 
-def upsampled_taps(mode: str) -> list[list[list[float]]]:
+def upsampling_taps(mode: str) -> list[list[list[float]]]:
     """Where a convolution of 3 taps finds its inputs in a row that was made twice as long.
 
     Args:

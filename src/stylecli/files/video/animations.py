@@ -1,8 +1,7 @@
 """Images of many frames: animated GIF, WebP, PNG and AVIF with their times, TIFF with its pages."""
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -15,12 +14,10 @@ from stylecli.files.formats import (
     ImageError,
     format_for,
     is_video,
-    keeps_alpha,
-    may_be_animated,
 )
-from stylecli.files.images import opened, require_size, save_image
+from stylecli.files.images import open_image, require_size, save_image
 from stylecli.files.pictures import Picture, as_image, as_picture
-from stylecli.files.video.shots import Shot, Timing, shots_of
+from stylecli.files.video.frames import Clip, Frame, fit_frames
 
 _TIMED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 _FORMATS = _TIMED | {"TIFF"}
@@ -28,131 +25,63 @@ _KEPT_BY_ENCODER = frozenset({"GIF", "PNG"})  # Pillow holds all frames of these
 _SHORTEST, _USUAL = 10, 100  # ms: browsers show frames of no more than the one for the other
 
 
-@dataclass(frozen=True)
-class Animation:
+@dataclass(frozen=True, kw_only=True)
+class Animation(Clip):
     """An image file of several frames.
 
     Attributes:
-        path: the file.
         hidden: how many pictures come first and are not shown by those who show the animation.
-        count: how many frames can be read.
-        faulty: how many more the file should have.
-        loop: how often the animation is shown, 0 for ever; None if the file does not say.
-        has_alpha: whether its first frame has transparency.
-        max_pixels: a frame of more is refused, and so are all frames together where they have to
-            be in memory.
-        times: when each frame is shown, of those that were read and not yet written.
+        faulty: how many more frames the file should have.
     """
 
-    path: Path
-    hidden: int
-    count: int
-    faulty: int
-    loop: int | None
-    has_alpha: bool
-    max_pixels: int = MAX_PIXELS
-    times: deque[Timing] = field(default_factory=deque)
+    hidden: int = 0
+    faulty: int = 0
 
     @classmethod
-    def open(cls, path: Path, target: Path, max_pixels: int = MAX_PIXELS) -> "Animation | None":
-        """As :meth:`of`, of a file that is not open yet.
-
-        Raises:
-            ImageError: it cannot be opened.
-        """
-        if not _may_keep_frames(path, target):
-            return None
-        with opened(path, max_pixels) as image:
-            return cls.of(image, path, target, max_pixels)
-
-    @classmethod
-    def of(
-        cls, image: Image.Image, path: Path, target: Path, max_pixels: int = MAX_PIXELS
-    ) -> "Animation | None":
-        """That of an open file, of which the header and the first frame are read.
-
-        Returns:
-            None if it has one frame and its target is an image, or its target can hold only one.
-        """
-        if not _may_keep_frames(path, target):
-            return None
-        frames = _count_frames(image)
-        if frames == 1 and not is_video(target):
-            return None
+    def of(cls, image: Image.Image, path: Path, max_pixels: int = MAX_PIXELS) -> "Animation":
+        """That of an open file, of which the header and the first frame are read."""
+        frames = count_frames(image)
         hidden = int(image.format == "PNG" and bool(image.info.get("default_image")))
         sound = _sound_frames(image) if image.format == "PNG" else frames
         image.seek(min(hidden, sound - 1))
         alpha = as_picture(image).alpha
-        has_alpha = alpha is not None and int(alpha.min()) < 255
-        loop = image.info.get("loop")
-        return cls(path, hidden, sound - hidden, frames - sound, loop, has_alpha, max_pixels)
+        return cls(
+            path=path,
+            count=sound - hidden,
+            has_alpha=alpha is not None and int(alpha.min()) < 255,
+            loop=image.info.get("loop"),
+            max_pixels=max_pixels,
+            hidden=hidden,
+            faulty=frames - sound,
+        )
 
-    def notice(self, target: Path) -> str:
-        """What the result will lack; empty if nothing."""
-        said = []
-        if self.faulty:
-            all_ = self.count + self.faulty
-            said.append(f"only the first {self.count} of {all_} frames can be read, and are kept")
-        if self.has_alpha and is_video(target) and not keeps_alpha(target):
-            said.append(f"its transparency is lost in {target}; a .webm would keep it")
-        return f"{self.path}: {'; '.join(said)}" if said else ""
+    def notes(self, target: Path) -> list[str]:
+        """What a result in the file ``target`` will lack beside transparency."""
+        if not self.faulty:
+            return []
+        whole = self.count + self.faulty
+        return [f"only the first {self.count} of {whole} frames can be read, and are kept"]
 
-    def frames(self) -> Iterator[Picture]:
+    def frames(self) -> Iterator[Frame[Picture]]:
         """All frames as a viewer composes them, upright, one at a time.
 
         Raises:
             ImageError: the file is damaged.
         """
-        self.times.clear()
         start = Fraction(0)
-        with opened(self.path, self.max_pixels) as image:
+        with open_image(self.path, self.max_pixels) as image:
             every = ImageSequence.Iterator(image)
             for frame in islice(every, self.hidden, self.hidden + self.count):
                 require_size(self.path, frame, self.max_pixels)
                 frame.load()
                 time = frame.info.get("duration") or 0
                 seconds = Fraction(time if time > _SHORTEST else _USUAL) / 1000
-                self.times.append(Timing(start, seconds))
+                yield Frame(as_picture(frame), start, seconds)
                 start += seconds
-                yield as_picture(frame)
-
-    def write(
-        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
-    ) -> None:
-        """Encode frames with the times and the loops of this file, whole or not at all.
-
-        Args:
-            target: the file; its suffix names the format, or the container of a film.
-            pictures: one for each of :meth:`frames`.
-            quality: 1 to 100, for WebP, AVIF and films.
-            metadata: keep EXIF, where the format has it.
-
-        Raises:
-            ImageError: it cannot be written.
-        """
-        if is_video(target):
-            from stylecli.files.video.encoding import (
-                encode_alone,  # FFmpeg's libraries: images need none
-            )
-
-            encode_alone(target, shots_of(pictures, self.times, Fraction(1)), quality)
-            return
-        is_timed = format_for(target) in _TIMED
-        shots = shots_of(pictures, self.times, Fraction(1), fit=is_timed)
-        given = self.path, target, shots, self.count, self.loop, quality, self.max_pixels
-        write_animation(*given, metadata=metadata)
 
 
 def write_animation(
-    path: Path,
-    target: Path,
-    shots: Iterator[Shot],
-    count: int,
-    loop: int | None,
-    quality: int,
-    max_pixels: int = MAX_PIXELS,
-    *,
-    metadata: bool,
+    clip: Clip, target: Path, frames: Iterator[Frame[Picture]], quality: int, *, metadata: bool
 ) -> None:
     """Encode pictures as an image of many frames, whole or not at all.
 
@@ -160,31 +89,30 @@ def write_animation(
     frames together may have as many pixels as one image.
 
     Args:
-        path: what they come from, for messages.
+        clip: where the frames come from.
         target: the file; its suffix names the format.
-        shots: the pictures.
-        count: how many there are.
-        loop: how often they are shown, 0 for ever; None for what is usual.
+        frames: those of the clip, painted.
         quality: 1 to 100, for WebP and AVIF.
-        max_pixels: of all frames together, where they have to be in memory.
         metadata: keep EXIF, where the format has it.
 
     Raises:
         ImageError: it cannot be written.
     """
     format_ = format_for(target)
-    first = next(shots, None)
+    if format_ in _TIMED or is_video(clip.path):  # pages of a TIFF may differ
+        frames = fit_frames(frames, Fraction(1))
+    first = next(frames, None)
     if first is None:
-        raise ImageError(f"{path} has no frames")
+        raise ImageError(f"{clip.path} has no frames")
     if format_ in _KEPT_BY_ENCODER:
-        _require_room(path, first.picture, count, max_pixels)
+        _require_room(clip, first.picture)
     times: list[int] = []  # it grows while frames are encoded
-    images = _images(chain([first], shots), format_, times)
-    options = _options(first.picture, format_, loop, times, metadata=metadata)
+    images = _images(chain([first], frames), format_, times)
+    options = _options(first.picture, format_, clip.loop, times, metadata=metadata)
     if format_ == "PNG":  # its encoder looks at the sizes of all frames first
         image, *options["append_images"] = images
     else:
-        image = _Stream(images, count)
+        image = _Stream(images, clip.count)
     try:
         save_image(target, image, format_, quality, options)
     except ImageError:
@@ -193,18 +121,20 @@ def write_animation(
         raise
 
 
-def _images(shots: Iterator[Shot], format_: str, times: list[int]) -> Iterator[Image.Image]:
+def _images(
+    frames: Iterator[Frame[Picture]], format_: str, times: list[int]
+) -> Iterator[Image.Image]:
     """Pictures as Pillow's; their times in ms are added to a list.
 
     Each time is between two that are rounded, so that the rounding never adds up.
     """
     unit = Fraction(10 if format_ == "GIF" else 1, 1000)  # s
     begin: Fraction | None = None
-    for shot in shots:
-        begin = shot.start if begin is None else begin
-        since, until = shot.start - begin, shot.start - begin + shot.seconds
+    for frame in frames:
+        begin = frame.start if begin is None else begin
+        since, until = frame.start - begin, frame.start - begin + frame.seconds
         times.append(int(1000 * unit) * (round(until / unit) - round(since / unit)))
-        yield as_image(shot.picture, format_)
+        yield as_image(frame.picture, format_)
 
 
 def _options(
@@ -225,35 +155,25 @@ def _options(
     return options
 
 
-def _require_room(path: Path, first: Picture, count: int, max_pixels: int) -> None:
+def _require_room(clip: Clip, first: Picture) -> None:
     """Raise ImageError if all frames together have more pixels than an image may have."""
     height, width = first.rgb.shape[:2]
-    pixels = count * width * height
-    if pixels > max_pixels:
+    pixels = clip.count * width * height
+    if pixels > clip.max_pixels:
         raise ImageError(
-            f"{path} has {count} frames of {width} x {height}, {pixels:,} pixels, "
-            f"more than {max_pixels:,}: scale it down with --max-size, "
+            f"{clip.path} has {clip.count} frames of {width} x {height}, {pixels:,} pixels, "
+            f"more than {clip.max_pixels:,}: scale it down with --max-size, "
             "write a .webp, or stylize with --max-pixels"
         )
 
 
-def lost_frames(image: Image.Image, path: Path, target: Path) -> str:
-    """One line if an open file has frames for which its target has no room; empty if not."""
-    if is_video(target) or format_for(target) in _FORMATS or not may_be_animated(path):
-        return ""
-    frames = _count_frames(image)
-    if frames == 1:
-        return ""
-    return f"{path}: only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+def keeps_frames(target: Path) -> bool:
+    """Whether a file of that suffix can hold many frames."""
+    return is_video(target) or format_for(target) in _FORMATS
 
 
-def _may_keep_frames(path: Path, target: Path) -> bool:
-    """Whether frames of a file, if it has several, can go into its target."""
-    return (is_video(target) or format_for(target) in _FORMATS) and may_be_animated(path)
-
-
-def _count_frames(image: Image.Image) -> int:
-    """How many frames an image has; 1 where others are no frames, such as a photo's thumbnail."""
+def count_frames(image: Image.Image) -> int:
+    """How many frames an image has; 1 where others are not frames, such as a photo's thumbnail."""
     return int(getattr(image, "n_frames", 1)) if image.format in _FORMATS else 1
 
 

@@ -1,8 +1,7 @@
-"""Files of many pictures: videos and animations, behind one protocol."""
+"""Files of many pictures, opened and written: films and animations alike."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from stylecli.files.formats import (
     MAX_PIXELS,
@@ -11,41 +10,10 @@ from stylecli.files.formats import (
     is_video_by_content,
     may_be_animated,
 )
-from stylecli.files.images import opened, require_file
+from stylecli.files.images import open_image, require_file
 from stylecli.files.pictures import Picture, as_picture
-from stylecli.files.video.animations import Animation, lost_frames
-
-
-class Clip(Protocol):
-    """A file of many pictures, which can also write another file of its kind."""
-
-    @property
-    def count(self) -> int:
-        """About how many frames there are."""
-
-    def notice(self, target: Path) -> str:
-        """One line on what a result in the file ``target`` will lack; empty if nothing."""
-
-    def frames(self) -> Iterator[Picture]:
-        """All frames, upright and in sRGB, one at a time."""
-
-    def write(
-        self, target: Path, pictures: Iterator[Picture], quality: int, *, metadata: bool = True
-    ) -> None:
-        """Encode one picture for each frame, with the times and the sound of this file."""
-
-
-def open_clip(source: Path, target: Path) -> Clip | None:
-    """Open a file of many pictures; None if it holds one, or its target can hold only one.
-
-    Args:
-        source: the file; by its content, if its name has no suffix.
-        target: the file to write; its suffix says what becomes of it.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    return _open_film(source, target) or Animation.open(source, target)
+from stylecli.files.video.animations import Animation, count_frames, keeps_frames, write_animation
+from stylecli.files.video.frames import Clip, Frame
 
 
 def read_clip_or_picture(
@@ -63,13 +31,44 @@ def read_clip_or_picture(
     """
     if film := _open_film(source, target):
         return film, ""
-    with opened(source, max_pixels) as image:
-        clip = Animation.of(image, source, target, max_pixels)
-        if clip is not None:
-            return clip, ""
-        lacks = lost_frames(image, source, target)
+    with open_image(source, max_pixels) as image:
+        frames = count_frames(image) if may_be_animated(source) else 1
+        if keeps_frames(target) and (frames > 1 or is_video(target)):
+            return Animation.of(image, source, max_pixels), ""
         image.load()
-        return as_picture(image), lacks
+        picture = as_picture(image)
+    if frames == 1:
+        return picture, ""
+    lost = f"only the first of its {frames} frames is kept; a .webp or .tiff keeps all"
+    return picture, f"{source}: {lost}"
+
+
+def write_clip(
+    clip: Clip,
+    target: Path,
+    frames: Iterator[Frame[Picture]],
+    quality: int,
+    *,
+    metadata: bool = True,
+) -> None:
+    """Encode the frames of a clip with their times, whole or not at all.
+
+    Args:
+        clip: where the frames come from. What is beside the picture of a film is kept in a film.
+        target: the file; its suffix names the container, or the format of an animation.
+        frames: those of the clip, painted.
+        quality: 1 to 100, as for a JPEG.
+        metadata: keep EXIF, or title, place, date and so on.
+
+    Raises:
+        StyleCliError: it cannot be written, or there are no frames.
+    """
+    if is_video(target):
+        from stylecli.files.video.encoding import write_film  # imports FFmpeg's libraries
+
+        write_film(clip, target, frames, quality, metadata=metadata)
+    else:
+        write_animation(clip, target, frames, quality, metadata=metadata)
 
 
 def _open_film(source: Path, target: Path) -> Clip | None:

@@ -1,7 +1,7 @@
-"""Films encoded by PyAV: new frames beside the streams of another film, copied as they are."""
+"""Films written by PyAV: new frames beside the other streams of the film they come from."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import merge
@@ -22,9 +22,9 @@ from av.video.stream import VideoStream
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.formats import ImageError, keeps_alpha
 from stylecli.files.pictures import Picture, as_image
-from stylecli.files.video.decoding import KEEP_TAGS
-from stylecli.files.video.shots import Shot
-from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover
+from stylecli.files.video.films import KEEP_TAGS, STANDARD, Video, open_video
+from stylecli.files.video.frames import Clip, Frame, fit_frames
+from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover, plan_streams
 from stylecli.files.video.timeline import LATE, Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
@@ -47,8 +47,8 @@ _OF_THE_ENCODING = frozenset({"encoder", "duration", "rotate", "alpha_mode"})
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the encoder is told of all frames.
+class _Look:
+    """What all frames of a film share.
 
     Attributes:
         size: width and height in px.
@@ -66,98 +66,64 @@ class Look:
     time_base: Fraction
     quality: int
     has_alpha: bool
-    is_regular: bool = True
+    is_regular: bool
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The film of which another one is painted.
-
-    Attributes:
-        container: its file.
-        picture: the stream that was painted.
-        timeline: its clock.
-        beside: what becomes of its other streams.
-    """
-
-    container: InputContainer
-    picture: VideoStream
-    timeline: Timeline
-    beside: Beside
-
-
-def encode(
-    file: Path,
-    target: Path,
-    look: Look,
-    shots: Iterable[Shot],
-    origin: Origin | None = None,
-    *,
-    metadata: bool = True,
+def write_film(
+    clip: Clip, target: Path, frames: Iterable[Frame[Picture]], quality: int, *, metadata: bool
 ) -> None:
-    """Write a film with new frames, and with the other streams of the one they come from.
+    """Encode frames with a clip's times, whole or not at all; of a film, also what is beside.
+
+    Frames of another size than the first are fitted into it.
 
     Args:
-        file: what is written; its suffix names the container.
-        target: what the file will be called, for messages.
-        look: what the frames share.
-        shots: the frames, all of one size.
-        origin: the film that they come from, if any.
+        clip: a film or an animation.
+        target: the file; its suffix names the container.
+        frames: those of the clip, painted.
+        quality: 1 to 100, as for a JPEG.
         metadata: copy title, place, languages, chapters and so on.
 
     Raises:
-        ImageError: it cannot be written.
+        StyleCliError: it cannot be written, or there are no frames.
     """
-    suffix = file.suffix.lower()
-    options = {"fflags": "+bitexact"}  # or there would be random numbers in the file
-    if suffix in (".mp4", ".m4v", ".mov"):
-        options["movflags"] = "+faststart"
-    if suffix in (
-        ".mkv",
-        ".webm",
-        ".avi",
-    ):  # the sound's first packet may stand before 0, where it should
-        options["avoid_negative_ts"] = "disabled"
-    start = max(Fraction(0), origin.timeline.start) if origin else Fraction(0)
-    try:
-        with av.open(str(file.absolute()), "w", container_options=options, **KEEP_TAGS) as output:
-            video = _video_stream(output, look, suffix)
-            packets = [_encoded(video, look, shots, start, begins_at_once=suffix == ".avi")]
-            if origin is not None:
-                others = _Others(output, origin, suffix == ".avi", metadata=metadata)
-                packets.append(others.packets(start))
-                video.disposition = origin.picture.disposition
-                if metadata:
-                    _copy_metadata(origin, output, video)
-            for packet in merge(*packets, key=_time):
-                output.mux(packet)
-    except av.FFmpegError as error:
-        raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def encode_alone(target: Path, shots: Iterator[Shot], quality: int) -> None:
-    """Write a film that has no other to take streams from, whole or not at all.
-
-    Args:
-        target: the file; its suffix names the container.
-        shots: the frames, all of one size.
-        quality: 1 to 100, as for a JPEG.
-
-    Raises:
-        StyleCliError: it cannot be written.
-    """
-    first = next(shots)
+    fitted = fit_frames(frames, clip.pixel_shape)
+    first = next(fitted, None)
+    if first is None:
+        raise ImageError(f"{clip.path} has no frames")
     require_writable(target.parent)
-    height, width = first.picture.rgb.shape[:2]
-    rate = 1 / first.seconds
-    unit = time_base(target.suffix.lower(), _COARSE, rate, is_regular=False)
-    alpha = first.picture.alpha is not None and keeps_alpha(target)
-    look = Look((width, height), Fraction(1), rate, unit, quality, alpha, is_regular=False)
+    look = _choose_look(clip, target, first, quality)
+    options = {"fflags": "+bitexact"}  # or there would be random numbers in the file
+    if target.suffix.lower() in (".mp4", ".m4v", ".mov"):
+        options["movflags"] = "+faststart"
+    else:  # the sound's first packet may stand before 0, where it should
+        options["avoid_negative_ts"] = "disabled"
     with atomic_path(target) as temporary:
-        encode(temporary, target, look, chain([first], shots))
+        file = str(temporary.absolute())
+        try:
+            with av.open(file, "w", container_options=options, **KEEP_TAGS) as output:
+                _encode(output, look, chain([first], fitted), clip, target, metadata=metadata)
+        except av.FFmpegError as error:
+            raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) -> Fraction:
+def _choose_look(clip: Clip, target: Path, first: Frame[Picture], quality: int) -> _Look:
+    if isinstance(clip, Video):
+        rate, unit, is_regular = clip.rate, clip.timeline.unit, clip.timeline.is_regular
+    else:
+        rate, unit, is_regular = 1 / first.seconds, _COARSE, False
+    height, width = first.picture.rgb.shape[:2]
+    return _Look(
+        (width, height),
+        clip.pixel_shape,
+        rate,
+        _time_base(target.suffix.lower(), unit, rate, is_regular=is_regular),
+        quality,
+        first.picture.alpha is not None and keeps_alpha(target),
+        is_regular,
+    )
+
+
+def _time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) -> Fraction:
     """The unit of the times in a film: that of its origin, unless that is too coarse.
 
     AVI shows one frame in each unit; where none is stored, the one before stays.
@@ -174,34 +140,70 @@ def time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) -
     return own if own < _COARSE else Fraction(1, frame * ceil(_FINE / frame))
 
 
+def _encode(
+    output: OutputContainer,
+    look: _Look,
+    frames: Iterable[Frame[Picture]],
+    clip: Clip,
+    target: Path,
+    *,
+    metadata: bool,
+) -> None:
+    """Fill a container with new frames, and with the other streams of the film they come from."""
+    is_avi = target.suffix.lower() == ".avi"
+    video = _add_video(output, look, target.suffix.lower())
+    start = Fraction(0)
+    others: Iterator[Any] = iter(())
+    with ExitStack() as stack:
+        if isinstance(clip, Video):
+            start = max(start, clip.timeline.start)
+            with open_video(clip.path) as (source, picture):
+                beside = plan_streams(source, picture, clip.timeline, target)
+            source, picture = stack.enter_context(open_video(clip.path))
+            streams = _Others(output, source, clip.timeline, beside, is_avi, metadata=metadata)
+            others = streams.packets(start)
+            video.disposition = picture.disposition
+            if metadata:
+                output.metadata.update(source.metadata)
+                output.set_chapters(source.chapters())
+                video.metadata.update(_still_true(picture.metadata))
+        pictures = _encode_frames(video, look, frames, start, begins_at_once=is_avi)
+        for packet in merge(pictures, others, key=_time):
+            output.mux(packet)
+
+
 class _Others:
     """The streams of a film beside its picture, in a container that is written."""
 
     def __init__(
-        self, output: OutputContainer, origin: Origin, from_start: bool, *, metadata: bool
+        self,
+        output: OutputContainer,
+        source: InputContainer,
+        timeline: Timeline,
+        beside: Beside,
+        from_start: bool,
+        *,
+        metadata: bool,
     ) -> None:
-        self._source, self._timeline = origin.container, origin.timeline
+        self._source, self._timeline = source, timeline
         self._copies: dict[int, Stream] = {}
         self._sounds: dict[int, Sound] = {}
         stream: Any
-        for stream in self._source.streams:
-            index = stream.index
-            if index in origin.beside.copied:
-                copy = add_copy(output, stream, origin.beside.covers.get(index, b""))
-                if copy is not None:
-                    self._copies[index] = copy
-            elif index in origin.beside.encoded:
-                start = self._timeline.start if from_start else None
-                encoder = origin.beside.encoded[index]
-                self._sounds[index] = Sound(output, stream, encoder, start)
-                self._sounds[index].stream.disposition = stream.disposition
-        made = {**self._copies, **{index: one.stream for index, one in self._sounds.items()}}
-        for index, copy in made.items():
-            tags = self._source.streams[index].metadata
-            kept = tags if index in self._copies else _still_true(tags)
-            if not metadata:
-                kept = {name: kept[name] for name in kept.keys() & _OF_THE_FILE}
-            copy.metadata.update(_with_language_for(output, kept))
+        for stream in source.streams:
+            index, made, kept = stream.index, None, stream.metadata
+            if index in beside.copied:
+                made = add_copy(output, stream, beside.covers.get(index, b""))
+                if made is not None:
+                    self._copies[index] = made
+            elif index in beside.encoded:
+                start = timeline.start if from_start else None
+                self._sounds[index] = Sound(output, stream, beside.encoded[index], start)
+                made, kept = self._sounds[index].stream, _still_true(kept)
+                made.disposition = stream.disposition
+            if made is not None:
+                if not metadata:
+                    kept = {name: kept[name] for name in kept.keys() & _OF_THE_FILE}
+                made.metadata.update(_with_language_for(output, kept))
 
     def packets(self, start: Fraction) -> Iterator[Any]:
         """Their packets on a clock that begins at 0; ``start`` is where the film's begins."""
@@ -209,6 +211,7 @@ class _Others:
             return
         last: dict[int, int] = {}
         with suppress(av.FFmpegError):  # whether the file is whole is checked before
+            packet: Any
             for packet in self._timeline.on_one_clock(self._source.demux()):
                 index = packet.stream.index
                 if index in self._sounds:
@@ -216,7 +219,8 @@ class _Others:
                         move(encoded, -start)
                         yield encoded
                 elif index in self._copies and packet.size:
-                    _complete(packet, self._source.streams[index])
+                    if is_cover(packet.stream) and packet.dts is None:
+                        packet.pts = packet.dts = 0
                     # Where a clock begins again, sound may overlap by a packet.
                     if packet.dts is None or packet.dts <= last.get(index, packet.dts - 1):
                         continue
@@ -234,18 +238,6 @@ def _with_language_for(output: OutputContainer, tags: dict[str, str]) -> dict[st
     return {**tags, "language": _LANGUAGES_OF_MOV[language]}
 
 
-def _complete(packet: Any, stream: Stream) -> None:
-    """Give a cover the time that it may lack."""
-    if is_cover(stream) and packet.dts is None:
-        packet.pts = packet.dts = 0
-
-
-def _copy_metadata(origin: Origin, output: OutputContainer, video: VideoStream) -> None:
-    output.metadata.update(origin.container.metadata)
-    output.set_chapters(origin.container.chapters())
-    video.metadata.update(_still_true(origin.picture.metadata))
-
-
 def _still_true(tags: dict[str, str]) -> dict[str, str]:
     """The tags of a stream that hold when it is encoded anew; statistics, in capitals, do not."""
     return {
@@ -255,7 +247,7 @@ def _still_true(tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStream:
+def _add_video(output: OutputContainer, look: _Look, suffix: str) -> VideoStream:
     """A stream of H.264, or of VP9 in WebM and MPEG-4 in AVI.
 
     AVI stores no times: players show frames when they come, and of H.264 many do so late. The usual
@@ -289,10 +281,10 @@ def _video_stream(output: OutputContainer, look: Look, suffix: str) -> VideoStre
     return stream
 
 
-def _encoded(
+def _encode_frames(
     stream: VideoStream,
-    look: Look,
-    shots: Iterable[Shot],
+    look: _Look,
+    frames: Iterable[Frame[Picture]],
     start: Fraction,
     *,
     begins_at_once: bool,
@@ -301,34 +293,29 @@ def _encoded(
 
     Args:
         stream: the encoder.
-        look: what it is told.
-        shots: the frames.
+        look: what the frames share.
+        frames: all of one size.
         start: where their clock begins, in seconds.
         begins_at_once: show black up to the first frame, where nothing may be shown.
     """
     step = round(1 / look.rate / look.time_base)
     earliest = 0
-    for shot in shots:
-        frame = _frame(_pixels(shot.picture, look.has_alpha), stream)
-        frame.time_base = look.time_base
-        time = round((shot.start - start) / look.time_base)
+    for frame in frames:
+        pixels = _pixels(frame.picture, look.has_alpha)
+        encoded = _convert(pixels, stream, look.time_base)
+        time = round((frame.start - start) / look.time_base)
         if begins_at_once and earliest == 0 < time:
-            if shot.start - start > LATE:
-                yield from stream.encode(_black(look, stream))
+            if frame.start - start > LATE:
+                black = _convert(np.zeros_like(pixels), stream, look.time_base)
+                black.pts = 0
+                yield from stream.encode(black)
             else:
-                start, time = shot.start, 0
-        frame.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
-        frame.duration = round(shot.seconds / look.time_base) or step
-        earliest = frame.pts + 1
-        yield from stream.encode(frame)
+                start, time = frame.start, 0
+        encoded.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
+        encoded.duration = round(frame.seconds / look.time_base) or step
+        earliest = encoded.pts + 1
+        yield from stream.encode(encoded)
     yield from stream.encode(None)
-
-
-def _black(look: Look, stream: VideoStream) -> VideoFrame:
-    width, height = look.size
-    frame = _frame(np.zeros((height, width, 3), np.uint8), stream)
-    frame.pts, frame.time_base = 0, look.time_base
-    return frame
 
 
 def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
@@ -339,19 +326,22 @@ def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGBA" if alpha else "RGB"))
 
 
-def _frame(pixels: npt.NDArray[np.uint8], stream: VideoStream) -> VideoFrame:
+def _convert(pixels: npt.NDArray[np.uint8], stream: VideoStream, time_base: Fraction) -> VideoFrame:
+    """Pixels (H, W, 3 or 4) in the form that an encoder takes."""
     # MPEG-4 does not name its colors, and players take small pictures for standard definition.
     context = stream.codec_context
-    is_untagged_sd = context.name == "mpeg4" and context.width <= 1279 and context.height <= 576
+    is_small = context.width <= STANDARD[0] and context.height <= STANDARD[1]
     rgb = VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
-    return rgb.reformat(
-        width=stream.codec_context.width,
-        height=stream.codec_context.height,
-        format=stream.codec_context.pix_fmt,
-        dst_colorspace="ITU601" if is_untagged_sd else "ITU709",
+    frame = rgb.reformat(
+        width=context.width,
+        height=context.height,
+        format=context.pix_fmt,
+        dst_colorspace="ITU601" if is_small and context.name == "mpeg4" else "ITU709",
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )
+    frame.time_base = time_base
+    return frame
 
 
 def _time(packet: Any) -> Fraction:

@@ -59,7 +59,7 @@ class Sound:
             if frame.pts is None:
                 continue
             if self._graph is None:
-                self._graph = self._even(frame)
+                self._graph = self._make_even(frame)
             unit = Fraction(1, frame.sample_rate)
             frame.pts = round(frame.pts * (frame.time_base or unit) / unit)
             frame.time_base = unit
@@ -77,7 +77,7 @@ class Sound:
                 frame: Any = self._graph.pull()
                 yield from self.stream.encode(frame)
 
-    def _even(self, first: AudioFrame) -> av.filter.Graph:
+    def _make_even(self, first: AudioFrame) -> av.filter.Graph:
         """Filters after which samples follow each other without a gap, as the encoder wants."""
         graph = av.filter.Graph()
         fill = f"{self.rate}:async=1:min_hard_comp=0.02"

@@ -54,6 +54,7 @@ class Timeline:
     """How the clock of a film runs.
 
     Attributes:
+        unit: of the picture's times, in seconds.
         start: where it begins, in seconds.
         end: where the last packet of any stream ends.
         count: packets of the picture, which are about as many as frames.
@@ -63,6 +64,7 @@ class Timeline:
         gaps: the streams of sound that begin late, or stop and go on.
     """
 
+    unit: Fraction
     start: Fraction
     end: Fraction
     count: int
@@ -98,6 +100,7 @@ class Timeline:
         start = Fraction(container.start_time or 0, av.time_base)
         sound = {stream.index: tracks[stream.index] for stream in container.streams.audio}
         return cls(
+            lead.unit,
             start,
             max(track.end() for track in tracks.values()),
             len(lead.shown),
