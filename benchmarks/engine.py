@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import numpy as np
 import openvino as ov
@@ -36,11 +36,10 @@ from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import open_backends
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
-from stylecli.core.norms import NORMS
 from stylecli.core.openvino_backend import mixed_weights
 from stylecli.core.openvino_enlarge import OpenVinoEnlarger
 from stylecli.core.openvino_graph import build_graph
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import GeneratorSpec, Norm
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor
 from stylecli.engine import Stylizer
@@ -253,7 +252,7 @@ def strips(width: int = 3000, height: int = 2000) -> None:
     cpu, rows = torch.device("cpu"), []
     photo = Image.open(bundled_photos()[7]).convert("RGB").resize((width, height))
     rgb = np.asarray(photo)
-    for arch, norm in product(("residual", "pyramid"), NORMS):
+    for arch, norm in product(("residual", "pyramid"), get_args(Norm)):
         torch.manual_seed(0)
         generator = Generator(GeneratorSpec(arch, norm)).eval()
         with torch.inference_mode():
@@ -281,7 +280,9 @@ def enlarging(megapixels: float = 12, short_side: int = 384, repeats: int = 7) -
     arrays = np.asarray(photo), np.asarray(small), 255 - np.asarray(small)
     began = time.process_time()
     enlarge = OpenVinoEnlarger(core, 1)
-    enlarge(*(array[:64, :64] for array in arrays))
+    enlarge(
+        arrays[0][: round(32 * factor), : round(32 * factor)], *(x[:32, :32] for x in arrays[1:])
+    )
     first = time.process_time() - began
     works: dict[str, Callable[[], object]] = {
         "enlarging": lambda: enlarge(*arrays),

@@ -26,13 +26,13 @@ from stylecli.comparison.metrics import (
     grams_at_scales,
     style_at_scales,
 )
-from stylecli.config.shared import GALLERY
+from stylecli.config import GALLERY
 from stylecli.core.model_files import bundled_models
 from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import LossNetwork, load_loss_network
 from stylecli.files.colors import Rgb
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, resized, shrunk
+from stylecli.files.pictures import Picture, resize, shrink
 
 JUDGED = 768  # px: the long side
 WAYS: dict[str, dict[str, Any]] = {"one pass": {"stroke_size": "network"}, "layers": {}}
@@ -96,12 +96,12 @@ class PhotoJudge:
         rgb = read_picture(painting).rgb
         sides = rgb.shape[:2]
         short_side = round(max(self.small.shape[:2]) * min(sides) / max(sides))
-        return grams_at_scales(as_tensor(resized(rgb, short_side)), self.network)
+        return grams_at_scales(as_tensor(resize(rgb, short_side)), self.network)
 
 
 def as_judged(rgb: Rgb) -> Rgb:
     """An image scaled down to the size at which it is judged."""
-    return shrunk(Picture(rgb), JUDGED).rgb
+    return shrink(Picture(rgb), JUDGED).rgb
 
 
 def as_tensor(rgb: Rgb) -> torch.Tensor:

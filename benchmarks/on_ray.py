@@ -65,7 +65,7 @@ def on_ray(marks: Marks) -> Any:
 
     workers = module.Workers((DEFAULT_MODEL, None, "auto"), "local")
     marks.add()
-    plain = module._connected
+    plain = module._connection
 
     @contextmanager
     def marked(*arguments: Any) -> Iterator[bool]:
@@ -73,7 +73,7 @@ def on_ray(marks: Marks) -> Any:
             marks.add()
             yield is_connected
 
-    module._connected = marked
+    module._connection = marked
     return workers
 
 

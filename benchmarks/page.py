@@ -46,13 +46,15 @@ def served() -> Iterator[tuple[str, psutil.Process]]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        address = re.search(r"http://\S+", process.stderr.readline())[0]
-        watched = psutil.Process(process.pid)
-        while used(watched, lambda: time.sleep(1))[1] > 0.05:
-            pass
-        yield address, watched
-        process.terminate()
-        process.wait()
+        try:
+            address = re.search(r"http://\S+", process.stderr.readline())[0]
+            watched = psutil.Process(process.pid)
+            while used(watched, lambda: time.sleep(1))[1] > 0.05:
+                pass
+            yield address, watched
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def used(process: psutil.Process, act: Callable[[], object]) -> tuple[float, float]:

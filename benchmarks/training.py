@@ -46,8 +46,8 @@ from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
+from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import center_square
-from stylecli.files.scanning import scan_images
 from stylecli.training import loop as training
 from stylecli.training.files import TrainFiles
 

@@ -29,8 +29,9 @@ from scipy.ndimage import map_coordinates
 
 import stylecli
 from stylecli.engine import Stylizer
-from stylecli.files.clips import Clip, open_clip
 from stylecli.files.colors import Rgb
+from stylecli.files.video.clips import read_clip_or_picture
+from stylecli.files.video.frames import Clip
 
 SIZE = (224, 320)  # of the frames of the exact clips: height and width, px
 FRAMES = 10
@@ -110,8 +111,8 @@ def film_of(path: Path, frames: int) -> Film:
     """The first frames of a video; their movement is estimated."""
     import cv2
 
-    clip = cast(Clip, open_clip(path, path))
-    pictures = [frame.rgb for frame in islice(clip.frames(), frames)]
+    clip = cast(Clip, read_clip_or_picture(path, path)[0])
+    pictures = [frame.picture.rgb for frame in islice(clip.frames(), frames)]
     flow_of = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     film = Film(pictures, [], [])
     grid = np.stack(np.mgrid[: pictures[0].shape[0], : pictures[0].shape[1]]).astype(float)

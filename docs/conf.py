@@ -11,6 +11,8 @@ html_title = f"stylecli {release}"
 html_theme = "furo"
 html_show_sourcelink = False
 html_show_copyright = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
@@ -32,7 +34,7 @@ def _list_options(app: Any, what: str, name: str, obj: Any, _: object, lines: li
         return
     lines += ["", "Options, and their defaults:", ""]
     for one in options_of(obj):
-        lines.append(f"- ``{one.name}`` (``{one.default!r}``): {one.about.help}")
+        lines.append(f"- ``{one.name}`` (``{one.default!r}``): {one.help}")
 
 
 def setup(app: Any) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -83,13 +84,20 @@ def frames_of(path: Path, width: int, height: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
 
 
+def open_clip(source: Path, target: Path) -> Any:
+    """The clip in a file; or its picture, if it holds one, or its target can hold only one."""
+    from stylecli.files.video.clips import read_clip_or_picture
+
+    return read_clip_or_picture(source, target)[0]
+
+
 def convert(source: Path, target: Path) -> str:
     """Write the frames of a film or an animation to another, unpainted; what is said of it."""
-    from stylecli.files.clips import open_clip
+    from stylecli.files.video.clips import write_clip
 
     clip = open_clip(source, target)
     said = clip.notice(target)
-    clip.write(target, clip.frames(), 95)
+    write_clip(clip, target, clip.frames(), 95)
     return said
 
 

@@ -98,7 +98,7 @@ def start(folder: Path, *options: str, **environment: str) -> Server:
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     own = {"TMPDIR": str(folder / "tmp"), "XDG_DATA_HOME": str(folder / "data")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "stylecli", "serve", *options, "--port", "0", "--no-browser"],
+        [sys.executable, "-m", "stylecli", "serve", "--port", "0", "--no-browser", *options],
         cwd=folder,
         env={**os.environ, **own, **environment},
         stderr=subprocess.PIPE,

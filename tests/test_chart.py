@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stylecli.comparison.chart import logarithmic_chart
+from stylecli.comparison.report import logarithmic_chart
 
 
 def test_points_and_numbers_lie_where_a_logarithm_puts_them():

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clips import ffmpeg, make_clip, shown_at, sound_of
+from clips import ffmpeg, make_clip, open_clip, shown_at, sound_of
 from stylecli.errors import StyleCliError
-from stylecli.files.clips import open_clip
 from stylecli.files.formats import is_video_by_content
 from stylecli.files.jobs import plan
-from stylecli.files.video import Video
+from stylecli.files.pictures import Picture
+from stylecli.files.video.films import Video
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_what_holds_many_pictures_and_may_stay_so_is_opened_as_such(
         images[0].save(tmp_path / name, "GIF", save_all=True, append_images=images[1:])
     images[0].save(tmp_path / "still.gif")
     clip = open_clip(tmp_path / source, Path(target))
-    assert (clip is not None) == opens
-    assert clip is None or clip.count == 4
+    assert isinstance(clip, Picture) != opens
+    assert not opens or clip.count == 4
 
 
 def stylize(folder, *arguments, stdin=b""):

@@ -3,7 +3,6 @@
 import base64
 import html
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +16,8 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from stylecli.cli import app
-from stylecli.collection.card import render_card
-from stylecli.collection.facts import license_of
-from stylecli.collection.own import sum_of
+from stylecli.collection.facts import license_of, render_card
+from stylecli.collection.own import hash_file
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
 from stylecli.core.schema import has_controls
@@ -31,7 +29,7 @@ HOSTILE = "a](javascript:x) <script>alert(1)</script> `x` # * $"
 
 def saved(path: Path, *styles: str, **more: object) -> Path:
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles), 1)).eval()
-    save_model(path, generator, ModelInfo("x", **asdict(generator.spec), styles=[*styles], **more))
+    save_model(path, generator, ModelInfo("x", generator.spec, styles=[*styles], **more))
     return path
 
 
@@ -65,7 +63,7 @@ def test_a_card_holds_what_the_file_says_and_the_sum_of_its_bytes(capsys):
     assert f"{info.training['steps_done']:,} steps" in body
     assert "residual, instance norm, 16 channels" in body
     assert body.endswith(f"## License\n\n{info.license}\n")
-    assert f"stylecli models add gallery.safetensors --sha256 {sum_of(path)}\n" in body
+    assert f"stylecli models add gallery.safetensors --sha256 {hash_file(path)}\n" in body
 
 
 def test_a_card_goes_into_a_file_that_is_not_replaced_unasked(work, capsys):
@@ -166,7 +164,7 @@ def place(tmp_path_factory) -> Path:
     saved(folder / "models/x.safetensors", HOSTILE, license=HOSTILE, thumbnail=stored)
     black = Generator(GeneratorSpec(width=4))
     next(black.parameters()).data.fill_(float("nan"))
-    info = ModelInfo("x", **asdict(black.spec), thumbnail='AAAA"><script>')
+    info = ModelInfo("x", black.spec, thumbnail='AAAA"><script>')
     save_model(folder / "models/black.safetensors", black, info)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))

@@ -17,20 +17,17 @@ from typer.testing import CliRunner
 
 from stylecli.cli import app
 from stylecli.commands.compare import command_line
-from stylecli.commands.signature import given
-from stylecli.comparison.arms import bundled_arms, check_alike, objective_of, trained_arms
-from stylecli.comparison.experiment import compare
-from stylecli.comparison.folder import ComparisonFolder
-from stylecli.comparison.metrics import mean_std
-from stylecli.comparison.photos import companions
+from stylecli.commands.signature import read_options
+from stylecli.comparison.arms import check_alike, find_arms, read_objective, train_arms
+from stylecli.comparison.experiment import choose_companions, compare
+from stylecli.comparison.folder import Comparison, ComparisonFolder
 from stylecli.comparison.report import (
     metrics_table,
     outcome,
     render_page,
-    shared_and_different,
+    tabulate_settings,
     write_outputs,
 )
-from stylecli.comparison.results import Comparison
 from stylecli.config import CompareConfig
 from stylecli.core.model_files import bundled_models
 from stylecli.core.objective import Scales
@@ -39,7 +36,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.resume import digest
+from stylecli.training.state import hash_images
 
 # One process makes the comparison that most of these look at.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -120,7 +117,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
     page = html.read_text()
     table = metrics_table(comparison)
     assert page.count('class="line"') == 2  # of trainings: batch norm is one, and shown twice
-    assert "output linear, noise none, upsampling nearest" in page
+    assert "<dt>noise</dt><dd>none</dd><dt>upsampling</dt><dd>nearest</dd>" in page
     assert [row.name for row in table.rows][-1] == "gatys"
     for arm, row in zip(stored["arms"], table.rows[:-1], strict=True):
         totals = [losses["total"] for losses in arm["losses"]]
@@ -310,7 +307,7 @@ def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_p
     folder = ComparisonFolder(replace(config, out=tmp_path / "o"), "sha", config.photos)
     folder.claim()
     with pytest.raises(StyleCliError, match="residual-bn: broke off") as caught:
-        trained_arms(folder.config, folder, lambda event: None, lambda: False)
+        train_arms(folder.config, folder, lambda event: None, lambda: False)
     named = set(re.findall(r"--[a-z-]+", caught.value.hint))
     assert named <= options() - {"--size"}  # which is another thing in a training
     assert "the same command goes on" in caught.value.hint
@@ -332,13 +329,13 @@ def test_a_bundled_painting_without_arms_is_trained_by_its_name(config, tmp_path
 
 def test_an_arm_that_there_is_not_is_answered_with_the_arms_of_that_style(config):
     with pytest.raises(StyleCliError) as caught:
-        bundled_arms(replace(config, style="starry-night", norms=("none",)))
+        find_arms(replace(config, style="starry-night", norms=("none",)))
     assert caught.value.message == "starry-night has no network residual-none"
     assert "pyramid-bn, pyramid-in, residual-bn, residual-in" in caught.value.hint
     assert "--style PAINTING.jpg" in caught.value.hint
     assert "udnie" not in caught.value.hint
     with pytest.raises(StyleCliError, match="udnie has no network residual-bn") as caught:
-        bundled_arms(replace(config, style="udnie"))
+        find_arms(replace(config, style="udnie"))
     assert "it has none" in caught.value.hint
 
 
@@ -351,22 +348,31 @@ def test_arms_that_are_trained_share_their_generator_settings_and_others_are_tol
     for name in names:
         trained = config.out / "models" / name.removeprefix("udnie-")
         (tmp_path / "models" / name).write_bytes(trained.read_bytes())
-    arms = bundled_arms(replace(config, style="udnie"))
+    arms = find_arms(replace(config, style="udnie"))
     sha = arms[0].info.training["paintings_sha"]
-    for key, value in (
-        *(("activation", "leaky_relu"), ("noise", "gaussian"), ("upsampling", "bilinear")),
-        *(("width", 99), ("output", "tanh")),
-    ):
-        other = replace(arms[2], info=replace(arms[2].info, **{key: value}))
+
+    def like_the_third(**spec):
+        info = arms[2].info
+        return replace(arms[2], info=replace(info, spec=replace(info.spec, **spec)))
+
+    for key, value in (("noise", "gaussian"), ("upsampling", "bilinear"), ("width", 99)):
+        other = like_the_third(**{key: value})
         with pytest.raises(StyleCliError, match=rf"has {key} {value}, and .* {key}"):
             check_alike([*arms[:2], other], sha)
-    pyramid = replace(arms[2], arch="pyramid", info=replace(arms[2].info, arch="pyramid", width=8))
+    pyramid = replace(like_the_third(arch="pyramid", width=8), arch="pyramid")
     check_alike([*arms[:2], pyramid], sha)  # each architecture has a width of its own
 
 
-def test_a_report_says_what_the_generators_share_and_what_not():
-    settings = {"a": {"width": 16, "output": "linear"}, "b": {"width": 8, "output": "linear"}}
-    assert shared_and_different(settings) == ("output linear", ["width: 16 in a; 8 in b"])
+def test_a_report_says_what_the_generators_share_and_what_not(comparison):
+    shared, different = tabulate_settings(comparison)
+    assert ("width", "16") in shared
+    assert "width" not in different.heads
+    *others, last = comparison.arms
+    wider = replace(last, generator={**last.generator, "width": 99})
+    shared, different = tabulate_settings(replace(comparison, arms=[*others, wider]))
+    assert "width" not in dict(shared)
+    column = different.heads.index("width")
+    assert [row.cells[column] for row in different.rows] == ["16"] * len(others) + ["99"]
 
 
 def read_info_file(name):
@@ -392,7 +398,7 @@ def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatc
     optimize = stylecli.comparison.experiment.optimize
     monkeypatch.setattr("stylecli.comparison.experiment.optimize", counted)
     here = [Path("models"), bundled_models()]  # otherwise the bundled network is the one
-    monkeypatch.setattr("stylecli.comparison.arms.model_folders", lambda: here)
+    monkeypatch.setattr("stylecli.comparison.folder.model_folders", lambda: here)
     Image.open(bundled_photos()[3]).resize((64, 48)).save("photo.png")
     asked = CompareConfig(
         photos=(Path("photo.png"),), norms=("in",), gatys=True, gatys_steps=1, size=64
@@ -414,12 +420,12 @@ def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatc
 def test_a_photo_is_never_its_own_companion(tmp_path):
     elsewhere = tmp_path / "photo.jpg"
     elsewhere.write_bytes(b"none of the bundled ones")
-    usual = companions(elsewhere)
+    usual = choose_companions(elsewhere)
     for photo in bundled_photos():
         copy = tmp_path / f"copy of {photo.name}"
         shutil.copyfile(photo, copy)
         for path in (photo, copy):
-            batches = companions(path)
+            batches = choose_companions(path)
             assert photo not in batches[0] + batches[1]
             assert [len(batch) for batch in batches] == [3, 3]
             assert len({*batches[0], *batches[1]}) == 6
@@ -447,7 +453,7 @@ def test_a_model_of_another_painting_is_refused(config, comparison, tmp_path):
     (again.out / "comparison.json").write_text("{}")
     copy = again.out / "models" / "residual-in.safetensors"
     copy.write_bytes((config.out / "models" / copy.name).read_bytes())
-    sha = digest([read_rgb(other, config.style_size)])
+    sha = hash_images([read_rgb(other, config.style_size)])
     identity = ComparisonFolder(replace(again, out=tmp_path / "new"), sha, again.photos).identity
     (again.out / "comparison.json").write_text(json.dumps(identity))
     with pytest.raises(StyleCliError, match="was trained for another painting"):
@@ -468,7 +474,7 @@ def test_a_named_style_needs_arms_of_its_painting_that_were_trained_alike(
     with pytest.raises(StyleCliError, match="was trained for another painting"):
         compare(named)
     assert not named.out.exists()
-    arms = bundled_arms(named)
+    arms = find_arms(named)
     longer = replace(arms[2].info, training={**arms[2].info.training, "seed": 5})
     with pytest.raises(StyleCliError, match=r"was trained with seed 5, and .* with 0"):
         check_alike(
@@ -526,9 +532,9 @@ def test_odd_facts_in_a_strangers_model_are_one_error_or_do_no_harm(
     def objective(training):
         path = tmp_path / "models" / "udnie-residual-in.safetensors"
         save_tensors(path, {}, {**metadata, "training": training})
-        arms = bundled_arms(named)
+        arms = find_arms(named)
         check_alike(arms, known["paintings_sha"])
-        settings, scales = objective_of(arms[0], named.loss_net)
+        settings, scales = read_objective(arms[0], named.loss_net)
         Scales.from_json(scales)
         return settings
 
@@ -548,7 +554,7 @@ def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch)
     metadata = read_metadata(bundled)
     style = bundled_models() / "paintings" / "udnie.jpg"
     metadata["training"] |= {
-        "paintings_sha": digest([read_rgb(style, 384)]),
+        "paintings_sha": hash_images([read_rgb(style, 384)]),
         "loss_net": "pipe.pth",
     }
     model = tmp_path / "models" / "udnie-residual-in.safetensors"
@@ -560,12 +566,12 @@ def test_a_model_names_no_file_that_compare_opens(config, tmp_path, monkeypatch)
 
 def test_arms_are_judged_by_the_loss_network_that_is_given_if_it_is_the_one_they_name():
     """A model file holds its name only; --loss-net says where it lies."""
-    (found,) = bundled_arms(CompareConfig(style="starry-night", norms=("in",)))
+    (found,) = find_arms(CompareConfig(style="starry-night", norms=("in",)))
     training = {**found.info.training, "loss_net": "own.pth"}
     arm = replace(found, info=replace(found.info, training=training))
-    assert objective_of(arm, "there/own.pth")[0].loss_net == "there/own.pth"
+    assert read_objective(arm, "there/own.pth")[0].loss_net == "there/own.pth"
     with pytest.raises(StyleCliError, match=r"loss network own\.pth, not vgg16"):
-        objective_of(arm, "vgg16")
+        read_objective(arm, "vgg16")
 
 
 @pytest.mark.parametrize(
@@ -618,7 +624,7 @@ def parsed(words: list[str]) -> CompareConfig:
     """What the command takes some words for."""
     command = typer.main.get_command(app).get_command(None, "compare")
     with command.make_context("compare", words) as context:
-        return CompareConfig(**given(context, CompareConfig))
+        return CompareConfig(**read_options(context, CompareConfig))
 
 
 def options() -> set[str]:
@@ -686,11 +692,6 @@ def test_the_command_line_says_what_was_asked(config):
         "stylecli compare --style udnie --norm bn,in --gatys --gatys-steps 3 --size 96 --steps 1 "
         "--device cpu --style-size 96"
     )
-
-
-def test_mean_std_is_mean_and_sample_deviation():
-    assert mean_std([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.std([1, 2, 6], ddof=1)))
-    assert mean_std([4.0]) == (4.0, 0.0)
 
 
 def test_bundled_photos_that_are_compared_on_are_not_trained_on(config, tmp_path):

@@ -52,7 +52,7 @@ def tiny(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
     generator = Generator(GeneratorSpec("residual", "in", 4))
-    save_model(path, generator, ModelInfo("tiny", "residual", "in", 4, "linear"))
+    save_model(path, generator, ModelInfo("tiny", GeneratorSpec("residual", "in", 4)))
     Stylizer(str(path), device="cpu")  # converted once, for all processes here
     return path
 

@@ -48,8 +48,7 @@ GALLERY += " woman-with-a-hat"
 
 def save(path: Path, styles: list[str]) -> None:
     generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(len(styles), 1))
-    known = {"arch": "residual", "norm": "in", "width": 4, "output": "linear"}
-    save_model(path, generator, ModelInfo(name=path.stem, styles=styles, **known))
+    save_model(path, generator, ModelInfo(path.stem, generator.spec, styles=styles))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +213,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         (["gatys", "--start", "p"], ["photo", "portrait-metzinger"]),
         (["stylize", "--backend", "open"], ["openvino"]),
         (["stylize", "--format", "j"], ["jpeg", "jpg"]),
-        (["train", "--loss-net", ""], ["vgg16", "vgg16-torchvision", "vgg19"]),
+        (["train", "--loss-net", ""], ["vgg16", "vgg19"]),
         (["s"], ["stylize", "sheet"]),
         (["compare", "--norm", "bn,bn,"], ["bn,bn,in", "bn,bn,none"]),
         (["train", "--resume", "--no-such", ""], []),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.convolutions import UpsampleConv2d, padded, upsample
+from stylecli.core.torch_layers import UpsampleConv2d, pad, upsample
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
@@ -12,7 +12,7 @@ from stylecli.core.convolutions import UpsampleConv2d, padded, upsample
 def test_padding_and_its_gradient_are_those_of_torch(mode, margin):
     x = torch.randn(2, 3, 9, 11, dtype=torch.float64, requires_grad=True)
     expected = F.pad(x, (margin,) * 4, mode=mode)
-    ours = padded(x, margin, mode)
+    ours = pad(x, margin, mode)
     assert torch.equal(ours, expected)
     weights = torch.randn_like(ours)
     (gradient,) = torch.autograd.grad((ours * weights).sum(), x)
@@ -37,7 +37,7 @@ def test_an_upsampling_and_its_convolution_in_one_are_both_one_after_the_other(m
 def test_under_autocast_padding_and_upsampling_keep_their_number_format():
     x = torch.randn(1, 4, 8, 8).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert padded(x, 1, "reflect").dtype == torch.bfloat16
+        assert pad(x, 1, "reflect").dtype == torch.bfloat16
         assert torch.equal(upsample(x), F.interpolate(x, scale_factor=2))
         for mode in ("nearest", "bilinear"):
             conv = UpsampleConv2d(4, 6, mode)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from clips import ffmpeg, make_clip
-from stylecli.files.decoding import decoded, estimate, opened_video, picture_of, rate_of
 from stylecli.files.formats import ImageError
-from stylecli.files.video import Video
+from stylecli.files.video.films import Video, estimate, open_video, rate_of
 
 
 @pytest.mark.parametrize(
@@ -30,8 +29,7 @@ def test_the_usual_codecs_are_read(tmp_path, name, codec, pixels):
         *("-f", "lavfi", "-i", "color=0x4080c0:size=64x64:rate=25", "-frames:v", 3),
         *("-c:v", codec, "-pix_fmt", pixels, tmp_path / name),
     )
-    with opened_video(tmp_path / name) as (container, stream):
-        pictures = [picture_of(frame) for frame in decoded(tmp_path / name, container, stream)]
+    pictures = [frame.picture for frame in Video.open(tmp_path / name).frames()]
     assert len(pictures) == 3
     for picture in pictures:
         assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0x80, 0xC0)).max() < 4
@@ -48,9 +46,9 @@ def test_a_video_that_does_not_name_its_colors_is_shown_as_players_show_it(tmp_p
         *("-vf", f"format=gbrp,scale=out_color_matrix={matrix},setparams=colorspace=unknown"),
         *("-c:v", "libx264", "-pix_fmt", "yuv420p", path),
     )
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (_, stream):
         assert stream.codec_context.colorspace == 2  # not named
-        (picture,) = [picture_of(frame) for frame in decoded(path, container, stream)]
+    (picture,) = [frame.picture for frame in Video.open(path).frames()]
     assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0xC0, 0x40)).max() < 4
 
 
@@ -68,8 +66,7 @@ def test_damage_in_the_middle_moves_no_other_frame(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 60] = bytes(60)
     path.write_bytes(content)
-    with opened_video(path) as (container, stream):
-        times = [frame.pts * frame.time_base for frame in decoded(path, container, stream)]
+    times = [frame.start for frame in Video.open(path).frames()]
     assert 190 <= len(times) <= 200
     assert times[-1] == Fraction(199, 25)
     assert set(times) <= {Fraction(n, 25) for n in range(200)}
@@ -82,13 +79,14 @@ def test_frames_of_which_most_are_damaged_are_an_error(tmp_path):
     )
     content = path.read_bytes()
     path.write_bytes(content.replace(b"IHDR", b"IHDX", 20))
-    with opened_video(path) as (container, stream), pytest.raises(ImageError, match="damaged"):
-        list(decoded(path, container, stream))
+    video = Video.open(path)
+    with pytest.raises(ImageError, match="damaged"):
+        list(video.frames())
 
 
 def test_rate_and_number_of_frames_are_known_from_the_head(tmp_path):
     path = make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=60)
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         assert rate_of(stream) == Fraction(30000, 1001)
         assert estimate(container, stream) == 60
 
@@ -97,6 +95,6 @@ def test_sound_alone_is_no_video(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", tmp_path / "x.mp4")
     with (
         pytest.raises(ImageError, match=r"x\.mp4 is not a video that can be read"),
-        opened_video(tmp_path / "x.mp4"),
+        open_video(tmp_path / "x.mp4"),
     ):
         pass

@@ -16,13 +16,13 @@ from PIL import Image
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine import Stylizer, stages
+from stylecli.engine import Stylizer, pipeline
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
-from stylecli.files.clips import read_clip_or_picture
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture, read_rgb, write_picture
 from stylecli.files.jobs import plan
+from stylecli.files.video.clips import read_clip_or_picture
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_a_run_that_stops_at_the_first_failure_begins_nothing_after_it(
         write_picture(path, *more)
 
     monkeypatch.setattr(Painter, "__call__", paint)
-    monkeypatch.setattr(stages, "write_picture", write)
+    monkeypatch.setattr(pipeline, "write_picture", write)
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=1)
     monkeypatch.setattr(stylizer._paint, "at_once", networks)
     failed = []
@@ -291,8 +291,8 @@ def test_images_on_their_way_fit_into_the_memory_they_may_take(tmp_path, monkeyp
         write_picture(*given)
         on_their_way -= 1
 
-    monkeypatch.setattr(stages, "read_clip_or_picture", read)
-    monkeypatch.setattr(stages, "write_picture", write)
+    monkeypatch.setattr(pipeline, "read_clip_or_picture", read)
+    monkeypatch.setattr(pipeline, "write_picture", write)
     monkeypatch.setattr(Painter, "__call__", lambda self, images, config, scratch: list(images))
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", batch_size=2, max_memory=3 * room)
     results = stylizer.run(tmp_path / "in", tmp_path / "out")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import stylecli
 from stylecli.cli import app
-from stylecli.core import choices
+from stylecli.core.spec import Arch, BackendChoice, Norm, Precision
 from stylecli.errors import choose_from
 
 DEVICES = ["auto", "cpu", "cuda", "cuda:0", "mps"]
@@ -24,17 +24,16 @@ DEVICES = ["auto", "cpu", "cuda", "cuda:0", "mps"]
         ("metal", DEVICES, "mps"),
         ("cdua", DEVICES, "cuda"),
         ("cpus", DEVICES, "cpu"),
-        ("instance", get_args(choices.Norm), "in"),
-        ("InstanceNorm", get_args(choices.Norm), "in"),
-        ("batch-norm", get_args(choices.Norm), "bn"),
-        ("off", get_args(choices.Norm), "none"),
-        ("inn", get_args(choices.Norm), "in"),
-        ("johnson", get_args(choices.Arch), "residual"),
-        ("Ulyanov", get_args(choices.Arch), "pyramid"),
-        ("fp32", get_args(choices.Precision), "float32"),
-        ("bf16", get_args(choices.Precision), "bfloat16"),
-        ("pytorch", get_args(choices.BackendChoice), "torch"),
-        ("leaky-relu", get_args(choices.Activation), "leaky_relu"),
+        ("instance", get_args(Norm), "in"),
+        ("InstanceNorm", get_args(Norm), "in"),
+        ("batch-norm", get_args(Norm), "bn"),
+        ("off", get_args(Norm), "none"),
+        ("inn", get_args(Norm), "in"),
+        ("johnson", get_args(Arch), "residual"),
+        ("Ulyanov", get_args(Arch), "pyramid"),
+        ("fp32", get_args(Precision), "float32"),
+        ("bf16", get_args(Precision), "bfloat16"),
+        ("pytorch", get_args(BackendChoice), "torch"),
         ("Great Wave", ["great-wave", "udnie"], "great-wave"),
     ],
 )

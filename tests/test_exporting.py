@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, load_model, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError
-from stylecli.exporting import export_onnx
+from stylecli.exchange import export_onnx
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 
@@ -28,12 +27,7 @@ KINDS = [
     for norm in ("in", "bn", "none")
     for more in (
         {},
-        {
-            "noise": "gaussian",
-            "upsampling": "bilinear",
-            "activation": "leaky_relu",
-            "output": "tanh",
-        },
+        {"noise": "gaussian", "upsampling": "bilinear"},
     )
 ]
 
@@ -56,7 +50,7 @@ def test_every_kind_of_generator_paints_the_same_as_onnx_at_any_size(tmp_path, s
     for name, buffer in generator.named_buffers():  # of a new batch norm, they change nothing
         if name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 2)
-    info = ModelInfo(name="x", **asdict(generator.spec))
+    info = ModelInfo(name="x", spec=generator.spec)
     save_model(tmp_path / "x.safetensors", generator.eval(), info)
     export_onnx(str(tmp_path / "x.safetensors"), tmp_path / "x.onnx")
     session = opened(tmp_path / "x.onnx")
@@ -65,7 +59,11 @@ def test_every_kind_of_generator_paints_the_same_as_onnx_at_any_size(tmp_path, s
             expected = generator(torch.from_numpy(given)).clamp(0, 1).numpy()
         (painted,) = session.run(None, {"photo": given})
         assert painted.shape == given.shape
-        assert np.abs(painted - expected).max() < 1e-4, given.shape
+        assert 0 <= painted.min() <= painted.max() <= 1
+        # Of one pixel all maps are flat, and instance norms enlarge rounding errors: torch's own
+        # results in float32 and float64 differ by 0.05, and with the number of threads.
+        if spec.norm != "in" or given[0, 0].size > 1:
+            assert np.abs(painted - expected).max() < 1e-4, given.shape
 
 
 def test_an_exported_file_names_its_sides_and_says_what_it_is(tmp_path, monkeypatch):
@@ -109,6 +107,6 @@ def test_an_opset_that_cannot_be_is_refused(tmp_path, opset):
 
 def test_a_file_that_is_there_stays_unless_told_otherwise(tmp_path):
     (tmp_path / "x.onnx").write_text("mine")
-    with pytest.raises(StyleCliError, match="exists"):
+    with pytest.raises(StyleCliError, match="is there"):
         export_onnx("udnie", tmp_path / "x.onnx")
     assert (tmp_path / "x.onnx").read_text() == "mine"

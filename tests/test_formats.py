@@ -10,7 +10,7 @@ from PIL import EpsImagePlugin, Image
 from stylecli import Stylizer
 from stylecli.config import DEFAULT_MODEL
 from stylecli.files.formats import ImageError
-from stylecli.files.images import opened, read_picture, write_picture
+from stylecli.files.images import open_image, read_picture, write_picture
 from stylecli.files.pictures import Picture
 
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
@@ -71,11 +71,11 @@ def test_a_format_is_read_and_written_under_each_of_its_names(tmp_path, name, fo
         pytest.importorskip("pillow_heif")
     (tmp_path / "in").mkdir()
     write_picture(tmp_path / "in" / name, Picture(LEFT_RED_RIGHT_BLUE.repeat(8, 0).repeat(8, 1)))
-    with opened(tmp_path / "in" / name) as image:
+    with open_image(tmp_path / "in" / name) as image:
         assert (image.format, image.size) == (format_, (48, 32))
     (result,) = Stylizer(DEFAULT_MODEL, device="cpu").run(tmp_path / "in", tmp_path / "out")
     assert (result.error, result.job.target) == ("", tmp_path / "out" / name)
-    with opened(result.job.target) as image:
+    with open_image(result.job.target) as image:
         assert (image.format, image.size) == (format_, (48, 32))
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stylecli import gatys
 from stylecli.cli import app
 from stylecli.config import GatysConfig
-from stylecli.console import time_left
+from stylecli.console import format_time_left
 from stylecli.core.model_files import bundled_models, bundled_painting
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.engine import Stylizer
@@ -22,7 +22,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import resized
+from stylecli.files.pictures import resize
 from stylecli.gatys import stylize_slowly
 
 
@@ -197,6 +197,10 @@ def test_one_step_is_not_thrown_away(config, photo):
     assert not np.array_equal(picture, photo)
 
 
+def test_to_check_a_start_with_an_address_fetches_nothing(config):
+    replace(config, start="memory://no-such-place/udnie.safetensors").check()
+
+
 def test_a_word_for_the_start_that_is_nearly_right_is_told_all_that_can_be_chosen(config):
     with pytest.raises(StyleCliError) as refused:
         replace(config, start="nose").check()
@@ -209,7 +213,7 @@ def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, star
     given = replace(config, start=start, size=64, steps=2)
     events, of_small = [], []
     picture = stylize_slowly(large, given, events.append)
-    small = resized(large, 64)
+    small = resize(large, 64)
     alone = stylize_slowly(small, given, of_small.append)
     assert picture.shape == large.shape
     enlarge = TorchEnlarger(torch.device("cpu"))
@@ -340,7 +344,7 @@ def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):
     ],
 )
 def test_what_is_left_is_said_in_words(seconds, words):
-    assert time_left(seconds) == words
+    assert format_time_left(seconds) == words
 
 
 @pytest.mark.parametrize("words", [["--size", "0"], ["--steps", "0"], ["--start", "foto"]])

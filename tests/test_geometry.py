@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.geometry import inner_size, pads_by_reflection, plain_bytes
+from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_reflection, plain_bytes
 
 SIDES = st.integers(1, 2000)
 

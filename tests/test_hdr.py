@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stylecli.files.hdr import HLG, PQ, sdr
+from stylecli.files.colors import HLG, PQ, tone_map
 
 
 def levels_of(light: np.ndarray, transfer: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def levels_of(light: np.ndarray, transfer: int) -> np.ndarray:
 
 def grays(*light: float, transfer: int) -> list[int]:
     levels = levels_of(np.array(light), transfer)
-    shown = sdr(np.repeat(levels[None, :, None], 3, axis=2), transfer)
+    shown = tone_map(np.repeat(levels[None, :, None], 3, axis=2), transfer)
     assert (shown == shown[..., :1]).all()  # gray stays gray
     return shown[0, :, 0].tolist()
 
@@ -44,6 +44,6 @@ def test_highlights_are_compressed_and_stay_in_order(transfer):
 def test_primaries_become_those_of_bt709():
     """Its pure red has these parts of red, green and blue in BT.2020 (ITU-R BT.2087)."""
     red = levels_of(203 * 0.2 * np.array([0.6274, 0.0691, 0.0164]), PQ)
-    (shown,) = sdr(red[None, None], PQ)[0]
+    (shown,) = tone_map(red[None, None], PQ)[0]
     assert shown[0] == pytest.approx(255 * 0.2 ** (1 / 2.4), abs=2)
     assert shown[1:].max() < 12

@@ -76,3 +76,20 @@ def test_in_a_pipe_there_is_neither_a_color_nor_an_escape(setting):
     assert b"--style-weight" in done.stdout
     assert b"\x1b" not in done.stdout
     assert b"\\u" not in done.stdout  # what a terminal's encoding lacks
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("gatys a.jpg udnie b.png -o c.png", "two outputs were given: b.png and --output c.png"),
+        ("gatys a.jpg udnie", "no output was given"),
+        ("export udnie", "no output was given"),
+        ("sheet a.jpg b.png --output c.png", "two outputs were given: b.png and --output c.png"),
+        ("stylize a.jpg", "only a.jpg was given, not an input and an output"),
+    ],
+)
+def test_an_output_is_the_last_argument_or_named(words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        app(words.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}\n")

@@ -47,6 +47,19 @@ def test_the_changelog_begins_with_the_version_that_is_here():
     assert len(set(releases)) == len(releases)
 
 
+def test_the_addresses_of_the_project_are_all_placeholders_or_all_of_one_place():
+    table = re.search(
+        r"\n\[project\.urls\]\n(.+?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S
+    )
+    urls = dict(re.findall(r'(\w+) = "(.+)"', table[1]))
+    assert urls.keys() == {"Repository", "Issues", "Documentation", "Changelog"}
+    assert all(url.startswith("https://") for url in urls.values())
+    # example.org belongs to nobody (RFC 2606): a link to it is honest, and one left over is found.
+    of_nobody = {name for name, url in urls.items() if url.startswith("https://example.org/")}
+    assert of_nobody in (set(), {*urls})
+    assert of_nobody or urls["Issues"].startswith(urls["Repository"])
+
+
 def test_the_form_for_bugs_asks_for_the_doctor():
     form = (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text("utf-8")
     assert "stylecli doctor" in form

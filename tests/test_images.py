@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
-from stylecli.files.animations import Animation
 from stylecli.files.colors import SRGB
 from stylecli.files.formats import ImageError
 from stylecli.files.images import (
@@ -28,6 +27,7 @@ from stylecli.files.images import (
     write_picture,
 )
 from stylecli.files.pictures import Picture
+from stylecli.files.video.animations import Animation
 
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
 LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255
@@ -117,18 +117,27 @@ LIMITS = """
 from PIL import Image, PngImagePlugin
 Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = 12, 34
 import sys, warnings
+from pathlib import Path
 from stylecli import StylizeConfig, Stylizer
-results = Stylizer("starry-night").run(sys.argv[1], sys.argv[2], StylizeConfig(max_pixels=9000))
-assert [bool(result.error) for result in results] == [True, False], results
+config = StylizeConfig(max_pixels=9000, format="webp")
+results = Stylizer("starry-night").run(sys.argv[1], sys.argv[2], config)
+failed = [result.job.source.name for result in results if result.error]
+assert failed == sorted(path.name for path in Path(sys.argv[1]).glob("a*")), results
+assert all("more than 9,000 pixels" in result.error for result in results if result.error)
 assert (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK) == (12, 34)
 assert not any("PIL" in str(shown[3]) for shown in warnings.filters)
 """
 
 
-def test_what_is_set_of_pillow_in_a_program_stays_and_does_not_count_for_a_call(tmp_path):
-    for name, side in (("a.png", 100), ("b.png", 90)):
-        Image.new("RGB", (side, side)).save(tmp_path / name)
-    command = [sys.executable, "-W", "ignore", "-c", LIMITS, tmp_path, tmp_path / "out"]
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".gif", ".jpg"])
+def test_what_is_set_of_pillow_in_a_program_stays_and_does_not_count_for_a_call(tmp_path, suffix):
+    (tmp_path / "in").mkdir()
+    for name, side in (("a", 100), ("b", 90)):
+        frames = [Image.new("RGB", (side, side), color) for color in ("red", "lime", "blue")]
+        more = {} if suffix == ".jpg" else {"save_all": True, "append_images": frames[1:]}
+        frames[0].save(tmp_path / "in" / f"{name}{suffix}", **more)
+    given = [tmp_path / "in", tmp_path / "out"]
+    command = [sys.executable, "-W", "ignore", "-c", LIMITS, *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
@@ -157,7 +166,7 @@ def test_a_frame_larger_than_the_first_counts_too(tmp_path):
     pages = [Image.new("RGB", (20, 20)), Image.new("RGB", (200, 200))]
     pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
     with Image.open(tmp_path / "x.tif") as image:
-        animation = Animation.of(image, tmp_path / "x.tif", tmp_path / "y.tif", 10_000)
+        animation = Animation.of(image, tmp_path / "x.tif", 10_000)
     with pytest.raises(ImageError, match="more than 10,000 pixels"):
         list(animation.frames())
 

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from stylecli.core.model_files import load_model
 from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
+from stylecli.exchange import import_checkpoint, read_state
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.importing import import_checkpoint, read_state
 
 
 def example_state(width=4):
@@ -86,7 +86,12 @@ def test_an_imported_checkpoint_paints_what_its_own_network_paints(tmp_path, mon
     torch.save(state, "mosaic.pth")
     import_checkpoint(tmp_path / "mosaic.pth", "mosaic", "CC0")
     generator, info = load_model("mosaic")
-    assert (info.arch, info.norm, info.width, info.license) == ("residual", "in", 4, "CC0")
+    assert (info.spec.arch, info.spec.norm, info.width, info.license) == (
+        "residual",
+        "in",
+        4,
+        "CC0",
+    )
     photo = to_tensor(read_rgb(bundled_photos()[3], 96)[None, :96, :96], torch.device("cpu"))
     with torch.no_grad():
         ours = generator(photo) * 255
@@ -260,7 +265,7 @@ def test_a_file_that_claims_more_than_it_holds_is_refused_in_little_memory(tmp_p
         "import resource, sys, torch\n"
         "from pathlib import Path\n"
         "from stylecli.errors import StyleCliError\n"
-        "from stylecli.importing import import_checkpoint\n"
+        "from stylecli.exchange import import_checkpoint\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: import_checkpoint(Path('x.pth'), 'mine')\n"
         "except StyleCliError as error: print(error.message)\n"

@@ -11,11 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylecli.core.rank import Rank, tasks_told
+from stylecli.core.devices import Rank, count_tasks
 from stylecli.errors import StyleCliError
-from stylecli.files.jobs import plan
-from stylecli.files.scanning import scan_images
-from stylecli.files.shards import Shard
+from stylecli.files.jobs import Shard, into_folder, plan, scan_images
 
 
 def touch(*paths: Path) -> None:
@@ -179,6 +177,21 @@ def test_a_suffix_and_a_format_name_the_targets_in_a_folder(tmp_path):
     named = tmp_path / "x.webp"
     with pytest.raises(StyleCliError, match="is a name already"):
         plan([tmp_path / "a.jpg"], named, suffix="-painted")
+
+
+def test_films_that_would_become_one_keep_their_endings_in_their_names_and_the_rest_goes_on(
+    tmp_path,
+):
+    touch(*(tmp_path / f"in/{name}" for name in ("a.mp4", "a.ts", "a.wmv", "b.ts", "c.jpg")))
+    jobs = plan([tmp_path / "in"], tmp_path / "out").jobs
+    targets = [job.target.name for job in jobs]
+    assert targets == ["a.mp4", "a.ts.mp4", "a.wmv.mp4", "b.mp4", "c.jpg"]
+    assert [bool(job.note) for job in jobs] == [False, True, True, True, False]
+    assert "out/a.wmv.mp4: .wmv is read, and not written" in jobs[2].note
+    moved = into_folder(plan([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", "udnie")
+    assert "out/udnie/a.wmv.mp4: .wmv is read, and not written" in moved.jobs[2].note
+    with pytest.raises(StyleCliError, match="would both become"):
+        plan([tmp_path / "in"], tmp_path / "out", format="mp4")
 
 
 @pytest.mark.parametrize(
@@ -400,7 +413,7 @@ def test_a_rank_comes_from_torchrun_or_srun_and_not_from_a_batch_job():
     assert Rank.of_launcher(BATCH) == Rank()
     assert Rank.of_launcher({**STEP, "SLURM_LOCALID": "1"}) == Rank(1, 4, 1)
     assert Rank.of_launcher({**STEP, "RANK": "0", "WORLD_SIZE": "2"}) == Rank(0, 2)
-    assert (tasks_told({}), tasks_told(BATCH), tasks_told({"WORLD_SIZE": "many"})) == (1, 4, 1)
+    assert (count_tasks({}), count_tasks(BATCH), count_tasks({"WORLD_SIZE": "many"})) == (1, 4, 1)
 
 
 def stylize(folder: Path, *given: object, **environment: str) -> str:

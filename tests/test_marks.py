@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.engine import Stylizer, marks
+from stylecli.engine import Stylizer, pipeline
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, t
     Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags.tobytes())
     (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
     assert (
-        marks.made_otherwise(result.job.target, "udnie")
+        pipeline.made_otherwise(result.job.target, "udnie")
         == starry_night.description.split(" on ")[0]
     )
     with Image.open(result.job.target) as painted:
@@ -32,4 +32,4 @@ def test_exif_that_is_damaged_or_as_large_as_can_be_is_left_as_it_is():
     tags = Image.Exif()
     tags[0x010E] = 65_480 * "x"
     for exif in (b"no EXIF at all", tags.tobytes()):
-        assert marks.marked(exif, "udnie") == exif
+        assert pipeline.mark(exif, "udnie") == exif

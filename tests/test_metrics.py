@@ -19,9 +19,9 @@ from stylecli.comparison.metrics import (
 )
 from stylecli.config import ObjectiveConfig
 from stylecli.core.generators import Generator
-from stylecli.core.norms import use_batch_statistics
 from stylecli.core.objective import Scales, build_objective
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.torch_layers import use_batch_statistics
 from stylecli.core.vgg import load_loss_network
 from stylecli.files.content import bundled_photos
 

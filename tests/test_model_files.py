@@ -39,7 +39,7 @@ def folders(tmp_path, monkeypatch):
 def saved(path, arch="residual", norm="in", **more):
     generator = Generator(GeneratorSpec(arch, norm, 4)).eval()
     generator.remix(torch.ones(len(more.get("styles", [""])), 1))
-    info = ModelInfo(name=path.stem, arch=arch, norm=norm, width=4, output="linear", **more)
+    info = ModelInfo(name=path.stem, spec=GeneratorSpec(arch, norm, 4), **more)
     save_model(path, generator, info)
     return generator
 
@@ -52,9 +52,23 @@ def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
     photo = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(generator(photo), loaded(photo))
-    assert (info.arch, info.norm, info.width) == (arch, norm, 4)
+    assert (info.spec.arch, info.spec.norm, info.width) == (arch, norm, 4)
     assert (info.losses, info.license) == ({"total": 1.5}, "CC0")
     assert not loaded.training
+
+
+def test_a_model_file_has_the_names_that_other_versions_know_and_is_read_as_it_was(tmp_path):
+    path = tmp_path / "m.safetensors"
+    spec = GeneratorSpec("residual", "in", 4, "gaussian", "bilinear")
+    info = ModelInfo("m", spec, {"steps": 3}, {"total": 1.5}, ["m"], "", "CC0")
+    save_model(path, Generator(spec), info)
+    metadata = tensor_files.read_metadata(path)
+    assert metadata.keys() == {
+        *("name", "arch", "norm", "width", "output", "noise", "upsampling", "activation"),
+        *("training", "losses", "styles", "thumbnail", "license", "format_version"),
+    }
+    assert (metadata["output"], metadata["activation"]) == ("linear", "relu")
+    assert read_info(path) == info
 
 
 def test_a_name_is_looked_for_among_the_bundled_then_at_the_users_then_here(folders):
@@ -122,7 +136,7 @@ def saved_trio(path):
     generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1)).eval()
     for _, table in generator.tables():
         table.data.copy_(torch.randn(table.shape))
-    info = ModelInfo("trio", "residual", "in", 4, "linear", styles=["a", "b", "c"])
+    info = ModelInfo("trio", GeneratorSpec("residual", "in", 4), styles=["a", "b", "c"])
     save_model(path, generator, info)
     return generator
 
@@ -212,6 +226,15 @@ def told(path, **changes):
     with_metadata(path, json.dumps({**tensor_files.read_metadata(path), **changes}))
 
 
+def of_format_1(path):
+    """A pyramid with batch norm, whose activation files of format 1 did not name."""
+    saved(path, "pyramid", "bn")
+    known = {**tensor_files.read_metadata(path), "format_version": 1}
+    for name in ("noise", "upsampling", "activation"):
+        del known[name]
+    with_metadata(path, json.dumps(known))
+
+
 def with_weights(path, change):
     """Change a model's first tensor."""
     tensors = load_file(path)
@@ -230,7 +253,7 @@ def with_weights(path, change):
         (from_the_future, "format 99"),
         (training_state, "is not a model"),
         (odd_metadata, "cannot be read as a model"),
-        (odd_types, "damaged description: its arch"),
+        (odd_types, r"cannot be used: --arch takes a text, not \[\]"),
         (lambda path: with_metadata(path, "[" * 100_000), "cannot be read as a model"),
         (lambda path: with_metadata(path, '{"width": NaN}'), "cannot be read as a model"),
         (lambda path: with_metadata(path, '{"width": 1e999}'), "cannot be read as a model"),
@@ -244,11 +267,11 @@ def with_weights(path, change):
         (lambda path: told(path, styles=["a\u200fb"]), "damaged description: its styles"),
         (lambda path: told(path, styles=["a\udcffb"]), "damaged description: its styles"),
         (lambda path: told(path, name="a\rb"), "damaged description: its name"),
-        (lambda path: told(path, norm="i\nn"), "damaged description: its norm"),
-        (lambda path: told(path, width=True), "damaged description: its width"),
-        (lambda path: told(path, width=4.0), "damaged description: its width"),
-        (lambda path: told(path, width=-4), "damaged description: its width"),
-        (lambda path: told(path, width=10**9), "damaged description: its width"),
+        (lambda path: told(path, norm="i\nn"), r"cannot be used: unknown --norm 'i\\nn'"),
+        (lambda path: told(path, width=True), "cannot be used: --width"),
+        (lambda path: told(path, width=4.0), "cannot be used: --width"),
+        (lambda path: told(path, width=-4), "cannot be used: --width"),
+        (lambda path: told(path, width=10**9), "cannot be used: --width"),
         (lambda path: told(path, losses={"total": "1"}), "damaged description: its losses"),
         (lambda path: told(path, losses={"total": 10**400}), "damaged description: its losses"),
         (lambda path: told(path, losses=[1]), "damaged description: its losses"),
@@ -256,7 +279,11 @@ def with_weights(path, change):
         (lambda path: told(path, training={"curve": 3}), "damaged description: its training"),
         (lambda path: told(path, thumbnail=5), "damaged description: its thumbnail"),
         (lambda path: told(path, license=None), "damaged description: its license"),
-        (lambda path: told(path, arch="cubist"), "unknown architecture 'cubist'"),
+        (lambda path: told(path, arch="cubist"), "cannot be used: unknown --arch 'cubist'"),
+        (lambda path: told(path, width=None), "cannot be used: its width is missing"),
+        (lambda path: told(path, output="tanh"), "its output is 'tanh', and only linear is"),
+        (lambda path: told(path, activation="leaky_relu"), "its activation is 'leaky_relu'"),
+        (of_format_1, "its activation is 'leaky_relu', and only relu is supported"),
         (lambda path: told(path, width=5), "do not fit"),
         (lambda path: with_weights(path, lambda x: x * math.nan), "are not all finite"),
         (lambda path: with_weights(path, lambda x: x / 0), "are not all finite"),
@@ -358,7 +385,7 @@ def test_a_description_of_many_megabytes_is_refused_before_it_is_read(folders):
 
 def test_the_longest_description_that_there_can_be_is_read(tmp_path):
     names = [f"{i:04}{chr(0x1F3A8) * 251}" for i in range(schema.MAX_STYLES)]
-    info = ModelInfo("m", "residual", "in", 4, "linear", styles=names, thumbnail="x" * 2**20)
+    info = ModelInfo("m", GeneratorSpec("residual", "in", 4), styles=names, thumbnail="x" * 2**20)
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(names), 1))
     save_model(tmp_path / "m.safetensors", generator, info)
     assert read_info(tmp_path / "m.safetensors").styles == names

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stylecli.core.model_names import match_name, require_name, shorten_name, style_name
+from stylecli.core.model_files import match_name, require_name, shorten_name, style_name
 from stylecli.errors import StyleCliError
 
 

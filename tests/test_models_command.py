@@ -15,7 +15,6 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ from stylecli.files import web
 
 def saved(path: Path, *styles: str, **more: object) -> bytes:
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles) or 1, 1)).eval()
-    info = ModelInfo(path.stem, **asdict(generator.spec), styles=list(styles), **more)
+    info = ModelInfo(path.stem, generator.spec, styles=list(styles), **more)
     save_model(path, generator, info)
     return path.read_bytes()
 
@@ -124,6 +123,14 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     _, said = models("add", "My Fine_Model.safetensors", "--sha256", sum_of(model).upper(), "-q")
     assert said == ""
     assert [path.read_bytes() for path in data.iterdir()] == [model]
+
+
+def test_a_long_name_in_any_script_is_cut_to_the_bytes_that_a_file_can_have(models, model, data):
+    Path(f"{'画' * 81}.safetensors").write_bytes(model)
+    models("add", f"{'画' * 81}.safetensors")
+    (added,) = data.iterdir()
+    assert added.stem == "画" * 26  # of 80 bytes
+    assert added.stem in models()[0]
 
 
 def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
@@ -227,12 +234,12 @@ def test_a_wrong_sum_leaves_nothing_and_says_both(models, model, site, tmp_path)
     before = tree(tmp_path)
     for source in ("tiny.safetensors", f"{site.url}/tiny.safetensors"):
         _, said = models("add", source, "--sha256", sum_of(b"x"), "-q", code=2)
-        assert f"{source} has the SHA-256 sum {sum_of(model)}, and {sum_of(b'x')} was" in said
+        assert f"{source} has the SHA-256 {sum_of(model)}, and {sum_of(b'x')} was" in said
         one_line(said)
         assert tree(tmp_path) == before
     for wrong in ("", "abc", "g" * 64, f"{sum_of(model)}0", "é" * 64):
         _, said = models("add", "tiny.safetensors", "--sha256", wrong, code=2)
-        assert "is not a SHA-256 sum" in one_line(said)
+        assert "is not a SHA-256" in one_line(said)
 
 
 def garbage(handler):
@@ -449,7 +456,7 @@ def black(path):
     generator = Generator(GeneratorSpec(width=4))
     for weights in generator.parameters():
         weights.data.fill_(float("nan"))
-    save_model(path, generator, ModelInfo("x", **asdict(generator.spec)))
+    save_model(path, generator, ModelInfo("x", generator.spec))
 
 
 @pytest.mark.parametrize(
@@ -690,7 +697,7 @@ def test_the_list_is_for_machines_too(models, model, data):
         path.stem for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
     )
     _, said = models("--json", "gallery", code=2)
-    assert "--json, --paths and --html are of all models" in one_line(said)
+    assert "--json, --paths and --html before a name or a command list all models" in one_line(said)
 
 
 def test_an_address_in_place_of_a_model_is_to_be_added_first(models):

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.norms import build_norm
+from stylecli.core.torch_layers import build_norm
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -109,7 +109,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    info = ModelInfo(name="tiny", arch="residual", norm="in", width=4, output="linear")
+    info = ModelInfo(name="tiny", spec=GeneratorSpec("residual", "in", 4))
     generator = Generator(GeneratorSpec("residual", "in", 4))
     save_model(tmp_path / "models" / "tiny.safetensors", generator, info)
     return tmp_path / "models" / "tiny.safetensors"
@@ -181,7 +181,7 @@ def test_a_worker_and_then_a_node_are_killed_and_every_file_is_done_once(nodes, 
             nodes.cluster.remove_node(nodes.second, allow_graceful=False)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert "200 stylized; written to out" in said
+    assert re.search(r"200 stylized in .*; written to out", said)
     assert len(first_seen) == 200
     assert {path: identity(path) for path in first_seen} == first_seen  # none was written again
     assert files_below(tmp_path / "out") == files_below(tmp_path / "alone")
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_a_run_that_the_same_command_goes_on_with(nodes, tmp_path, m
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    counts = re.search(r"(\d+) stylized; .*; (\d+) left: run the same command to go on", said)
+    counts = re.search(r"(\d+) stylized in .*; .*; (\d+) left: run the same command to go on", said)
     assert counts, said
     done, left = map(int, counts.groups())
     assert done + left == 200

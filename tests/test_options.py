@@ -22,7 +22,7 @@ class Base:
     PANEL: ClassVar[str] = "Base"
 
     weight: float = option(1.0, "A weight.", least=0)
-    seed: int = option(0, "A seed.", least=0, most=9, may_change=True)
+    seed: int = option(0, "A seed.", least=0, most=9)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class Recorder:
     def in_strips(self, rgb, scratch=None, memory=None):
         raise AssertionError("there is memory")
 
+    def expect_enlarging(self, factor):
+        self.expected = factor
+
     def enlarge(self, photo, small, painted):
         self.enlarged.append((photo, small, painted))
         return photo
@@ -119,6 +122,7 @@ def test_each_layer_is_painted_over_six_tenths_of_the_one_before(large):
         assert np.abs(expected - given_).mean() < 1.5  # of 255; the photo is scaled in two steps
         painting = 255 - given_
     ((whole, small, painted),) = backend.enlarged
+    assert backend.expected == large.shape[0] / sizes[-1][0]
     assert whole is large
     assert small.shape[:2] == sizes[-1]
     np.testing.assert_array_equal(painted, painting)

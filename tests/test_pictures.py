@@ -9,7 +9,7 @@ from stylecli.files.images import (
     write_picture,
 )
 from stylecli.files.metadata import Metadata
-from stylecli.files.pictures import Picture, mixed, shrunk
+from stylecli.files.pictures import Picture, mix, shrink
 
 ORIENTATION = 0x0112
 
@@ -77,11 +77,11 @@ def test_more_exif_than_a_jpeg_can_hold_is_left_out(tmp_path):
 def test_strength_and_preserved_color_mix_photo_and_painting():
     random = np.random.default_rng(0)
     photo, painted = random.integers(60, 190, (2, 20, 30, 3), np.uint8)
-    assert np.array_equal(mixed(photo, painted, 1, preserve_color=False), painted)
-    assert np.array_equal(mixed(photo, painted, 0, preserve_color=False), photo)
-    half = mixed(photo, painted, 0.5, preserve_color=False).astype(float)
+    assert np.array_equal(mix(photo, painted, 1, preserve_color=False), painted)
+    assert np.array_equal(mix(photo, painted, 0, preserve_color=False), photo)
+    half = mix(photo, painted, 0.5, preserve_color=False).astype(float)
     assert np.abs(half - (photo.astype(float) + painted) / 2).max() <= 1
-    kept = Image.fromarray(mixed(photo, painted, 1, preserve_color=True)).convert("YCbCr")
+    kept = Image.fromarray(mix(photo, painted, 1, preserve_color=True)).convert("YCbCr")
     luma, blue, red = (np.asarray(band).astype(int) for band in kept.split())
     bands = Image.fromarray(photo).convert("YCbCr").split()
     before = [np.asarray(band).astype(int) for band in bands]
@@ -96,11 +96,11 @@ def test_strength_and_preserved_color_mix_photo_and_painting():
 def test_a_smaller_picture_keeps_its_transparency_and_shape():
     alpha = np.zeros((40, 90), np.uint8)
     alpha[:, 45:] = 255
-    small = shrunk(Picture(np.zeros((40, 90, 3), np.uint8), alpha, Metadata(b"exif")), 30)
+    small = shrink(Picture(np.zeros((40, 90, 3), np.uint8), alpha, Metadata(b"exif")), 30)
     assert small.rgb.shape == (13, 30, 3)
     assert small.alpha.shape == (13, 30)
     assert (small.alpha[6, 2], small.alpha[6, -3], small.metadata.exif) == (0, 255, b"exif")
-    assert shrunk(small, 30) is small
+    assert shrink(small, 30) is small
 
 
 def test_a_smaller_picture_gets_no_fringe_from_what_is_hidden():
@@ -108,7 +108,7 @@ def test_a_smaller_picture_gets_no_fringe_from_what_is_hidden():
     alpha[:, 19:] = 255
     rgb = np.full((40, 40, 3), 128, np.uint8)
     rgb[:, 19:] = (255, 0, 0)
-    small = shrunk(Picture(rgb, alpha), 10)
+    small = shrink(Picture(rgb, alpha), 10)
     seen = small.rgb[small.alpha > 8].astype(int)
     assert np.abs(seen - (255, 0, 0)).max() <= 4
     assert (small.rgb[small.alpha == 0] == 128).all()

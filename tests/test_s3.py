@@ -154,7 +154,9 @@ def test_a_folder_goes_to_a_folder_and_the_second_time_costs_two_requests(server
     before = len(server.methods())
     done = stylize(server.address, f"s3://{bucket}/in/", f"s3://{bucket}/out/")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(f"50 stylized; written to s3://{bucket}/out; left out: 1 .txt\n")
+    *_, summary = done.stderr.splitlines()
+    assert re.match(r"50 stylized in \S+( s)?, \S+ (a second|s each); written to s3://", summary)
+    assert summary.endswith(f"; written to s3://{bucket}/out; left out: 1 .txt")
     # A listing of the input and one of the output, which is empty, so that two more questions ask
     # whether there is a file of that name; and no question for each photo.
     assert Counter(server.methods()[before:]) == {"GET": 3 + 50, "HEAD": 1, "PUT": 50}

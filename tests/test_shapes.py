@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from stylecli.core.architectures import ARCHITECTURES
-from stylecli.core.architectures.shapes import weight_shapes
+from stylecli.core.architectures import ARCHITECTURES, weight_shapes
 from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.errors import StyleCliError

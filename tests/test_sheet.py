@@ -2,7 +2,6 @@
 
 import base64
 import re
-from dataclasses import asdict
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -34,7 +33,7 @@ def saved(path: Path, *styles: str, **more: object) -> Path:
     generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(len(styles), 1))
     for _, table in generator.eval().tables():
         table.data.copy_(torch.randn(table.shape))
-    info = ModelInfo(path.stem, **asdict(generator.spec), styles=[*styles], **more)
+    info = ModelInfo(path.stem, generator.spec, styles=[*styles], **more)
     save_model(path, generator, info)
     return path
 
@@ -76,7 +75,7 @@ def test_a_style_that_cannot_be_painted_is_left_out_and_said(tmp_path, photo):
     black = saved(tmp_path / "black.safetensors", "black")
     generator = Generator(GeneratorSpec("residual", "in", 4))
     next(generator.parameters()).data.fill_(float("nan"))
-    save_model(black, generator, ModelInfo("black", **asdict(generator.spec)))
+    save_model(black, generator, ModelInfo("black", generator.spec))
     events = []
     choices = [Choice(black, None, "black"), Choice(sound, None, "sound")]
     cells = paint_styles(photo, choices, device="cpu", report=events.append)

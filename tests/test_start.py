@@ -73,7 +73,12 @@ def test_stylizing_on_a_cpu_starts_nothing_and_imports_only_what_it_runs(tmp_pat
     assert not (tmp_path / "cache").exists()
     heavy = ("torch", "torchvision", "scipy", "matplotlib", "jinja2", "filelock", "pydantic")
     heavy += ("openvino.tools.ovc", "openvino_telemetry", "av", "rich", "hashlib")
-    heavy += ("stylecli.training", "stylecli.comparison", "stylecli.gatys", "stylecli.files.video")
+    heavy += (
+        "stylecli.training",
+        "stylecli.comparison",
+        "stylecli.gatys",
+        "stylecli.files.video.films",
+    )
     assert imported.isdisjoint(heavy)
     commands = {name for name in COMMANDS if f"stylecli.commands.{name}" in imported}
     assert commands == {"stylize"}

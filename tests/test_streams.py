@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clips import convert, ffmpeg, make_clip, sound_of, start_of_sound
-from stylecli.files.clips import open_clip
+from clips import convert, ffmpeg, make_clip, open_clip, sound_of, start_of_sound
+from stylecli.files.video.clips import write_clip
 
 
 def streams_of(path):
@@ -125,7 +125,7 @@ def test_an_attachment_is_kept_in_matroska_and_elsewhere_said_by_name(tmp_path, 
     )
     clip = open_clip(tmp_path / "x.mkv", tmp_path / "y.mkv")
     assert clip.notice(tmp_path / "y.mkv") == ""
-    clip.write(tmp_path / "y.mkv", clip.frames(), 90, metadata=metadata)
+    write_clip(clip, tmp_path / "y.mkv", clip.frames(), 90, metadata=metadata)
     with av.open(str(tmp_path / "y.mkv")) as container:
         (kept,) = container.streams.attachments
         assert (kept.name, kept.data) == ("f.ttf", (tmp_path / "f.ttf").read_bytes())

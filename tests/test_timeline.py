@@ -5,13 +5,12 @@ from fractions import Fraction
 import pytest
 
 from clips import convert, ffmpeg, make_clip, packets, shown_at
-from stylecli.files.decoding import opened_video, rate_of
-from stylecli.files.timeline import Timeline
-from stylecli.files.video import Video
+from stylecli.files.video.films import Video, open_video, rate_of
+from stylecli.files.video.timeline import Timeline
 
 
 def read(path):
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         return Timeline.read(container, stream, rate_of(stream))
 
 
@@ -47,7 +46,7 @@ def test_where_a_clock_begins_again_pictures_and_sound_go_on_and_it_is_said(
 def test_one_packet_with_an_odd_time_is_not_a_beginning(tmp_path):
     """In a copy of the list of packets, the time of one is two seconds early."""
     path = make_clip(tmp_path / "x.ts", frames=100)
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
 
         class Odd:
             streams, format, start_time = container.streams, container.format, container.start_time

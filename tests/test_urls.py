@@ -19,11 +19,10 @@ from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.core.model_files import bundled_models, find_style
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
-from stylecli.files import urls
+from stylecli.files import stores
 from stylecli.files.content import bundled_photos
-from stylecli.files.jobs import plan
-from stylecli.files.shards import Shard
-from stylecli.files.urls import Url, place
+from stylecli.files.jobs import Shard, plan
+from stylecli.files.stores import Url, place
 
 fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.memory import MemoryFileSystem
@@ -163,7 +162,7 @@ def test_no_name_in_a_store_leads_out_of_the_output_folder(store, tmp_path):
         ("memory://bucket/in/a.jpg", "memory://out/a.mp4", "one is a video, and one is an image"),
         ("memory://", "memory://out", "^memory:// names no bucket$"),
         ("memory://bucket//in", "memory://out", "^memory://bucket//in has two slashes after its"),
-        ("memory://bucket/nul", "out", "has a name that no file of this machine can have$"),
+        ("memory://bucket/nul", "out", "has a name that a file of this machine cannot have$"),
         ("gs://bucket/in", "memory://out", "^gs://bucket/in needs a package that is not installed"),
     ],
 )
@@ -323,13 +322,13 @@ def test_a_model_is_fetched_once_and_again_when_it_has_changed(store, calls, sty
 
 def test_copies_of_models_that_were_used_longest_ago_make_room(store, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(urls, "_CACHE_BYTES", 250)
+    monkeypatch.setattr(stores, "_CACHE_BYTES", 250)
     older = tmp_path / "cache" / "stylecli" / "openvino" / "of-another-version.bin"
     older.parent.mkdir(parents=True)
     older.write_bytes(bytes(1000))
 
     def use(name: str) -> Path:
-        path = urls.cached(place(f"memory://models/{name}.safetensors"))
+        path = stores.fetch_cached(place(f"memory://models/{name}.safetensors"))
         moment = next(moments)
         os.utime(path, (moment, moment))
         return path
@@ -364,13 +363,13 @@ def test_a_cache_that_can_only_be_read_is_used(store, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store.pipe("/models/a.safetensors", bytes(10))
     url = place("memory://models/a.safetensors")
-    path = urls.cached(url)
+    path = stores.fetch_cached(url)
 
     def refused(self, *_: object, **__: object) -> None:
         raise PermissionError("read-only")
 
     monkeypatch.setattr(Path, "touch", refused)
-    assert urls.cached(url) == path
+    assert stores.fetch_cached(url) == path
 
 
 def test_local_files_need_nothing_of_it(photos, tmp_path):

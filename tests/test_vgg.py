@@ -103,6 +103,36 @@ def test_torchvisions_copy_of_oxfords_weights_is_known_by_its_empty_classifier(t
     torch.testing.assert_close(ours, reference_features(reference, image, 8), rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.parametrize("build", ["vgg11", "vgg13", "vgg16", "vgg19"])
+def test_weights_named_as_oxfords_fit_the_vgg_that_has_these_layers(tmp_path, build):
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        theirs = getattr(torchvision.models, build)(weights=None, init_weights=False).features
+    theirs = theirs.to_empty(device="cpu").requires_grad_(False)
+    state, block, number = {}, 1, 0
+    for layer in theirs[:-1]:
+        if isinstance(layer, torch.nn.MaxPool2d):
+            block, number = block + 1, 0
+        if isinstance(layer, torch.nn.Conv2d):
+            number += 1
+            layer.weight.normal_(std=0.05)
+            layer.bias.zero_()
+            state |= {f"conv{block}_{number}.{k}": v for k, v in layer.state_dict().items()}
+    save_file(state, tmp_path / "vgg.safetensors")
+    network = load_loss_network(str(tmp_path / "vgg.safetensors"))
+    image, last = torch.rand(1, 3, 32, 32), f"relu{block}_{number}"
+    assert network.layer_names[-1] == last
+    expected = theirs[:-1](image * 255 - MEAN_255)
+    tolerance = 1e-4 * float(expected.max())
+    torch.testing.assert_close(network(image, (last,))[last], expected, rtol=1e-4, atol=tolerance)
+
+
+def test_the_download_of_the_bundled_network_says_what_to_use():
+    with pytest.raises(StyleCliError, match="no longer downloaded") as caught:
+        load_loss_network("vgg16-torchvision")
+    assert "--loss-net vgg16," in caught.value.hint
+
+
 def test_a_failed_download_says_what_to_pass_instead(monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("no route to host")
@@ -121,6 +151,7 @@ def test_a_failed_download_says_what_to_pass_instead(monkeypatch):
         {"weight": torch.zeros(3)},
         {"features.0.weight": torch.zeros(8, 3, 3, 3)},
         {f"features.{i}.{k}": torch.zeros(8) for i in (0, 1) for k in ("weight", "bias")},
+        {"features.0.weight": torch.zeros(8, 3, 3, 3), "features.0.bias": torch.zeros(8)},
         [torch.zeros(3)],
     ],
 )
@@ -150,7 +181,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, name):
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path, odd):
-    state = {"conv1_1.weight": torch.zeros(8, 3, 3, 3), "conv1_1.bias": torch.zeros(8)}
+    state = {"conv1_1.weight": torch.zeros(64, 3, 3, 3), "conv1_1.bias": torch.zeros(64)}
     state["conv1_1.weight"][0, 0, 0, 0] = odd
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(StyleCliError, match=r"the weights in .*odd\.pth are not all finite"):

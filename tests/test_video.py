@@ -27,7 +27,8 @@ from stylecli.engine.painter import Painter
 from stylecli.events import Notice
 from stylecli.files.formats import ImageError
 from stylecli.files.jobs import Job, plan
-from stylecli.files.video import Video
+from stylecli.files.video.clips import write_clip
+from stylecli.files.video.films import Video
 
 AS_IT_IS = StylizeConfig(strength=0)
 
@@ -56,7 +57,7 @@ def test_a_constant_rate_stays_exact(tmp_path, names, rate):
     """Also from Matroska, which stores milliseconds: 33, 34, 33."""
     first, second = names.split()
     video = Video.open(make_clip(tmp_path / first, rate=rate, frames=40, sound=False))
-    video.write(tmp_path / second, video.frames(), 90)
+    write_clip(video, tmp_path / second, video.frames(), 90)
     times = sorted(packet.time for packet in packets(tmp_path / second, "0:v"))
     assert times == [n / Fraction(rate) for n in range(40)]
     assert Video.open(tmp_path / second).rate == Fraction(rate)
@@ -84,7 +85,7 @@ def test_a_variable_rate_keeps_every_time(stylizer, tmp_path, name):
 def test_every_packet_of_sound_is_copied(tmp_path, name):
     source = make_clip(tmp_path / name, frames=50)
     video = Video.open(source)
-    video.write(tmp_path / f"y{source.suffix}", video.frames(), 90)
+    write_clip(video, tmp_path / f"y{source.suffix}", video.frames(), 90)
     before, after = (
         [(packet.time, packet.content) for packet in packets(path, "0:a")]
         for path in (source, tmp_path / f"y{source.suffix}")
@@ -269,7 +270,7 @@ def test_pixels_that_are_not_square_stay_so(stylizer, tmp_path):
 def test_a_video_turned_or_mirrored_in_any_way_is_read_as_it_is_shown(tmp_path, turn, flips):
     plain, source = make_clip(tmp_path / "plain.mp4", frames=1, sound=False), tmp_path / "x.mp4"
     ffmpeg("-display_rotation", turn, *flips, "-i", plain, "-c", "copy", source)
-    (frame,) = Video.open(source).frames()
+    (frame,) = [one.picture for one in Video.open(source).frames()]
     width, height = (48, 64) if turn % 180 else (64, 48)
     (shown,) = frames_of(source, width, height)
     assert np.abs(frame.rgb.astype(int) - shown).mean() < 2
@@ -315,7 +316,7 @@ def test_hdr_keeps_its_contrast_and_colors(tmp_path, transfer):
     """Shown as if it were not HDR, it is gray: half the contrast, and half the color."""
     plain = frames_of(make_clip(tmp_path / "plain.mp4", frames=3), 64, 48).astype(int)
     video = Video.open(make_hdr(tmp_path / "x.mp4", transfer))
-    hdr = np.stack([frame.rgb for frame in video.frames()]).astype(int)
+    hdr = np.stack([frame.picture.rgb for frame in video.frames()]).astype(int)
 
     def contrast_and_color(frames):
         return frames.std(), (frames.max(-1) - frames.min(-1)).mean()
@@ -344,7 +345,7 @@ def test_a_transparent_video_stays_so_in_webm_and_elsewhere_it_is_said(
     stylizer, tmp_path, name, codec
 ):
     source = make_clear(tmp_path / name, codec)
-    frame = next(Video.open(source).frames())
+    frame = next(Video.open(source).frames()).picture
     assert frame.alpha.shape == (48, 64)
     assert (frame.alpha[:, :28].max(), frame.alpha[:, 36:].min()) == (0, 255)
     assert (frame.rgb[:, :28] == 128).all()
@@ -354,7 +355,7 @@ def test_a_transparent_video_stays_so_in_webm_and_elsewhere_it_is_said(
     for target in (webm, mp4):
         (result,) = stylizer.run_jobs(plan([source], target).jobs, seen.append, config=AS_IT_IS)
         assert not result.error
-    (again,) = {(frame.alpha < 128).mean().round(2) for frame in Video.open(webm).frames()}
+    (again,) = {(frame.picture.alpha < 128).mean().round(2) for frame in Video.open(webm).frames()}
     assert again == pytest.approx(0.5, abs=0.05)
     (notice,) = (event.text for event in seen if isinstance(event, Notice))
     assert notice == f"{source}: its transparency is lost in {mp4}; a .webm would keep it"
@@ -447,7 +448,7 @@ def test_frames_of_another_size_keep_their_proportions(stylizer, tmp_path, suffi
         parts.append((tmp_path / name).read_bytes())
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     ffmpeg("-i", tmp_path / "both.ts", "-c", "copy", tmp_path / "x.mkv")
-    assert {frame.rgb.shape for frame in Video.open(tmp_path / "x.mkv").frames()} == {
+    assert {frame.picture.rgb.shape for frame in Video.open(tmp_path / "x.mkv").frames()} == {
         (64, 96, 3),
         (64, 48, 3),
     }
@@ -475,7 +476,7 @@ def test_fields_become_whole_frames(tmp_path, name, codec, first):
         gray = frames.astype(int).mean(-1)
         return np.abs(gray[:, 1:-1] - (gray[:, :-2] + gray[:, 2:]) / 2).mean()
 
-    read = np.stack([frame.rgb for frame in Video.open(source).frames()])
+    read = np.stack([frame.picture.rgb for frame in Video.open(source).frames()])
     raw = frames_of(source, 160, 96)
     assert len(read) == len(raw) == 10
     assert comb(read) < 0.25 * comb(raw)

@@ -10,7 +10,7 @@ import torch
 from stylecli.config import TrainConfig
 from stylecli.training import loop
 from stylecli.training.files import TrainFiles
-from stylecli.training.resume import read_checkpoint, resumed_config
+from stylecli.training.state import read_checkpoint, resume_config
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
@@ -22,14 +22,14 @@ def stop_after(steps: int) -> Callable[[], bool]:
 def resumed(output: Path, changes: dict[str, Any]) -> TrainConfig:
     """The settings that a resume of the training with that output would have."""
     path = TrainFiles(output).checkpoint
-    return resumed_config(path, read_checkpoint(path), changes)
+    return resume_config(path, read_checkpoint(path), changes)
 
 
 def break_losses(
     monkeypatch: pytest.MonkeyPatch, when: Callable[[int], bool], factor: float = torch.nan
 ) -> None:
     """Make the loss not a number, or much too large, at some steps."""
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
     def losses(training, photos):
         terms = sound(training, photos)
@@ -37,4 +37,4 @@ def break_losses(
         broken = training.guard.recent and when(training.step)
         return {**terms, "total": terms["total"] * factor} if broken else terms
 
-    monkeypatch.setattr(loop, "losses_of", losses)
+    monkeypatch.setattr(loop, "compute_losses", losses)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stylecli.comparison.experiment import compare
-    from stylecli.comparison.results import ArmResult, Comparison
+    from stylecli.comparison.folder import ArmResult, Comparison
     from stylecli.config import CompareConfig, GatysConfig, StylizeConfig, TrainConfig
     from stylecli.engine import Result, Stylizer
     from stylecli.errors import StyleCliError
@@ -32,7 +32,7 @@ __all__ = [
 ]
 _HOMES = {
     "comparison.experiment": ("compare",),
-    "comparison.results": ("ArmResult", "Comparison"),
+    "comparison.folder": ("ArmResult", "Comparison"),
     "config": ("CompareConfig", "GatysConfig", "StylizeConfig", "TrainConfig"),
     "engine": ("Result", "Stylizer"),
     "errors": ("StyleCliError",),

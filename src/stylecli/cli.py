@@ -1,4 +1,4 @@
-"""The command line. A command imports torch when it computes, so ``--help`` answers at once."""
+"""The command line. Commands import torch only to compute, so that ``--help`` answers at once."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from stylecli import __version__
-from stylecli.commands.shared import HELP_NAMES, described
-from stylecli.console import open_standard_streams, output_failed, show_error, write_out
+from stylecli.commands.shared import HELP_NAMES, describe_command
+from stylecli.console import open_standard_streams, report_output_failure, show_error, write_out
 from stylecli.errors import StyleCliError
 
 # Name to module and function, in the order in which the help lists them.
@@ -32,14 +32,14 @@ _COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """The commands; the module of one is imported when that one is called, completed or listed."""
+    """The commands. The module of a command is imported when it is called, completed or listed."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all."""
+        """The names of all commands."""
         return list(self.commands)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -47,16 +47,16 @@ class _Commands(TyperGroup):
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
             found = getattr(import_module(f"stylecli.commands.{module}"), function)
-            self.commands[cmd_name] = get_command(_app_of(cmd_name, found))
+            self.commands[cmd_name] = get_command(_make_app(cmd_name, found))
         return self.commands.get(cmd_name)
 
 
-def _app_of(name: str, found: Any) -> typer.Typer:
-    """A command, or one that has commands of its own, as typer wants it."""
+def _make_app(name: str, found: Any) -> typer.Typer:
+    """Make typer's application of a command, or of one that has commands of its own."""
     if isinstance(found, typer.Typer):
         return found
     alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
-    alone.command(name, **described(found))(found)
+    alone.command(name, **describe_command(found))(found)
     return alone
 
 
@@ -87,7 +87,7 @@ def main() -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError as error:
-        code = output_failed(error)
+        code = report_output_failure(error)
     os._exit(code)  # to tear the interpreter down would take 0.1 s
 
 
@@ -97,9 +97,9 @@ def _run() -> int:
         code = app(standalone_mode=False)  # errors are shown below
     except SystemExit as ended:
         broken = isinstance(ended.__context__, BrokenPipeError)  # by rich, which shows the help
-        code = output_failed(BrokenPipeError()) if broken else ended.code
+        code = report_output_failure(BrokenPipeError()) if broken else ended.code
     except OSError as error:  # in showing the help; commands handle their own
-        code = output_failed(error)
+        code = report_output_failure(error)
     except Exception as error:
         if not hasattr(error, "format_message"):  # those of typer about the command line have it
             raise
@@ -139,4 +139,4 @@ def _top(
         raise typer.Exit(2)
 
 
-app.callback(**described(_top))(_top)
+app.callback(**describe_command(_top))(_top)

@@ -12,17 +12,20 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stylecli.core.schema import is_control
 from stylecli.errors import StyleCliError
+from stylecli.events import Notice, Pixels, Progress, Step
 
 if TYPE_CHECKING:  # most runs need nothing of it, and its import takes a twentieth of a start
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
 
 def printable(text: str) -> str:
@@ -71,7 +74,7 @@ def open_standard_streams() -> None:
     sys.stderr = _Unfailing(raw, encoding=encoding, errors="backslashreplace", write_through=True)
 
 
-def output_failed(error: OSError) -> int:
+def report_output_failure(error: OSError) -> int:
     """The exit code after a failure to write to standard output; an error is also shown."""
     with suppress(OSError, ValueError):  # what is still buffered cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,7 +90,7 @@ def write_out(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        raise SystemExit(output_failed(error)) from error
+        raise SystemExit(report_output_failure(error)) from error
 
 
 def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
@@ -203,20 +206,28 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
         ours.close()
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as ``1:05:09``, ``5:09`` or ``0:09``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def time_left(seconds: float) -> str:
+def format_time_left(seconds: float) -> str:
     """An estimate in words, such as ``about 3 minutes left``."""
     for unit, length in (("hour", 3600), ("minute", 60)):
         if (count := round(seconds / length)) >= 2:
             return f"about {count} {unit}s left"
     tens = math.ceil(seconds / 10) * 10
     return f"about {tens} seconds left" if tens > 0 else "nearly done"
+
+
+def format_rate(count: float, seconds: float, noun: str = "") -> str:
+    """A speed in words, such as ``2.0 a second``, ``24.0 frames a second`` or ``4.1 s each``."""
+    speed = count / max(seconds, 1e-3)
+    if noun or speed >= 0.95:
+        return f"{speed:.1f}{noun and ' '}{noun} a second"
+    return f"{1 / speed:.1f} s each"
 
 
 class Reporter:
@@ -230,7 +241,7 @@ class Reporter:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._shown = 0.0
         self._title = ""
 
@@ -256,6 +267,10 @@ class Reporter:
         if self.as_json:
             write_out(json.dumps(values) + "\n")
 
+    def begin(self, title: str, note: str) -> None:
+        """Show that something is done that cannot tell how far it is, such as an import."""
+        self.advance(title, 0.0, note)
+
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
         if self.quiet or self.as_json:
@@ -271,22 +286,80 @@ class Reporter:
 
     def _draw(self, title: str, progress: float, note: str) -> None:
         if self._bar is None and progress < 1:
-            self._bar = _started_bar(title)
+            self._bar = _start_bar(title)
         if self._bar:
             (task,) = self._bar.task_ids
             self._bar.update(task, completed=progress, note=note, description=title)
 
 
-def _started_bar(title: str) -> "Progress":
+class Watch:
+    """Shows what a long computation tells, as it tells it.
+
+    Args:
+        reporter: shows it.
+        steps: what the steps are, such as ``training``.
+        rest: what all else is, such as ``preparing``.
+        count: of all steps, if it is known.
+    """
+
+    def __init__(
+        self, reporter: Reporter, steps: str = "", rest: str = "preparing", count: int = 0
+    ) -> None:
+        self._reporter, self._steps, self._rest, self._count = reporter, steps, rest, count
+        self._begun = 0.0
+
+    def __call__(self, event: "Step | Pixels | Notice | Progress") -> None:
+        """Show an event."""
+        if isinstance(event, Notice):
+            self._reporter.notice(event.text)
+        elif isinstance(event, Progress):
+            self._reporter.event(event="progress", progress=event.progress, note=event.note)
+            self._reporter.advance(self._rest, event.progress, event.note)
+        else:
+            self._show_step(event)
+
+    def _show_step(self, event: "Step | Pixels") -> None:
+        self._begun = self._begun or time.monotonic()  # before the first step, others were done
+        values = {one.name: getattr(event, one.name) for one in fields(event) if one.name != "best"}
+        self._reporter.event(event="step", **values)
+        parts = [f"step {event.step}" + (f" of {self._count}" if self._count else "")]
+        if isinstance(event, Step):
+            parts += [
+                format_time_left(event.seconds_left),
+                f"{event.photos_per_second:.1f} photos a second",
+            ]
+        elif event.step:
+            parts.append(
+                format_time_left((time.monotonic() - self._begun) * (1 / event.progress - 1))
+            )
+        self._reporter.advance(
+            self._steps, event.progress, "  ".join([*parts, _objective(event.losses)])
+        )
+
+
+def _objective(losses: Mapping[str, float]) -> str:
+    """The objective and its terms, such as ``objective 3,400: content 1,400, style 2,000``."""
+    terms = [f"{name} {value:,.0f}" for name, value in losses.items() if name != "total"]
+    return f"objective {losses['total']:,.0f}: {', '.join(terms)}"
+
+
+def _start_bar(title: str) -> "Bar":
     """A bar at the bottom of the screen, of one task."""
-    from rich.progress import BarColumn, Progress, TextColumn  # only here: see above
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column  # only here: see above
 
     bar = Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        BarColumn(bar_width=12),
+        TimeElapsedColumn(),  # it moves even if nothing else does
+        TextColumn(
+            "{task.fields[note]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=_screen.rich,
         transient=True,
+        expand=True,
     )
     bar.add_task(title, total=1.0, note="")
     bar.start()

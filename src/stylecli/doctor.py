@@ -1,4 +1,4 @@
-"""What a report of a bug should say of an installation: versions, devices, choices, folders."""
+"""The facts of an installation for a report of a bug: versions, devices, choices, folders."""
 
 import getpass
 import os
@@ -37,29 +37,29 @@ _OTHERS = (f".checkpoint{SUFFIX}", f"_features{SUFFIX}")
 
 
 def examine() -> Facts:
-    """Look at the installation; a part that is missing or fails is named, and never an error.
+    """Look at the installation; what is missing or fails is named, and never raises an error.
 
-    Nothing is painted, written or downloaded, and of models only the headers are read. The home
-    folder is ``~`` in the answer, and the user's name ``USER``.
+    Nothing is painted, written or downloaded, and only the headers of models are read. ``~`` stands
+    for the home folder, and ``USER`` for the user's name.
 
     Returns:
         Facts by section; all of it can be written as JSON. ``problems`` is empty if all is well.
     """
     facts = {
-        "versions": {**_OWN_VERSIONS, **_tried(_versions), "ffmpeg": _tried(_ffmpeg)},
-        "machine": _tried(_machine),
-        "stylize": _tried(_stylizing),
-        "train": _tried(_training),
+        "versions": {**_OWN_VERSIONS, **_try(_versions), "ffmpeg": _try(_ffmpeg)},
+        "machine": _try(_machine),
+        "stylize": _try(_stylizing),
+        "train": _try(_training),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        "folders": {name: _tried(look) for name, look in _FOLDERS.items()},
-        "models": [_tried(partial(_models_in, folder)) for folder in model_folders()],
+        "folders": {name: _try(look) for name, look in _FOLDERS.items()},
+        "models": [_try(partial(_models_in, folder)) for folder in model_folders()],
     }
     public: Facts = _without_names(facts)
     return {**public, "problems": list(_problems(public))}
 
 
-def _tried(look: Callable[[], Any]) -> Any:
-    """What a function returns; if it fails, why: a library may be missing, or broken."""
+def _try(look: Callable[[], Any]) -> Any:
+    """What a function returns; or, of a library that is missing or broken, the error."""
     try:
         return look()
     except Exception as error:
@@ -161,12 +161,12 @@ def _temporary() -> Facts:
 
 
 def _cache() -> Facts:
-    """Copies of models that were named by a URL; and what earlier versions left."""
+    """Copies of models that were named by a URL."""
     return _folder(platformdirs.user_cache_path("stylecli"))
 
 
 def _downloads() -> Facts:
-    """Where torchvision keeps the weights that ``--loss-net`` downloads."""
+    """The weights that ``--loss-net vgg19`` downloads, where torchvision keeps them."""
     import torch
 
     return _folder(Path(torch.hub.get_dir()) / "checkpoints")
@@ -176,7 +176,7 @@ _FOLDERS = {"temporary": _temporary, "cache": _cache, "downloads": _downloads}
 
 
 def _models_in(folder: Path) -> Facts:
-    """How many models a folder holds, and which files there are none, and why."""
+    """How many models a folder holds, and which files are broken, and why."""
     paths = [one for one in folder.glob(f"[!.]*{SUFFIX}") if not one.name.endswith(_OTHERS)]
     broken = {path.name: fault for path in sorted(paths) if (fault := _fault(path))}
     return {"folder": str(folder), "models": len(paths) - len(broken), "broken": broken}

@@ -1,11 +1,11 @@
-"""What a running command tells those who watch it; the core draws nothing itself."""
+"""What a running command reports to those who watch it; the core draws nothing itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylecli.files.urls import Place
+from stylecli.files.stores import Place
 
 if TYPE_CHECKING:  # its import takes half of the time in which a shell waits for completions
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # its import takes half of the time in which a shell waits fo
 
 @dataclass(frozen=True)
 class Step:
-    """What a training tells after each step.
+    """What a training reports after each step.
 
     Attributes:
         step: how many are done.
@@ -69,7 +69,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What the slow optimization tells after each step.
+    """What the slow optimization reports after each step.
 
     Attributes:
         step: how many are done.

@@ -23,9 +23,8 @@ from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
-    balance,
+    build_objective,
     prepared_network,
-    style_targets,
 )
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.torch_enlarge import TorchEnlarger
@@ -37,7 +36,7 @@ from stylecli.events import Notice, Pixels, Progress, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import as_rgb, resized
+from stylecli.files.pictures import as_rgb, resize
 
 Flat = npt.NDArray[np.float64]
 
@@ -56,18 +55,17 @@ def stylize_slowly(
     """Stylize one photo by optimizing its pixels, on the objective that trains the generators.
 
     Args:
-        photo: (H, W, 3) in 0..255, or one of Pillow's.
-        config: style image, size, weights and optimizer; how often a preview is written is for
-            the command alone.
-        report: told what begins, and of every step.
-        should_stop: asked after every step.
+        photo: (H, W, 3) in 0..255, or an image of Pillow.
+        config: painting, size, weights and optimizer; the command alone writes previews.
+        report: is called with what begins, and with every step.
+        should_stop: is asked after every step.
 
     Returns:
-        (H, W, 3) in 0..255: the best picture on the way, enlarged to the photo's size.
+        (H, W, 3) in 0..255: the picture with the lowest objective, enlarged to the photo's size.
 
     Raises:
-        StyleCliError: a bad setting, what is not a photo, a style image that cannot be read, or no
-            step lowers the objective.
+        StyleCliError: a setting is bad, the photo is not one or is too small, the painting cannot
+            be read, or no step lowers the objective.
     """
     config.check()
     if config.painting is None:
@@ -79,12 +77,13 @@ def stylize_slowly(
             f"a photo of {width} x {height} px is too small",
             hint=f"the least is {SMALLEST} x {SMALLEST}",
         )
-    small = resized(photo, config.size) if min(height, width) > config.size else photo
+    small = resize(photo, config.size) if min(height, width) > config.size else photo
     device = resolve_device(config.device)
     report(Notice(f"measuring the style of {config.painting.name}"))
     objective = _objective(config, config.painting, device, report)
     start = _start(small, config, report)
-    report(Notice(_described(small, config, device)))
+    size = f"{small.shape[1]} x {small.shape[0]} px"
+    report(Notice(f"optimizing {size} in {counted(config.most_steps, 'step')} on {device}"))
     best = optimize(
         to_tensor(small[None], device),
         to_tensor(start[None], device),
@@ -100,22 +99,14 @@ def _objective(
     config: GatysConfig, painting: Path, device: torch.device, report: Callable[[Progress], None]
 ) -> PerceptualObjective:
     """The objective that a training with these settings would have."""
-    dtype = resolve_precision(config.precision, device)
+    network = prepared_network(config, device, resolve_precision(config.precision, device))
     style_image = to_tensor(read_rgb(painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
-    network = prepared_network(config, device, dtype)
-    targets = style_targets(network, [style_image], config.style_layers)
 
     def watch(done: float) -> None:
         report(Progress(done, "balancing painting and photos"))
 
-    scales = balance(network, targets, config.content_layer, to_tensor(photos, device), watch)
-    return PerceptualObjective(network, targets, scales, config)
-
-
-def _described(small: Rgb, config: GatysConfig, device: torch.device) -> str:
-    size = f"{small.shape[1]} x {small.shape[0]} px"
-    return f"optimizing {size} in {counted(config.most_steps, 'step')} on {device}"
+    return build_objective(config, network, [style_image], to_tensor(photos, device), watch)
 
 
 def optimize(
@@ -133,11 +124,11 @@ def optimize(
         start: (1, 3, H, W) RGB in [0, 1]: what the picture is at first.
         objective: what is minimized.
         config: steps, optimizer and learning rate.
-        report: told of the start, step 0, and of every step: each with the losses after it.
-        should_stop: asked after every step.
+        report: is called with the start, step 0, and with every step: the losses after it.
+        should_stop: is asked after every step.
 
     Returns:
-        (1, 3, H, W) RGB in [0, 1]: the best picture on the way, and never the start.
+        (1, 3, H, W) RGB in [0, 1]: the picture of the step with the lowest objective.
 
     Raises:
         StyleCliError: no step lowers the objective, or it is not finite.
@@ -169,7 +160,7 @@ class _Search:
         self.objective, self.content, self.config = objective, content, config
         self.report, self.should_stop = report, should_stop
         self.step = 0
-        self.best: Tensor | None = None  # never the start, which is not a result
+        self.best: Tensor | None = None  # the start does not count
         self.first = self.least = float("inf")
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
@@ -180,7 +171,7 @@ class _Search:
         return {name: float(term.detach()) for name, term in terms.items()}, gradient
 
     def record(self, picture: Tensor, losses: dict[str, float]) -> bool:
-        """Take note of a picture that a step led to; return whether to take another step."""
+        """Keep a picture if it is the best; return whether to take another step."""
         if self.step == 0:
             self.first = self.least = losses["total"]
         elif losses["total"] < self.least:
@@ -264,7 +255,7 @@ def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) ->
     """What the picture is at first: (H, W, 3) in 0..255, of the size of the small photo."""
     if config.from_model:
         report(Notice(f"painting with {config.start}"))
-        stylizer = Stylizer(config.start, device=config.device)
+        stylizer = Stylizer(config.start, device=config.device, precision=config.precision)
         # The last layer is of the picture's own size.
         return stylizer(small, stroke_size=min(1.0, FINEST / min(small.shape[:2])))
     if config.start == "photo":

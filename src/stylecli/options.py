@@ -1,15 +1,15 @@
-"""An option of a command: a field of a frozen config class that says all there is to say of it.
+"""The options of commands: each is a field of a frozen config class, with all that is known of it.
 
-Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. All lists of options
-are derived from the fields: what a command accepts and its help shows, what is checked, what a
-resume may change, what arms of a comparison share, and the command line that is printed.
+Such a field is ``steps: int | None = option(None, "Train for …", least=1)``. From the fields come
+what a command accepts and its help shows, what is checked, what is stored as JSON, and the command
+line that is printed.
 """
 
 import inspect
 import math
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -27,24 +27,28 @@ _KINDS: dict[Any, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What a field says beside its name, its type and its default.
+class Option:
+    """What a field says; name, type and default are those of the field.
 
     Attributes:
         help: its help text.
-        panel: the title under which the help shows it; "" is the ``PANEL`` of its class.
-        flag: its name on the command line; "" is the field's, with hyphens.
+        panel: the title under which the help shows it; by default the ``PANEL`` of its class.
+        flag: its name on the command line; by default the field's, such as ``--batch-size``.
         short: a second name, of one letter, such as ``-o``.
         argument: what the help calls it, if it has no name and goes by its place.
+        metavar: what the help calls a value; "" is typer's word for the type.
         least: a number is at least that.
         above: a number is more than that.
         most: a number is at most that.
-        word: a text that stands for no number, beside numbers.
+        word: a text that may stand in the place of a number.
         offered: values that completion in a shell offers, beside which there are others.
-        model: whether it offers the names of models and styles, too.
+        completes: names that it offers too: ``models``, or the ``styles`` of the model before.
         instead_of: a field that cannot have a value too.
-        may_change: a resume may have another value; without that, it would be another run.
-        alike: arms of a comparison have to share it, and the report shows it.
+        name: of the field.
+        type: of a value; of several, the type of each; without the None of an optional one.
+        several: whether a value is a tuple.
+        optional: whether it may be None.
+        default: its default.
     """
 
     help: str
@@ -52,79 +56,40 @@ class About:
     flag: str = ""
     short: str = ""
     argument: str = ""
+    metavar: str = ""
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
     word: str = ""
     offered: tuple[str, ...] = ()
-    model: bool = False
+    completes: str = ""
     instead_of: str = ""
-    may_change: bool = False
-    alike: bool = True
-
-    def check_range(self, flag: str, number: float) -> None:
-        """Raise StyleCliError if a number is out of range, or not finite."""
-        if self.least <= number <= self.most and self.above < number < math.inf:
-            return
-        bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
-        known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
-        hint = f"it is {' and '.join(known) or 'a finite number'}"
-        raise StyleCliError(f"{flag} {number} is out of range", hint=hint)
-
-
-def option(default: T, help_: str, **about: Any) -> T:
-    """A field of a config class.
-
-    Args:
-        default: its default.
-        help_: its help text.
-        about: the other attributes of :class:`About`.
-    """
-    return field(default=default, metadata={"about": About(help=help_, **about)})
-
-
-@dataclass(frozen=True)
-class Option:
-    """A field of a config class, taken apart.
-
-    Attributes:
-        name: of the field.
-        type: of a value; of several, the type of each; without the None of an optional one.
-        several: whether a value is a tuple.
-        optional: whether it may be None.
-        default: its default.
-        panel: the title under which the help shows it; None is the first of all.
-        about: all else.
-    """
-
-    name: str
-    type: Any
-    several: bool
-    optional: bool
-    default: Any
-    panel: str | None
-    about: About
+    name: str = ""
+    type: Any = None
+    several: bool = False
+    optional: bool = False
+    default: Any = None
 
     @property
-    def flag(self) -> str:
-        """Such as ``--batch-size``."""
-        return self.about.flag or f"--{self.name.replace('_', '-')}"
+    def flags(self) -> list[str]:
+        """Its name on the command line, and the short one, if there is one."""
+        return [self.flag, *filter(None, [self.short])]
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The names to choose from; () if it is not a choice."""
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
-    def of_text(self, value: Any) -> Any:
-        """One value, a path if it should be one and is a text; of anything else, as it is."""
+    def convert(self, value: Any) -> Any:
+        """Make a path of one value if it should be a path and is a text."""
         return Path(value) if self.type is Path and isinstance(value, str) else value
 
     def check(self, value: Any) -> None:
         """Raise StyleCliError if a value cannot be meant."""
-        if (value is None and self.optional) or (self.about.word and value == self.about.word):
+        if (value is None and self.optional) or (self.word and value == self.word):
             return
         if isinstance(value, tuple) != self.several:
-            raise self._of_another_type(value)
+            raise self._describe_type(value)
         if self.several and self.choices and len(set(value)) < len(value):
             given = ",".join(map(str, value))
             raise StyleCliError(f"{self.flag} {given}: one was given twice", hint="once is enough")
@@ -134,19 +99,38 @@ class Option:
                 hint = choose_from(one, self.choices)
                 raise StyleCliError(f"unknown {self.flag} {one!r}", hint=hint)
             if self.type in (int, float):
-                self.about.check_range(self.flag, one)
+                self._check_range(one)
 
     def _check_type(self, value: Any) -> None:
         """From Python, and from a damaged checkpoint, anything may come."""
         expected = str if self.choices else self.type
         accepted = (int, float) if expected is float else expected
         if not isinstance(value, accepted) or isinstance(value, bool) != (expected is bool):
-            raise self._of_another_type(value)
+            raise self._describe_type(value)
 
-    def _of_another_type(self, value: Any) -> StyleCliError:
+    def _check_range(self, number: float) -> None:
+        if self.least <= number <= self.most and self.above < number < math.inf:
+            return
+        bounds = {"at least": self.least, "more than": self.above, "at most": self.most}
+        known = [f"{words} {bound}" for words, bound in bounds.items() if math.isfinite(bound)]
+        hint = f"it is {' and '.join(known) or 'a finite number'}"
+        raise StyleCliError(f"{self.flag} {number} is out of range", hint=hint)
+
+    def _describe_type(self, value: Any) -> StyleCliError:
         kind = _KINDS[str if self.choices else self.type]
         expected = f"a tuple (each {kind})" if self.several else kind
         return StyleCliError(f"{self.flag} takes {expected}, not {value!r}", hint="see --help")
+
+
+def option(default: T, help_: str, **more: Any) -> T:
+    """A field of a config class.
+
+    Args:
+        default: its default.
+        help_: its help text.
+        more: other attributes of :class:`Option`, up to ``instead_of``.
+    """
+    return field(default=default, metadata={"option": Option(help=help_, **more)})
 
 
 def options_of(config: type[Any]) -> list[Option]:
@@ -156,19 +140,24 @@ def options_of(config: type[Any]) -> list[Option]:
     options = []
     for home in config.__mro__:
         for name in filter(left.__contains__, inspect.get_annotations(home)):
-            one = left.pop(name)
-            about: About = one.metadata["about"]
-            panel = about.panel or getattr(home, "PANEL", None)
-            options.append(Option(name, *_taken_apart(hints[name]), one.default, panel, about))
+            one, hint = left.pop(name), hints[name]
+            several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
+            if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, that
+                hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+            given: Option = one.metadata["option"]
+            known = {"name": name, "type": hint, "several": several, "optional": optional}
+            panel = given.panel or getattr(home, "PANEL", "")
+            flag = given.flag or f"--{name.replace('_', '-')}"
+            options.append(replace(given, **known, default=one.default, panel=panel, flag=flag))
     return options
 
 
-def _taken_apart(hint: Any) -> tuple[Any, bool, bool]:
-    """The type of one value, whether there are several, and whether it may be None."""
-    several, optional = get_origin(hint) is tuple, NoneType in get_args(hint)
-    if several or get_origin(hint) in (Union, UnionType):  # of a number and a word, the number's
-        hint = next(one for one in get_args(hint) if one is not NoneType)
-    return hint, several, optional
+class Config:
+    """What config classes share; their fields are options."""
+
+    def check(self) -> None:
+        """Raise StyleCliError if a setting cannot be meant."""
+        check_options(self)
 
 
 def check_options(config: object) -> None:
@@ -176,41 +165,31 @@ def check_options(config: object) -> None:
     options = {one.name: one for one in options_of(type(config))}
     for one in options.values():
         one.check(getattr(config, one.name))
-        other = options.get(one.about.instead_of)
+        other = options.get(one.instead_of)
         if other and None not in (getattr(config, one.name), getattr(config, other.name)):
             both = f"both {one.flag} and {other.flag} were given"
             raise StyleCliError(both, hint="choose one of them")
 
 
-def fixed_on_resume(config: type[Any]) -> tuple[str, ...]:
-    """The fields that a resume may not change: with another value, it would be another run."""
-    return tuple(one.name for one in options_of(config) if not one.about.may_change)
-
-
-def alike_in_arms(config: type[Any]) -> tuple[str, ...]:
-    """The fields that arms of a comparison have to share."""
-    return tuple(one.name for one in options_of(config) if one.about.alike)
-
-
 def as_json(config: object) -> dict[str, Any]:
     """The values of a config as JSON can hold them: paths as text, tuples as lists."""
-    return {one.name: _plain(getattr(config, one.name)) for one in options_of(type(config))}
+    return {one.name: _simplify(getattr(config, one.name)) for one in options_of(type(config))}
 
 
 def from_json(config: type[T], values: Mapping[str, Any]) -> T:
     """The config that :func:`as_json` was given; values of other types stay as they are."""
-    return config(**{one.name: _restored(one, values[one.name]) for one in options_of(config)})
+    return config(**{one.name: _restore(one, values[one.name]) for one in options_of(config)})
 
 
-def _restored(option: Option, value: Any) -> Any:
+def _restore(option: Option, value: Any) -> Any:
     if option.several and isinstance(value, list):
-        return tuple(_restored(option, one) for one in value)
-    return option.of_text(value)
+        return tuple(_restore(option, one) for one in value)
+    return option.convert(value)
 
 
-def _plain(value: Any) -> Any:
+def _simplify(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_simplify(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -226,7 +205,7 @@ def command_line(command: str, config: object, always: Collection[str] = ()) -> 
     words: list[str] = []
     for one in options_of(type(config)):
         value = getattr(config, one.name)
-        if one.about.argument:
+        if one.argument:
             places += [f"./{path}" if str(path).startswith("-") else str(path) for path in value]
         elif value != one.default or one.name in always:
             words.append(one.flag)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli import __version__
@@ -14,10 +13,11 @@ from stylecli.core.model_files import bundled_models, list_models, read_info
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
+from stylecli.files import pages
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, even_rows, page
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PAINTING = 192  # px, of the long side in HTML
 
@@ -66,16 +66,16 @@ def paint_styles(
         size: long side of the smallest pictures on the page, px; a smaller photo keeps its size.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        report: told of each style before it is painted, and why one is left out.
+        report: is called before each style is painted, and with the reason if one is left out.
         paintings: whether each style comes with its painting, if that is known.
         look: as for :class:`stylecli.engine.Stylizer`, such as ``layers`` and ``stroke_size``.
 
     Raises:
-        StyleCliError: no style can be painted; that of the first.
+        StyleCliError: no style can be painted; the error is that of the first.
     """
     height, width = photo.shape[:2]
     rows = even_rows(len(choices) + 1, width / height, paintings=paintings)
-    photo = shrunk(Picture(photo), round(size * rows[-1] / rows[0])).rgb
+    photo = shrink(Picture(photo), round(size * rows[-1] / rows[0])).rgb
     cells = [Cell(photo, "the photo")]
     faults = []
     for i, choice in enumerate(choices):
@@ -97,8 +97,8 @@ def paint_styles(
 def find_painting(choice: Choice) -> Rgb | None:
     """The painting of a style: (H, W, 3) in 0..255; None if it is not known.
 
-    That of a bundled style is bundled. Any other model file holds the middle squares of the
-    paintings of its last training: of all its styles, or of the last one, which was added.
+    Paintings of bundled styles are bundled. Any other model file holds the middle squares of the
+    paintings of its last training: of all its styles, or of one that was added, the last.
     """
     info = read_info(choice.path)
     name = choice.style or info.styles[0]
@@ -124,9 +124,8 @@ def render_html(cells: Sequence[Cell], title: str) -> str:
     """
     photo, *styles = cells
     height, width = photo.rgb.shape[:2]
-    loader = PackageLoader("stylecli", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("sheet.html.jinja").render(
+    return pages.render_html(
+        "sheet",
         title=title,
         photo=data_uri(photo.rgb),
         width=width,

@@ -1,6 +1,5 @@
 """Sound files of every kind that the program reads, made once; and what damages them."""
 
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def model(folder: Path) -> bytes:
     spec = GeneratorSpec(width=4, noise="gaussian")
     generator = Generator(spec).remix(torch.ones(2, 1))
     path = folder / "tiny.safetensors"
-    save_model(path, generator, ModelInfo("tiny", **asdict(generator.spec), styles=["a", "b"]))
+    save_model(path, generator, ModelInfo("tiny", generator.spec, styles=["a", "b"]))
     return path.read_bytes()
 
 

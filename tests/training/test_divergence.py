@@ -105,7 +105,7 @@ def test_a_batch_that_is_left_out_does_not_enter_running_statistics(config, monk
 
 
 def test_losses_that_are_off_at_the_very_end_do_not_reach_the_model(config, monkeypatch):
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
     def explode(training, photos):
         if training.step == 18:
@@ -114,7 +114,7 @@ def test_losses_that_are_off_at_the_very_end_do_not_reach_the_model(config, monk
                     parameter.mul_(1e3)
         return sound(training, photos)
 
-    monkeypatch.setattr(loop, "losses_of", explode)
+    monkeypatch.setattr(loop, "compute_losses", explode)
     events = []
     train(config, events.append)
     assert any("the last losses were off" in e.text for e in events if isinstance(e, Notice))
@@ -130,7 +130,7 @@ def test_a_training_that_keeps_diverging_ends_in_an_error_and_writes_no_model(co
 
 
 def test_a_gradient_that_is_not_finite_rolls_back_too(config, monkeypatch):
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
     def losses(training, photos):
         terms = sound(training, photos)
@@ -138,7 +138,7 @@ def test_a_gradient_that_is_not_finite_rolls_back_too(config, monkeypatch):
             terms["total"].register_hook(lambda gradient: gradient * torch.nan)
         return terms
 
-    monkeypatch.setattr(loop, "losses_of", losses)
+    monkeypatch.setattr(loop, "compute_losses", losses)
     events = []
     train(config, events.append)
     assert sum("loss exploded" in e.text for e in events if isinstance(e, Notice)) == 1

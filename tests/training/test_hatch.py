@@ -7,7 +7,7 @@ from scipy.ndimage import uniform_filter
 
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.training.hatch import hatch_loss
+from stylecli.training.losses import hatch_loss
 
 
 @pytest.fixture(scope="module")

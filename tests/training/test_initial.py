@@ -117,7 +117,7 @@ def test_a_trained_network_stays_what_it_is_under_another_recipe(config, tmp_pat
     more = replace(config, init=str(config.output), output=tmp_path / "more.safetensors", steps=1)
     train(more)
     info = read_info(more.output)
-    assert (info.noise, info.upsampling) == ("none", "nearest")
+    assert (info.spec.noise, info.spec.upsampling) == ("none", "nearest")
     assert info.training["recipe"] == "layers"
     assert "hatch" in info.losses
 

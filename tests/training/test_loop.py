@@ -15,7 +15,7 @@ from stylecli.files.content import ContentPhotos
 from stylecli.training import loop, schedule
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
-from stylecli.training.ranks import Ranks
+from stylecli.training.parallel import Ranks
 from trainings import break_losses, stop_after
 
 
@@ -84,8 +84,8 @@ def test_previews_take_a_bounded_share_of_the_time(config, monkeypatch):
         clock.now += 2
         return sound(training, photos)
 
-    sound = loop.losses_of
-    monkeypatch.setattr(loop, "losses_of", losses)
+    sound = loop.compute_losses
+    monkeypatch.setattr(loop, "compute_losses", losses)
     monkeypatch.setattr(loop, "write_preview", preview)
     train(replace(config, steps=60))
     # One 20 s after the first step; the next 80 s after that, as it took 4 s; one at the end.
@@ -103,12 +103,12 @@ def test_too_little_time_still_trains_one_step(config):
 
 
 def test_out_of_memory_is_a_clear_error(config, monkeypatch):
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
     def out_of_memory(training, photos):
         raise RuntimeError("not enough memory: you tried to allocate 99 GB\nmore")
 
-    monkeypatch.setattr(loop, "losses_of", out_of_memory)
+    monkeypatch.setattr(loop, "compute_losses", out_of_memory)
     with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
         train(config)
     assert "--resume" not in caught.value.hint  # nothing was saved yet
@@ -116,7 +116,7 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
     def later(training, photos):
         return out_of_memory(training, photos) if training.step == 3 else sound(training, photos)
 
-    monkeypatch.setattr(loop, "losses_of", later)
+    monkeypatch.setattr(loop, "compute_losses", later)
     with pytest.raises(StyleCliError, match=r"allocate 99 GB$") as caught:
         train(config)
     assert "--resume goes on from" in caught.value.hint
@@ -152,7 +152,7 @@ def test_a_bug_in_a_training_stays_what_it_is(config, monkeypatch):
     def broken(training, photos):
         raise NotImplementedError("no such kernel")
 
-    monkeypatch.setattr(loop, "losses_of", broken)
+    monkeypatch.setattr(loop, "compute_losses", broken)
     with pytest.raises(NotImplementedError, match="no such kernel"):
         train(config)
 
@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_written_leaves_the_whole_training_to_be_resumed(
     def full(*_):
         raise StyleCliError("cannot write: No space left on device")
 
-    monkeypatch.setattr("stylecli.training.outcome.save_model", full)
+    monkeypatch.setattr("stylecli.training.loop.save_model", full)
     with pytest.raises(StyleCliError, match="No space left"):
         train(config)
     assert tensor_files.read_metadata(TrainFiles(config.output).checkpoint)["step"] == 20

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stylecli.core.rank import STORE, Rank
+from stylecli.core.devices import STORE, Rank
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import ContentPhotos
@@ -38,14 +38,14 @@ def together(tmp_path, monkeypatch):
     They are forks of this one, as importing torch takes seconds. Each leaves the weights that it
     ends with, for :func:`weights_of`.
     """
-    sound = loop.result_of
+    sound = loop.summarize
 
-    def result_of(training, *, finished):
+    def summarize(training, *, finished):
         path = tmp_path / f"weights-{os.environ.get('RANK', 0)}.pt"
         torch.save(training.generator.state_dict(), path)
         return sound(training, finished=finished)
 
-    monkeypatch.setattr(loop, "result_of", result_of)
+    monkeypatch.setattr(loop, "summarize", summarize)
 
     def run(function, count=2):
         store = tmp_path / f"store-{time.monotonic_ns()}"
@@ -104,9 +104,9 @@ def test_ranks_end_with_the_weights_of_one_process_but_for_rounding(trio, tmp_pa
 def test_a_step_is_bit_for_bit_that_of_the_mean_of_the_shares(config, tmp_path, together):
     config = replace(config, batch_size=4, steps=3)
     together(lambda rank: train(config))
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
-    def losses_of_shares(training, photos):
+    def compute_shares(training, photos):
         shares = []
         for training.ranks.number, share in enumerate(photos.split(2)):
             shares.append(sound(training, share))
@@ -114,7 +114,7 @@ def test_a_step_is_bit_for_bit_that_of_the_mean_of_the_shares(config, tmp_path, 
         return {name: (shares[0][name] + shares[1][name]) / 2 for name in shares[0]}
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop, "losses_of", losses_of_shares)
+        patched.setattr(loop, "compute_losses", compute_shares)
         train(replace(config, output=tmp_path / "one.safetensors"))
     assert equal(weights_of(tmp_path, 1), load_file(tmp_path / "one.safetensors"))
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_trained_together_is_one_error_of_the_first(
 
 
 def test_one_rank_that_fails_ends_all_and_its_reason_is_told(config, together):
-    sound = loop.losses_of
+    sound = loop.compute_losses
 
     def run(rank):
         def losses(training, photos):
@@ -221,7 +221,7 @@ def test_one_rank_that_fails_ends_all_and_its_reason_is_told(config, together):
             return sound(training, photos)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(loop, "losses_of", losses)
+            patched.setattr(loop, "compute_losses", losses)
             return train(config)
 
     said = together(run)
@@ -246,17 +246,17 @@ def test_shares_of_a_batch_are_that_batch(photos):
 def test_the_rank_is_that_of_torchrun_and_of_nothing_else():
     torchrun = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
     torchrun |= {"MASTER_ADDR": "node", "MASTER_PORT": "29500"}
-    assert Rank.of_environment(torchrun) == Rank(3, 8, 1)
-    assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()
+    assert Rank.of_training(torchrun) == Rank(3, 8, 1)
+    assert Rank.of_training({"RANK": "3", "WORLD_SIZE": "8"}) == Rank()
     for wrong in ({"RANK": "8"}, {"RANK": "one"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-1"}):
         with pytest.raises(StyleCliError, match="make no sense: RANK"):
-            Rank.of_environment({**torchrun, **wrong})
+            Rank.of_training({**torchrun, **wrong})
     for port in ("abc", "", "70000"):
         with pytest.raises(StyleCliError, match=f"MASTER_PORT {port}$"):
-            Rank.of_environment({**torchrun, "MASTER_PORT": port})
+            Rank.of_training({**torchrun, "MASTER_PORT": port})
     del torchrun["MASTER_PORT"]
     with pytest.raises(StyleCliError, match=r"MASTER_PORT \(missing\)$"):
-        Rank.of_environment(torchrun)
+        Rank.of_training(torchrun)
 
 
 def start(folder: Path, *arguments: object, **variables: str) -> subprocess.Popen[str]:

@@ -15,7 +15,7 @@ from stylecli.files.content import bundled_photos
 from stylecli.training import loop
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
-from stylecli.training.recipes import RECIPES
+from stylecli.training.schedule import RECIPES
 from trainings import break_losses, resumed, stop_after
 
 
@@ -148,16 +148,32 @@ def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
     assert {"now.weights.body.0.0.weight", "now.moments.0.0.exp_avg"} < names
 
 
-@pytest.mark.parametrize("change", [{"brush": "wide"}, {"loss_padding": None}])
+def with_metadata(path, **changes):
+    """Change what a checkpoint says, and leave its tensors."""
+    metadata = {**tensor_files.read_metadata(path), **changes}
+    tensor_files.save_tensors(path, tensor_files.load_tensors(path), metadata)
+
+
+def test_a_checkpoint_that_names_the_usual_activation_resumes_and_one_of_another_does_not(stopped):
+    """Those of earlier versions name both."""
+    path = TrainFiles(stopped.output).checkpoint
+    spec = tensor_files.read_metadata(path)["spec"]
+    with_metadata(path, spec={**spec, "output": "tanh", "activation": "relu"})
+    with pytest.raises(StyleCliError, match="its output is 'tanh', and only linear is supported"):
+        train(stopped, resume=True)
+    with_metadata(path, spec={**spec, "output": "linear", "activation": "relu"})
+    assert train(stopped, resume=True).finished
+
+
+GONE = "gone"
+
+
+@pytest.mark.parametrize("change", [{"brush": "wide"}, {"loss_padding": GONE}])
 def test_a_checkpoint_of_another_version_says_so(config, change):
     train(config, should_stop=stop_after(2))
-    files = TrainFiles(config.output)
-    metadata = tensor_files.read_metadata(files.checkpoint)
-    metadata["config"] = {k: v for k, v in metadata["config"].items() if k not in change}
-    metadata["config"] |= {k: v for k, v in change.items() if v}
-    tensor_files.save_tensors(
-        files.checkpoint, tensor_files.load_tensors(files.checkpoint), metadata
-    )
+    path = TrainFiles(config.output).checkpoint
+    changed = {**tensor_files.read_metadata(path)["config"], **change}
+    with_metadata(path, config={key: value for key, value in changed.items() if value != GONE})
     with pytest.raises(StyleCliError, match="another version of stylecli"):
         resumed(config.output, {})
 
@@ -209,12 +225,8 @@ def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
     ],
 )
 def test_an_odd_setting_in_a_checkpoint_is_one_clear_line(stopped, name, value):
-    files = TrainFiles(stopped.output)
-    metadata = tensor_files.read_metadata(files.checkpoint)
-    metadata["config"][name] = value
-    tensor_files.save_tensors(
-        files.checkpoint, tensor_files.load_tensors(files.checkpoint), metadata
-    )
+    path = TrainFiles(stopped.output).checkpoint
+    with_metadata(path, config={**tensor_files.read_metadata(path)["config"], name: value})
     with pytest.raises(StyleCliError, match=r"m\.checkpoint\.safetensors is damaged"):
         train(stopped, resume=True)
 
@@ -256,3 +268,24 @@ def test_an_interrupted_training_survives_a_failed_attempt_to_replace_it(config,
     with pytest.raises(StyleCliError, match="none of the 1 content photos"):
         train(replace(config, content=bad), overwrite=True)
     assert train(config, resume=True).finished
+
+
+def test_photos_that_are_gone_leave_a_training_that_the_hint_goes_on_with(config, photos, tmp_path):
+    config = replace(config, content=photos)
+    away = tmp_path / "away"
+    with pytest.raises(StyleCliError, match="no content folder") as caught:
+        train(replace(config, content=away))
+    assert "--resume" not in caught.value.hint  # there is nothing to go on with
+
+    def take_away(event):
+        if isinstance(event, Step) and event.step == 3:
+            photos.rename(away)
+
+    with pytest.raises(StyleCliError, match="content photos can be read") as caught:
+        train(config, take_away)
+    assert "--resume goes on from" in caught.value.hint
+    with pytest.raises(StyleCliError, match="no content folder") as caught:
+        train(config, resume=True)
+    assert "--content takes a folder" in caught.value.hint
+    assert "--resume goes on from" in caught.value.hint
+    assert train(replace(config, content=away), resume=True).steps == 20

@@ -4,12 +4,8 @@ import pytest
 
 from stylecli.config import TrainConfig
 from stylecli.errors import choose_from
-from stylecli.training.schedule import (
-    Schedule,
-    inner_part,
-    learning_rate_factor,
-    resolve_batch_size,
-)
+from stylecli.training.losses import inner_part
+from stylecli.training.schedule import Schedule, learning_rate_factor, resolve_batch_size
 
 
 @pytest.mark.parametrize(("recipe", "first"), [("layers", 192), ("paper", 128)])

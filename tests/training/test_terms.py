@@ -11,11 +11,15 @@ from stylecli.config import TrainConfig
 from stylecli.core.tensors import to_tensor
 from stylecli.files.images import read_rgb
 from stylecli.training.files import TrainFiles
-from stylecli.training.hatch import hatch_loss
-from stylecli.training.ranks import Ranks
-from stylecli.training.schedule import inner_part
+from stylecli.training.losses import (
+    compute_losses,
+    draw_own_input,
+    hatch_loss,
+    inner_part,
+    paint_over,
+)
+from stylecli.training.parallel import Ranks
 from stylecli.training.setup import set_up
-from stylecli.training.terms import draw_own_input, losses_of, over_own_painting
 
 SIDE, LAYERS = 96, ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
@@ -73,7 +77,7 @@ def test_that_input_is_a_share_of_the_painting_and_the_rest_the_photo(config):
         seen.append((photos.shape[2:], training.generator.training))
         return 1 - photos  # a negative
 
-    mixed = over_own_painting(training.generator, paint, ramp, 3.0, 0.75)
+    mixed = paint_over(training.generator, paint, ramp, 3.0, 0.75)
     assert seen == [((32, 32), False)]
     assert training.generator.training
     assert not mixed.requires_grad
@@ -89,7 +93,7 @@ def test_content_and_style_count_at_two_scales_and_the_rest_at_full_size(config,
     training, photos = begin(config)
     training.step = step
     network, (full, half) = training.inputs.network, training.objectives
-    terms = losses_of(training, photos)
+    terms = compute_losses(training, photos)
     generator, seeds = training.generator, torch.tensor([2 * step, 2 * step + 1])
     with torch.no_grad():
         drawn = draw_own_input(training.config, step)
@@ -143,7 +147,7 @@ def test_each_scale_is_balanced_against_the_painting_of_its_own_size(config):
 def test_the_paper_knows_one_pass_one_scale_and_three_terms(config):
     training, photos = begin(replace(config, recipe="paper"))
     assert len(training.objectives) == 1
-    terms = losses_of(training, photos)
+    terms = compute_losses(training, photos)
     (objective,) = training.objectives
     wanted = objective(training.generator(photos), objective.content_target(photos))
     assert terms.keys() == wanted.keys() == {"content", "style", "tv", "total"}
@@ -163,7 +167,7 @@ def test_a_gradient_reaches_every_weight_of_the_generator_and_nothing_else(confi
 
     training.generator.forward = spy
     photos.requires_grad_()
-    losses_of(training, photos)["total"].backward()
+    compute_losses(training, photos)["total"].backward()
     assert [with_gradient for _, with_gradient in painted] == [False, True]
     assert not painted[0][0].requires_grad
     for name, parameter in training.generator.named_parameters():

@@ -1,16 +1,18 @@
-"""What a model file says of itself, in plain words."""
+"""The description in a model file, in plain words."""
 
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from stylecli.core.model_files import ModelInfo, bundled_models
-from stylecli.core.schema import is_number
+from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
+from stylecli.core.schema import is_control, is_number
 from stylecli.events import counted
 
-# The Hub's names of licenses that a model may state in the first words of its line.
+# The Hugging Face Hub's names of licenses that are found in a model's line.
 _LICENSES = (
     *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "unlicense", "cc0-1.0"),
     *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
@@ -38,19 +40,19 @@ def _bundled_paintings() -> dict[str, Facts]:
 def painting_of(path: Path, style: str) -> Facts:
     """Title, painter and year of the painting of a bundled model's style; {} of any other model.
 
-    What a stranger's file calls a style says nothing of where it comes from.
+    In a file from elsewhere, the name of a style does not say which painting it comes from.
     """
     is_bundled = path.parent.resolve() == bundled_models().resolve()
     return _bundled_paintings().get(style, {}) if is_bundled else {}
 
 
 def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
-    """All that is known of a model, by what it is; only what its file says.
+    """Name to value of each fact in a model file, for people.
 
     Args:
         path: its file.
         info: its description.
-        style: one of its styles, of whose painting it is said what is known.
+        style: one of its styles, whose painting is described too if it is bundled.
     """
     painting = ", ".join(filter(None, painting_of(path, style or "").values()))
     chosen = {"style": style, "painting": painting} if style else {}
@@ -65,14 +67,15 @@ def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
 
 
 def generator_of(info: ModelInfo) -> str:
-    """Its network."""
-    noise = "no noise" if info.noise == "none" else f"{info.noise} noise"
-    norm = NORMS.get(info.norm, info.norm)
-    return f"{info.arch}, {norm}, {info.width} channels in the first layer, {noise}"
+    """The generator of a model, in one line."""
+    spec = info.spec
+    noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
+    norm = NORMS.get(spec.norm, spec.norm)
+    return f"{spec.arch}, {norm}, {spec.width} channels in the first layer, {noise}"
 
 
 def training_of(info: ModelInfo) -> Facts:
-    """How it was made; each entry may be missing."""
+    """How a model was made: name to value; a file may lack any of them."""
     training: dict[str, Any] = info.training
 
     def number(key: str) -> float:
@@ -103,12 +106,57 @@ def training_of(info: ModelInfo) -> Facts:
 
 
 def license_of(line: str) -> str:
-    """The Hub's name of the license that a model's line begins with; ``other`` if it has none.
+    """The Hugging Face Hub's name of the license that a model's line begins with.
 
-    Only a line of which nothing can be misread has one, such as ``Weights: MIT. Painting: …``.
+    It is found only in a line that begins with it and a full stop, such as ``Weights: MIT. …``;
+    otherwise it is ``other``, and ``unknown`` for an empty line.
     """
     known = "|".join(map(re.escape, _LICENSES)).replace(r"\-", "[ -]")
     found = re.match(rf"(?:weights: *)?({known})(?: license)?(?=$|[.;](?: |$))", line.lower())
     if not line.strip():
         return "unknown"
     return found[1].replace(" ", "-") if found else "other"
+
+
+def render_card(path: Path) -> str:
+    """The card of a model file, in Markdown, made of its description alone.
+
+    Raises:
+        StyleCliError: the file is damaged or is not a model.
+    """
+    return "\n".join(_lines(path, read_info(path))) + "\n"
+
+
+def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
+    """The lines of a card."""
+    from stylecli.collection.own import hash_file  # its imports slow a list of models down
+
+    name, several = _shown(info.name), len(info.styles) > 1
+    choice = f" --style {quote(info.styles[0])}" if several else ""
+    yield from ("---", f"license: {license_of(info.license)}", "library_name: stylecli")
+    yield from ("pipeline_tag: image-to-image", "tags:", "- style-transfer", "---", "")
+    yield from (f"# {_plain(name)}", "")
+    yield "A network for `stylecli` that paints any photo in the style of a painting, in one pass."
+    yield f"It holds {counted(len(info.styles), 'style')}."
+    yield from ("", f"- **Generator**: {_plain(generator_of(info))}")
+    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {shown_size(path)}"
+    yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))
+    yield from ("", "## How it was made", "")
+    made = training_of(info)
+    yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
+    yield from [] if made else ["The file does not say."]
+    yield from ("", "## How to use it", "", "```sh")
+    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {hash_file(path)}"
+    yield f"stylecli stylize photo.jpg painted.jpg --model {quote(style_name(path))}{choice}"
+    yield from ("```", "", "## License", "")
+    yield _plain(info.license) or "The file states no license."
+
+
+def _shown(text: str) -> str:
+    """A text on one line, without control characters."""
+    return "".join(char for char in " ".join(text.split()) if not is_control(char))
+
+
+def _plain(text: str) -> str:
+    """A text on one line, escaped so that Markdown and HTML show it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", _shown(text))

@@ -1,4 +1,4 @@
-"""The user's own models: added from a file or an address after a check, and removed again."""
+"""The user's own models: they are checked and added, from a file or an address, and removed."""
 
 import hashlib
 import os
@@ -14,22 +14,24 @@ from stylecli.core.model_files import (
     bundled_models,
     find_model,
     load_arrays,
+    match_name,
     read_info,
     refuse_bundled_name,
     refuse_to_replace,
+    require_name,
+    shorten_name,
+    style_name,
     user_models,
 )
-from stylecli.core.model_names import match_name, require_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.atomic import atomic_path, remove_leftovers, writable_folder
-from stylecli.files.door import require_regular
-from stylecli.files.urls import Url, fetch, place, size_of
+from stylecli.files.paths import require_regular
+from stylecli.files.stores import Url, fetch, place, size_of
 from stylecli.files.web import is_web, read_web, web_name
 
 _MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB
 _PART = 2**20  # bytes
-_LONGEST_NAME = 80  # characters, of one that is made of a file's
 
 Source = Path | Url | str  # the last is an address of the web
 
@@ -41,7 +43,7 @@ class Added:
     Attributes:
         path: its file.
         info: its description.
-        sha256: the SHA-256 sum of its bytes, 64 hexadecimal digits.
+        sha256: of its bytes, 64 hexadecimal digits.
         is_fetched: whether it came from another machine.
     """
 
@@ -59,26 +61,26 @@ def add_model(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Added:
-    """Copy a model into the user's folder, once it is seen to be one.
+    """Copy a model into the user's folder, if it is one.
 
-    After a look at its first bytes, to tell files of other kinds, its sum is compared; then the
-    names, types, shapes and bytes of its weights are compared with its description, as for every
-    model. Whatever fails, no model is added or replaced.
+    First its bytes are copied and checked: against the beginnings of other kinds of files, against
+    the SHA-256, and against the description in the file, as of every model. Unless all agree, no
+    model is added or replaced.
 
     Args:
         given: a file; an address of the web, or the URL of a store.
-        name: what it is called from now on; None is the file's name, in lower case with hyphens.
-        sha256: the sum that its bytes must have.
+        name: the model's name from now on; None is the file's name, in lower case with hyphens.
+        sha256: that its bytes must have.
         overwrite: replace a model of that name.
-        report: told, of a file of the web, of the bytes that are here, and of all, or 0 if that is
-            not known.
+        report: is called with the bytes that are fetched and the bytes of the whole file, or 0 if
+            its length is not known.
 
     Raises:
-        StyleCliError: it cannot be read or written, is not a model, has another sum, or is too
-            large; the name is not one for a model, or is taken.
+        StyleCliError: it cannot be read or written, is not a model, has another SHA-256, or is too
+            large; or a model cannot have that name, or has it already.
     """
     source = _source(given)
-    wanted = None if sha256 is None else _sum(sha256)
+    wanted = None if sha256 is None else _parse_sha256(sha256)
     chosen = _name_of(source) if name is None else require_name(name)
     refuse_bundled_name(chosen)
     target = user_models() / f"{chosen}{SUFFIX}"
@@ -86,13 +88,13 @@ def add_model(
         refuse_to_replace(target)
     with writable_folder(target.parent):
         remove_leftovers(target.parent)
-        with _written(target) as temporary:
+        with _replacing(target) as temporary:
             _copy(source, temporary, report)
             _refuse_other_kinds(temporary, given)
-            found = sum_of(temporary)
+            found = hash_file(temporary)
             if wanted not in (None, found):
                 raise StyleCliError(
-                    f"{given} has the SHA-256 sum {found}, and {wanted} was given",
+                    f"{given} has the SHA-256 {found}, and {wanted} was given",
                     hint="it is another file, or was changed on its way: do not use it",
                 )
             _check(temporary, given)
@@ -116,21 +118,21 @@ def _source(given: str) -> Source:
 def _name_of(source: Source) -> str:
     """The name of a model, from that of its file."""
     name = web_name(source) if isinstance(source, str) else source.name
-    return style_name(Path(name))[:_LONGEST_NAME].strip("-")
+    return shorten_name(style_name(Path(name))).strip("-")
 
 
-def _sum(text: str) -> str:
+def _parse_sha256(text: str) -> str:
     if not re.fullmatch("[0-9A-Fa-f]{64}", text):
         raise StyleCliError(
-            f"--sha256 {text} is not a SHA-256 sum",
+            f"--sha256 {text} is not a SHA-256",
             hint="64 hexadecimal digits, as sha256sum prints them",
         )
     return text.lower()
 
 
 @contextmanager
-def _written(target: Path) -> Iterator[Path]:
-    """A temporary path that becomes the target."""
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path, whose file replaces the target at the end."""
     try:
         with atomic_path(target) as temporary:
             yield temporary
@@ -145,7 +147,7 @@ def _written(target: Path) -> Iterator[Path]:
 
 
 def _claim(target: Path) -> None:
-    """Make an empty file that is replaced at once; of several processes, only one can."""
+    """Make an empty file, which is replaced at once: one of several processes can make it."""
     try:
         target.touch(exist_ok=False)
     except FileExistsError:
@@ -169,7 +171,7 @@ def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> Non
 
 
 def _read(path: Path) -> Iterator[tuple[bytes, int]]:
-    """A file of this machine, part by part, each with the length of the whole."""
+    """The parts of a file of this machine, each with the length of the whole file."""
     try:
         with path.open("rb") as file:
             total = path.stat().st_size
@@ -190,7 +192,7 @@ def _require_size(source: Source, size: int) -> None:
 
 
 def _refuse_other_kinds(path: Path, given: str) -> None:
-    """Raise StyleCliError if the first bytes of a file are those of something well-known."""
+    """Raise StyleCliError if a file begins as HTML, a pointer of Git LFS or a PyTorch file."""
     with path.open("rb") as file:
         start = file.read(16)
     if re.match(rb"\s*<(!doctype|html|head)", start, re.IGNORECASE):
@@ -211,8 +213,8 @@ def _refuse_other_kinds(path: Path, given: str) -> None:
         )
 
 
-def sum_of(path: Path) -> str:
-    """The SHA-256 sum of a file, as 64 hexadecimal digits."""
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
     state = hashlib.sha256()
     for part, _ in _read(path):
         state.update(part)
@@ -220,7 +222,7 @@ def sum_of(path: Path) -> str:
 
 
 def _check(path: Path, given: str) -> None:
-    """Raise StyleCliError if a file is not a model that can be used, under its given name."""
+    """Raise StyleCliError, which names the source, if a file is not a model that can be used."""
     try:
         load_arrays(path)
     except StyleCliError as error:
@@ -236,7 +238,7 @@ def remove_model(name: str) -> Path:
     """
     path = user_models() / f"{match_name(name, own_names()) or name}{SUFFIX}"
     if Path(name).name != name or not os.path.lexists(path):
-        raise _not_own(name)
+        raise _explain_not_own(name)
     try:
         path.unlink()
     except OSError as error:
@@ -254,7 +256,7 @@ def rename_model(name: str, wanted: str) -> Path:
     """
     path = user_models() / f"{name}{SUFFIX}"
     if name not in own_names():
-        raise _not_own(name)
+        raise _explain_not_own(name)
     refuse_bundled_name(require_name(wanted))
     target = path.with_name(f"{wanted}{SUFFIX}")
     try:
@@ -273,8 +275,8 @@ def own_names() -> list[str]:
     return sorted(path.stem for path in user_models().glob(f"[!.]*{SUFFIX}"))
 
 
-def _not_own(name: str) -> StyleCliError:
-    """Why a model cannot be removed."""
+def _explain_not_own(name: str) -> StyleCliError:
+    """The error for a name that is not that of a model in the user's folder."""
     if Path(name).name != name:
         hint = "the name of a model that you have added; a file elsewhere is yours to remove"
         return StyleCliError(f"{name!r} is not the name of a model", hint=hint)

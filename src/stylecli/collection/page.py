@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stylecli import __version__
 from stylecli.collection.facts import NORMS, shown_size
@@ -17,14 +16,15 @@ from stylecli.events import Progress
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrunk
+from stylecli.files.pages import render_html
+from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PHOTO = 22  # of the bundled ones: two parrots
 _SHOWN = 480  # px, of the long side: twice what the page shows, for screens of fine pixels
 
 
 class Style(NamedTuple):
-    """A style, a photo in it, and why there is none."""
+    """A style, the address of a photo in it, and the reason if there is none."""
 
     name: str
     picture: str
@@ -46,7 +46,7 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
     """The page, with all pictures inside; a style that cannot be painted says why.
 
     Args:
-        report: told of each style before it is painted.
+        report: is called before each style is painted.
     """
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
@@ -60,10 +60,8 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
             styles.append(_style(path, info, name, photo))
             done += 1
         models.append(_model(path, info, styles))
-    loader = PackageLoader("stylecli", "collection")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("page.html.jinja").render(
-        models=models, photo=_shown(photo), total=total, version=__version__
+    return render_html(
+        "models", models=models, photo=_shown(photo), total=total, version=__version__
     )
 
 
@@ -71,9 +69,9 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
     remark = ""
-    if info.norm != "in":
+    if (norm := info.spec.norm) != "in":
         remark = (
-            f"With {NORMS.get(info.norm, info.norm)}, a picture depends on the contrast of its "
+            f"With {NORMS.get(norm, norm)}, a picture depends on the contrast of its "
             "photo. Such models are for comparison; instance norm paints better."
         )
     facts, paintings = _facts(path, info), _paintings(info)
@@ -90,19 +88,19 @@ def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
 
 
 def _shown(rgb: Rgb) -> str:
-    return data_uri(shrunk(Picture(rgb), _SHOWN).rgb, quality=82)
+    return data_uri(shrink(Picture(rgb), _SHOWN).rgb, quality=82)
 
 
 def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
     return {
-        "network": f"{info.arch}, {NORMS.get(info.norm, info.norm)}",
+        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
         "file": f"{shown_size(path)}, {_where(path)}",
         "license": info.license or "not stated",
     }
 
 
 def _where(path: Path) -> str:
-    """In which of the folders a model lies; without its name, as the page may be sent around."""
+    """Where a model lies. Its folder is not named, because the page may be sent to others."""
     folder = path.parent.resolve()
     if folder == bundled_models().resolve():
         return "comes with stylecli"
@@ -111,6 +109,6 @@ def _where(path: Path) -> str:
 
 
 def _paintings(info: ModelInfo) -> str:
-    """The paintings of a model's last training, as the model stores them; empty if it does not."""
+    """The address of the paintings that a model file holds; empty if it holds none."""
     squares = read_thumbnail(info.thumbnail)
     return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

@@ -1,6 +1,5 @@
 """``stylecli compare``."""
 
-import functools
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +8,10 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
 from stylecli.config import CompareConfig
-from stylecli.console import Reporter, print_table, stoppable
+from stylecli.console import Reporter, Watch, print_table, stoppable
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Progress, Step
 from stylecli.options import command_line as printed_command
-from stylecli.options import fixed_on_resume, options_of
+from stylecli.options import options_of
 
 if TYPE_CHECKING:
     from stylecli.comparison.report import Table
@@ -42,12 +40,13 @@ def compare(
     config = CompareConfig(**given)
     _refuse_idle(config, given)
     config.check()
-    from stylecli.comparison.experiment import compare as run_comparison  # imports torch: seconds
-    from stylecli.comparison.report import metrics_table, stored_results, write_outputs
-
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
-        report = functools.partial(_report, reporter)
-        comparison = run_comparison(config, report, should_stop, overwrite=overwrite)
+        reporter.begin("comparing", "loading torch")  # seconds
+        from stylecli.comparison.experiment import compare as run_comparison
+        from stylecli.comparison.report import metrics_table, stored_results, write_outputs
+
+        watch = Watch(reporter, "training", "comparing")
+        comparison = run_comparison(config, watch, should_stop, overwrite=overwrite)
     if comparison is None:
         reporter.event(event="stopped")
         reporter.say(f"stopped; go on with: {command_line(config)}")
@@ -70,14 +69,13 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
         config: the comparison.
         given: the names of its fields that stand on the command line.
     """
-    from stylecli.comparison.folder import find_style_image, has_arms  # imports Pillow
+    from stylecli.comparison.folder import FIXED, find_networks, find_style_image  # imports Pillow
 
     find_style_image(config.style)
     if "gatys_steps" in given and not config.gatys:
         raise StyleCliError("--gatys-steps acts only with --gatys", hint="add --gatys")
-    of_trainings = {*fixed_on_resume(CompareConfig)} & {*given}
-    idle = [one.flag for one in options_of(CompareConfig) if one.name in of_trainings]
-    if idle and has_arms(config.style):
+    idle = [one.flag for one in options_of(CompareConfig) if one.name in {*FIXED} & {*given}]
+    if idle and find_networks(config.style):
         raise StyleCliError(
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train some: --style PAINTING.jpg",
@@ -87,18 +85,6 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
 def command_line(config: CompareConfig) -> str:
     """The command that makes a comparison again; it always names the norms, which are its topic."""
     return printed_command("compare", config, always=("norms",))
-
-
-def _report(reporter: Reporter, event: Step | Notice | Progress) -> None:
-    if isinstance(event, Notice):
-        reporter.notice(event.text)
-    elif isinstance(event, Step):
-        note = f"step {event.step}  objective {event.losses['total']:,.0f}"
-        reporter.event(event="step", step=event.step, losses=event.losses)
-        reporter.advance("training", event.progress, note)
-    else:
-        reporter.event(event="progress", progress=event.progress, note=event.note)
-        reporter.advance("comparing", event.progress, event.note)
 
 
 def _print(table: "Table") -> None:

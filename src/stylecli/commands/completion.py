@@ -1,4 +1,4 @@
-"""What completion in a shell offers as a value: it is asked at each TAB, so nothing slow is done.
+"""What completion in a shell offers as a value. A shell asks at each TAB, so nothing slow is done.
 
 If nothing is offered, the shell completes the names of files.
 """
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import typer
 
-from stylecli.core.model_files import find_model, list_models, read_info
-from stylecli.core.model_names import match_name
+from stylecli.core.model_files import find_model, list_models, match_name, read_info
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import place
+from stylecli.files.stores import place
 
 # Names come from files, which may be a stranger's, and a shell would expand or run what is not so.
 _PLAIN = re.compile(r"\w[\w.,:-]*")
@@ -21,9 +20,13 @@ _PLAIN = re.compile(r"\w[\w.,:-]*")
 _UNKNOWN = (StyleCliError, OSError, RuntimeError)
 
 
-def names(known: Sequence[str], and_models: bool = False) -> Callable[[], list[str]]:
-    """A function that offers these names, and those of models too, if there may be some."""
-    return lambda: [*known, *(models() if and_models else ())]
+def offer(known: Sequence[str], completes: str = "") -> Callable[..., list[str]]:
+    """A function that offers these names, and those of ``models``; or ``styles`` of a model."""
+    if completes == "styles":
+        return styles
+    if completes == "models":
+        return lambda incomplete: keep_plain(_after_comma([*known, *models()], incomplete))
+    return lambda: [*known]
 
 
 def models() -> list[str]:
@@ -32,12 +35,12 @@ def models() -> list[str]:
     with suppress(*_UNKNOWN):
         for path, info in list_models():
             found += [path.stem, *info.styles]
-    return plain(dict.fromkeys(found))
+    return keep_plain(dict.fromkeys(found))
 
 
 def styles(context: typer.Context, incomplete: str) -> list[str]:
     """The styles of the model that the command line names before; after a comma, for a blend."""
-    return plain(_after_comma(_styles_of(context), incomplete))
+    return keep_plain(_after_comma(_styles_of(context), incomplete))
 
 
 def _styles_of(context: typer.Context) -> list[str]:
@@ -51,18 +54,18 @@ def _styles_of(context: typer.Context) -> list[str]:
     return []
 
 
-def lists_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+def offer_lists(names: Iterable[str]) -> Callable[[str], list[str]]:
     """A function that offers these names for a list with commas between."""
-    return lambda incomplete: plain(_after_comma(names, incomplete))
+    return lambda incomplete: keep_plain(_after_comma(names, incomplete))
 
 
 def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:
-    """What the last name of a list can be: each but those before it, a style's share apart."""
+    """The lists that a list with one more name can be: each name but those that it has."""
     head, comma, _ = incomplete.rpartition(",")
     taken = {name.partition(":")[0] for name in head.split(",")}
     return (f"{head}{comma}{name}" for name in names if name not in taken)
 
 
-def plain(values: Iterable[str]) -> list[str]:
-    """Those that a shell takes as they are."""
+def keep_plain(values: Iterable[str]) -> list[str]:
+    """Those of some names that a shell takes as they are."""
     return list(filter(_PLAIN.fullmatch, values))

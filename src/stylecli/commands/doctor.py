@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stylecli.commands.shared import command
-from stylecli.console import printable, write_out
+from stylecli.console import Reporter, printable, write_out
 
 
 @command
@@ -25,13 +25,15 @@ def doctor(
     """
     from stylecli.doctor import examine
 
-    facts = examine()
+    with Reporter() as reporter:
+        reporter.begin("examining", "what is installed")
+        facts = examine()
     lines = [json.dumps(facts, indent=2)] if as_json else map(printable, _lines(facts))
     write_out("".join(f"{line}\n" for line in lines))
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
-    """A line for each section, and below it one for each fact."""
+    """Write a line for each section, and below it one for each fact."""
     for section, values in facts.items():
         yield section
         if isinstance(values, dict):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, styles
-from stylecli.commands.shared import QUIET, check_output, command, use_of
+from stylecli.commands.shared import OUTPUT, QUIET, check_output, choose_output, command, use_of
 from stylecli.console import Reporter
 
 _STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
@@ -21,7 +21,10 @@ def export(
             metavar="MODEL", help="Name, file or URL of a model.", autocompletion=models
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    last: Annotated[
+        Path | None, typer.Argument(metavar="OUT.onnx", help="The file to write.")
+    ] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
     opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 18,
     overwrite: Annotated[bool, _OVERWRITE] = False,
@@ -36,12 +39,14 @@ def export(
         stylecli export udnie udnie.onnx
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
+    out = choose_output(last, output)
     check_output(out, overwrite=overwrite)
-    from stylecli.exporting import export_onnx  # imports torch: seconds
-
-    worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
+        reporter.begin("exporting", "in torch and in ONNX Runtime")  # seconds
+        from stylecli.exchange import export_onnx
+
+        worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
+    reporter.say(f"{out}: ONNX Runtime and torch differ by {worst:.1e} at most")
 
 
 @command
@@ -63,8 +68,9 @@ def import_(
         stylecli import mosaic.pth mosaic
         stylecli import mosaic.pth mine --license "Weights: BSD-3-Clause"
     """
-    from stylecli.importing import import_checkpoint  # imports torch: seconds
-
-    path = import_checkpoint(file, name, license, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{path}: {use_of(path, [name])}")
+        reporter.begin("importing", "loading torch")  # seconds
+        from stylecli.exchange import import_checkpoint
+
+        path = import_checkpoint(file, name, license, overwrite=overwrite)
+    reporter.say(f"{path}: {use_of(path, [name])}")

@@ -1,16 +1,15 @@
 """``stylecli gatys``."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, QUIET, check_output, command
+from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
-from stylecli.console import Reporter, stoppable, time_left
+from stylecli.console import Reporter, Watch, stoppable
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
 def gatys(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any image file.")],
     given: dict[str, Any],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The picture to write.")],
+    last: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="The picture to write.")
+    ] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a picture that is there.")
     ] = False,
@@ -43,6 +45,7 @@ def gatys(
     """
     from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
 
+    out = choose_output(last, output)
     config = GatysConfig(**given)
     config.check()
     check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
@@ -71,26 +74,21 @@ def _optimize(
     from stylecli.files.pictures import Picture
 
     reporter.notice("loading torch")  # seconds
+    reporter.begin("preparing", "loading torch")
     from stylecli.gatys import stylize_slowly
 
     last = written = 0
-    begun = 0.0
+    watch = Watch(reporter, "optimizing", count=config.most_steps)
 
     def report(event: Pixels | Notice | Progress) -> None:
-        nonlocal last, written, begun
-        if isinstance(event, Notice):
-            reporter.notice(event.text)
+        nonlocal last, written
+        watch(event)
+        if not isinstance(event, Pixels):
             return
-        if isinstance(event, Progress):
-            reporter.event(event="progress", progress=event.progress, note=event.note)
-            reporter.advance("preparing", event.progress, event.note)
-            return
-        begun = begun or time.monotonic()  # of step 0: what came before says nothing of a step
         last = event.step
-        _report_step(reporter, event, config.most_steps, time.monotonic() - begun)
-        if event.best and config.preview_every and event.step % config.preview_every == 0:
+        if event.best and config.preview_every and last % config.preview_every == 0:
             write_picture(out, Picture(event.best(), picture.alpha, picture.metadata))
-            written = event.step
+            written = last
 
     try:
         best = stylize_slowly(picture.rgb, config, report, should_stop)
@@ -100,13 +98,3 @@ def _optimize(
         raise
     write_picture(out, Picture(best, picture.alpha, picture.metadata))
     return last
-
-
-def _report_step(reporter: Reporter, event: Pixels, steps: int, seconds: float) -> None:
-    """Show a step; ``seconds`` have gone by since the first picture was judged, step 0."""
-    losses = event.losses
-    reporter.event(event="step", step=event.step, progress=event.progress, losses=losses)
-    note = f"step {event.step} of {steps}  loss {losses['total']:,.0f}"
-    if event.step:
-        note += f"  {time_left(seconds / event.step * (steps - event.step))}"
-    reporter.advance("optimizing", event.progress, note)

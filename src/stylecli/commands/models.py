@@ -1,4 +1,4 @@
-"""``stylecli models``: what there is, and commands that add, remove and describe models."""
+"""``stylecli models``: lists models, and has commands that show, add, remove and describe them."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,23 @@ import typer
 from typer.core import TyperGroup
 
 from stylecli.commands import completion
-from stylecli.commands.shared import HELP_NAMES, QUIET, check_output, command, described, use_of
+from stylecli.commands.shared import (
+    HELP_NAMES,
+    QUIET,
+    check_output,
+    command,
+    describe_command,
+    use_of,
+)
 from stylecli.console import Reporter, print_table, write_out
-from stylecli.core.model_files import ModelInfo, find_model, list_models, name_for, read_info
-from stylecli.core.model_names import match_name
+from stylecli.core.model_files import (
+    ModelInfo,
+    find_model,
+    list_models,
+    match_name,
+    name_for,
+    read_info,
+)
 from stylecli.errors import StyleCliError
 from stylecli.events import Progress, counted
 
@@ -27,7 +40,7 @@ class _Models(TyperGroup):
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all; where a shell completes a word, those of the models too."""
+        """The names of all commands; where a shell completes a word, those of the models too."""
         return [
             *super().list_commands(ctx),
             *(completion.models() if ctx.resilient_parsing else []),
@@ -41,7 +54,7 @@ class _Models(TyperGroup):
 def _own_names() -> list[str]:
     from stylecli.collection.own import own_names
 
-    return completion.plain(own_names())
+    return completion.keep_plain(own_names())
 
 
 models = typer.Typer(
@@ -58,9 +71,9 @@ _Name = Annotated[
 _OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_own_names)]
 
 
-def _below(function: Callable[..., None]) -> Callable[..., None]:
+def _add_command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command below ``models``, of the same name."""
-    return models.command(**described(function))(function)
+    return models.command(**describe_command(function))(function)
 
 
 @command
@@ -87,20 +100,20 @@ def list_(
     if context.invoked_subcommand is not None:
         if as_json or html or paths:
             raise StyleCliError(
-                "here, --json, --paths and --html are of all models",
-                hint="give no name and no other command; for one: stylecli models NAME --json",
+                "--json, --paths and --html before a name or a command list all models",
+                hint="leave the name out; for one model: stylecli models NAME --json",
             )
     elif html:
         _write_page(html, overwrite, quiet)
     elif as_json:
-        write_out("".join(f"{json.dumps(_entry(*found))}\n" for found in list_models()))
+        write_out("".join(f"{json.dumps(_describe(*found))}\n" for found in list_models()))
     elif paths:
         _list_files()
     else:
         _list_styles()
 
 
-models.callback(**described(list_))(list_)
+models.callback(**describe_command(list_))(list_)
 
 
 def _list_styles() -> None:
@@ -120,7 +133,7 @@ def _list_styles() -> None:
 
 
 def _name_of(path: Path, style: str, count: int) -> str:
-    """What chooses a style after ``--model``; of a model that another one hides, its path."""
+    """The text that chooses a style; the path of a model whose name another model has."""
     if count == 1:
         return name_for(path)
     return style if find_model(style) == path else f"{name_for(path)} --style {style}"
@@ -131,16 +144,22 @@ def _list_files() -> None:
     from stylecli.collection.facts import shown_size
 
     rows = [
-        (path.stem, f"{info.arch}, {info.norm}, {info.width}", shown_size(path), str(path))
+        (
+            path.stem,
+            f"{info.spec.arch}, {info.spec.norm}, {info.width}",
+            shown_size(path),
+            str(path),
+        )
         for path, info in list_models()
     ]
     print_table(rows, ("model", "network", "size", "file"))
 
 
-def _entry(path: Path, info: ModelInfo) -> dict[str, Any]:
+def _describe(path: Path, info: ModelInfo) -> dict[str, Any]:
     """What ``--json`` says of a model."""
     names = ("name", "arch", "norm", "width", "styles", "license")
-    described = {name: getattr(info, name) for name in names}
+    metadata = info.as_metadata()
+    described = {name: metadata[name] for name in names}
     return {"file": str(path), "bytes": path.stat().st_size, **described}
 
 
@@ -157,7 +176,7 @@ def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
     reporter.say(f"{path}: every model there is")
 
 
-@_below
+@_add_command
 @command
 def show(
     name: _Name,
@@ -177,17 +196,19 @@ def show(
     if as_json:
         painting = painting_of(path, style or "")
         chosen = {"style": style, **painting} if style else {}
-        write_out(json.dumps({**_entry(path, info), **chosen}) + "\n")
+        write_out(json.dumps({**_describe(path, info), **chosen}) + "\n")
     else:
         print_table(facts_of(path, info, style).items())
 
 
-@_below
+@_add_command
 @command
 def add(
     given: Annotated[str, typer.Argument(metavar="FILE|URL", help="A model of stylecli.")],
-    sha256: Annotated[str | None, typer.Option(help="The sum that the file must have.")] = None,
-    name: Annotated[str | None, typer.Option(help=r"\[default: the file's name]")] = None,
+    sha256: Annotated[str | None, typer.Option(help="The SHA-256 that the file must have.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help=r"Its name here. \[default: the file's name]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
@@ -218,7 +239,7 @@ def add(
     reporter.say(use_of(added.path, added.info.styles))
 
 
-@_below
+@_add_command
 @command
 def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
     """Remove a model that was added.
@@ -234,7 +255,7 @@ def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
         reporter.say(f"removed {path}")
 
 
-@_below
+@_add_command
 @command
 def export_card(
     name: _Name,
@@ -250,7 +271,7 @@ def export_card(
         stylecli models export-card gallery
         stylecli models export-card sky.safetensors --output README.md
     """
-    from stylecli.collection.card import render_card
+    from stylecli.collection.facts import render_card
 
     card = render_card(find_model(name))
     if output is None:

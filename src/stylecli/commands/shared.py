@@ -12,14 +12,15 @@ from typing import Any, ParamSpec
 
 import typer
 
-from stylecli.console import Reporter, output_failed, show_error
+from stylecli.console import Reporter, report_output_failure, show_error
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import Place, place
+from stylecli.files.stores import Place, place
 
 P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 DEBUG = "STYLECLI_DEBUG"  # a variable of the environment: show the traceback of a bug
-QUIET = typer.Option("--quiet", "-q", help="Say nothing but errors.")
+QUIET = typer.Option("--quiet", "-q", help="Show nothing but errors.")
+OUTPUT = typer.Option("--output", "-o", metavar="OUT", help="The output, in place of OUT.")
 JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 
 
@@ -38,7 +39,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             show_error(error)
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError as error:  # as in `stylecli stylize photo.jpg - | head`
-            raise typer.Exit(output_failed(error)) from None
+            raise typer.Exit(report_output_failure(error)) from None
         except OSError as error:  # unforeseen, such as a full disk or a name that is too long
             show_error(StyleCliError(str(error)))
             raise typer.Exit(2) from error
@@ -85,6 +86,21 @@ def path_or_url(text: str) -> Place:
     return place(text)
 
 
+def choose_output(last: Path | None, named: Path | None, default: Path | None = None) -> Path:
+    """The output of a command, which is its last argument or the value of --output.
+
+    Raises:
+        StyleCliError: both were given; or neither, and there is no default.
+    """
+    if last is not None and named is not None:
+        raise StyleCliError(
+            f"two outputs were given: {last} and --output {named}", hint="leave one of them out"
+        )
+    if (out := last or named or default) is None:
+        raise StyleCliError("no output was given", hint="name it last, or with --output")
+    return out
+
+
 def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
     """Raise StyleCliError if an output is a folder, an input, or there and not to be replaced."""
     if target.is_dir():
@@ -104,7 +120,7 @@ def use_of(path: Path, styles: Sequence[str]) -> str:
     return shlex.join(words + (["--style", styles[-1]] if len(styles) > 1 else []))
 
 
-def described(command: Callable[..., None]) -> dict[str, Any]:
+def describe_command(command: Callable[..., None]) -> dict[str, Any]:
     """The help of a command and what stands at its end, the examples; both from its docstring.
 
     A paragraph becomes one line, which is folded to the width of the terminal. Blank lines part

@@ -2,14 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from stylecli.commands import completion
-from stylecli.config import ComputeConfig
 from stylecli.options import Option, options_of
 
 Command = Callable[..., None]
@@ -18,25 +17,25 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _NARROW = 14  # letters: longer lines of choices would leave the help texts too little room
 
 
-def options_from(config: type[Any], *only: str) -> Callable[[Command], Command]:
-    """A decorator that gives a command an option for each field of a config class, or for some.
+def options_from(config: type[Any]) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for each field of a config class.
 
     They take the place of the command's parameter ``given``, which receives the values that stand
     on the command line, by the names of the fields.
     """
 
     def decorate(command: Command) -> Command:
-        options = {one.name: one for one in options_of(config) if not only or one.name in only}
+        options = {one.name: one for one in options_of(config)}
 
         @functools.wraps(command)
         def run(context: typer.Context, **values: Any) -> None:
             own = {name: value for name, value in values.items() if name not in options}
-            command(given=given(context, config), **own)
+            command(given=read_options(context, config), **own)
 
         parameters = [inspect.Parameter("context", _KEYWORD, annotation=typer.Context)]
         for parameter in inspect.signature(command, eval_str=True).parameters.values():
             if parameter.name == "given":
-                parameters += map(_parameter, options.values())
+                parameters += map(_make_parameter, options.values())
             else:
                 parameters.append(parameter.replace(kind=_KEYWORD))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -45,32 +44,32 @@ def options_from(config: type[Any], *only: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameter(option: Option) -> inspect.Parameter:
-    """What typer reads of an option."""
+def _make_parameter(option: Option) -> inspect.Parameter:
+    """The parameter that typer reads for an option."""
     kind, default = str if option.choices else option.type, option.default
-    if option.several and option.about.argument:
+    if option.several and option.argument:
         kind, default = list[kind], None  # type: ignore[valid-type]
     elif option.several:
         kind, default = str, ",".join(default)
-    elif option.about.argument:
+    elif option.argument:
         default = inspect.Parameter.empty
-    annotation: Any = Annotated[kind | None if default is None else kind, _typer_info(option)]
+    annotation: Any = Annotated[kind | None if default is None else kind, _make_info(option)]
     return inspect.Parameter(option.name, _KEYWORD, default=default, annotation=annotation)
 
 
-def _typer_info(option: Option) -> Any:
+def _make_info(option: Option) -> Any:
     """The names and the help of an option, as typer wants them."""
-    about = option.about
-    help_ = about.help.replace("[", r"\[")  # or rich takes [default: …] for a color
-    if about.argument:
-        return typer.Argument(metavar=about.argument, help=help_)
-    names = [option.flag, about.short] if about.short else [option.flag]
-    shown = of_choices(option.choices, "," if option.several else "|")
-    if about.offered:
-        shown = {"autocompletion": completion.names(about.offered, about.model)}
-    if about.word:
-        shown = {"metavar": f"FLOAT|{about.word}", "parser": partial(_parse_number, about.word)}
-    return typer.Option(*names, help=help_, rich_help_panel=option.panel, **shown)
+    help_ = option.help.replace("[", r"\[")  # or rich takes [default: …] for a color
+    if option.argument:
+        return typer.Argument(metavar=option.argument, help=help_)
+    shown: dict[str, Any] = _of_choices(option)
+    if option.metavar:
+        shown["metavar"] = option.metavar
+    if option.offered or option.completes:
+        shown["autocompletion"] = completion.offer(option.offered, option.completes)
+    if option.word:
+        shown["parser"] = partial(_parse_number, option.word)
+    return typer.Option(*option.flags, help=help_, rich_help_panel=option.panel or None, **shown)
 
 
 def _parse_number(word: str, text: str) -> float | str:
@@ -85,43 +84,35 @@ def _parse_number(word: str, text: str) -> float | str:
         raise typer.BadParameter(f"{text!r} is neither a number nor {word}") from None
 
 
-def of_choices(choices: Sequence[str], separator: str = "|") -> dict[str, Any]:
-    """What help and shell completion need of an option with these choices; {} if there are none.
+def _of_choices(option: Option) -> dict[str, Any]:
+    """What help and completion in a shell need of the choices of an option; {} if it has none.
 
     The type of the option stays ``str``: the config refuses a wrong choice, and names the nearest.
     """
-    if not choices:
+    if not option.choices:
         return {}
-    line = separator.join(choices)
-    shown = line if len(line) < _NARROW else f"{separator}\n".join(choices)
-    offered = completion.names if separator == "|" else completion.lists_of
-    return {"metavar": shown, "autocompletion": offered(choices)}
+    separator = "," if option.several else "|"
+    line = separator.join(option.choices)
+    shown = line if len(line) < _NARROW else f"{separator}\n".join(option.choices)
+    offered = completion.offer_lists if option.several else completion.offer
+    return {"metavar": shown, "autocompletion": offered(option.choices)}
 
 
-def _alone(config: type[Any], name: str) -> Any:
-    return next(_typer_info(one) for one in options_of(config) if one.name == name)
-
-
-# For commands whose other options are not of that config.
-DEVICE = _alone(ComputeConfig, "device")
-PRECISION = _alone(ComputeConfig, "precision")
-
-
-def given(context: typer.Context, config: type[Any]) -> dict[str, Any]:
+def read_options(context: typer.Context, config: type[Any]) -> dict[str, Any]:
     """The fields of a config that stand on the command line: name to value."""
     values = {}
     for option in options_of(config):
-        if _is_given(context, option.name):
+        if _is_typed(context, option.name):
             value = context.params[option.name]
             if option.several:
                 value = value.replace(" ", "").split(",") if isinstance(value, str) else value
-                values[option.name] = tuple(map(option.of_text, value))
+                values[option.name] = tuple(map(option.convert, value))
             else:
-                values[option.name] = option.of_text(value)
+                values[option.name] = option.convert(value)
     return values
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def _is_typed(context: typer.Context, name: str) -> bool:
     if context.params.get(name) in ((), []):  # typer 0.26 says of them too that they were given
         return False
     source = context.get_parameter_source(name)

@@ -1,114 +1,69 @@
 """``stylecli stylize``."""
 
-import math
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import JSON, QUIET, command, path_or_url
-from stylecli.commands.signature import DEVICE, PRECISION, of_choices, options_from
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
-from stylecli.config.shared import COMPUTING, LOOK, MACHINES
-from stylecli.console import Reporter, show_error, stoppable
-from stylecli.core.choices import BackendChoice
-from stylecli.core.rank import Rank, tasks_told
+from stylecli.commands.signature import options_from
+from stylecli.config import ALL, RunConfig
+from stylecli.console import (
+    Reporter,
+    format_duration,
+    format_rate,
+    format_time_left,
+    show_error,
+    stoppable,
+)
+from stylecli.core.devices import Rank, count_tasks
+from stylecli.core.model_files import find_model, match_name, read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
-from stylecli.files.door import STANDARD_STREAM
-from stylecli.files.jobs import Job, Plan, plan
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import Place
+from stylecli.files.jobs import WHOLE, Job, Plan, Shard, into_folder, plan
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.stores import Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
     from stylecli.engine.on_ray import Workers
+    from stylecli.sheet import Choice
 
+_OUTPUT = "The output, in place of OUT."
 _IN_OUT = (
     "Photos, videos and folders; then the folder to write or, for one photo or video, the file. "
     "Each may be a URL, such as s3://bucket/photos; - is standard input or output."
 )
-_MODEL = "Name of a model or of a style (`stylecli models` lists them), or a model's file or URL."
-_STYLE = (
-    "One style of a model that has several, such as udnie; or a blend, such as "
-    "udnie:0.7,great-wave:0.3."
-)
-_OVERWRITE = "Do again what is there already."
-_SEED = "For models with noise inside: another number gives other strokes."
-_BACKEND = "auto: OpenVINO on a CPU, where it is installed; otherwise torch."
-# \[ is not markup of rich's.
-_BATCH_SIZE = r"Photos of one size that are painted at once. \[default: CPU 1, CUDA 8]"
-_MAX_MEMORY = (
-    "GiB: a third for images on their way, of which one is let in however large; the rest for the "
-    r"network, which goes in strips where it needs more. \[default: three quarters of what is free]"
-)
-_SHARD = (
-    "Do only every N-th file, from number I on, counted from 0; so several processes or machines "
-    "share a folder. auto: the part of this task of SLURM's srun, or of torchrun."
-)
-_RAY = (
-    "Share the files among the machines of a Ray cluster: HOST:PORT, such as 10.0.0.1:6379; auto "
-    "for the one of RAY_ADDRESS or of this machine; or local for one that is started for this run."
-)
-_WORKERS = (
-    "For --ray: how many workers, such as 4, or 2:8 for at least 2 and at most 8. Each takes a "
-    r"GPU, or all cores of a machine. \[default: as many as there is room for]"
-)
 
 
 @command
-@options_from(StylizeConfig)
+@options_from(RunConfig)
 def stylize(
     paths: Annotated[
         list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=path_or_url)
     ],
     *,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help=_MODEL, autocompletion=models)
-    ] = DEFAULT_MODEL,
-    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
+    output: Annotated[
+        Any, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT, parser=path_or_url)
+    ] = None,
     given: dict[str, Any],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do again what is there already.")
+    ] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad file.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
-    seed: Annotated[int, typer.Option(help=_SEED, rich_help_panel=LOOK)] = 0,
-    device: Annotated[str, DEVICE] = "auto",
-    precision: Annotated[str, PRECISION] = "auto",
-    backend: Annotated[
-        str,
-        typer.Option(
-            help=_BACKEND, rich_help_panel=COMPUTING, **of_choices(get_args(BackendChoice))
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help=_BATCH_SIZE, rich_help_panel=COMPUTING),
-    ] = None,
-    max_memory: Annotated[
-        float | None,
-        typer.Option(metavar="GIB", min=0.01, help=_MAX_MEMORY, rich_help_panel=COMPUTING),
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help=_SHARD, rich_help_panel=MACHINES)
-    ] = None,
-    ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help=_RAY, rich_help_panel=MACHINES)
-    ] = None,
-    workers: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help=_WORKERS, rich_help_panel=MACHINES)
-    ] = None,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -121,60 +76,120 @@ def stylize(
         stylecli stylize photo.jpg painted.jpg
         stylecli stylize photos/ painted/ --model udnie --preserve-color
     """
-    if ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", ray):
-        hint = "pass HOST:PORT, such as 10.0.0.1:6379; or auto; or local: see stylize --help"
+    *inputs, out = [*paths, output] if output is not None else paths
+    if not inputs:
         raise StyleCliError(
-            f"--ray {ray or '(nothing)'} is not the address of a cluster", hint=hint
+            f"only {out} was given, not an input and an output", hint="stylecli stylize IN... OUT"
         )
-    if len(paths) < 2:
-        raise StyleCliError(f"only {paths[0]} was given", hint="stylecli stylize IN... OUT")
-    config = StylizeConfig(**given)
+    config = RunConfig(**given)
     config.check()
-    if max_memory is not None and not math.isfinite(max_memory):
-        raise StyleCliError(f"--max-memory {max_memory} is not a size", hint="leave it out")
-    names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
-    if workers is not None and ray is None:
-        raise StyleCliError("--workers was given without --ray", hint="add --ray, or leave it out")
-    todo = plan(paths[:-1], paths[-1], overwrite=overwrite, shard=_part(shard), **names)
-    part = todo.shard
-    _check_streams(todo, as_json)
-    from stylecli.engine import Stylizer, describe_look, full_name  # Pillow: a tenth of a second
-    from stylecli.files.images import set_pillow_limit
-
-    set_pillow_limit(config.max_pixels)
-    name = full_name(model, style)  # a wrong one is an error even if there is nothing to do
-    made_with = describe_look(name, config, seed)
-    _refuse_other_settings(todo, paths[-1], made_with)
-    results: list[Result] = []
+    passes = _plan_passes(config, inputs, out, overwrite=overwrite)
+    _check_streams(passes, as_json)
+    _refuse_other_settings(passes, out)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
-        if part.count > 1:
-            files = counted(len(todo.jobs) + len(todo.skipped), "file")
-            reporter.say(f"{part}: {files}")
-        elif shard is None and ray is None and (tasks := tasks_told(os.environ)) > 1:
-            reporter.say(
-                f"all files are done here, though {tasks} tasks may run: "
-                "to share the files, start each with --shard auto"
-            )
-        for job in todo.skipped:
-            _report_job(reporter, job, "skipped")
+        run = _Run(config, passes, reporter, should_stop, fail_fast)
+        run.announce()
         if dry_run:
-            _say_plan(reporter, todo)
+            run.say_plan()
             return
-        if todo.jobs:
-            reporter.say(f"loading the model {name}" if ray is None else "starting with Ray")
-            most = None if max_memory is None else int(max_memory * 2**30)
-            arguments = model, style, device, precision, backend, batch_size, most, seed
-            stylizer = Stylizer(*arguments) if ray is None else _on_ray(arguments, ray, workers)
-            watch = _Watch(reporter, len(todo.jobs), should_stop, fail_fast)
-            results = _run(stylizer, todo, config, watch)
+        run.paint()
         interrupted = should_stop()
-    _conclude_stylizing(reporter, todo, results, made_with, paths[-1])
-    left = len(todo.jobs) - len(results)
-    if left or any(result.error for result in results):
-        raise typer.Exit(130 if left and interrupted else 1)
+    run.conclude(out)
+    if run.left or run.failed:
+        raise typer.Exit(130 if run.left and interrupted else 1)
 
 
-def _part(shard: str | None) -> Shard:
+@dataclass(frozen=True)
+class _Pass:
+    """The files of a run in one style.
+
+    Attributes:
+        config: with the model of that style.
+        name: of the model and the style.
+        made_with: what the pictures say of how they were made.
+        plan: the files.
+    """
+
+    config: RunConfig
+    name: str
+    made_with: str
+    plan: Plan
+
+
+def _plan_passes(
+    config: RunConfig, inputs: Sequence[Place], out: Place, *, overwrite: bool
+) -> list[_Pass]:
+    """Plan the run in each style; if there are several, each has a folder below the output."""
+    styles = _choose_styles(config)
+    names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
+    several = "" not in styles
+    todo = plan(
+        inputs, out, overwrite=overwrite or several, shard=_choose_part(config.shard), **names
+    )
+    if several and out in (STANDARD_STREAM, *(job.target for job in todo.jobs)):
+        raise StyleCliError(
+            f"{out} is one file, and --model {config.model} paints in several styles",
+            hint="give a folder as the output: each style has a folder in it",
+        )
+    from stylecli.engine import describe_look, full_name  # Pillow: a tenth of a second
+    from stylecli.files.images import silence_pillow
+
+    silence_pillow()
+    passes = []
+    for folder, one in styles.items():
+        name = full_name(one.model, one.style)  # a wrong one is an error even with nothing to do
+        made_with = describe_look(name, one, one.seed)
+        own = into_folder(todo, out, folder, overwrite=overwrite) if several else todo
+        passes.append(_Pass(one, name, made_with, own))
+    return passes
+
+
+def _choose_styles(config: RunConfig) -> dict[str, RunConfig]:
+    """Find the models that are named; each comes with the name of its folder, "" if it is alone.
+
+    Raises:
+        StyleCliError: there is no such model; one is named twice; or ``--style`` has no effect.
+    """
+    if config.model != ALL and not _is_list(config.model):
+        return {"": config}
+    if config.style is not None:
+        raise StyleCliError(
+            f"--style {config.style} is of one model, and --model {config.model} names several",
+            hint="leave --style out",
+        )
+    from stylecli.sheet import all_styles  # imports Pillow
+
+    styles: dict[str, RunConfig] = {}
+    names = config.model.split(",")
+    for choice in all_styles() if config.model == ALL else map(_find_style, names):
+        folder = re.sub(r"[^\w ()-]", "-", choice.label)  # a file may hold a name with ../ in it
+        if folder in styles:
+            raise StyleCliError(f"{folder} is named twice in --model", hint="once is enough")
+        styles[folder] = replace(config, model=str(choice.path), style=choice.style)
+    return styles
+
+
+def _is_list(model: str) -> bool:
+    """Whether a text names several models: neither a file with a comma in its name nor a blend."""
+    is_file = os.path.exists(model)  # noqa: PTH110 - false for a list too long for a name
+    return "," in model and not is_file and not re.search(r":\s*[\d.]", model)
+
+
+def _find_style(name: str) -> "Choice":
+    from stylecli.sheet import Choice
+
+    path = find_model(name.strip())
+    info = read_info(path)
+    style = match_name(name, info.styles)
+    if style is None and len(info.styles) > 1:
+        raise StyleCliError(
+            f"{name} is a model of {len(info.styles)} styles",
+            hint=f"name the styles in its place: {','.join(info.styles)}",
+        )
+    return Choice(path, style if len(info.styles) > 1 else None, style or info.name)
+
+
+def _choose_part(shard: str | None) -> Shard:
     """The part of the files that --shard asks for.
 
     What a launcher has set is looked at only if it is asked for: a process with such variables may
@@ -183,134 +198,214 @@ def _part(shard: str | None) -> Shard:
     if shard == "auto":
         rank = Rank.of_launcher(os.environ)
         return Shard(rank.number, rank.count)
-    return Shard.parse(shard) if shard else WHOLE
+    return Shard.parse(shard) if shard is not None else WHOLE
 
 
-def _check_streams(todo: Plan, as_json: bool) -> None:
+def _check_streams(passes: Sequence[_Pass], as_json: bool) -> None:
     """Raise StyleCliError if standard input or output cannot be used as was asked."""
-    if as_json and todo.jobs and todo.jobs[0].ending:
-        raise StyleCliError("--json and the image would both go to standard output")
-    if todo.jobs and todo.jobs[0].source == STANDARD_STREAM and sys.stdin is None:
-        raise StyleCliError("- was given, and standard input is closed", hint="name a file")
+    for job in passes[0].plan.jobs[:1]:
+        if as_json and job.ending:
+            raise StyleCliError("--json and the image would both go to standard output")
+        if job.source == STANDARD_STREAM and sys.stdin is None:
+            raise StyleCliError("- was given, and standard input is closed", hint="name a file")
 
 
-def _refuse_other_settings(todo: Plan, out: Place, made_with: str) -> None:
+def _refuse_other_settings(passes: Sequence[_Pass], out: Place) -> None:
     """Raise StyleCliError if the one file to write is there, made with other settings."""
-    from stylecli.engine.marks import made_otherwise
+    from stylecli.engine.pipeline import made_otherwise
 
+    todo = passes[0].plan
     (target,) = [job.target for job in todo.skipped] if len(todo.skipped) == 1 else (None,)
     if todo.jobs or target != out or not isinstance(target, Path):
         return
-    if other := made_otherwise(target, made_with):
+    if other := made_otherwise(target, passes[0].made_with):
         raise StyleCliError(
             f"{target} exists, made with {other}", hint="pass --overwrite, or another name"
         )
 
 
-def _say_plan(reporter: Reporter, todo: Plan) -> None:
-    for job in todo.jobs:
-        _report_job(reporter, job, "planned")
-        reporter.say(f"{job.source} → {job.target}")
-    counts = f"{len(todo.jobs)} to stylize, {len(todo.skipped)} skipped"
-    reporter.say("; ".join(filter(None, [counts, todo.left_out])))
-
-
-def _on_ray(arguments: tuple[Any, ...], address: str, workers: str | None) -> "Workers":
-    from stylecli.engine.on_ray import Workers, parse_pool
-
-    return Workers(arguments, address, parse_pool(workers) if workers else None)
-
-
-def _run(
-    stylizer: "Stylizer | Workers", todo: Plan, config: StylizeConfig, watch: "_Watch"
-) -> "list[Result]":
-    first = todo.jobs[0]
-    if isinstance(first.target, Path) and not first.ending:
-        require_writable(first.target.parent)
-    watch.reporter.say(f"model {stylizer.description}")
-    return stylizer.run_jobs(todo.jobs, watch.report, watch.stop, config)
-
-
 @dataclass
-class _Watch:
-    """What is shown while files are stylized, and when to stop.
+class _Run:
+    """A run over files in one style or in several: what is shown of it, and when it stops.
 
     Attributes:
-        reporter: shows it.
-        total: how many files there are.
+        config: of all.
+        passes: the files in each style.
+        reporter: shows what happens.
         should_stop: whether the user asked to stop.
         fail_fast: whether to stop at the first file that fails.
-        done: how many files are finished, the failed ones too.
-        failed: whether one has failed.
+        results: of the files that are finished, the failed ones too.
+        frames: of films and animations, by now.
     """
 
+    config: RunConfig
+    passes: Sequence[_Pass]
     reporter: Reporter
-    total: int
     should_stop: Callable[[], bool]
     fail_fast: bool
-    done: int = 0
-    failed: bool = False
+    results: "list[Result]" = field(default_factory=list)
+    frames: int = 0
+    _begun: float = field(default_factory=time.monotonic)
+    _since: float = field(default_factory=time.monotonic)  # when the last file was finished
 
-    def stop(self) -> bool:
+    @property
+    def total(self) -> int:
+        """How many files there are to stylize."""
+        return sum(len(one.plan.jobs) for one in self.passes)
+
+    @property
+    def left(self) -> int:
+        """How many of them were not begun, or were stopped."""
+        return self.total - len(self.results)
+
+    @property
+    def failed(self) -> "list[Result]":
+        """Those that failed."""
+        return [result for result in self.results if result.error]
+
+    def announce(self) -> None:
+        """Say which part of the files this is, and which are there already."""
+        shard = self.passes[0].plan.shard
+        skipped = [job for one in self.passes for job in one.plan.skipped]
+        if shard.count > 1:
+            self.reporter.say(f"{shard}: {counted(self.total + len(skipped), 'file')}")
+        elif (tasks := count_tasks(os.environ)) > 1 and not (self.config.shard or self.config.ray):
+            self.reporter.say(
+                f"all files are done here, though {tasks} tasks may run: "
+                "to share the files, start each with --shard auto"
+            )
+        for job in skipped:
+            self._report_job(job, "skipped")
+
+    def say_plan(self) -> None:
+        """Say what would be done."""
+        for one in self.passes:
+            for job in one.plan.jobs:
+                self._report_job(job, "planned")
+                self.reporter.say(f"{job.source} → {job.target}")
+        skipped = sum(len(one.plan.skipped) for one in self.passes)
+        counts = f"{self.total} to stylize, {skipped} skipped"
+        self.reporter.say("; ".join(filter(None, [counts, self.passes[0].plan.left_out])))
+        self._report_end("finished")
+
+    def paint(self) -> None:
+        """Stylize the files, one style after the other."""
+        for one in self.passes:
+            if not one.plan.jobs:
+                continue
+            before = len(self.results)
+            self._paint_pass(one)
+            if self._stop() or len(self.results) - before < len(one.plan.jobs):
+                return  # the latter: the disk is full
+
+    def _paint_pass(self, one: _Pass) -> None:
+        first = one.plan.jobs[0]
+        ray = self.config.ray
+        self.reporter.say(f"loading the model {one.name}" if ray is None else "starting with Ray")
+        self._show(f"{len(self.results)}/{self.total}", one.name)
+        stylizer = self._open(one)
+        if isinstance(first.target, Path) and not first.ending:
+            require_writable(first.target.parent)
+        self.reporter.say(f"model {stylizer.description}")
+        stylizer.run_jobs(one.plan.jobs, self._report, self._stop, one.config)
+
+    def _open(self, one: _Pass) -> "Stylizer | Workers":
+        if self.config.ray is None:
+            from stylecli.engine import Stylizer
+
+            return Stylizer(*one.config.arguments)
+        from stylecli.engine.on_ray import Workers, parse_pool
+
+        pool = parse_pool(self.config.workers) if self.config.workers else None
+        return Workers(one.config.arguments, self.config.ray, pool)
+
+    def _stop(self) -> bool:
         """Whether to begin no other file."""
-        return self.should_stop() or (self.fail_fast and self.failed)
+        return self.should_stop() or (self.fail_fast and bool(self.failed))
 
-    def report(self, event: "Result | Frames | Notice") -> None:
+    def _report(self, event: "Result | Frames | Notice") -> None:
         """Show an event."""
         if isinstance(event, Notice):
             self.reporter.notice(event.text)
         elif isinstance(event, Frames):
-            share = min(1.0, event.done / event.count)
-            note = f"{event.source.name}, frame {event.done} of {event.count}"
-            self._advance(share, f"{self.done + 1}/{self.total}  {note}")
+            self._report_frames(event)
         else:
             self._report_result(event)
 
+    def _report_frames(self, event: Frames) -> None:
+        self.frames += 1
+        speed = format_rate(event.done, time.monotonic() - self._since, "frames")
+        done = f"{len(self.results) + 1}/{self.total}  frame {event.done} of {event.count}"
+        self._show(f"{done}  {speed}", event.source.name, min(1.0, event.done / event.count))
+
     def _report_result(self, result: "Result") -> None:
-        self.done += 1
-        self.failed |= bool(result.error)
+        self.results.append(result)
+        self._since = time.monotonic()
         if result.error:
             show_error(StyleCliError(result.error))
         values = {"seconds": round(result.seconds, 3), "error": result.error or None}
-        _report_job(self.reporter, result.job, "failed" if result.error else "done", **values)
-        self._advance(0.0, f"{self.done}/{self.total}  {result.job.source.name}")
+        self._report_job(result.job, "failed" if result.error else "done", **values)
+        count = len(self.results)
+        speed = format_rate(count, self._since - self._begun)
+        self._show(f"{count}/{self.total}  {speed}", result.job.source.name)
 
-    def _advance(self, share: float, note: str) -> None:
+    def _show(self, note: str, name: str, share: float = 0.0) -> None:
         """Move the bar; ``share`` is how much of the next file is done."""
-        self.reporter.advance("stylizing", (self.done + share) / self.total, note)
+        progress = (len(self.results) + share) / self.total
+        if 0 < progress < 1:
+            seconds = time.monotonic() - self._begun
+            note += f"  {format_time_left(seconds * (1 - progress) / progress)}"
+        self.reporter.advance("stylizing", progress, f"{note}  {name}")
+
+    def _report_job(self, job: Job, status: str, **more: Any) -> None:
+        values = {"source": str(job.source), "target": str(job.target), **more}
+        self.reporter.event(status=status, **values)
+
+    def _report_end(self, status: str, **more: Any) -> None:
+        """Write the last event: what the lines before do not say."""
+        plan = self.passes[0].plan
+        shard = f"{plan.shard.number}/{plan.shard.count}" if plan.shard.count > 1 else None
+        left_out = plan.left_out.removeprefix("left out: ")
+        self.reporter.event(status=status, shard=shard, left_out=left_out, left=self.left, **more)
+
+    def conclude(self, out: Place) -> None:
+        """Say what was done, and what was not."""
+        seconds = time.monotonic() - self._begun
+        done = [result.job for result in self.results if not result.error]
+        for result in self.failed if self.total > 1 else []:  # it may have scrolled out of sight
+            self.reporter.say(f"failed: {result.error}")
+        counts = [f"{len(done)} stylized"]
+        counts += (
+            [] if self.reporter.quiet else _count_skipped(self.passes)
+        )  # it opens each of them
+        counts += [f"{len(self.failed)} failed"] if self.failed else []
+        todo = self.passes[0].plan
+        parts = [(f"{todo.shard}: " if todo.shard.count > 1 else "") + ", ".join(counts)]
+        if done:
+            pace = _describe_pace(done, self.frames, seconds)
+            parts = [f"{parts[0]} in {pace}"] if len(counts) == 1 else [*parts, pace]
+            if out != STANDARD_STREAM:
+                parts.append(f"written to {done[0].target if len(done) == 1 else out}")
+        parts += [f"{self.left} left: run the same command to go on"] if self.left else []
+        self.reporter.say("; ".join(filter(None, [*parts, todo.left_out])))
+        self._report_end("stopped" if self.left else "finished", seconds=round(seconds, 3))
 
 
-def _report_job(reporter: Reporter, job: Job, status: str, **more: Any) -> None:
-    reporter.event(status=status, source=str(job.source), target=str(job.target), **more)
+def _describe_pace(done: Sequence[Job], frames: int, seconds: float) -> str:
+    """How long it took and how fast it went, such as ``0:12, 2.0 a second``."""
+    took = f"{seconds:.1f} s" if seconds < 10 else format_duration(seconds)
+    if frames and all(job.is_video for job in done):
+        return f"{took}, {format_rate(frames, seconds, 'frames')}"
+    return f"{took}, {format_rate(len(done), seconds)}" if len(done) > 1 else took
 
 
-def _conclude_stylizing(
-    reporter: Reporter, todo: Plan, results: "list[Result]", made_with: str, out: Place
-) -> None:
-    failed = [result for result in results if result.error]
-    done = [result for result in results if not result.error]
-    for result in failed if len(todo.jobs) > 1 else []:  # the first may have scrolled out of sight
-        reporter.say(f"failed: {result.error}")
-    left = len(todo.jobs) - len(results)
-    counts = [f"{len(done)} stylized"]
-    if todo.skipped and not reporter.quiet:  # it opens each of them
-        counts += _count_skipped(todo.skipped, made_with)
-    counts += [f"{len(failed)} failed"] if failed else []
-    share = f"{todo.shard}: " if todo.shard.count > 1 else ""
-    parts = [share + ", ".join(counts)]
-    if done and out != STANDARD_STREAM:
-        parts.append(f"written to {done[0].job.target if len(done) == 1 else out}")
-    parts += [f"{left} left: run the same command to go on"] if left else []
-    parts += [todo.left_out] if todo.left_out else []
-    reporter.say("; ".join(parts))
-
-
-def _count_skipped(skipped: Sequence[Job], made_with: str) -> list[str]:
+def _count_skipped(passes: Sequence[_Pass]) -> list[str]:
     """How many files were skipped, and how many of them say that they were made otherwise."""
-    from stylecli.engine.marks import made_otherwise
+    from stylecli.engine.pipeline import made_otherwise
 
-    local = [job.target for job in skipped if isinstance(job.target, Path)]
-    others = Counter(made_otherwise(target, made_with) for target in local)
+    skipped = [(one.made_with, job.target) for one in passes for job in one.plan.skipped]
+    local = [(made_with, target) for made_with, target in skipped if isinstance(target, Path)]
+    others = Counter(made_otherwise(target, made_with) for made_with, target in local)
     del others[""]
-    counts = [f"{count} of them made with {other}" for other, count in others.most_common(3)]
-    return [f"{len(skipped)} skipped (--overwrite to redo)", *counts]
+    counts = [f"{len(skipped)} skipped (--overwrite to redo)"] if skipped else []
+    return counts + [f"{count} of them made with {one}" for one, count in others.most_common(3)]

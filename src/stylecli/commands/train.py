@@ -1,23 +1,35 @@
-"""``stylecli train``."""
+"""``stylecli train``; with --devices, several processes of this machine train together.
 
-import functools
+torchrun starts processes too, and on several machines. But it shows a traceback for each mistake in
+a command, ends with exit codes of its own, kills what has not ended 30 seconds after Ctrl-C, be its
+checkpoint written or not, and opens two ports on all interfaces.
+"""
+
+import math
 import os
 import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stylecli.commands.devices import run_on_devices
 from stylecli.commands.shared import JSON, QUIET, command, use_of
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
-from stylecli.console import Reporter, duration, stoppable
+from stylecli.console import Reporter, Watch, format_duration, handled_signals, stoppable
+from stylecli.core.devices import STORE, Rank
 from stylecli.core.model_files import read_info
-from stylecli.core.rank import Rank
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Progress, Step, TrainResult, counted
+from stylecli.events import TrainResult, counted
 
+_GRACE = 10.0  # seconds in which the other processes see that one has failed, and say so
+_EVERY = 0.05  # seconds between two looks at them
 _OVERWRITE = "Replace a model that is there, and drop an unfinished training of it."
 
 
@@ -45,37 +57,21 @@ def train(
         raise StyleCliError("--resume of what?", hint="name the model: --output FILE --resume")
     if not resume:
         config.check()
-    rank = Rank.of_environment(os.environ)
+    rank = Rank.of_training(os.environ)
     if config.devices > 1 and rank.count == 1:
-        raise typer.Exit(run_on_devices(config.devices))
+        raise typer.Exit(_run_on_devices(config.devices))
     quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         reporter.say("starting; the time to train counts from the first step")
-        from stylecli.training.loop import train as run_training  # imports torch: seconds
+        reporter.begin("preparing", "loading torch")  # seconds
+        from stylecli.training.loop import train as run_training
 
-        report = functools.partial(_report_training, reporter)
+        watch = Watch(reporter, "training")
         result = run_training(
-            config, report, should_stop, resume=resume, overwrite=overwrite, changes=given
+            config, watch, should_stop, resume=resume, overwrite=overwrite, changes=given
         )
     if rank.number == 0:
         _conclude_training(reporter, result, rank.count)
-
-
-def _report_training(reporter: Reporter, event: Step | Notice | Progress) -> None:
-    if isinstance(event, Notice):
-        reporter.notice(event.text)
-        return
-    if isinstance(event, Progress):
-        reporter.event(event="progress", progress=event.progress, note=event.note)
-        reporter.advance("preparing", event.progress, event.note)
-        return
-    reporter.event(event="step", **asdict(event))
-    note = (
-        f"step {event.step}  content {event.losses['content']:,.0f}"
-        f"  style {event.losses['style']:,.0f}  {event.photos_per_second:.1f} photos/s"
-        f"  {duration(event.seconds_left)} left"
-    )
-    reporter.advance("training", event.progress, note)
 
 
 def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) -> None:
@@ -83,7 +79,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
 
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{counted(result.steps, 'step')} in {duration(result.seconds)}"
+    done = f"{counted(result.steps, 'step')} in {format_duration(result.seconds)}"
     if not result.finished:
         again = ["stylecli", "train", "--output", str(result.path), "--resume"]
         again += ["--devices", str(devices)] if devices > 1 else []
@@ -94,3 +90,74 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
         raise typer.Exit(130)
     reporter.say(f"{result.path}: {done}, objective {result.objective:,.0f}")
     reporter.say(f"use it with: {use_of(result.path, read_info(result.path).styles)}")
+
+
+def _run_on_devices(count: int) -> int:
+    """Run the present command line once more in each of ``count`` processes, until all have ended.
+
+    Ctrl-C is passed on to them; the second time it kills them. If one fails, so do the others.
+
+    Returns:
+        The exit code of the first process, which speaks for all.
+
+    Raises:
+        StyleCliError: a process was killed, which has said nothing itself.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    asked: list[int] = []  # signals
+
+    def pass_on(number: int) -> None:
+        asked.append(number)
+        for process in processes:
+            process.send_signal(number if len(asked) == 1 else signal.SIGKILL)
+
+    with tempfile.TemporaryDirectory(prefix="stylecli-") as folder, handled_signals(pass_on):
+        places = (_start_process(number, count, Path(folder)) for number in range(count))
+        processes.extend(places)
+        failed = _wait_for(processes)
+    code, killed_by = processes[0].returncode, -processes[failed].returncode
+    if asked and code < 0:
+        raise StyleCliError("stopped at once", exit_code=130)
+    if code < 0 or killed_by > 0:
+        how = f"failed with code {-killed_by}"
+        if killed_by > 0:
+            how = f"was ended by {signal.Signals(killed_by).name}"
+        raise StyleCliError(
+            f"process {failed} of the {count} that train together {how}",
+            hint="the same command with --resume goes on from the last checkpoint, if there is one "
+            "yet",
+            exit_code=1,
+        )
+    return code
+
+
+def _start_process(number: int, count: int, folder: Path) -> "subprocess.Popen[bytes]":
+    """A process that runs the command as one of ``count``."""
+    places = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, STORE: folder / "store"}
+    environment = {**os.environ, **{name: str(value) for name, value in places.items()}}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    # They need not be reached from elsewhere.
+    environment.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    # A session of its own, or Ctrl-C in a terminal would reach it twice.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def _wait_for(processes: "list[subprocess.Popen[bytes]]") -> int:
+    """Wait until all have ended, and kill those that do not after one has failed.
+
+    Returns:
+        The number of the one that failed first; 0 if none has failed.
+    """
+    failed, deadline = 0, math.inf
+    while True:
+        codes = [process.poll() for process in processes]
+        if deadline == math.inf and any(codes):
+            failed = next(number for number, code in enumerate(codes) if code)
+            deadline = time.monotonic() + _GRACE
+        if None not in codes:
+            return failed
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+        time.sleep(_EVERY)

@@ -1,39 +1,36 @@
-"""The arms of a comparison, its networks: where their models are, training what is missing."""
+"""The arms of a comparison, the networks compared: found by name, or trained alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylecli.comparison.folder import ComparisonFolder, arm_file
+from stylecli.comparison.folder import FIXED, ComparisonFolder, find_networks
 from stylecli.config import CompareConfig, ObjectiveConfig, TrainConfig
-from stylecli.core.choices import Arch, Norm
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import (
-    ModelInfo,
-    list_models,
-    load_model,
-    model_folders,
-    read_info,
-)
-from stylecli.core.norms import use_batch_statistics
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.model_files import ModelInfo, load_model, read_info
+from stylecli.core.spec import Arch, GeneratorSpec, Norm
 from stylecli.core.tensor_files import SUFFIX
+from stylecli.core.torch_layers import use_batch_statistics
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
-from stylecli.options import alike_in_arms, fixed_on_resume
+from stylecli.options import options_of
 from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 
 BATCH = "bn-batch"
 
 _COMPARED = ("arch", "norm")
-# The settings of a generator that are not compared, and the other settings that arms share.
+# The settings of a generator that are not compared; those of a training in which arms may differ;
+# and the others, which arms share.
 GENERATOR = tuple(one.name for one in fields(GeneratorSpec) if one.name not in _COMPARED)
-SHARED = tuple(name for name in alike_in_arms(TrainConfig) if name not in (*_COMPARED, *GENERATOR))
+_FREE = {"styles", "add_style", "output", "content", "license", "device", "devices"}
+SHARED = tuple(
+    one.name for one in options_of(TrainConfig) if one.name not in {*_FREE, *_COMPARED, *GENERATOR}
+)
 _OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
 
 
@@ -62,7 +59,7 @@ class Arm:
     @property
     def generator(self) -> dict[str, Any]:
         """The settings of its generator that are not compared: name to value."""
-        return {key: getattr(self.info, key) for key in GENERATOR}
+        return {key: getattr(self.info.spec, key) for key in GENERATOR}
 
     def load(self) -> Generator:
         """The network, ready to stylize."""
@@ -71,56 +68,36 @@ class Arm:
             use_batch_statistics(generator)
         return generator
 
-    def description(self, generator: Generator) -> dict[str, Any]:
-        """The part of a result that is not measured."""
-        return {
-            "name": self.name,
-            "arch": self.arch,
-            "norm": self.norm,
-            "model": self.path.name,
-            "parameters": sum(p.numel() for p in generator.parameters()),
-            "generator": self.generator,
-            "training": self.info.training,
-        }
 
-
-def bundled_arms(config: CompareConfig) -> list[Arm]:
-    """The arms of a style that is bundled or found by name.
+def find_arms(config: CompareConfig) -> list[Arm]:
+    """The arms of a style whose networks are bundled, or found by name.
 
     Raises:
         StyleCliError: a model is missing, or is not what its name says.
     """
+    networks = find_networks(config.style)
     arms = []
-    for arch, norm in _pairs(config):
-        file = arm_file(config.style, arch, norm)
-        path = next((one / file for one in model_folders() if (one / file).is_file()), None)
-        if path is None:
-            raise _missing(config.style, f"{arch}-{norm}")
-        arms += _as_arms(arch, norm, path)
+    for pair in _pairs(config):
+        if pair not in networks:
+            there = ", ".join(sorted(map("-".join, networks))) or "none"
+            raise StyleCliError(
+                f"{config.style} has no network {'-'.join(pair)}",
+                hint=f"it has {there}; to train one, pass a painting's file: --style PAINTING.jpg",
+            )
+        arms += _read_arms(*pair, networks[pair])
     return arms
 
 
-def _missing(style: str, arm: str) -> StyleCliError:
-    names = [f"{arch}-{norm}" for arch in get_args(Arch) for norm in get_args(Norm)]
-    every = {f"{style}-{name}": name for name in names}
-    there = sorted({every[path.stem] for path, _ in list_models() if path.stem in every})
-    has = f"it has {', '.join(there)}" if there else "it has none"
-    return StyleCliError(
-        f"{style} has no network {arm}",
-        hint=f"{has}; to train one, pass a painting's file: --style PAINTING.jpg",
-    )
-
-
-def trained_arms(
+def train_arms(
     config: CompareConfig,
     folder: ComparisonFolder,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> list[Arm] | None:
-    """The arms of a style image, from the folder of the comparison; missing ones are trained.
+    """The arms of a painting, from the folder of the comparison; missing ones are trained.
 
-    All have the same style image, photos in the same order, batch size, objective, seed and time,
-    and start from scratch.
+    All have the same painting, photos in the same order, batch size, objective, seed and time, and
+    start from scratch.
 
     Args:
         config: the comparison.
@@ -132,29 +109,31 @@ def trained_arms(
         None if it was stopped.
 
     Raises:
-        StyleCliError: a model in the folder was trained for another style image.
+        StyleCliError: a model in the folder was trained for another painting, or in another way.
     """
     paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
-    there = [arm for pair, path in paths.items() if path.exists() for arm in _as_arms(*pair, path)]
+    there = [
+        arm for pair, path in paths.items() if path.exists() for arm in _read_arms(*pair, path)
+    ]
     check_alike(there, folder.identity["painting"])
     arms = []
     for (arch, norm), path in paths.items():
         if path.exists():
             report(Notice(f"{path} is there already"))
-        elif not _trained(config, arch, norm, folder.content(), path, report, should_stop):
+        elif not _train_arm(config, arch, norm, folder.content(), path, report, should_stop):
             return None
-        arms += _as_arms(arch, norm, path)
+        arms += _read_arms(arch, norm, path)
     return arms
 
 
-def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
-    """Raise StyleCliError unless all arms were trained for one style image, under equal conditions.
+def check_alike(arms: Sequence[Arm], painting_sha256: str) -> None:
+    """Raise StyleCliError unless all arms were trained for one painting, under equal conditions.
 
     Their generators differ in norm and architecture alone; each architecture has a width of its
     own.
     """
     for arm in arms:
-        if arm.info.training.get("paintings_sha") != style_sha:  # models from before have none
+        if arm.info.training.get("paintings_sha") != painting_sha256:
             raise StyleCliError(
                 f"{arm.path} was trained for another painting",
                 hint="remove or rename that model, or compare another style",
@@ -168,7 +147,7 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                 )
         for key in GENERATOR:
             like = next(a for a in arms if key != "width" or a.arch == arm.arch)
-            one, other = getattr(like.info, key), getattr(arm.info, key)
+            one, other = getattr(like.info.spec, key), getattr(arm.info.spec, key)
             if one != other:
                 raise StyleCliError(
                     f"the generator of {arm.path} has {key} {other}, and that of {like.path} has "
@@ -178,15 +157,15 @@ def check_alike(arms: Sequence[Arm], style_sha: str) -> None:
                 )
 
 
-def objective_of(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
+def read_objective(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, list[float]]]:
     """The objective that an arm was trained on: its settings, and its scales.
 
     Args:
-        arm: its model may be a stranger's, whose file is not to say what is opened or downloaded.
-        loss_net: name or file of the loss network, which has to be the one that it names.
+        arm: a model from anywhere: its file does not decide what is opened or downloaded.
+        loss_net: name or file of the loss network; the model has to name the same.
 
     Raises:
-        StyleCliError: it does not say, or was trained on another loss network.
+        StyleCliError: the model states no objective, an unknown one, or another loss network.
     """
     known = arm.info.training
     missing = [key for key in ("style_layers", "scales") if key not in known]
@@ -195,7 +174,7 @@ def objective_of(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, li
             f"{arm.path} does not say what it was trained to minimize: {' and '.join(missing)}",
             hint="remove or rename that model",
         )
-    settings: dict[str, Any] = {"loss_padding": "zeros"}  # models from before that setting
+    settings: dict[str, Any] = {"loss_padding": "zeros"}  # of models that do not state it
     settings |= {key: known[key] for key in _OBJECTIVE if key in known}
     settings["style_layers"] = tuple(settings["style_layers"])
     named = settings.get("loss_net", loss_net)
@@ -219,18 +198,18 @@ def _pairs(config: CompareConfig) -> list[tuple[Arch, Norm]]:
     return [(arch, norm) for arch in config.archs for norm in config.norms]
 
 
-def _as_arms(arch: str, norm: str, path: Path) -> list[Arm]:
+def _read_arms(arch: str, norm: str, path: Path) -> list[Arm]:
     """The arms of a model; one with batch norm has two, with running or with batch statistics."""
     info = read_info(path)
-    if (info.arch, info.norm) != (arch, norm):
+    if (info.spec.arch, info.spec.norm) != (arch, norm):
         raise StyleCliError(
-            f"{path} is {info.arch} with norm {info.norm}, not {arch} with {norm}",
+            f"{path} is {info.spec.arch} with norm {info.spec.norm}, not {arch} with {norm}",
             hint="remove or rename that model",
         )
     return [Arm(arch, one, path, info) for one in ((norm, BATCH) if norm == "bn" else (norm,))]
 
 
-def _trained(
+def _train_arm(
     config: CompareConfig,
     arch: Arch,
     norm: Norm,
@@ -239,8 +218,8 @@ def _trained(
     report: Report,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Train an arm, or go on with it; tell whether it is finished."""
-    settings = {name: getattr(config, name) for name in fixed_on_resume(CompareConfig)}
+    """Train an arm, or go on with its training; return whether it is finished."""
+    settings = {name: getattr(config, name) for name in FIXED}
     here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
     here["device"] = config.device
     resume = TrainFiles(path).checkpoint.exists()
@@ -249,10 +228,10 @@ def _trained(
     try:
         return train(asked, report, should_stop, resume=resume, changes=here).finished
     except StyleCliError as error:
-        raise _with_own_hint(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
+        raise _advise(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
 
 
-def _with_own_hint(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
+def _advise(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
     """The error of a training, with a hint that names options of ``compare``."""
     hint = error.hint
     if "--" in hint:
@@ -262,7 +241,9 @@ def _with_own_hint(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCli
     return StyleCliError(f"{arm}: {error.message}", hint=hint, exit_code=error.exit_code)
 
 
-def painter(generator: Generator, companions: Tensor | None) -> Callable[[Tensor], Tensor]:
+def make_painter(
+    generator: Generator, companions: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
     """A function that stylizes photos, clipped to [0, 1] as in a file.
 
     Args:

@@ -1,27 +1,93 @@
 """The folder of a comparison: which comparison it belongs to, its training photos and results."""
 
-import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
 from stylecli.config import CompareConfig
-from stylecli.core.choices import Arch, Norm
-from stylecli.core.model_files import bundled_painting, model_folders
+from stylecli.core.model_files import bundled_painting, model_folders, named_models
+from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
-from stylecli.files.door import require_regular
 from stylecli.files.images import read_picture, write_picture
+from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture
-from stylecli.options import as_json, fixed_on_resume
+from stylecli.options import as_json, options_of
+
+# What another run into the same folder may change; with the other settings, arms are trained.
+_FREE = {"photos", "style", "norms", "archs", "gatys", "gatys_steps", "size", "out", "device"}
+FIXED = tuple(one.name for one in options_of(CompareConfig) if one.name not in _FREE)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """The measurements of one arm; lists have an entry for each photo.
+
+    Attributes:
+        norm: ``in``, ``none``, ``bn`` or ``bn-batch``, see :class:`stylecli.comparison.arms.Arm`.
+        model: the name of its file.
+        losses: the weighted terms of the objective and their total.
+        style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
+        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
+        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
+        gatys_steps: of L-BFGS, after which its total is as low; None is more than were taken.
+        generator: its settings that are not compared, such as the width.
+        training: how the model was made.
+        milliseconds: for the first photo, alone; nan until all arms are timed.
+    """
+
+    name: str
+    arch: str
+    norm: str
+    model: str
+    parameters: int
+    losses: list[dict[str, float]]
+    style_at_scales: list[tuple[float, ...]]
+    contrast: list[dict[str, dict[str, float]]]
+    batch_dependence: list[float]
+    gatys_steps: list[int | None]
+    generator: dict[str, Any]
+    training: dict[str, Any]
+    milliseconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All results of a comparison.
+
+    Attributes:
+        arms: in the order of the columns.
+        gatys: for each photo, the losses of the slow optimization; empty without it.
+        gatys_losses: for each photo, the objective after 0, 1, 2 … steps; empty without Gatys.
+        gatys_style_at_scales: for each photo, as of an arm; empty without Gatys.
+        about: machine, versions, settings.
+        pictures: (H, W, 3) in 0..255: the name of the column to a picture for each photo.
+    """
+
+    style: str
+    photos: list[str]
+    arms: list[ArmResult]
+    gatys: list[dict[str, float]]
+    gatys_losses: list[list[float]]
+    gatys_style_at_scales: list[tuple[float, ...]]
+    about: dict[str, Any]
+    pictures: dict[str, list[Rgb]] = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the pictures."""
+        return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
+
 
 WRITTEN = ("grid.png", "report.html", "results.json")
-_WRITTEN_BY = {"written_by": "stylecli compare"}  # tells it from files of other programs
+_WRITTEN_BY = {"written_by": "stylecli compare"}  # a file of another program does not hold it
 
 
 class ComparisonFolder:
@@ -29,7 +95,7 @@ class ComparisonFolder:
 
     Args:
         config: the comparison; ``out`` is the folder.
-        style_sha: fingerprint of its style image.
+        painting_sha256: of the painting's pixels, at the size of the training.
         photos: those to compare on.
         overwrite: :meth:`claim` removes the comparison that the folder holds.
 
@@ -40,19 +106,19 @@ class ComparisonFolder:
     def __init__(
         self,
         config: CompareConfig,
-        style_sha: str,
+        painting_sha256: str,
         photos: Sequence[Path],
         *,
         overwrite: bool = False,
     ) -> None:
         self.config, self.out, self.overwrite = config, config.out, overwrite
-        self.shas = {path: _sha(path.read_bytes()) for path in photos}
+        self.sha256 = {path: sha256(path.read_bytes()).hexdigest() for path in photos}
         self.mark = self.out / "comparison.json"
-        settings = {name: as_json(config)[name] for name in fixed_on_resume(CompareConfig)}
+        settings = {name: as_json(config)[name] for name in FIXED}
         content = str(config.content.resolve()) if config.content else "bundled"
-        shas = sorted(self.shas.values())
-        told = {"content": content, "painting": style_sha, "photos": shas}
-        self.identity: dict[str, Any] = {**settings, **told, **_WRITTEN_BY}
+        photos_sha256 = sorted(self.sha256.values())
+        inputs = {"content": content, "painting": painting_sha256, "photos": photos_sha256}
+        self.identity: dict[str, Any] = {**settings, **inputs, **_WRITTEN_BY}
         self._check()
 
     @property
@@ -64,7 +130,7 @@ class ComparisonFolder:
         if not self.out.exists():
             return
         if not self.out.is_dir():
-            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --out")
+            raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --output")
         theirs = self._claimed()
         if not theirs and _visible(self.out):
             raise StyleCliError(
@@ -119,8 +185,12 @@ class ComparisonFolder:
         Raises:
             StyleCliError: none is left.
         """
-        compared = set(self.shas.values())
-        others = [path for path in bundled_photos() if _sha(path.read_bytes()) not in compared]
+        compared = set(self.sha256.values())
+        others = [
+            path
+            for path in bundled_photos()
+            if sha256(path.read_bytes()).hexdigest() not in compared
+        ]
         if not others:
             raise StyleCliError(
                 "all bundled photos are compared on, and none is left to train on",
@@ -157,10 +227,10 @@ class ComparisonFolder:
         return folder
 
     def _copied(self) -> set[str]:
-        """The names of the bundled photos that were copied already.
+        """The names of the bundled photos in the folder of copies.
 
         Raises:
-            StyleCliError: another file lies there; it is the user's, and would be trained on.
+            StyleCliError: another file lies there: it is the user's, and would be trained on.
         """
         folder = self.out / "content"
         bundled = {path.name: path for path in bundled_photos()}
@@ -192,30 +262,30 @@ class ComparisonFolder:
             temporary.write_text(json.dumps(totals), encoding="utf-8")
 
     def _gatys_files(self, photo: Path, key: str) -> tuple[Path, Path]:
-        name = _sha(f"{self.shas[photo]} {key}".encode())[:16]
+        name = sha256(f"{self.sha256[photo]} {key}".encode()).hexdigest()[:16]
         return self.out / "gatys" / f"{name}.png", self.out / "gatys" / f"{name}.json"
 
 
-def has_arms(style: str) -> bool:
-    """Whether there are trained networks of a style: bundled ones, or others found by name.
+def find_networks(style: str) -> dict[tuple[str, str], Path]:
+    """The trained networks of a style, bundled or found by name: architecture and norm to file.
 
-    Without them they are trained; and for a painting's file always, whatever its name.
+    There are none of a painting's file, whatever its name: its networks are to be trained.
     """
-    names = [arm_file(style, arch, norm) for arch in get_args(Arch) for norm in get_args(Norm)]
-    there = any((folder / name).is_file() for folder in model_folders() for name in names)
-    return there and not Path(style).is_file()
-
-
-def arm_file(style: str, arch: str, norm: str) -> str:
-    """The name of the model of a network that is found by the name of its style."""
-    return f"{style}-{arch}-{norm}{SUFFIX}"
+    pairs = [(arch, norm) for arch in get_args(Arch) for norm in get_args(Norm)]
+    wanted = {"-".join((style, *pair)): pair for pair in pairs}
+    found: dict[tuple[str, str], Path] = {}
+    if not Path(style).is_file():
+        for name, path in named_models(model_folders()):
+            if name in wanted:
+                found.setdefault(wanted[name], path)
+    return found
 
 
 def find_style_image(style: str) -> Path:
     """The style image: the file itself, or that of a bundled style.
 
     Raises:
-        StyleCliError: it is neither, or no regular file.
+        StyleCliError: it is neither, or is not a regular file.
     """
     return require_regular(bundled_painting(Path(style)))
 
@@ -227,7 +297,3 @@ def _visible(folder: Path) -> list[Path]:
 
 def _is_copy(path: Path, original: Path | None) -> bool:
     return original is not None and path.is_file() and path.read_bytes() == original.read_bytes()
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

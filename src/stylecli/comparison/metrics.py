@@ -1,6 +1,5 @@
-"""The metrics of a comparison: each is a formula, on pictures in [0, 1]."""
+"""The metrics of a comparison, of pictures in [0, 1]."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -157,8 +156,8 @@ def _scaled_down(image: Tensor, by: int) -> Tensor:
 def milliseconds(paints: Sequence[Paint], photo: Tensor) -> list[float]:
     """The shortest time of each of several networks for one photo.
 
-    They take turns, so that what else the machine does meets all of them alike. A first round,
-    which warms up, does not count.
+    They take turns, so that other work of the machine slows all of them alike. A first round warms
+    up and does not count.
     """
     times: list[list[float]] = [[] for _ in paints]
     for _ in range(1 + _ROUNDS):
@@ -177,8 +176,3 @@ def steps_to_reach(totals: list[float], total: float) -> int | None:
         total: the objective to reach.
     """
     return next((step for step, value in enumerate(totals) if value <= total), None)
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; that of a single value is 0."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0

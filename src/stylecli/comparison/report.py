@@ -2,31 +2,110 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from stylecli.comparison.arms import GENERATOR, SHARED
-from stylecli.comparison.chart import Chart, logarithmic_chart
-from stylecli.comparison.folder import WRITTEN
-from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES, mean_std
-from stylecli.comparison.photos import spare_name
-from stylecli.comparison.results import ArmResult, Comparison
+from stylecli.comparison.folder import WRITTEN, ArmResult, Comparison
+from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES
 from stylecli.events import counted
 from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
+from stylecli.files.pages import render_html
 from stylecli.files.pictures import Picture, data_uri
+
+_COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
+_TICKS = 6  # on an axis, about
+_ROOM = 0.04  # above and below the lines, as a share of the height
+
+Points = Sequence[tuple[float, float]]
+
+
+class Tick(NamedTuple):
+    """A number on an axis."""
+
+    place: float
+    text: str
+
+
+class Line(NamedTuple):
+    """One curve."""
+
+    name: str
+    color: str
+    points: list[tuple[float, float]]
+
+
+class Chart(NamedTuple):
+    """Curves in a square of side 1: from the left, and from the top."""
+
+    lines: list[Line]
+    across: list[Tick]
+    down: list[Tick]
+
+
+def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
+    """Curves with a logarithmic vertical axis; what is not above 0 is left out.
+
+    Args:
+        curves: the name of each, and its points: x from 0, and y.
+
+    Returns:
+        The chart; None if no point is left.
+    """
+    kept = [
+        (name, [(x, math.log10(y)) for x, y in points if 0 < y < math.inf])
+        for name, points in curves
+    ]
+    kept = [(name, points) for name, points in kept if points]
+    if not kept:
+        return None
+    last = max(x for _, points in kept for x, _ in points) or 1
+    heights = [y for _, points in kept for _, y in points]
+    room = _ROOM * (max(heights) - min(heights)) or _ROOM
+    low, high = min(heights) - room, max(heights) + room
+
+    def place(y: float) -> float:
+        return round((high - y) / (high - low), 4)
+
+    lines = [
+        Line(name, _COLORS[i % len(_COLORS)], [(round(x / last, 4), place(y)) for x, y in points])
+        for i, (name, points) in enumerate(kept)
+    ]
+    across = [Tick(x / last, f"{x:,.10g}") for x in _even_steps(0, last)]
+    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _numbers(10**low, 10**high)]
+    return Chart(lines, across, down)
+
+
+def _numbers(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis: some, and not too many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        found = [digit * 10.0**decade for decade in decades for digit in digits]
+        found = [number for number in found if low <= number <= high]
+        if len(found) >= _TICKS // 2:
+            return found
+    return _even_steps(low, high)
+
+
+def _even_steps(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, from a number up to another."""
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
 
 PAPER = "1607.08022"  # on arXiv
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
-# The rows of the table of metrics, and what they say.
+# The rows of the table of metrics, and their meaning.
 DEFINITIONS = (
     (
         ("content", "style", "total"),
@@ -54,7 +133,7 @@ DEFINITIONS = (
     (
         ("batch dependence",),
         "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
-        "alone and in a batch with three others, whichever of two batches moves it more.",
+        "alone and in a batch with three others; the larger of two such batches.",
     ),
     (
         ("ms",),
@@ -84,7 +163,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table as text, for the page and the terminal."""
+    """A table of texts, for the page and the terminal."""
 
     heads: list[str]
     rows: list[Row]
@@ -137,7 +216,7 @@ def metrics_table(comparison: Comparison) -> Table:
 
 
 def _judged_cells(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
-    """What the slow optimization has too."""
+    """The first cells of a row, which the slow optimization has too."""
     cells = [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
     return [*cells, ", ".join(f"{fmean(share):.2f}" for share in zip(*style, strict=True))]
 
@@ -156,13 +235,13 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
 
 
 def _mean_std(values: list[float], format_: str) -> str:
-    """Mean and standard deviation; of a single value, the value."""
-    mean, deviation = mean_std(values)
-    return f"{mean:{format_}}" + (f" ± {deviation:{format_}}" if len(values) > 1 else "")
+    """Mean and sample standard deviation; of a single value, the value."""
+    text = f"{fmean(values):{format_}}"
+    return f"{text} ± {stdev(values):{format_}}" if len(values) > 1 else text
 
 
 def outcome(comparison: Comparison) -> str:
-    """What came of the paper's claim, in a sentence; empty without both norms."""
+    """The result for the paper's claim, in a sentence; empty without both norms."""
     totals = {arm.name: fmean(loss["total"] for loss in arm.losses) for arm in comparison.arms}
     archs = list(dict.fromkeys(arm.arch for arm in comparison.arms))
     found = []
@@ -181,8 +260,8 @@ def outcome(comparison: Comparison) -> str:
     )
 
 
-def _made_tables(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
-    """How the arms were made: the settings that all share, and a table of the others."""
+def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
+    """How the networks were made: the settings that all share, and a table of the others."""
     made = {
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
@@ -208,35 +287,14 @@ def _text(value: object) -> str:
     return f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
-def shared_and_different(values: Mapping[str, Mapping[str, object]]) -> tuple[str, list[str]]:
-    """Describe the settings of several arms: those that all share, and a line for each other one.
-
-    Args:
-        values: the name of each arm to its settings, name to value.
-    """
-    shared, different = [], []
-    for key in next(iter(values.values())):
-        names: dict[str, list[str]] = {}
-        for arm, settings in values.items():
-            names.setdefault(str(settings[key]), []).append(arm)
-        if len(names) == 1:
-            shared.append(f"{key.replace('_', ' ')} {next(iter(names))}")
-        else:
-            each = [f"{value} in {', '.join(some)}" for value, some in names.items()]
-            different.append(f"{key.replace('_', ' ')}: {'; '.join(each)}")
-    return ", ".join(shared), different
-
-
 def render_page(comparison: Comparison, command: str) -> str:
     """One HTML page, with all pictures inside."""
-    loader = PackageLoader("stylecli", "comparison")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
-    alike, unlike = shared_and_different({arm.name: arm.generator for arm in comparison.arms})
-    shared, made = _made_tables(comparison)
+    shared, made = tabulate_settings(comparison)
     table = metrics_table(comparison)
-    return environment.get_template("report.html.jinja").render(
+    return render_html(
+        "report",
         style=comparison.style,
         photos=comparison.photos,
         arms=arms,
@@ -252,9 +310,6 @@ def render_page(comparison: Comparison, command: str) -> str:
         companions=[
             f"{', '.join(names[:-1])} and {names[-1]}" for names in comparison.about["companions"]
         ],
-        spare=spare_name(),
-        alike=alike,
-        unlike=unlike,
         shared=shared,
         made=made,
         definitions=[
@@ -284,7 +339,7 @@ def _fit(rgb: Rgb, side: int) -> Rgb:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
+    """A copy for JSON, in which null stands for numbers that are not finite."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
-from stylecli.core import choices
 from stylecli.core.backend import Backend
+from stylecli.core.spec import BackendChoice
 from stylecli.errors import StyleCliError, choose_from
 
-BACKENDS = get_args(choices.BackendChoice)
+BACKENDS = get_args(BackendChoice)
 MAX_SEED = 2**31 - 1
 
 

@@ -1,27 +1,47 @@
-"""The device to compute on, and the precision."""
+"""Where to compute: the device, the precision, and which of several processes this one is.
 
-from typing import get_args
+Importing this module does not import torch, which takes seconds.
+"""
 
-import torch
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
-from stylecli.core import choices
+from stylecli.core.spec import Precision
 from stylecli.errors import StyleCliError, choose_from
 
+if TYPE_CHECKING:
+    import torch
 
-def resolve_device(name: str) -> torch.device:
+# The file through which the processes of one machine find each other. Processes that torchrun
+# started find each other by its address.
+STORE = "STYLECLI_STORE"
+# The variables for a process's number, the count of processes, and its number on its machine.
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+
+
+def resolve_device(name: str) -> "torch.device":
     """The device of a name; ``auto`` is the best there is: CUDA, then MPS, then the CPU.
 
     Raises:
         StyleCliError: a device was named, and it is not there.
     """
+    import torch
+
+    there = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if name == "auto":
-        return torch.device(_best())
+        return torch.device(next(kind for kind, count in there.items() if count))
     try:
         device = torch.device(name)
     except RuntimeError:
         known = ["auto", "cpu", "cuda", "cuda:0", "mps"]
         raise StyleCliError(f"unknown device {name!r}", hint=choose_from(name, known)) from None
-    if not _is_there(device):
+    if (device.index or 0) >= there.get(device.type, 0):
         raise StyleCliError(
             f"device {name} was asked for, but torch {torch.__version__} sees none here",
             hint="use --device cpu or --device auto; for CUDA, check the driver and torch's build",
@@ -29,52 +49,106 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def all_devices(name: str) -> list[torch.device]:
+def all_devices(name: str) -> "list[torch.device]":
     """All devices of a name; ``cuda`` is every GPU, and so is ``auto`` where there is CUDA.
 
     Raises:
         StyleCliError: as for :func:`resolve_device`.
     """
+    import torch
+
     device = resolve_device(name)
     if device.type == "cuda" and ":" not in name:
         return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     return [device]
 
 
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _is_there(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    if device.type == "mps":
-        return bool(torch.backends.mps.is_available())
-    return device.type == "cpu"
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+def resolve_precision(name: str, device: "torch.device") -> "torch.dtype":
     """The number format of convolutions; ``auto`` is bfloat16 where there is hardware for it.
 
     Raises:
         StyleCliError: there is no precision of that name.
     """
+    import torch
+
     if name == "auto":
         return torch.bfloat16 if _has_bfloat16(device) else torch.float32
-    known = get_args(choices.Precision)
+    known = get_args(Precision)
     if name not in known:
         raise StyleCliError(f"unknown precision {name!r}", hint=choose_from(name, known))
     return getattr(torch, name)  # type: ignore[no-any-return]
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def _has_bfloat16(device: "torch.device") -> bool:
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        known = getattr(
-            torch.cpu, "get_capabilities", dict[str, object]
-        )()  # older versions of torch lack it
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # old versions lack it
+        known = torch.cpu.get_capabilities()
         return any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The place of a process among those that work together.
+
+    Attributes:
+        number: from 0; the first process alone writes and prints.
+        count: of all processes, on all machines.
+        local: its number on its machine, from 0.
+    """
+
+    number: int = 0
+    count: int = 1
+    local: int = 0
+
+    @classmethod
+    def of_training(cls, environment: Mapping[str, str]) -> "Rank":
+        """Its place among those that train together; a process of its own, if there are none.
+
+        Raises:
+            StyleCliError: the variables of torchrun make no sense.
+        """
+        if STORE not in environment and "MASTER_ADDR" not in environment:
+            return cls()
+        rank = cls._of_variables(environment, _TORCHRUN)
+        port = "0" if STORE in environment else environment.get("MASTER_PORT", "(missing)")
+        if not (port.isdecimal() and int(port) < 2**16):
+            raise StyleCliError(
+                f"variables that make no sense: MASTER_PORT {port}",
+                hint="torchrun sets it; unset MASTER_ADDR to train in one process",
+            )
+        return rank
+
+    @classmethod
+    def of_launcher(cls, environment: Mapping[str, str]) -> "Rank":
+        """Its place among those that torchrun or SLURM's srun started; or a process of its own.
+
+        The script of a batch job of SLURM is one process. It has SLURM_PROCID and SLURM_NTASKS as
+        well, but only srun sets SLURM_STEP_NUM_TASKS, the number of tasks that do run.
+
+        Raises:
+            StyleCliError: the variables make no sense.
+        """
+        for names in (_TORCHRUN, _SRUN):
+            if names[0] in environment and names[1] in environment:
+                return cls._of_variables(environment, names)
+        return cls()
+
+    @classmethod
+    def _of_variables(cls, environment: Mapping[str, str], names: tuple[str, str, str]) -> "Rank":
+        texts = [environment.get(*one) for one in zip(names, ("0", "1", "0"), strict=True)]
+        number, count, local = (int(text) if text.isdecimal() else -1 for text in texts)
+        if not 0 <= number < count or local < 0:
+            values = ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
+            hint = "torchrun or srun sets them; unset them for one process"
+            raise StyleCliError(f"variables that make no sense: {values}", hint=hint)
+        return cls(number, count, local)
+
+
+def count_tasks(environment: Mapping[str, str]) -> int:
+    """How many processes of one job there may be, by its launcher's variables; at least 1."""
+    texts = [environment.get(name, "") for name in (_TORCHRUN[1], _SRUN[1], "SLURM_NTASKS")]
+    return max([1, *(int(text) for text in texts if text.isdecimal())])

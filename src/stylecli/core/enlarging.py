@@ -11,6 +11,10 @@ Strokes are averaged along their direction, which a structure tensor tells (Kypr
 2011), and sharpened within the range of their neighbors; cubic B-splines enlarge them. All weights
 of the enlargement are positive, so no halo appears.
 
+Slopes, and the directions of strokes, change slowly: they are computed at half of the painting's
+size. Averages along any direction are mixed of five filters (steerable filters: Freeman and Adelson
+1991).
+
 Bristles are a noise of spots (sparse convolution: Lewis 1989; oriented, as in Gabor noise: Lagae et
 al. 2009): in each cell of 16 x 16 pixels lie stripes along the stroke, of a random strength that
 depends on the cell's position and nothing else. They fade where the painting is even.
@@ -19,6 +23,7 @@ The formulas here are written once, over a few operators that each backend provi
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -37,17 +42,21 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 GRAY = 128.0  # values are centered, which keeps sums small
 CELL = 16  # px: one spot of bristles starts in each
 TILE = 128, 256  # px: what is put together at once, which fits in a processor's cache
+BLOCK = 64  # px: rows and columns of a tile that are enlarged together, by products of matrices
+BLOCKS = TILE[0] // BLOCK, TILE[1] // BLOCK
 _WINDOW = 600  # px of the painting: what is kept prepared
-HALO = 11  # px of the painting: how far one of its pixels has an effect
-PART = 216  # px of the painting: how many are prepared at once, with a halo
+HALO = 12  # px of the painting, even: how far one of its pixels has an effect
+PART = 216  # px of the painting, even: how many are prepared at once, with a halo
 
-_RADIUS = 2  # px of the painting: the regression is that of a square of 5 x 5
 _NOISE = 25.0  # of 255, squared: what varies less than that is as good as even
 _CORE = 4.0  # of 255: detail of the photo below that stays out
 _DIRECTIONS = 10
 _BRISTLE = 6.5  # of 255: standard deviation of bristles in lively strokes
 _EVEN = 4.0  # of 255 per px: a gradient that gets half of that
 _SHARPENING = 2.5
+_PLAIN = 2.0  # up to this factor, there are no bristles
+_LIVELY = 6.0  # from this factor on, they are as strong as they get
+_BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
 _LAYER = 63  # of the noise: no generator has as many
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
@@ -62,14 +71,23 @@ class Operators(Protocol):
     def filter(self, x: Node, kernels: Floats) -> Node:
         """Each channel of (N, C, h, w) with a kernel (C, a, b), or all with one; zeros around."""
 
+    def halve(self, x: Node, down: Floats, across: Floats) -> Node:
+        """Each channel of (N, C, h, w) with kernels of even length: (N, C, h / 2, w / 2)."""
+
+    def double(self, x: Node) -> Node:
+        """Each value of (N, C, h, w) becomes four: (N, C, 2 h, 2 w)."""
+
+    def blend(self, x: Node) -> Node:
+        """The same, bilinear."""
+
     def largest(self, x: Node) -> Node:
         """The largest of each 3 x 3 of (N, C, h, w)."""
 
     def clip(self, x: Node, low: float, high: float) -> Node:
         """Values within bounds."""
 
-    def between(self, x: Node, low: Node, high: Node) -> Node:
-        """The same, with bounds for each value."""
+    def smaller(self, x: Node, y: Node) -> Node:
+        """The smaller of two values."""
 
     def root(self, x: Node) -> Node:
         """The square root."""
@@ -80,32 +98,36 @@ class Operators(Protocol):
     def matmul(self, a: Node, b: Node) -> Node:
         """Matrix products of the last two axes."""
 
+    def join(self, blocks: Node) -> Node:
+        """(down, across, 7 * k, BLOCK) of a tile's blocks to (7, down, k, TILE[1])."""
+
     def spread(self, cells: Node) -> Node:
-        """(rows * columns, CELL * CELL) of a tile's cells to (1, *TILE)."""
+        """(rows * columns, CELL * CELL) of a tile's cells to (1, down, BLOCK, TILE[1])."""
 
 
-def prepare(ops: Operators, small: Node, painted: Node, strength: Node) -> tuple[Node, ...]:
-    """What the tiles need of a painting, at its size.
+def prepare(ops: Operators, pair: Node, strength: Node) -> tuple[Node, ...]:
+    """What the tiles need of a painting.
 
     Args:
         ops: the operators.
-        small: the photo scaled down, (1, 3, h, w) in 0..255, float32.
-        painted: its stylization, the same.
-        strength: how much is enlarged: 0 for factor 1, toward 1 for large ones.
+        pair: the photo scaled down and its stylization, (1, 6, h, w) in 0..255, float32; h and w
+            are even.
+        strength: how much strokes are averaged and sharpened: 0 for factor 1, toward 1 for large
+            ones.
 
     Returns:
-        Slopes; strokes; luma, three times; the gradient, likewise, (1, 3, h, w) each; and how near
-        each direction is to that of the strokes, (1, directions, h, w). They are right
-        :data:`HALO` inside of the edges.
+        Slopes, strokes and luma, three times, (1, 3, h, w) each; the gradient, (1, 1, h / 2,
+        w / 2); and how near each direction is to that of the strokes, (1, directions, h / 2,
+        w / 2). They are right :data:`HALO` inside of the edges.
     """
     # Operators are fastest on arrays of one shape, so luma has three channels.
-    luma = ops.mix(small, np.tile(LUMA, (3, 1))) - GRAY
-    painted = painted - GRAY
+    luma = ops.mix(pair, np.tile(np.append(LUMA, [0.0] * 3), (3, 1))) - GRAY
+    painted = ops.mix(pair, np.eye(3, 6, 3)) - GRAY
     slope = _regress(ops, luma, painted)
     rest = painted - slope * luma
     shares, gradient = _directions(ops, painted)
-    strokes = rest + (_sharpen(ops, _smooth(ops, rest, shares)) - rest) * strength
-    return slope, strokes, luma, gradient, shares
+    change = _sharpen(ops, _smooth(ops, rest, shares)) - rest
+    return slope, rest + change * strength, luma, gradient, shares
 
 
 def compose(
@@ -114,87 +136,95 @@ def compose(
     maps: Node,
     down: Node,
     across: Node,
-    spots: Node,
-    patches: Node,
+    spots: Node | None = None,
+    patches: Node | None = None,
 ) -> Node:
     """A tile at full size.
 
     Args:
         ops: the operators.
-        photo: its luma, (1, *TILE) in 0..255, float32.
-        maps: slopes, strokes and luma around it, (7, k, l).
-        down: what its rows are made of, (TILE[0], k).
-        across: what its columns are made of, (l, TILE[1]).
-        spots: of bristles, in and around each of its cells, (cells, 9 * directions).
+        photo: its luma, (1, down, BLOCK, TILE[1]) in 0..255, float32: down and across are numbers
+            of its blocks.
+        maps: slopes, strokes and luma around each block, (down, across, 7 * k, l).
+        down: what rows are made of, (1, down, BLOCK, k).
+        across: what columns are made of, (1, across, l, BLOCK).
+        spots: of bristles, in and around each of its cells, (cells, 9 * directions); None is none.
         patches: what :func:`make_patches` gives.
 
     Returns:
-        (3, *TILE) around 0..255.
+        (3, down, BLOCK, TILE[1]) around 0..255.
     """
-    enlarged = ops.matmul(down, ops.matmul(maps, across))
+    enlarged = ops.matmul(down, ops.join(ops.matmul(maps, across)))
     slope, strokes, luma = ops.split(enlarged, [3, 3, 1])
-    bristles = ops.spread(ops.matmul(spots, patches))
     photo = photo - GRAY
     detailed = photo - ops.clip(photo - luma, -_CORE, _CORE)
+    bristles = 0.0 if spots is None else ops.spread(ops.matmul(spots, patches))
     return slope * detailed + (strokes + (bristles + GRAY))
 
 
 def _regress(ops: Operators, luma: Node, painted: Node) -> Node:
     """Slopes on luma, each times the share of the variance that it explains."""
-    box = np.full(2 * _RADIUS + 1, 1 / (2 * _RADIUS + 1), np.float32)
-    mean, mean_painted = _blur(ops, luma, box), _blur(ops, painted, box)
-    variance = _blur(ops, luma * luma, box) - mean * mean + _NOISE
-    of_painted = _blur(ops, painted * painted, box) - mean_painted * mean_painted + _NOISE
-    covariance = _blur(ops, painted * luma, box) - mean_painted * mean
-    share = covariance * covariance / (of_painted * variance)
-    return _blur(ops, covariance / variance * share, _bell(0.7, 1))
+    box = np.array([0.1, 0.2, 0.2, 0.2, 0.2, 0.1], np.float32)
+
+    def mean(x: Node) -> Node:
+        return ops.halve(x, box, box)
+
+    of_luma, of_painted = mean(luma), mean(painted)
+    variance = mean(luma * luma) - of_luma * of_luma + _NOISE
+    variance_painted = mean(painted * painted) - of_painted * of_painted + _NOISE
+    covariance = mean(painted * luma) - of_painted * of_luma
+    share = covariance * covariance / (variance_painted * variance)
+    return ops.blend(covariance / variance * share)
 
 
 def _directions(ops: Operators, painted: Node) -> tuple[Node, Node]:
     """How near each direction is to that of the strokes; and the gradient."""
-    bell, slope = _bell(0.9, 2), np.arange(-2, 3)
-    slope = (slope * bell / (slope**2 * bell).sum()).astype(np.float32)
-    x, y = _separably(ops, painted, bell, slope), _separably(ops, painted, slope, bell)
-    energy = ops.mix(x * x + y * y, np.ones((3, 3)))
-    # Along strokes: cosine and sine of the double angle, times the gradient squared.
-    first, second = [[1.0] * 3, [0.0] * 3], [[0.0] * 3, [-2.0] * 3]
-    near = ops.mix(y * y - x * x, np.array(first)) + ops.mix(x * y, np.array(second))
-    near = _blur(ops, near, _bell(1.5, 3))
-    tensor = near + _blur(ops, near, _bell(3.0, 5)) * _BROAD
-    return _shares(ops, tensor), ops.root(_blur(ops, energy, _bell(1.5, 3)) + 1e-6)
+    at = np.arange(6) - 2.5
+    bell = np.exp(-(at**2) / (2 * 0.9**2))
+    slope = (at * bell / (at**2 * bell).sum()).astype(np.float32)
+    bell = (bell / bell.sum()).astype(np.float32)
+    x, y = ops.halve(painted, bell, slope), ops.halve(painted, slope, bell)
+    # Along strokes: cosine and sine of the double angle, times the gradient squared; and that.
+    ones, none = [1.0] * 3, [0.0] * 3
+    both = ops.mix(x * y, np.array([none, [-2.0] * 3, none]))
+    tensor = both + ops.mix(y * y, np.array([ones, none, ones]))
+    tensor = tensor + ops.mix(x * x, np.array([[-1.0] * 3, none, ones]))
+    near = _blur(ops, tensor, _bell(0.75, 2))
+    gradient = ops.root(ops.mix(near, np.array([[0.0, 0.0, 1.0]])) + 1e-6)
+    return _shares(ops, near + _blur(ops, near, _bell(1.5, 2)) * _BROAD), gradient
 
 
 def _shares(ops: Operators, tensor: Node) -> Node:
     """The two directions next to an angle share it; the angle is given times any length."""
     angles = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
-    length = ops.root(ops.mix(tensor * tensor, np.ones((_DIRECTIONS, 2))) + 1e-3)
-    near = ops.mix(tensor, np.stack([np.cos(angles), np.sin(angles)], 1)) / length
+    length = ops.root(ops.mix(tensor * tensor, np.array([[1.0, 1.0, 0.0]] * _DIRECTIONS)) + 1e-3)
+    near = ops.mix(tensor, np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1)) / length
     least = float(np.cos(2 * np.pi / _DIRECTIONS))
     shares = ops.clip(near - least, 0.0, 1.0) + 1e-4
     return shares / ops.mix(shares, np.ones((_DIRECTIONS, _DIRECTIONS)))
 
 
 def _smooth(ops: Operators, x: Node, shares: Node) -> Node:
-    """Average three channels along strokes."""
-    directions, channels = np.eye(_DIRECTIONS), np.eye(3)
-    lines = ops.mix(x, np.tile(channels, (_DIRECTIONS, 1)))
-    lines = ops.filter(lines, np.repeat(_lines(), 3, 0))  # (1, directions * 3, h, w)
-    lines = lines * ops.mix(shares, np.repeat(directions, 3, 0))
-    return ops.mix(lines, np.tile(channels, (1, _DIRECTIONS)))
+    """Average three channels along strokes; three more are the negative of that."""
+    weights, kernels = _steerable()
+    signs = np.concatenate([np.eye(3), -np.eye(3)])
+    parts = ops.filter(ops.mix(x, np.tile(np.eye(3), (_BASIS, 1))), np.repeat(kernels, 3, 0))
+    parts = parts * ops.double(ops.mix(shares, np.repeat(weights.T, 3, 0)))
+    return ops.mix(parts, np.tile(signs, (1, _BASIS)))
 
 
 def _sharpen(ops: Operators, x: Node) -> Node:
-    """An unsharp mask that stays within the range of each 3 x 3."""
-    sharp = x + (x - _blur(ops, x, _bell(0.8, 1))) * _SHARPENING
-    return ops.between(sharp, ops.largest(x * -1.0) * -1.0, ops.largest(x))
+    """An unsharp mask that stays within the range of each 3 x 3; of values and their negatives."""
+    mask = -_SHARPENING * np.outer(_bell(0.8, 1), _bell(0.8, 1))
+    mask[1, 1] += 1 + _SHARPENING
+    sharp = ops.filter(x, mask[None].astype(np.float32))
+    # What is below the largest, plus what is above the smallest, minus the whole.
+    within = ops.smaller(sharp, ops.largest(x)) - sharp * 0.5
+    return ops.mix(within, np.concatenate([np.eye(3), -np.eye(3)], 1))
 
 
 def _blur(ops: Operators, x: Node, bell: Floats) -> Node:
-    return _separably(ops, x, bell, bell)
-
-
-def _separably(ops: Operators, x: Node, down: Floats, across: Floats) -> Node:
-    return ops.filter(ops.filter(x, across[None, None]), down[None, :, None])
+    return ops.filter(ops.filter(x, bell[None, None]), bell[None, :, None])
 
 
 def _bell(sigma: float, radius: int) -> Floats:
@@ -220,6 +250,21 @@ def _lines() -> Floats:
     return np.array(kernels, np.float32)
 
 
+def _steerable() -> tuple[Floats, Floats]:
+    """What :func:`_lines` are made of, nearly: (directions, basis) times (basis, 7, 7).
+
+    The first filter is their mean, so that the sum of each is exactly theirs.
+    """
+    lines = _lines().reshape(_DIRECTIONS, -1)
+    mean = lines.mean(0)
+    weights, sizes, kernels = np.linalg.svd(lines - mean, full_matrices=False)
+    count = _BASIS - 1
+    weights = np.concatenate([np.ones((_DIRECTIONS, 1)), weights[:, :count] * sizes[:count]], 1)
+    kernels = np.concatenate([mean[None], kernels[:count]]).reshape(_BASIS, 7, 7)
+    return weights.astype(np.float32), kernels.astype(np.float32)
+
+
+@cache
 def make_patches() -> Floats:
     """Of a cell's pixels, what each of the spots in the 3 x 3 cells around it adds.
 
@@ -247,15 +292,15 @@ class Enlarger:
     """Enlarges paintings in tiles, always the same ones, however much memory there is.
 
     Args:
-        prepare: :func:`prepare` of a backend: photo and painting (PART, PART, 3), uint8, and the
-            strength, to planes (1, channels, PART, PART).
-        compose: :func:`compose` of a backend, of luma and to (3, *TILE), both uint8.
+        prepare: :func:`prepare` of a backend: photo and painting (1, PART, PART, 6), uint8, and the
+            strength, to planes (1, channels, ...).
+        compose: :func:`compose` of a backend, of luma and to (3, down, BLOCK, TILE[1]), both uint8.
     """
 
     def __init__(
         self,
-        prepare: Callable[[Rgb, Rgb, Floats], Sequence[Floats]],
-        compose: Callable[[Bytes, Floats, Floats, Floats, Floats], Bytes],
+        prepare: Callable[..., Sequence[Floats]],
+        compose: Callable[..., Bytes],
     ) -> None:
         self._prepare, self._compose = prepare, compose
 
@@ -273,79 +318,110 @@ class Enlarger:
         large = np.empty(photo.shape, np.uint8)
         factor = photo.shape[0] / small.shape[0]
         strength = max(0.0, 1 - factor**-2)  # the share of pixels that the small photo lacks
+        pair = np.concatenate([small, painted], 2)
         down, across = (_Axis(small.shape[i], photo.shape[i], TILE[i], strength) for i in (0, 1))
         for rows in down.windows():
             for columns in across.windows():
-                maps = self._maps(small, painted, rows, columns, strength)
-                directions = rows.at_cells(columns.at_cells(maps[7:], 2), 1)
-                spots = _spots(directions, rows.first // CELL, columns.first // CELL, factor)
-                self._fill(large, photo, maps[:7], spots, rows, columns)
-                del maps, directions, spots  # or they stay until the next window's are made
+                maps, directions = self._maps(pair, rows, columns, strength)
+                at_cells = rows.at_cells(columns.at_cells(directions, 2), 1)
+                del directions
+                spots = None
+                if has_bristles(factor):
+                    spots = _spots(at_cells, rows.first // CELL, columns.first // CELL, factor)
+                self._fill(large, photo, maps, spots, rows, columns)
+                del maps, spots  # or they stay until the next window's are made
         return large
 
     def _maps(
-        self, small: Rgb, painted: Rgb, down: "_Window", across: "_Window", strength: float
-    ) -> Floats:
-        """The maps of a window, prepared in squares; beyond the edges, they go on evenly."""
+        self, pair: Bytes, down: "_Window", across: "_Window", strength: float
+    ) -> tuple[Floats, Floats]:
+        """The maps of a window, prepared in squares; and gradient and directions, of half the size.
+
+        Beyond the edges, the maps go on evenly.
+        """
         (top, bottom), (left, right) = down.inside, across.inside
         (above, below), (before, after) = down.beyond, across.beyond
         sides = above + bottom - top + below, before + right - left + after
-        whole = np.empty((8 + _DIRECTIONS, *sides), np.float32)
+        whole = np.empty((7, *sides), np.float32)
         maps = whole[:, above : sides[0] - below, before : sides[1] - after]
+        first = top - top % 2, left - left % 2
+        halves = (1 + (bottom - 1 - first[0]) // 2, 1 + (right - 1 - first[1]) // 2)
+        directions = np.empty((1 + _DIRECTIONS, *halves), np.float32)
         inner = PART - 2 * HALO
-        for y, x in product(range(0, maps.shape[1], inner), range(0, maps.shape[2], inner)):
-            rows = np.arange(PART)[:, None] + (top + y - HALO)
-            columns = np.arange(PART) + (left + x - HALO)
-            at = rows.clip(0, small.shape[0] - 1), columns.clip(0, small.shape[1] - 1)
-            done = self._prepare(small[at], painted[at], np.array([strength], np.float32))
-            part = maps[:, y : y + inner, x : x + inner]
-            high, wide = HALO + part.shape[1], HALO + part.shape[2]
-            channels = (3, 3, 1, 1, _DIRECTIONS)
-            few = [
-                planes[0, :count, HALO:high, HALO:wide]
-                for planes, count in zip(done, channels, strict=True)
-            ]
-            np.concatenate(few, out=part)
+        for y, x in product(range(first[0], bottom, inner), range(first[1], right, inner)):
+            rows, columns = (np.arange(PART) + (start - HALO) for start in (y, x))
+            at = rows.clip(0, pair.shape[0] - 1)[:, None], columns.clip(0, pair.shape[1] - 1)
+            done = self._prepare(pair[at][None], np.array([strength], np.float32))
+            _paste(done[:3], maps, (y - top, x - left), (3, 3, 1))
+            at_half = (y - first[0]) // 2, (x - first[1]) // 2
+            _paste(done[3:], directions, at_half, (1, _DIRECTIONS))
         maps = whole[:, above : sides[0] - below]
         maps[..., :before] = maps[..., before : before + 1]
         maps[..., sides[1] - after :] = maps[..., sides[1] - after - 1 : sides[1] - after]
         whole[:, :above] = maps[:, :1]
         whole[:, sides[0] - below :] = maps[:, -1:]
-        return whole
+        return whole, directions
 
     def _fill(
         self,
         large: Rgb,
         photo: Rgb,
         maps: Floats,
-        spots: Floats,
+        spots: Floats | None,
         down: "_Window",
         across: "_Window",
     ) -> None:
         """Put together the tiles of a window."""
-        tile = np.zeros((1, *TILE), np.uint8)
-        columns_of_tiles = [(one, np.ascontiguousarray(one.weights.T)) for one in across.tiles()]
+        tile, reach = np.zeros(TILE, np.uint8), across.axis.reach
+        columns_of_tiles = [(one, one.weights.transpose(0, 2, 1).copy()) for one in across.tiles()]
+        around = np.empty((*BLOCKS, 7, down.axis.reach, reach), np.float32)
         for rows in down.tiles():
             luma = np.asarray(Image.fromarray(photo[slice(*rows.pixels)]).convert("L"))
             for columns, weights in columns_of_tiles:
                 part = luma[:, slice(*columns.pixels)]
-                tile[0, : part.shape[0], : part.shape[1]] = part
-                around = maps[:, slice(*rows.painted), slice(*columns.painted)]
-                some = spots[slice(*rows.cells), slice(*columns.cells)]
-                some = some.reshape(-1, 9 * _DIRECTIONS)
-                done = self._compose(tile, around, rows.weights, weights, some)
+                tile[: part.shape[0], : part.shape[1]] = part
+                for i, j in np.ndindex(BLOCKS):
+                    y, x = rows.painted[i], columns.painted[j]
+                    around[i, j] = maps[:, y : y + down.axis.reach, x : x + reach]
+                enlarged = around.reshape(*BLOCKS, -1, reach), rows.weights[None], weights[None]
+                given: list[Node] = [tile.reshape(1, -1, BLOCK, TILE[1]), *enlarged]
+                if spots is not None:
+                    some = spots[slice(*rows.cells), slice(*columns.cells)]
+                    given.append(some.reshape(-1, spots[0, 0].size))
+                done = self._compose(*given).reshape(3, *TILE)
                 place = large[slice(*rows.pixels), slice(*columns.pixels)]
                 for channel in range(3):  # several times as fast as all at once
                     place[..., channel] = done[channel, : part.shape[0], : part.shape[1]]
+
+
+def has_bristles(factor: float) -> bool:
+    """Whether an enlargement by a factor shows any."""
+    return factor > _PLAIN
+
+
+def _paste(
+    planes: Sequence[Floats], onto: Floats, place: tuple[int, int], channels: tuple[int, ...]
+) -> None:
+    """Put what is right of planes, of their first channels, to a place that may begin at -1."""
+    margin = HALO * planes[0].shape[2] // PART
+    inner = planes[0].shape[2] - 2 * margin
+    start = [max(0, side) for side in place]
+    part = onto[:, start[0] : place[0] + inner, start[1] : place[1] + inner]
+    (y, x), (height, width) = (margin + start[i] - place[i] for i in (0, 1)), part.shape[1:]
+    few = [
+        one[0, :count, y : y + height, x : x + width]
+        for one, count in zip(planes, channels, strict=True)
+    ]
+    np.concatenate(few, out=part)
 
 
 class _Tile(NamedTuple):
     """Part of an axis: what is put together at once."""
 
     pixels: tuple[int, int]  # of the photo
-    painted: tuple[int, int]  # pixels of the painting, from the window's first
+    painted: list[int]  # the first pixel of the painting for each block, from the window's first
     cells: tuple[int, int]  # of bristles, likewise
-    weights: Floats  # (TILE, pixels of the painting)
+    weights: Floats  # (blocks, BLOCK, pixels of the painting)
 
 
 class _Axis:
@@ -354,8 +430,8 @@ class _Axis:
     def __init__(self, count: int, size: int, tile: int, strength: float) -> None:
         self.count, self.size, self.tile, self.strength = count, size, tile, strength
         self.scale = count / size
-        reach = int(np.ceil(tile * self.scale)) + 4
-        # Of a tile; rounded, as OpenVINO keeps memory for each number that it has met.
+        reach = int(np.ceil(BLOCK * self.scale)) + 4
+        # Of a block; rounded, as OpenVINO keeps memory for each number that it has met.
         step = max(4, 2 ** (reach.bit_length() - 4))
         self.reach = -(-reach // step) * step
 
@@ -366,20 +442,20 @@ class _Axis:
             yield _Window(self, first, min(first + step, self.size))
 
     def start(self, pixel: int) -> int:
-        """The first pixel of the painting for a tile; it may lie beyond the painting."""
+        """The first pixel of the painting for a block; it may lie beyond the painting."""
         return int(np.floor((pixel + 0.5) * self.scale - 0.5)) - 1
 
     def weights(self, pixel: int) -> Floats:
-        """What the pixels of a tile are made of, (tile, reach): cubic B-splines, or linear."""
-        at = (np.arange(pixel, pixel + self.tile) + 0.5) * self.scale - 0.5
+        """What the pixels of a block are made of, (BLOCK, reach): cubic B-splines, or linear."""
+        at = (np.arange(pixel, pixel + BLOCK) + 0.5) * self.scale - 0.5
         near = np.floor(at).astype(int)
         t = at - near
         spline = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3])
         linear = np.array([0 * t, 1 - t, t, 0 * t])
         taps = self.strength * spline / 6 + (1 - self.strength) * linear
-        weights = np.zeros((self.tile, self.reach), np.float32)
+        weights = np.zeros((BLOCK, self.reach), np.float32)
         for offset, tap in zip(range(-1, 3), taps, strict=True):
-            weights[np.arange(self.tile), near + offset - self.start(pixel)] += tap
+            weights[np.arange(BLOCK), near + offset - self.start(pixel)] += tap
         return weights
 
 
@@ -388,7 +464,7 @@ class _Window:
 
     def __init__(self, axis: _Axis, first: int, end: int) -> None:
         self.axis, self.first, self.end = axis, first, end
-        last = first + (end - 1 - first) // axis.tile * axis.tile
+        last = first + -(-(end - first) // axis.tile) * axis.tile - BLOCK
         beyond = int(CELL * axis.scale) + 1  # bristles that begin outside of it
         self.painted = axis.start(first) - beyond, axis.start(last) + axis.reach + beyond
         start, end = self.painted
@@ -398,21 +474,21 @@ class _Window:
     def tiles(self) -> Iterator[_Tile]:
         """Its tiles."""
         for first in range(self.first, self.end, self.axis.tile):
-            start = self.axis.start(first) - self.painted[0]
+            blocks = range(first, first + self.axis.tile, BLOCK)
             cell = (first - self.first) // CELL
             yield _Tile(
                 (first, min(first + self.axis.tile, self.end)),
-                (start, start + self.axis.reach),
+                [self.axis.start(block) - self.painted[0] for block in blocks],
                 (cell, cell + self.axis.tile // CELL),
-                self.axis.weights(first),
+                np.stack([self.axis.weights(block) for block in blocks]),
             )
 
-    def at_cells(self, shares: Floats, along: int) -> Floats:
-        """Values at the middles of its cells, and of one more at each end."""
+    def at_cells(self, halves: Floats, along: int) -> Floats:
+        """Of values at half size: those at the middles of its cells and of one more at each end."""
         tiles = -(-(self.end - self.first) // self.axis.tile)
         cells = np.arange(-1, tiles * self.axis.tile // CELL + 1)
-        at = (self.first + (cells + 0.5) * CELL) * self.axis.scale - self.painted[0]
-        return shares.take(at.astype(int), along)
+        at = ((self.first + (cells + 0.5) * CELL) * self.axis.scale).astype(int)
+        return halves.take(at.clip(*self.inside) // 2 - self.inside[0] // 2, along, mode="clip")
 
 
 def _spots(directions: Floats, row: int, column: int, factor: float) -> Floats:
@@ -423,14 +499,15 @@ def _spots(directions: Floats, row: int, column: int, factor: float) -> Floats:
             (1 + directions, rows + 2, columns + 2).
         row: of the first cell, counted from the photo's first.
         column: the same.
-        factor: of the enlargement.
+        factor: of the enlargement, which is one that has bristles.
 
     Returns:
         (rows, columns, 3, 3, directions), a view.
     """
     gradient, shares = directions[0], directions[1:]
     rows, columns = np.arange(shares.shape[1])[:, None] + row, np.arange(shares.shape[2]) + column
-    strength = gradient / (gradient + _EVEN) * _BRISTLE * min(max((factor - 2) / 4, 0.0), 1.0)
+    share = min((factor - _PLAIN) / (_LIVELY - _PLAIN), 1.0)
+    strength = gradient / (gradient + _EVEN) * _BRISTLE * share
     spots = shares * (noise_plane(rows, columns, _LAYER, 0) * strength).astype(np.float32)
     spots = np.ascontiguousarray(spots.transpose(1, 2, 0))
     around = np.lib.stride_tricks.sliding_window_view(spots, (3, 3), (0, 1))

@@ -3,79 +3,38 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures import architecture_of
-from stylecli.core.architectures.shapes import ChannelCounts
-from stylecli.core.convolutions import ReflectConv2d, UpsampleConv2d, upsample
-from stylecli.core.geometry import inner_size, pads_by_reflection
-from stylecli.core.noise import noise_plane
-from stylecli.core.norms import InstanceNorm, build_norm
+from stylecli.core.architectures import architecture_of, inner_size, pads_by_reflection
+from stylecli.core.architectures.layers import ChannelCounts
 from stylecli.core.spec import (
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
-    LEAK,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
+from stylecli.core.torch_layers import (
+    InstanceNorm,
+    Noise,
+    ReflectConv2d,
+    UpsampleConv2d,
+    build_norm,
+    upsample,
+)
 from stylecli.errors import StyleCliError
-
-# A new network has this strength of noise, times a normal number for each channel. Found by trial.
-_NOISE_STRENGTH = 0.2
-
-
-class Noise(nn.Module):
-    """Adds a plane of fixed noise, times a learned strength for each channel.
-
-    The strengths are (C,); or, for S styles, (S, C), a row for each style.
-
-    Args:
-        channels: of the feature maps.
-        layer: a number that no other noise of the network has.
-    """
-
-    def __init__(self, channels: int, layer: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.strength = nn.Parameter(_NOISE_STRENGTH * torch.randn(channels))
-        self.seed: Tensor
-        self.register_buffer("seed", torch.zeros(1, dtype=torch.int64), persistent=False)
-
-    def forward(
-        self, x: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
-    ) -> Tensor:
-        """Add noise to feature maps.
-
-        Args:
-            x: (N, C, H, W).
-            styles: (N,) which style for which image, if there are several.
-            seeds: (N,) int64, of each image's noise; None is the one of :attr:`seed`.
-        """
-        strength = self.strength if self.strength.ndim == 1 else self.strength[styles]
-        return self._add(x, 0, strength, self.seed if seeds is None else seeds)
-
-    def add_to_rows(self, x: Tensor, top: int) -> Tensor:
-        """Add noise to some rows of a map, (N, C, rows, W), of which ``top`` is the first."""
-        return self._add(x, top, self.strength, self.seed)
-
-    def _add(self, x: Tensor, top: int, strength: Tensor, seeds: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        rows = torch.arange(top, top + height, device=x.device)[:, None]  # (rows, 1)
-        columns = torch.arange(width, device=x.device)
-        plane = noise_plane(rows, columns, self.layer, seeds.view(-1, 1, 1, 1))
-        strength = strength.view(-1, x.shape[1], 1, 1)
-        return torch.addcmul(x, strength.to(x.dtype), plane.to(x.dtype))  # (N, C, rows, W)
 
 
 class Generator(nn.Module):
     """A generator of any architecture, of one style or of several.
 
-    A generator of several styles has, in every instance norm, a row of scales and shifts for each
-    of them; all else is shared (Dumoulin et al. 2017). A weighted mean of rows is a style too.
+    A generator of several styles has a row for each of them in every instance norm (scales and
+    shifts) and in every noise (strengths); all else is shared (Dumoulin et al. 2017). A weighted
+    mean of rows is a style too.
 
     Args:
         spec: which network; a width of None is the architecture's own.
@@ -91,7 +50,7 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture_of(spec)
         self.spec = replace(spec, width=spec.width or self.architecture.width)
-        self.architecture.build(_Declared(self), 3, self.spec)
+        self.architecture.build(_Builder(self), 3, self.spec)
 
     @property
     def width(self) -> int:
@@ -112,7 +71,7 @@ class Generator(nn.Module):
         Returns:
             (N, 3, H, W), for :meth:`to_rgb_range`.
         """
-        z: Tensor = self.architecture.build(_Running(self, styles, seeds), x, self.spec)
+        z: Tensor = self.architecture.build(_Runner(self, styles, seeds), x, self.spec)
         return z
 
     @property
@@ -163,9 +122,7 @@ class Generator(nn.Module):
 
     def of_style(self, mix: Tensor) -> "Generator":
         """A copy that paints one style: a mixture (S,) of those it holds."""
-        groups = [getattr(module, "process_group", None) for module in self.modules()]
-        shared = {id(group): group for group in groups}  # of processes: these cannot be copied
-        return deepcopy(self, shared).remix(mix[None])
+        return deepcopy(self).remix(mix[None])
 
     def use_seed(self, seed: int) -> "Generator":
         """Use another seed of the noise, 0 to 2^31 - 1, in place; model files do not hold it."""
@@ -193,7 +150,7 @@ class Generator(nn.Module):
         if styles is None and self.styles > 1:
             raise ValueError(f"the generator holds {self.styles} styles: say which for each photo")
         height, width = photos.shape[-2:]
-        z = self.layers(self.to_input(self._padded(photos)), styles, seeds)
+        z = self.layers(self.to_input(self._pad(photos)), styles, seeds)
         return self.to_rgb_range(z[..., :height, :width])
 
     def to_input(self, photos: Tensor) -> Tensor:
@@ -203,22 +160,16 @@ class Generator(nn.Module):
     def to_rgb_range(self, z: Tensor) -> Tensor:
         """The output of the last layer to RGB around [0, 1], in float32."""
         z = z.float()  # in a sky, the few digits of bfloat16 would show as bands
-        z = LAST_LAYER_GAIN * z
-        return GRAY + OUTPUT_RANGE * (torch.tanh(z) if self.spec.output == "tanh" else z)
+        return GRAY + OUTPUT_RANGE * (LAST_LAYER_GAIN * z)
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def _pad(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         down, across = inner_size(self.spec.arch, height, width)
         mode = "reflect" if pads_by_reflection(self.spec.arch, height, width) else "replicate"
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 
-def activated(x: Tensor, spec: GeneratorSpec) -> Tensor:
-    """The activation that a spec asks for; ``x`` is overwritten."""
-    return F.relu_(x) if spec.activation == "relu" else F.leaky_relu_(x, LEAK)
-
-
-class _Declared(ChannelCounts):
+class _Builder(ChannelCounts):
     """Makes the layers of a generator and adds them to it."""
 
     def __init__(self, generator: Generator) -> None:
@@ -258,18 +209,17 @@ class _Declared(ChannelCounts):
         return x
 
 
-class _Running:
+class _Runner:
     """Runs the layers of a generator on tensors, each image in its style and with its seed."""
 
     def __init__(self, generator: Generator, styles: Tensor | None, seeds: Tensor | None) -> None:
         self.layer, self.spec = generator.get_submodule, generator.spec
         self.styles, self.seeds = styles, seeds
 
-    def conv(self, x: Tensor, name: str, channels: int, kernel: int, stride: int = 1) -> Tensor:
+    def conv(self, x: Tensor, name: str, *_: Any, **__: Any) -> Tensor:
         return self.layer(name)(x)  # type: ignore[no-any-return]
 
-    def to_rgb(self, x: Tensor, name: str, kernel: int) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
+    upsample_conv = to_rgb = conv
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         norm = self.layer(name)
@@ -280,13 +230,10 @@ class _Running:
         return x if self.spec.noise == "none" else self.layer(name)(x, self.styles, self.seeds)
 
     def activation(self, x: Tensor) -> Tensor:
-        return activated(x, self.spec)
+        return F.relu_(x)
 
     def upsample(self, x: Tensor) -> Tensor:
         return upsample(x)
-
-    def upsample_conv(self, x: Tensor, name: str, channels: int, mode: str) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
 
     def pool(self, x: Tensor, scale: int) -> Tensor:
         return F.avg_pool2d(x, scale)

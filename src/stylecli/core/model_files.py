@@ -1,46 +1,135 @@
 """Model files: found by name or path, read and written. Nothing is unpickled."""
 
+import math
 import os
+import re
 import shlex
-from collections.abc import Callable, Iterator
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from stylecli.core import schema
-from stylecli.core.architectures.shapes import weight_shapes
-from stylecli.core.blends import parse_mix
-from stylecli.core.model_names import match_name
+from stylecli.core.architectures import weight_shapes
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
     FORMAT_VERSION,
     SUFFIX,
-    opened_tensors,
+    open_tensors,
     read_metadata,
     save_tensors,
 )
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.urls import Url, cached, place
+from stylecli.files.stores import Url, fetch_cached, place
 
-if TYPE_CHECKING:  # importing torch takes seconds, and listing models needs none of it
+if TYPE_CHECKING:  # to import torch takes seconds, and a list of models does without it
     from numpy.typing import NDArray
 
     from stylecli.core.generators import Generator
+
+
+def style_name(style_image: Path) -> str:
+    """The name of a style: that of the image file, in lower case, with hyphens."""
+    return _hyphenated(style_image.stem) or "style"
+
+
+def _hyphenated(text: str) -> str:
+    """A text in lower case, without accents; all but letters and digits become a hyphen."""
+    # A bold A of mathematics has a small form only once it is a plain A.
+    lower = unicodedata.normalize("NFKD", text).lower()
+    plain = unicodedata.normalize("NFKD", lower)
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters)).strip("-")
+
+
+def match_name(given: str, names: Iterable[str]) -> str | None:
+    """The name that is meant, of some: ``Udnie`` means ``udnie``, ``The Scream`` ``the-scream``.
+
+    It is the same name; or else the first that differs only in case, accents, spaces, hyphens or
+    underscores; or else None.
+    """
+    known = list(names)
+    if given in known:
+        return given
+    plain = _hyphenated(given)
+    return next((name for name in known if plain and _hyphenated(name) == plain), None)
+
+
+def shorten_name(name: str, most: int = 80) -> str:
+    """A name of at most so many bytes, as file systems count them, cut between two characters."""
+    return os.fsencode(name)[:most].decode(sys.getfilesystemencoding(), "ignore")
+
+
+def require_name(name: str) -> str:
+    """The name itself, if a model may be called so.
+
+    Raises:
+        StyleCliError: it is not in lower case with hyphens; the hint says how it would be.
+    """
+    if name != style_name(Path(f"{name}.pth")):
+        hint = f"lower case, with hyphens: {style_name(Path(name))}"
+        raise StyleCliError(f"{name!r} is not a name for a model", hint=hint)
+    return name
+
+
+def parse_mix(text: str | None, styles: list[str]) -> list[float]:
+    """The share of each style in a blend; together they are 1.
+
+    Args:
+        text: a style, such as ``a``; a blend, such as ``a:0.7,b:0.3``; or None, if there is only
+            one style.
+        styles: the names of the styles in the model.
+
+    Raises:
+        StyleCliError: there is no such style, a share is not a number, or all are 0.
+    """
+    if text is None and len(styles) == 1:
+        return [1.0]
+    if text is None:
+        raise StyleCliError(
+            f"the model holds {len(styles)} styles, and none was chosen",
+            hint=f"pass --style with one of: {', '.join(styles)}; or a blend: a:0.7,b:0.3",
+        )
+    shares = dict.fromkeys(styles, 0.0)
+    for part in text.split(","):
+        name, _, share = part.strip().partition(":")
+        known = match_name(name, styles)
+        if known is None:
+            raise StyleCliError(f"the model has no style {name!r}", hint=choose_from(name, styles))
+        shares[known] += _share(share or "1", part)
+    total = sum(shares.values())
+    if not total:
+        raise StyleCliError(f"the shares of {text} add up to 0", hint="such as: a:0.7,b:0.3")
+    return [share / total for share in shares.values()]
+
+
+def _share(text: str, part: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise StyleCliError(f"{part!r} is not a share of a style", hint="such as: a:0.7,b:0.3")
+    return share
+
+
+# What all generators have in common; files say so, as those of earlier versions could have others.
+CONVENTIONS = {"output": "linear", "activation": "relu"}
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """The description in a model file.
 
-    The fields from ``arch`` to ``activation`` are those of
-    :class:`stylecli.core.spec.GeneratorSpec`.
-
     Attributes:
         name: the name of the file, without the suffix.
+        spec: of its generator, with a width.
         training: the training config, and the steps, seconds and photos that it took.
         losses: the mean of each loss over the last steps of training, by name.
         styles: the names of the styles in the model, in the order of their rows.
@@ -50,13 +139,7 @@ class ModelInfo:
     """
 
     name: str
-    arch: str
-    norm: str
-    width: int
-    output: str
-    noise: str = "none"
-    upsampling: str = "nearest"
-    activation: str = "relu"
+    spec: GeneratorSpec
     training: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     styles: list[str] = field(default_factory=list)
@@ -65,10 +148,29 @@ class ModelInfo:
     format_version: int = FORMAT_VERSION
 
     @property
-    def spec(self) -> GeneratorSpec:
-        """The description of its generator."""
-        names = [one.name for one in fields(GeneratorSpec)]
-        return GeneratorSpec(**{name: getattr(self, name) for name in names})
+    def width(self) -> int:
+        """Channels of the first layer of its generator."""
+        assert self.spec.width is not None
+        return self.spec.width
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The form in which a file holds it: the fields of the spec stand among the others."""
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "spec"}
+        return {**own, **asdict(self.spec), **CONVENTIONS}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "ModelInfo":
+        """From the form of :meth:`as_metadata`; values are not checked.
+
+        Fields of the spec that the file is too old to have get their defaults.
+
+        Raises:
+            TypeError: the name is missing, or there is an unknown field.
+        """
+        names = {one.name for one in fields(GeneratorSpec)} & metadata.keys()
+        spec = GeneratorSpec(**{name: metadata[name] for name in names})
+        own = {key: metadata[key] for key in metadata.keys() - names - CONVENTIONS.keys()}
+        return cls(spec=spec, **own)
 
 
 def bundled_models() -> Path:
@@ -107,13 +209,15 @@ def model_folders() -> list[Path]:
     So a name that is bundled always means the same, whatever was added, or lies in a folder that
     came from elsewhere.
     """
-    return [bundled_models(), user_models(), Path("models")]
+    folders: dict[Path, Path] = {}
+    for folder in (bundled_models(), user_models(), Path("models")):
+        folders.setdefault(folder.resolve(), folder)  # in a checkout, the first is the last
+    return list(folders.values())
 
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
     """Every model, in the order in which a name is looked for; other files are left out."""
-    folders = {one.resolve(): one for one in reversed(model_folders())}  # one may be another, too
-    for folder in reversed(folders.values()):
+    for folder in model_folders():
         yield from models_in(folder)
 
 
@@ -134,46 +238,46 @@ def find_model(name: str) -> Path:
     """
     url = place(name)
     if isinstance(url, Url) and url.suffix == SUFFIX:
-        return cached(url)
+        return fetch_cached(url)
     if name.endswith(SUFFIX) or "/" in name or "\\" in name:
         if Path(name).is_file():
             return Path(name)
         add = shlex.join(["stylecli", "models", "add", name])
         hint = add if "://" in name else "`stylecli models` lists what there is"
         raise StyleCliError(f"there is no model file {name}", hint=hint)
-    return _find_named(name, _is_exactly) or _find_named(name, _is_like) or _fail_to_find(name)
+    found: dict[str, Path] = {}
+    for known, path in named_models(model_folders()):
+        if known == name:  # later files are not opened
+            return path
+        found.setdefault(known, path)
+    like = match_name(name, found)
+    if like is None:
+        raise _unknown_model(name)
+    return found[like]
 
 
-def _is_exactly(name: str, other: str) -> bool:
-    return name == other
+def named_models(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Each name by which a model in some folders is found, with its file; the first one counts.
+
+    In each folder, names of files come before names of styles in them. A file is found by its name
+    even if it is damaged.
+    """
+    for folder in folders:
+        paths = [path for path in sorted(folder.glob(f"[!.]*{SUFFIX}")) if path.is_file()]
+        yield from ((path.stem, path) for path in paths)
+        yield from ((style, path) for path, info in models_in(folder) for style in info.styles)
 
 
-def _is_like(name: str, other: str) -> bool:
-    return match_name(name, [other]) is not None
-
-
-def _find_named(name: str, fits: Callable[[str, str], bool]) -> Path | None:
-    """The first model whose name fits; in each folder, files come before the styles in them."""
-    for folder in model_folders():
-        for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
-            if path.is_file() and fits(name, path.stem):
-                return path
-        for path, info in models_in(folder):
-            if any(fits(name, style) for style in info.styles):
-                return path
-    return None
-
-
-def _fail_to_find(name: str) -> NoReturn:
-    """Raise StyleCliError for an unknown name; the hint says how a blend of styles is given."""
+def _unknown_model(name: str) -> StyleCliError:
+    """The error for an unknown name; of a blend of styles, the hint says how to pass it."""
     parts = [part.strip().partition(":")[0] for part in name.split(",")]
     names = set()
     for path, info in list_models():
         if (":" in name or "," in name) and all(match_name(part, info.styles) for part in parts):
             blend = shlex.join(["--model", name_for(path), "--style", name])
-            raise StyleCliError(f"{name} is a blend of styles, not a model", hint=f"pass {blend}")
+            return StyleCliError(f"{name} is a blend of styles, not a model", hint=f"pass {blend}")
         names.update([path.stem, *info.styles])
-    raise StyleCliError(f"there is no model named {name!r}", hint=choose_from(name, names))
+    return StyleCliError(f"there is no model named {name!r}", hint=choose_from(name, names))
 
 
 def name_for(path: Path) -> str:
@@ -192,9 +296,7 @@ def refuse_to_replace(target: Path) -> None:
 
 def refuse_bundled_name(name: str) -> None:
     """Raise StyleCliError if a bundled model or style has that name: no other would be found."""
-    bundled = model_folders()[0]
-    taken = {part for path, info in models_in(bundled) for part in (path.stem, *info.styles)}
-    if match_name(name, taken):
+    if match_name(name, [known for known, _ in named_models([bundled_models()])]):
         raise StyleCliError(
             f"{name} is the name of a bundled model or style, which comes first",
             hint="give it another name",
@@ -204,8 +306,8 @@ def refuse_bundled_name(name: str) -> None:
 def read_info(path: Path) -> ModelInfo:
     """The description in a model file; its weights are not loaded.
 
-    It is read again when the file has changed; until then, all callers share what was read, so
-    that nobody may change the lists in it.
+    It is read again when the file has changed. Until then all callers share one description, and
+    do not change the lists in it.
 
     Raises:
         StyleCliError: the file is damaged or is not a model.
@@ -224,16 +326,33 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
     metadata = read_metadata(path)
     hint = "`stylecli models` lists what there is"
     try:
-        info = ModelInfo(**metadata)
+        info = ModelInfo.from_metadata(metadata)
     except TypeError as error:
         raise StyleCliError(
             f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
     if bad := schema.bad_fields(vars(info), schema.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
-    if info.format_version < 2 and info.arch == "pyramid" and info.norm != "in":
-        info = replace(info, activation="leaky_relu")  # version 1 did not store it
+    try:
+        info.spec.check()
+        if info.spec.width is None:
+            raise StyleCliError("its width is missing", hint="get the file again")
+        if info.format_version < 2 and info.spec.arch == "pyramid" and info.spec.norm != "in":
+            metadata = {**metadata, "activation": "leaky_relu"}  # format 1 did not store it
+        check_conventions(metadata)
+    except StyleCliError as error:
+        raise StyleCliError(f"{path} cannot be used: {error.message}", hint=error.hint) from error
     return replace(info, name=path.stem, styles=info.styles or [path.stem])
+
+
+def check_conventions(metadata: Mapping[str, Any]) -> None:
+    """Raise StyleCliError if metadata of a file name another kind of generator than there is."""
+    for key, usual in CONVENTIONS.items():
+        if (found := metadata.get(key, usual)) != usual:
+            raise StyleCliError(
+                f"its {key} is {found!r}, and only {usual} is supported",
+                hint="train it again; an earlier version of stylecli still paints with it",
+            )
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
@@ -247,7 +366,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
-    with opened_tensors(path) as file:
+    with open_tensors(path) as file:
         expected = _check_header(path, file)
         arrays = {name: file.get_tensor(name) for name in expected}
     if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -260,7 +379,7 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
 
 def check_model(path: Path) -> None:
     """Raise StyleCliError if a file is not a model, by its header: the weights are not read."""
-    with opened_tensors(path) as file:
+    with open_tensors(path) as file:
         _check_header(path, file)
 
 
@@ -272,7 +391,8 @@ def _check_header(path: Path, file: Any) -> list[str]:
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
         raise StyleCliError(
-            f"the weights in {path} do not fit what it says it is: {info.arch}, {info.norm}",
+            f"the weights in {path} do not fit what it says it is: {info.spec.arch}, "
+            f"{info.spec.norm}",
             hint="train it again, or get the file again",
         )
     return list(expected)
@@ -289,7 +409,7 @@ def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:
     Raises:
         StyleCliError: the folder cannot be written.
     """
-    save_tensors(path, generator.state_dict(), asdict(info))
+    save_tensors(path, generator.state_dict(), info.as_metadata())
 
 
 def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelInfo]":

@@ -29,20 +29,20 @@ def noise_plane(rows: Array, columns: Array, layer: int, seed: Array) -> Array:
         An array of the shape that rows, columns and seed broadcast to, of the default float type.
     """
     key = seed * 64 + layer
-    by_row = _mixed(_mixed(rows * 2 + _ROWS) + key)
-    by_column = _mixed(_mixed(columns * 2 + _COLUMNS) + key)
-    bits = _once_mixed(by_row ^ by_column)
+    by_row = _hash(_hash(rows * 2 + _ROWS) + key)
+    by_column = _hash(_hash(columns * 2 + _COLUMNS) + key)
+    bits = _hash_once(by_row ^ by_column)
     pairs = (bits & 0x00FF00FF) + ((bits >> 8) & 0x00FF00FF)
     total = (pairs & 0xFFFF) + (pairs >> 16)
     return (total - _FOUR_BYTES_MEAN) * (1 / _FOUR_BYTES_STD)
 
 
-def _mixed(n: Array) -> Array:
-    """A hash of 32 bits, each of which depends on every bit of ``n``."""
-    return _once_mixed(_once_mixed(n & _LOW_32))
+def _hash(n: Array) -> Array:
+    """A hash of 32 bits, each of which depends on every bit of ``n``, in two rounds."""
+    return _hash_once(_hash_once(n & _LOW_32))
 
 
-def _once_mixed(n: Array) -> Array:
-    """One of its two rounds. The factor is below 2^27, so that every product fits in 63 bits."""
+def _hash_once(n: Array) -> Array:
+    """One round. The factor is below 2^27, so that every product fits in 63 bits."""
     n = ((n >> 16) ^ n) * 0x045D9F3B & _LOW_32
     return (n >> 16) ^ n

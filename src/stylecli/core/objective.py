@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from stylecli.core.losses import content_loss, gram_matrix, style_losses, total_variation
 from stylecli.core.vgg import LossNetwork, load_loss_network
+
+if TYPE_CHECKING:  # it holds the settings of an objective, and lies above the core
+    from stylecli.config import ObjectiveConfig
 
 BALANCE_PHOTOS = 16  # enough for a steady balance
 
@@ -18,38 +21,6 @@ _STYLE_TO_CONTENT = 40.0
 # The content energy of photos in Oxford's VGG-16 at 256 px (measured: 1.6e5 to 2.2e5), for which
 # the weight of the total variation is meant.
 _USUAL_ENERGY = 2e5
-
-
-class ObjectiveSettings(Protocol):
-    """The settings of an objective; the configs of the commands have them among others."""
-
-    @property
-    def loss_net(self) -> str:
-        """Name or file of the loss network, see :func:`stylecli.core.vgg.load_loss_network`."""
-
-    @property
-    def loss_padding(self) -> str:
-        """What the loss network sees beyond an image: ``replicate`` or ``zeros``."""
-
-    @property
-    def content_layer(self) -> str:
-        """The layer of the content loss, such as ``relu3_3``."""
-
-    @property
-    def style_layers(self) -> tuple[str, ...]:
-        """The layers of the style loss."""
-
-    @property
-    def content_weight(self) -> float:
-        """Factor of the content loss."""
-
-    @property
-    def style_weight(self) -> float:
-        """Factor of the style loss; 1 is balanced for each style image."""
-
-    @property
-    def tv_weight(self) -> float:
-        """Factor of the total variation."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +75,7 @@ class PerceptualObjective(nn.Module):
         network: LossNetwork,
         targets: Mapping[str, Tensor],
         scales: Scales,
-        settings: ObjectiveSettings,
+        settings: "ObjectiveConfig",
     ) -> None:
         super().__init__()
         if any(len(target) != len(scales.style) for target in targets.values()):
@@ -168,7 +139,7 @@ class PerceptualObjective(nn.Module):
 
 
 def prepared_network(
-    settings: ObjectiveSettings, device: torch.device, dtype: torch.dtype
+    settings: "ObjectiveConfig", device: torch.device, dtype: torch.dtype
 ) -> LossNetwork:
     """The loss network that settings name, ready for use; it may be downloaded.
 
@@ -186,10 +157,11 @@ def prepared_network(
 
 
 def build_objective(
-    settings: ObjectiveSettings,
+    settings: "ObjectiveConfig",
     network: LossNetwork,
     style_images: Sequence[Tensor],
     balance_with: Tensor | Scales,
+    watch: Callable[[float], None] = lambda done: None,
 ) -> PerceptualObjective:
     """The objective for one style image or several.
 
@@ -199,12 +171,13 @@ def build_objective(
         style_images: each (1, 3, H, W) RGB in [0, 1]; its size sets the size of the strokes.
         balance_with: photos, (N, 3, H, W) RGB in [0, 1], to balance the terms on; or the scales
             that an earlier balance gave.
+        watch: see :func:`balance`.
     """
     targets = style_targets(network, style_images, settings.style_layers)
     if isinstance(balance_with, Scales):
         scales = balance_with
     else:
-        scales = balance(network, targets, settings.content_layer, balance_with)
+        scales = balance(network, targets, settings.content_layer, balance_with, watch)
     return PerceptualObjective(network, targets, scales, settings)
 
 
@@ -240,7 +213,7 @@ def balance(
         targets: layer to (S, C, C), see :func:`style_targets`.
         content_layer: whose features the energy is computed from.
         photos: (N, 3, H, W) RGB in [0, 1]; the more, the steadier the balance.
-        watch: told before each photo which share of them is done, as this takes seconds on a CPU.
+        watch: is called before each photo with the share that is done: on a CPU, all take seconds.
     """
     energies, losses = [], []
     count = len(next(iter(targets.values())))

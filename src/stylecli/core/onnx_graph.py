@@ -8,14 +8,13 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from stylecli.core.architectures import architecture_of
-from stylecli.core.geometry import upsampled_taps
+from stylecli.core.architectures.layers import upsampling_taps
 from stylecli.core.noise import noise_plane
 from stylecli.core.spec import (
     EPSILON,
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
-    LEAK,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
@@ -40,7 +39,6 @@ def build_onnx(weights: Weights, spec: GeneratorSpec, opset: int) -> ModelProto:
     x = (_pad_to_inner_size(photo, sides, spec) - GRAY) * INPUT_GAIN
     z: _Value = architecture_of(spec).build(_OnnxLayers(graph, weights, spec), x, spec)
     z = z * LAST_LAYER_GAIN
-    z = graph.add("Tanh", z) if spec.output == "tanh" else z
     whole = graph.add("Clip", z * OUTPUT_RANGE + GRAY, np.float32(0), np.float32(1))
     graph.add("Slice", whole, np.zeros(2, np.int64), sides, np.array([2, 3]), name="painted")
     shape: list[str | int | None] = ["batch", 3, "height", "width"]
@@ -127,7 +125,7 @@ class _Value:
 
 
 def _pad_to_inner_size(photo: _Value, sides: _Value, spec: GeneratorSpec) -> _Value:
-    """The photo, padded as ``core/geometry.py`` says, at the bottom and the right.
+    """The photo, padded as ``core/architectures/layers.py`` says, at the bottom and the right.
 
     Row ``i`` of the result is row ``last - |last - i|`` of a photo whose last row is ``last`` if
     both its sides are long enough to be mirrored; otherwise it is row ``min(i, last)``.
@@ -168,8 +166,8 @@ class _OnnxLayers:
         return self.conv(x, name, 3, kernel)
 
     def upsample_conv(self, x: _Value, name: str, channels: int, mode: str) -> _Value:
-        """Both as one convolution of the small map; see ``core/convolutions.py``."""
-        taps = np.array(upsampled_taps(mode), np.float32)
+        """Both as one convolution of the small map; see ``core/torch_layers.py``."""
+        taps = np.array(upsampling_taps(mode), np.float32)
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         four = np.einsum("oiyx,pya,qxb->opqiab", weight, taps, taps).reshape(-1, *weight.shape[1:])
         bias = None if bias is None else bias.repeat(4)
@@ -201,9 +199,7 @@ class _OnnxLayers:
         return self.graph.add(kind, x, *constants, epsilon=EPSILON)
 
     def activation(self, x: _Value) -> _Value:
-        if self.spec.activation == "relu":
-            return self.graph.add("Relu", x)
-        return self.graph.add("LeakyRelu", x, alpha=LEAK)
+        return self.graph.add("Relu", x)
 
     def noise(self, x: _Value, name: str, layer: int) -> _Value:
         if self.spec.noise == "none":

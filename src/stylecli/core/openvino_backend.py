@@ -11,9 +11,8 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from stylecli.core.architectures import ARCHITECTURES
+from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_reflection
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
-from stylecli.core.geometry import inner_size, pads_by_reflection
 from stylecli.core.model_files import load_arrays, read_info
 from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
@@ -42,9 +41,11 @@ ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
-# On few cores, one photo at a time on all of them is as fast as several at once (measured on two);
-# on many, they would wait for one another after each layer. OpenVINO's guide names one to four.
+# Two threads on one small photo take 1.7 times the processor's time of one, as each layer is short,
+# so up to four photos at once have a core each. On many cores each has several, as more at once
+# would fill the memory. OpenVINO's guide names one to four.
 _CORES_FOR_EACH = 4
+_WITH_ONE_CORE = 4  # photos at once, at most
 # OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands:
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
 _KERNELS = 64
@@ -79,9 +80,8 @@ class OpenVinoBackend:
         self._weights = mixed_weights(path, mix)
         self._core = ov.Core()
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
-        self.at_once = max(1, cores // _CORES_FOR_EACH)
-        kept = {"CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS)}
-        self._options = {"NUM_STREAMS": str(self.at_once), **kept}
+        self.at_once = max(min(cores, _WITH_ONE_CORE), cores // _CORES_FOR_EACH)
+        self._options = {"CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS)}
         self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
         if precision != "auto":
             self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
@@ -124,7 +124,9 @@ class OpenVinoBackend:
     def _compile(self, sides: tuple[int, int] | None) -> "_Network":
         free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
         graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
-        compiled = self._core.compile_model(graph, "CPU", self._options)
+        streams = 1 if sides else self.at_once  # a large photo is painted alone, by all cores
+        options = {"NUM_STREAMS": str(streams), **self._options}
+        compiled = self._core.compile_model(graph, "CPU", options)
         return _Network(compiled, noises, self._planes)
 
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
@@ -138,6 +140,10 @@ class OpenVinoBackend:
                 given = self._path, self._mix, torch.device("cpu"), self._precision, self._seed
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
+
+    def expect_enlarging(self, factor: float) -> None:
+        """Compile what enlarges by a factor, in a thread of its own, unless that is done."""
+        self._enlarger.expect(factor)
 
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:

@@ -1,7 +1,8 @@
-"""The enlargement of paintings as two graphs of OpenVINO's own operators, in float32."""
+"""The enlargement of paintings as graphs of OpenVINO's own operators, in float32."""
 
 from collections.abc import Sequence
-from threading import Lock
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,22 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from stylecli.core.enlarging import (
+    BLOCK,
+    BLOCKS,
     CELL,
     PART,
     TILE,
     Enlarger,
     Floats,
     compose,
+    has_bristles,
     make_patches,
     prepare,
 )
 from stylecli.files.colors import Rgb
 
-# Photos of many sizes would fill a cache of what was compiled for each.
-_PATCHES = 5  # the input of the second graph that never changes
+_PATCHES = 5  # the input of a graph with bristles that never changes
+_BILINEAR = 0.25, 0.75, 0.75, 0.25
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -37,27 +41,45 @@ class OpenVinoEnlarger:
     def __init__(self, core: ov.Core, streams: int) -> None:
         self._core, self._options = core, {"NUM_STREAMS": str(streams), **_OPTIONS}
         self._compiling = Lock()
-        self._compiled: list[ov.CompiledModel] = []
-        self._idle: list[Enlarger] = []
+        self._compiled: dict[bool | None, ov.CompiledModel] = {}  # None is what prepares
+        self._expected: set[bool] = set()
+        self._idle: dict[bool, list[Enlarger]] = {False: [], True: []}  # with bristles or not
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting; see :class:`~.core.enlarging.Enlarger`."""
+        bristles = has_bristles(photo.shape[0] / small.shape[0])
         try:
-            enlarger = self._idle.pop()
+            enlarger = self._idle[bristles].pop()
         except IndexError:
-            enlarger = self._create()
+            enlarger = self._create(bristles)
         try:
             return enlarger(photo, small, painted)
         finally:
-            self._idle.append(enlarger)
+            self._idle[bristles].append(enlarger)
 
-    def _create(self) -> Enlarger:
-        with self._compiling:
-            if not self._compiled:
-                graphs = _build_prepare(), _build_compose()
-                self._compiled = [self._core.compile_model(g, "CPU", self._options) for g in graphs]
-        first, second = (_Request(compiled) for compiled in self._compiled)
+    def expect(self, factor: float) -> None:
+        """Compile what enlarges by a factor in a thread of its own, once."""
+        bristles = has_bristles(factor)
+        if bristles not in self._expected:
+            self._expected.add(bristles)
+            Thread(target=self._compile_ahead, args=[bristles]).start()
+
+    def _compile_ahead(self, bristles: bool) -> None:
+        with suppress(Exception):  # whoever enlarges then meets it
+            self._compile(bristles)
+
+    def _create(self, bristles: bool) -> Enlarger:
+        first, second = map(_Request, self._compile(bristles))
         return Enlarger(first, lambda *inputs: second(*inputs)[0])
+
+    def _compile(self, bristles: bool) -> list[ov.CompiledModel]:
+        """What prepares, and what puts together."""
+        with self._compiling:
+            for part in (None, bristles):
+                if part not in self._compiled:
+                    graph = _build_prepare() if part is None else _build_compose(part)
+                    self._compiled[part] = self._core.compile_model(graph, "CPU", self._options)
+            return [self._compiled[None], self._compiled[bristles]]
 
 
 class _Request:
@@ -65,17 +87,19 @@ class _Request:
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
+        self._types = [one.element_type for one in compiled.inputs]
         self._inputs: list[npt.NDArray[Any]] = []
         if len(compiled.inputs) == _PATCHES + 1:  # the last input is always the same
             self._request.set_input_tensor(_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
-        """The outputs, which last until the next call."""
+        """The outputs, which last until the next call; numbers are converted as they are copied."""
         if [one.shape for one in inputs] != [one.shape for one in self._inputs]:
-            tensors = [ov.Tensor(np.ascontiguousarray(one)) for one in inputs]
-            for i, tensor in enumerate(tensors):
+            self._inputs = []
+            for i, one in enumerate(inputs):
+                tensor = ov.Tensor(self._types[i], one.shape)
                 self._request.set_input_tensor(i, tensor)
-            self._inputs = [tensor.data for tensor in tensors]
+                self._inputs.append(tensor.data)
         for memory, one in zip(self._inputs, inputs, strict=True):
             memory[...] = one
         self._request.infer()
@@ -113,11 +137,44 @@ class _Operators:
         return _Value(ops.convolution(x.node, kernels, [1, 1], [0, 0], [0, 0], [1, 1]))
 
     def filter(self, x: _Value, kernels: Floats) -> _Value:
+        return self._filtered(x, kernels, [1, 1])
+
+    def _filtered(self, x: _Value, kernels: Floats, strides: list[int]) -> _Value:
         rows, columns = kernels.shape[1:]
-        margins = [rows // 2, columns // 2]
+        margins = [(rows - 1) // 2, (columns - 1) // 2]
         weights = np.broadcast_to(kernels, (x.node.shape[1], rows, columns))
         weights = np.ascontiguousarray(weights[:, None, None])
-        return _Value(ops.group_convolution(x.node, weights, [1, 1], margins, margins, [1, 1]))
+        return _Value(ops.group_convolution(x.node, weights, strides, margins, margins, [1, 1]))
+
+    def halve(self, x: _Value, down: Floats, across: Floats) -> _Value:
+        # Columns as channels: with three channels, most of a vector would be empty.
+        channels, height, width = x.node.shape[1:]
+        rows = ops.transpose(x.node, [0, 2, 3, 1])
+        rows = ops.reshape(rows, np.array([1, height, 1, width * channels]), False)
+        half = self._filtered(
+            _Value(ops.transpose(rows, [0, 3, 1, 2])), down[None, :, None], [2, 1]
+        )
+        rows = ops.transpose(half.node, [0, 2, 3, 1])
+        rows = ops.reshape(rows, np.array([1, height // 2, width, channels]), False)
+        return self._filtered(_Value(ops.transpose(rows, [0, 3, 1, 2])), across[None, None], [1, 2])
+
+    def double(self, x: _Value) -> _Value:
+        doubled = ops.interpolate(
+            x.node,
+            np.array([2.0, 2.0], np.float32),
+            "nearest",
+            "scales",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+            axes=np.array([2, 3]),
+        )
+        return _Value(doubled)
+
+    def blend(self, x: _Value) -> _Value:
+        taps = np.outer(_BILINEAR, _BILINEAR)
+        weights = np.ascontiguousarray(np.eye(x.node.shape[1])[..., None, None] * taps, np.float32)
+        crop = [1, 1]
+        return _Value(ops.convolution_backprop_data(x.node, weights, [2, 2], None, crop, crop))
 
     def largest(self, x: _Value) -> _Value:
         pooled = ops.max_pool(x.node, [1, 1], [1, 1], [1, 1], [1, 1], [3, 3])
@@ -126,8 +183,8 @@ class _Operators:
     def clip(self, x: _Value, low: float, high: float) -> _Value:
         return _Value(ops.clamp(x.node, low, high))
 
-    def between(self, x: _Value, low: _Value, high: _Value) -> _Value:
-        return _Value(ops.minimum(ops.maximum(x.node, low.node), high.node))
+    def smaller(self, x: _Value, y: _Value) -> _Value:
+        return _Value(ops.minimum(x.node, y.node))
 
     def root(self, x: _Value) -> _Value:
         return _Value(ops.sqrt(x.node))
@@ -139,29 +196,33 @@ class _Operators:
     def matmul(self, a: _Value, b: _Value) -> _Value:
         return _Value(ops.matmul(a.node, b.node, False, False))
 
+    def join(self, blocks: _Value) -> _Value:
+        apart = ops.reshape(blocks.node, np.array([*BLOCKS, 7, -1, BLOCK]), False)
+        ordered = ops.transpose(apart, [2, 0, 3, 1, 4])
+        return _Value(ops.reshape(ordered, np.array([7, BLOCKS[0], -1, TILE[1]]), False))
+
     def spread(self, cells: _Value) -> _Value:
         rows, columns = (side // CELL for side in TILE)
         square = ops.reshape(cells.node, np.array([rows, columns, CELL, CELL]), False)
         ordered = ops.transpose(square, [0, 2, 1, 3])
-        return _Value(ops.reshape(ordered, np.array([1, *TILE]), False))
+        return _Value(ops.reshape(ordered, np.array([1, BLOCKS[0], BLOCK, TILE[1]]), False))
 
 
 def _build_prepare() -> ov.Model:
-    inputs = [ops.parameter(ov.PartialShape([PART, PART, 3]), np.uint8) for _ in range(2)]
+    pair = ops.parameter(ov.PartialShape([1, PART, PART, 6]), np.float32)
     strength = ops.parameter(ov.PartialShape([1]), np.float32)
-    small, painted = (
-        _Value(ops.unsqueeze(ops.transpose(ops.convert(x, "f32"), [2, 0, 1]), np.array(0)))
-        for x in inputs
-    )
-    maps = prepare(_Operators(), small, painted, _Value(strength))
-    return ov.Model([part.node for part in maps], [*inputs, strength], "prepare")
+    planes = _Value(ops.transpose(pair, [0, 3, 1, 2]))
+    maps = prepare(_Operators(), planes, _Value(strength))
+    return ov.Model([part.node for part in maps], [pair, strength], "prepare")
 
 
-def _build_compose() -> ov.Model:
-    photo = ops.parameter(ov.PartialShape([1, *TILE]), np.uint8)
+def _build_compose(bristles: bool) -> ov.Model:
+    photo = ops.parameter(ov.PartialShape([1, BLOCKS[0], BLOCK, TILE[1]]), np.uint8)
     patches, cells = make_patches().shape, TILE[0] * TILE[1] // CELL**2
-    shapes = [7, -1, -1], [TILE[0], -1], [-1, TILE[1]], [cells, patches[0]], patches
-    inputs = [ops.parameter(ov.PartialShape(list(shape)), np.float32) for shape in shapes]
+    blocks, shapes = list(BLOCKS), [[cells, patches[0]], list(patches)]
+    shapes = [[*blocks, -1, -1], [1, blocks[0], BLOCK, -1], [1, blocks[1], -1, BLOCK], *shapes]
+    shapes = shapes if bristles else shapes[:3]
+    inputs = [ops.parameter(ov.PartialShape(shape), np.float32) for shape in shapes]
     values = [_Value(node) for node in (ops.convert(photo, "f32"), *inputs)]
     tile = compose(_Operators(), *values).node
     low, high = np.float32(0), np.float32(255)

@@ -17,7 +17,6 @@ from stylecli.core.spec import (
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
-    LEAK,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
@@ -53,7 +52,6 @@ def build_graph(
     layers = _GraphLayers(weights, spec)
     z = architecture_of(spec).build(layers, _Map(x, 1), spec).node
     z = _affine(z, LAST_LAYER_GAIN, 0.0)
-    z = ops.tanh(z) if spec.output == "tanh" else z
     painted = ops.round(_affine(z, 255 * OUTPUT_RANGE, 255 * GRAY), "half_to_even")
     painted = ops.transpose(ops.clamp(painted, 0.0, 255.0), [0, 2, 3, 1])
     painted = ops.convert(painted, "u8")  # (N, H, W / columns, columns * 3)
@@ -120,9 +118,7 @@ class _GraphLayers:
         return _Map(ops.add(ops.multiply(node, _by_channel(scale)), _by_channel(shift)), x.scale)
 
     def activation(self, x: _Map) -> _Map:
-        if self.spec.activation == "relu":
-            return _Map(ops.relu(x.node), x.scale)
-        return _Map(ops.prelu(x.node, np.array([LEAK], np.float32)), x.scale)
+        return _Map(ops.relu(x.node), x.scale)
 
     def noise(self, x: _Map, name: str, layer: int) -> _Map:
         if self.spec.noise == "none":

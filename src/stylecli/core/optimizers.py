@@ -1,15 +1,13 @@
 """The optimizer of a generator: Muon and Adam together, or Adam alone."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from stylecli.core import choices
-from stylecli.errors import StyleCliError, choose_from
+from stylecli.core.spec import Optimizer
 
-OPTIMIZERS = get_args(choices.Optimizer)
 # Ratio of the learning rates, found by trial: a step of Muon has a fixed length.
 _MUON_TO_ADAM = 10.0
 _COLORS = 3
@@ -32,14 +30,9 @@ class GeneratorOptimizer:
         parameters: those parameters of the generator that are trained.
         name: ``muon`` or ``adam``.
         lr: Adam's learning rate; Muon's is ten times as large.
-
-    Raises:
-        StyleCliError: an unknown name.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], name: str, lr: float) -> None:
-        if name not in OPTIMIZERS:
-            raise StyleCliError(f"unknown optimizer {name!r}", hint=choose_from(name, OPTIMIZERS))
+    def __init__(self, parameters: Sequence[nn.Parameter], name: Optimizer, lr: float) -> None:
         self._matrices = [p for p in parameters if name == "muon" and _is_hidden(p)]
         ids = {id(p) for p in self._matrices}
         rest = [p for p in parameters if id(p) not in ids]
@@ -67,10 +60,7 @@ class GeneratorOptimizer:
             optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        """The moments by name, not copied.
-
-        ``0.5.exp_avg`` is the ``exp_avg`` of the sixth parameter of the first optimizer.
-        """
+        """The moments by name, not copied: ``0.5.exp_avg`` of optimizer 0 and its parameter 5."""
         return {
             f"{place}.{index}.{name}": value
             for place, optimizer in enumerate(self._optimizers)
@@ -78,8 +68,8 @@ class GeneratorOptimizer:
             for name, value in moments.items()
         }
 
-    def _expected(self) -> set[str]:
-        """The names in :meth:`state` after a step. Before the first step there are none."""
+    def _list_moments(self) -> set[str]:
+        """The names in :meth:`state` after a step; before the first step there are none."""
         return {
             f"{place}.{index}.{name}"
             for place, optimizer in enumerate(self._optimizers)
@@ -93,7 +83,7 @@ class GeneratorOptimizer:
         Raises:
             ValueError: moments are missing, or too many, or of another shape.
         """
-        if state.keys() not in (set(), self._expected()):
+        if state.keys() not in (set(), self._list_moments()):
             raise ValueError("the moments of some weights are missing, or there are too many")
         for place, optimizer in enumerate(self._optimizers):
             moments: dict[int, dict[str, Any]] = {}

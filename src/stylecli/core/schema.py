@@ -126,9 +126,7 @@ def are_losses(value: Any) -> bool:
 
 # The checks of a model's description, after defaults have been filled in.
 MODEL: dict[str, Check] = {
-    **dict.fromkeys(("name", "arch", "norm", "output", "noise", "upsampling"), is_name),
-    "activation": is_name,
-    "width": lambda value: is_count(value) and 1 <= value <= MAX_WIDTH,
+    "name": is_name,
     "training": _is_training,
     "losses": lambda value: is_table(value, is_number),
     "styles": are_styles,

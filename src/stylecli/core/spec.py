@@ -1,13 +1,20 @@
-"""What describes a generator, without torch."""
+"""What a generator is, and the names that options choose from."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, Literal
 
-from stylecli.core import choices
 from stylecli.core.schema import MAX_WIDTH
-from stylecli.errors import StyleCliError, choose_from
+from stylecli.options import Config, option
 
-NORMS = get_args(choices.Norm)
+Arch = Literal["residual", "pyramid"]  # each is a module of stylecli.core.architectures
+Norm = Literal["in", "bn", "none"]
+Noise = Literal["none", "gaussian"]
+Upsampling = Literal["nearest", "bilinear"]
+Recipe = Literal["layers", "paper"]  # of a training
+Optimizer = Literal["muon", "adam"]
+LossPadding = Literal["replicate", "zeros"]
+Precision = Literal["auto", "float32", "bfloat16"]
+BackendChoice = Literal["auto", "openvino", "torch"]
 
 # Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
 # its output is in units of 150 / 255 around gray, as Johnson's.
@@ -17,54 +24,41 @@ OUTPUT_RANGE = 150 / 255
 # A step of Adam moves all of the thousand weights of the last layer at once. Without this factor,
 # the whole picture jumps, and training is slow at best and diverges at worst.
 LAST_LAYER_GAIN = 0.17
-LEAK = 0.01  # slope of a leaky ReLU below zero
 EPSILON = 1e-5  # under the root of every norm
 
 
 @dataclass(frozen=True)
-class GeneratorSpec:
-    """All that is needed to build a generator.
+class GeneratorConfig(Config):
+    """The part of a generator that is chosen by option; the recipe of a training has the rest."""
 
-    Attributes:
-        arch: ``residual`` (Johnson et al. 2016) or ``pyramid`` (Ulyanov et al. 2016).
-        norm: ``in`` (instance norm), ``bn`` (batch norm) or ``none``.
-        width: channels of the first layer; None is the architecture's own (16 and 8).
-        output: ``linear``, or ``tanh`` as in Johnson's own code. A saturated tanh passes no
-            gradient: bright flat clouds turn to white blobs that training cannot remove.
-        noise: ``none``, as in the papers; or ``gaussian``: a plane of fixed noise after some
-            layers, times a learned strength for each channel (Karras et al. 2019). Without noise,
-            a flat area can only get a pattern that repeats at the network's own stride.
-        upsampling: ``nearest``, or ``bilinear``, which adds no pattern of its own; the pyramid
-            uses ``nearest`` in any case.
-        activation: ``relu``, or ``leaky_relu`` with a slope of 0.01.
+    PANEL: ClassVar[str] = "Network"
+
+    arch: Arch = option(
+        "residual", "Generator of Johnson 2016 (residual) or Ulyanov 2016 (pyramid)."
+    )
+    norm: Norm = option("in", "Instance norm (in), batch norm (bn) or none.")
+    width: int | None = option(
+        None,
+        "Channels of the first layer; Johnson's has 32. [default: residual 16, pyramid 8]",
+        least=1,
+        most=MAX_WIDTH,
+    )
+
+
+@dataclass(frozen=True)
+class GeneratorSpec(GeneratorConfig):
+    """All that is needed to build a generator. A new field stands here, and in no other list.
+
+    Without noise, a flat area can only get a pattern that repeats at the network's own stride.
+    The noise is a plane of fixed numbers after some layers, times a learned strength for each
+    channel (Karras et al. 2019).
     """
 
-    arch: str = "residual"
-    norm: str = "in"
-    width: int | None = None
-    output: str = "linear"
-    noise: str = "none"
-    upsampling: str = "nearest"
-    activation: str = "relu"
-
-    def check(self) -> None:
-        """Raise StyleCliError if it names what there is not, or has a bad width."""
-        for what, given, kind in (
-            ("architecture", self.arch, choices.Arch),
-            ("norm", self.norm, choices.Norm),
-            ("output", self.output, choices.Output),
-            ("noise", self.noise, choices.Noise),
-            ("upsampling", self.upsampling, choices.Upsampling),
-            ("activation", self.activation, choices.Activation),
-        ):
-            known = get_args(kind)
-            if given not in known:
-                raise StyleCliError(
-                    f"unknown {what} {given!r}", hint=choose_from(str(given), known)
-                )
-        if self.width is not None and not (
-            isinstance(self.width, int) and 1 <= self.width <= MAX_WIDTH
-        ):
-            raise StyleCliError(
-                f"width {self.width!r} is not from 1 to {MAX_WIDTH}", hint="the default is good"
-            )
+    noise: Noise = option(
+        "none", "Inside the network: none, as in the papers, or gaussian.", flag="noise"
+    )
+    upsampling: Upsampling = option(
+        "nearest",
+        "bilinear adds no pattern of its own; the pyramid has nearest in any case.",
+        flag="upsampling",
+    )

@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import UpsampleConv2d, upsample
-from stylecli.core.generators import Generator, Noise, activated
-from stylecli.core.geometry import inner_size, pads_by_reflection
-from stylecli.core.norms import InstanceNorm
+from stylecli.core.architectures import inner_size, pads_by_reflection
+from stylecli.core.generators import Generator
 from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.torch_layers import InstanceNorm, Noise, UpsampleConv2d, upsample
 from stylecli.files.colors import Rgb
 
 _MEMORY = 2**30  # bytes
@@ -314,7 +313,7 @@ class _StripLayers:
         return Mapped(x, noise.add_to_rows) if isinstance(noise, Noise) else x
 
     def activation(self, x: LazyMap) -> LazyMap:
-        return Mapped(x, lambda rows, top: activated(rows, self.spec))
+        return Mapped(x, lambda rows, top: F.relu_(rows))
 
     def upsample(self, x: LazyMap) -> LazyMap:
         return Upsampled(x)

@@ -13,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from stylecli.core import schema
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path
-from stylecli.files.door import require_regular
+from stylecli.files.paths import require_regular
 
 if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs none of it
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-FORMAT_VERSION = 2  # version 1 had neither noise nor upsampling nor activation
+FORMAT_VERSION = 2  # models of version 1 have no noise, upsampling or activation
 _KEY = "stylecli"
 # Bytes. That of the bundled gallery has 60 kB; a thousand styles of the longest names have 5 MB.
 _MOST_IN_HEADER = 8 * 2**20
@@ -27,7 +27,7 @@ _MOST_UNPACKED = 2 * 2**30  # bytes: the largest generator has 1.5 GB, VGG-19 wi
 
 
 class DamagedFileError(StyleCliError):
-    """A file that is not readable, cut short, or not of this kind; its cause says which."""
+    """A file is not readable, is cut short, or is of another kind; the cause says which."""
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         StyleCliError: the file cannot be read, is damaged, or was not written by this program.
     """
-    with opened_tensors(path) as file:
+    with open_tensors(path) as file:
         text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise StyleCliError(
@@ -57,7 +57,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def opened_tensors(path: Path) -> Iterator[Any]:
+def open_tensors(path: Path) -> Iterator[Any]:
     """A safetensors file of which only the header is read so far.
 
     The library checks that the tensors in the header are exactly as long as the rest of the file.
@@ -88,9 +88,9 @@ def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, A
             # The library's save_file would make a file that only its owner can read.
             temporary.write_bytes(save(plain, metadata={_KEY: json.dumps(metadata)}))
     except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error  # or it would name the temporary file
+        reason = getattr(error, "strerror", None) or error  # without the temporary file's name
         raise StyleCliError(
-            f"cannot write {path}: {why}", hint="check the folder's permissions and free space"
+            f"cannot write {path}: {reason}", hint="check the folder's permissions and free space"
         ) from error
 
 

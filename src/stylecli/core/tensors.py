@@ -18,9 +18,5 @@ def to_tensor(photos: Batch, device: torch.device) -> Tensor:
 
 def to_uint8(images: Tensor) -> Batch:
     """(N, 3, H, W) RGB around [0, 1] to (N, H, W, 3) in 0..255, rounded and clipped."""
-    return to_uint8_tensor(images).cpu().numpy()
-
-
-def to_uint8_tensor(images: Tensor) -> Tensor:
-    """As :func:`to_uint8`, but the result is a tensor on the same device."""
-    return images.permute(0, 2, 3, 1).mul(255).round().clamp(0, 255).to(torch.uint8)
+    rounded = images.permute(0, 2, 3, 1).mul(255).round().clamp(0, 255).to(torch.uint8)
+    return rounded.cpu().numpy()

@@ -1,4 +1,4 @@
-"""The loss network: VGG's convolution base with named layers, and where its weights come from."""
+"""The loss network: torchvision's VGG up to any of its ReLU layers, and where its weights are."""
 
 import re
 from dataclasses import dataclass
@@ -6,16 +6,15 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.convolutions import padded
 from stylecli.core.model_files import bundled_models
 from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
+from stylecli.core.torch_layers import pad
 from stylecli.errors import StyleCliError, choose_from
 
-_CONV = re.compile(r"conv(\d)_(\d)\.weight")
-_RGB_MEAN_255 = (123.68, 116.779, 103.939)
+_CONVOLUTION = re.compile(r"(conv\d_\d|features\.\d+)\.weight")
+_USE_BUNDLED = "use --loss-net vgg16, which is bundled"
 
 Weights = dict[str, Tensor]
 
@@ -29,39 +28,32 @@ class Preprocessing:
 
 
 # The original Oxford weights (Simonyan and Zisserman 2014): 0..255 minus the mean color.
-OXFORD = Preprocessing(
-    (_RGB_MEAN_255[0] / 255, _RGB_MEAN_255[1] / 255, _RGB_MEAN_255[2] / 255), (1 / 255,) * 3
-)
+OXFORD = Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3)
 # Weights that torchvision trained itself.
 TORCHVISION = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+DOWNLOADS = ("vgg19",)
 SMALLEST = 32  # px, the short side of a photo: the network halves it several times
-DOWNLOADS = {"vgg16-torchvision": OXFORD, "vgg19": TORCHVISION}
 
 
 class LossNetwork(nn.Module):
     """A VGG that is not trained, up to any of its ReLU layers: ``relu1_1``, ``relu1_2``, …
 
     Args:
-        weights: ``convB_N.weight`` (out, in, 3, 3) and ``convB_N.bias`` (out,), for block B and
-            layer N. There is a 2 × 2 max pooling before each block but the first.
+        features: the first layers of torchvision's VGG, with their weights.
         preprocessing: how the images were normalized that the weights were trained on.
 
     Source: Simonyan and Zisserman, arXiv 1409.1556.
     """
 
-    def __init__(self, weights: Weights, preprocessing: Preprocessing) -> None:
+    def __init__(self, features: nn.Sequential, preprocessing: Preprocessing) -> None:
         super().__init__()
-        numbers = sorted(match.groups() for match in map(_CONV.fullmatch, weights) if match)
-        self.layer_names = tuple(f"relu{block}_{layer}" for block, layer in numbers)
+        self.features = features.requires_grad_(False)
+        self.layer_names = tuple(f"relu{number}" for number in _number_convolutions(features))
+        self.dtype = torch.float32
         self.padding = "zeros"
         self.mean: Tensor
         self.std: Tensor
-        self.weight0: Tensor
-        self._opens_block = [layer == "1" and block != "1" for block, layer in numbers]
-        for i, (block, layer) in enumerate(numbers):
-            self.register_buffer(f"weight{i}", weights[f"conv{block}_{layer}.weight"])
-            self.register_buffer(f"bias{i}", weights[f"conv{block}_{layer}.bias"])
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
 
@@ -77,13 +69,13 @@ class LossNetwork(nn.Module):
                 ``replicate``. Zeros are the mean color, and an image whose edges are close to it
                 has a lower loss. So an image that is optimized with zeros gets a gray border.
         """
-        self.padding = padding
-        for name, buffer in self.named_buffers():
-            if name in ("mean", "std"):  # bfloat16 cannot hold all values of 0..255
-                setattr(self, name, buffer.to(device))
-            else:
-                layout = torch.channels_last if buffer.ndim == 4 else torch.preserve_format
-                setattr(self, name, buffer.to(device, dtype, memory_format=layout))
+        self.dtype, self.padding = dtype, padding
+        self.to(device)  # mean and std stay in float32: bfloat16 cannot hold all values of 0..255
+        self.features.to(device, dtype)
+        self.features.to(memory_format=torch.channels_last)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                layer.padding = (1, 1) if padding == "zeros" else (0, 0)
         return self
 
     def check_layers(self, names: tuple[str, ...]) -> None:
@@ -103,18 +95,17 @@ class LossNetwork(nn.Module):
         Returns:
             Name to (N, C, H / 2^b, W / 2^b) for a layer in block b + 1.
         """
-        last = max(self.layer_names.index(name) for name in names)
-        x = ((images - self.mean) / self.std).to(self.weight0.dtype)
-        features = {}
-        for i, name in enumerate(self.layer_names[: last + 1]):
-            if self._opens_block[i]:
-                x = F.max_pool2d(x, 2)
-            weight, bias = self.get_buffer(f"weight{i}"), self.get_buffer(f"bias{i}")
-            if self.padding != "zeros":
-                x = padded(x, 1, self.padding)
-            x = F.relu_(F.conv2d(x, weight, bias, padding=int(self.padding == "zeros")))
-            if name in names:
+        x = ((images - self.mean) / self.std).to(self.dtype)
+        features: dict[str, Tensor] = {}
+        left = iter(self.layer_names)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d) and self.padding != "zeros":
+                x = pad(x, 1, self.padding)
+            x = layer(x)
+            if isinstance(layer, nn.ReLU) and (name := next(left)) in names:
                 features[name] = x
+                if len(features) == len(set(names)):
+                    break
         return features
 
 
@@ -122,9 +113,10 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
     """The loss network of that name, or from that file, in float32.
 
     Args:
-        source: ``vgg16``, bundled (Oxford's weights, rounded to float16); ``vgg16-torchvision``
-            or ``vgg19``, which torchvision downloads; or a ``.safetensors`` or ``.pth`` file
-            with keys ``convB_N.weight`` (as Oxford's) or ``features.N.weight`` (as torchvision).
+        source: ``vgg16``, bundled (Oxford's weights, rounded to float16); ``vgg19``, which
+            torchvision downloads; or a ``.safetensors`` or ``.pth`` file of a VGG without batch
+            norm, with keys ``convB_N.weight`` (as Oxford's) or ``features.N.weight`` (as
+            torchvision's).
 
     Raises:
         StyleCliError: an unknown name, no network to download with, or no such weights in a file.
@@ -132,7 +124,12 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
     if source == "vgg16":
         return _from_file(bundled_models() / "vgg16_features.safetensors")
     if source in DOWNLOADS:
-        return LossNetwork(_renamed(_download(source)), DOWNLOADS[source])
+        return LossNetwork(_build(_download_vgg19(), source), TORCHVISION)
+    if source == "vgg16-torchvision":
+        raise StyleCliError(
+            "vgg16-torchvision is no longer downloaded: its weights are those of vgg16",
+            hint=_USE_BUNDLED,
+        )
     if not Path(source).suffix and not Path(source).exists():
         known = choose_from(source, ["vgg16", *DOWNLOADS])
         raise StyleCliError(f"unknown loss network {source!r}", hint=f"{known}, or a weights file")
@@ -140,82 +137,77 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
 
 
 def _from_file(path: Path) -> LossNetwork:
-    raw = _read_weights(path)
+    weights = _read_weights(path)
     # In torchvision's copy of Oxford's weights, the weights of the classifier are NaN.
-    classifier = raw.get("classifier.0.weight")
-    is_oxford = classifier is not None and bool(classifier.isnan().any())
-    if any(_CONV.fullmatch(key) for key in raw):
-        weights, preprocessing = _as_float(raw), OXFORD
-    else:
-        weights, preprocessing = _renamed(raw), OXFORD if is_oxford else TORCHVISION
-    convolutions = [key for key in weights if _CONV.fullmatch(key)]
-    is_vgg = convolutions and all(
-        weights[key].ndim == 4 and key.replace("weight", "bias") in weights for key in convolutions
+    classifier = weights.get("classifier.0.weight", torch.zeros(1))
+    is_oxford = "conv1_1.weight" in weights or bool(classifier.isnan().any())
+    features = _build(weights, str(path))
+    if not all(bool(one.isfinite().all()) for one in features.parameters()):
+        raise StyleCliError(f"the weights in {path} are not all finite numbers", hint=_USE_BUNDLED)
+    return LossNetwork(features, OXFORD if is_oxford else TORCHVISION)
+
+
+def _build(weights: Weights, source: str) -> nn.Sequential:
+    """The first layers of the VGG of torchvision that has the names and shapes of these weights."""
+    from torchvision.models import vgg11, vgg13, vgg16, vgg19  # takes as long to import as torch
+
+    count = sum(1 for name in weights if _CONVOLUTION.fullmatch(name))
+    for network in (vgg11, vgg13, vgg16, vgg19):
+        with torch.device("meta"):  # nothing is allocated for weights that are replaced
+            layers: nn.Sequential = network(weights=None, init_weights=False).features
+        places = list(_number_convolutions(layers).items())[:count]
+        named = {
+            f"{place}.{kind}": weights[name].float()
+            for number, place in places
+            for kind in ("weight", "bias")
+            for name in (f"conv{number}.{kind}", f"features.{place}.{kind}")
+            if name in weights
+        }
+        features = layers[: places[-1][1] + 2] if places else layers  # to the last one's ReLU
+        if len(places) == count and _shapes(named) == _shapes(features.state_dict()):
+            features.load_state_dict(named, assign=True)
+            return features
+    raise StyleCliError(
+        f"{source} does not hold a VGG: expected conv1_1.weight or features.0.weight and so on, "
+        "without batch norm",
+        hint=_USE_BUNDLED,
     )
-    if not is_vgg:
-        raise StyleCliError(
-            f"{path} holds no VGG: expected conv1_1.weight or features.0.weight and so on, "
-            "without batch norm",
-            hint="use --loss-net vgg16, which is bundled",
-        )
-    if not all(bool(weights[key].isfinite().all()) for key in convolutions):
-        raise StyleCliError(
-            f"the weights in {path} are not all finite numbers",
-            hint="use --loss-net vgg16, which is bundled",
-        )
-    return LossNetwork(weights, preprocessing)
+
+
+def _shapes(weights: Weights) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _number_convolutions(layers: nn.Sequential) -> dict[str, int]:
+    """The block and number of each convolution, such as ``3_1``, to its place among the layers."""
+    places, block, number = {}, 1, 0
+    for place, layer in enumerate(layers):
+        if isinstance(layer, nn.MaxPool2d):
+            block, number = block + 1, 0
+        elif isinstance(layer, nn.Conv2d):
+            number += 1
+            places[f"{block}_{number}"] = place
+    return places
 
 
 def _read_weights(path: Path) -> Weights:
-    """The tensors in a file, by name.
-
-    Raises:
-        StyleCliError: it is missing, a pipe or a device, damaged, or of another kind.
-    """
+    """The tensors in a file, by name."""
     try:
         loaded = load_tensors(path) if path.suffix == SUFFIX else load_pickled(path)
         return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
     except (StyleCliError, AttributeError) as error:
         why = error.message if isinstance(error, StyleCliError) else f"{path} is not a dictionary"
-        raise StyleCliError(
-            f"a loss network cannot be read: {why}", hint="use --loss-net vgg16, which is bundled"
-        ) from error
+        raise StyleCliError(f"a loss network cannot be read: {why}", hint=_USE_BUNDLED) from error
 
 
-def _download(source: str) -> Weights:
-    from torchvision.models import VGG16_Weights, VGG19_Weights
+def _download_vgg19() -> Weights:
+    from torchvision.models import VGG19_Weights
 
-    weights = {
-        "vgg16-torchvision": VGG16_Weights.IMAGENET1K_FEATURES,
-        "vgg19": VGG19_Weights.IMAGENET1K_V1,
-    }[source]
+    weights = VGG19_Weights.IMAGENET1K_V1
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (URLError, OSError, RuntimeError) as error:
         raise StyleCliError(
-            f"the weights of {source} could not be downloaded from {weights.url} ({error})",
+            f"the weights of vgg19 could not be downloaded from {weights.url} ({error})",
             hint="fetch that file elsewhere and pass --loss-net FILE, or use the bundled vgg16",
         ) from None
-
-
-def _renamed(raw: Weights) -> Weights:
-    """Weights named ``features.N`` renamed to ``convB_N``.
-
-    N counts all layers. From one convolution to the next it grows by 2 within a block, and by 3
-    where a pooling lies between.
-    """
-    pattern = re.compile(r"features\.(\d+)\.weight")
-    indices = sorted(int(match[1]) for match in map(pattern.fullmatch, raw) if match)
-    named: Weights = {}
-    block, layer, previous = 1, 0, -2
-    for index in indices:
-        block, layer = (block + 1, 1) if index - previous > 2 else (block, layer + 1)
-        previous = index
-        for kind in ("weight", "bias"):
-            if f"features.{index}.{kind}" in raw:
-                named[f"conv{block}_{layer}.{kind}"] = raw[f"features.{index}.{kind}"]
-    return _as_float(named)
-
-
-def _as_float(weights: Weights) -> Weights:
-    return {name: tensor.float() for name, tensor in weights.items() if name.startswith("conv")}

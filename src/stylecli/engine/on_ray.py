@@ -1,4 +1,4 @@
-"""Files through the workers of a Ray cluster; imported only if the command is told to use one.
+"""Files through the workers of a Ray cluster; imported only for a run with ``--ray``.
 
 Each worker is an actor of Ray that holds one :class:`Stylizer`. A free worker is given a group of
 jobs, and it tells what becomes of them while it works. Ray neither restarts a worker nor repeats a
@@ -30,9 +30,9 @@ from stylecli.engine.stylizer import Stylizer, full_name
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder, remove_leftovers
-from stylecli.files.door import STANDARD_STREAM
 from stylecli.files.jobs import Job
-from stylecli.files.urls import Place, Url
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.stores import Place, Url
 
 _TRIES = 3  # workers that may be lost with one file in hand
 _STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go
@@ -50,7 +50,7 @@ def parse_pool(text: str) -> tuple[int, int]:
     """The least and the most workers, from text such as ``2:8``; or ``4``, which is ``4:4``.
 
     Raises:
-        StyleCliError: it is no such text.
+        StyleCliError: it is not such a text.
     """
     least, colon, most = text.partition(":")
     most = most if colon else least
@@ -110,7 +110,7 @@ class Workers:
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
-        with _connected(self._address, should_stop) as is_connected:
+        with _connection(self._address, should_stop) as is_connected:
             if not is_connected:
                 return []
             share, room = _share_and_room(self._device)
@@ -125,12 +125,12 @@ class Workers:
 
 
 class _Run:
-    """A run as it is known where it was started.
+    """A run over files, on the side of the process that started it.
 
     Args:
         start: gives the handle of a new worker.
         pool: the least and the most workers.
-        report: told what workers tell.
+        report: called with each event that workers report.
         should_stop: whether to begin nothing more.
     """
 
@@ -145,7 +145,7 @@ class _Run:
         self._least, self._most = pool
         self._stopped = False
         self._waiting: deque[list[Job]] = deque()
-        self._before: dict[Job, object] = {}  # what was there where a job will write
+        self._before: dict[Job, object] = {}  # the identity of what a job will replace
         self._lost: Counter[Job] = Counter()  # workers with the job in hand
         self._failed_starts = 0  # in a row
         self._starting: dict[Any, Any] = {}  # the answer of each worker, to its handle
@@ -171,10 +171,10 @@ class _Run:
             if self._should_stop():
                 self._stop()
             self._add_workers()
-            told = [*self._starting, *self._working]
-            if told and ray.wait(told, timeout=0.1)[0]:
+            pending = [*self._starting, *self._working]
+            if pending and ray.wait(pending, timeout=0.1)[0]:
                 heard = time.monotonic()
-                for one in ray.wait(told, num_returns=len(told), timeout=0)[0]:
+                for one in ray.wait(pending, num_returns=len(pending), timeout=0)[0]:
                     if one in self._starting:
                         self._hear_start(one)
                     elif one in self._working:
@@ -204,7 +204,7 @@ class _Run:
             self._starting[worker.begin.remote()] = worker
 
     def _hear_start(self, can_work: Any) -> None:
-        """A worker can work, or cannot."""
+        """Give a new worker its first group, or count that it could not start."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -232,18 +232,18 @@ class _Run:
                     group.remove(job)
                     self._take(Result(job, 0.0))
             if group:
-                told = worker.stylize.options(num_returns="streaming").remote(group)
-                self._working[told] = worker, group
+                events = worker.stylize.options(num_returns="streaming").remote(group)
+                self._working[events] = worker, group
                 return
 
-    def _hear(self, told: Any) -> None:
-        """Take what a worker tells; at the end of a group, give it the next."""
+    def _hear(self, events: Any) -> None:
+        """Take the next events of a worker; at the end of a group, give it another one."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        worker, group = self._working[told]
+        worker, group = self._working[events]
         try:
-            for event in ray.get(next(told)):
+            for event in ray.get(next(events)):
                 self._take(event)
             return
         except StopIteration:
@@ -256,7 +256,7 @@ class _Run:
             self._lost.update(job for job in group if job not in self.results)
             reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
             self._give_again(group, reason)
-        del self._working[told]
+        del self._working[events]
         if worker:
             self._give(worker)
 
@@ -308,15 +308,15 @@ class _Worker:
         self._stopped = True
 
     def stylize(self, jobs: Sequence[Job]) -> Iterator[list[Event]]:
-        """What becomes of jobs, in lists; an empty one tells that the worker lives."""
-        told: SimpleQueue[Event] = SimpleQueue()
+        """The events of jobs, in lists; an empty one shows that the worker lives."""
+        events: SimpleQueue[Event] = SimpleQueue()
         with ThreadPoolExecutor(1) as thread:
             working = thread.submit(
-                self._stylizer.run_jobs, jobs, told.put, lambda: self._stopped, self._config
+                self._stylizer.run_jobs, jobs, events.put, lambda: self._stopped, self._config
             )
             while wait([working], timeout=_EVERY).not_done:
-                yield [told.get() for _ in range(told.qsize())]
-        yield [told.get() for _ in range(told.qsize())]
+                yield [events.get() for _ in range(events.qsize())]
+        yield [events.get() for _ in range(events.qsize())]
         working.result()
 
 
@@ -366,7 +366,7 @@ def _import_ray(*, local: bool) -> None:
 
 
 @contextmanager
-def _connected(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
+def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
     """A connection to a cluster, and whether there is one: there is none after a stop.
 
     A cluster that was started for it ends with it.

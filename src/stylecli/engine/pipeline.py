@@ -1,39 +1,50 @@
-"""Files through a generator: decode ahead, stylize in batches of one size, encode behind.
+"""Files through a generator: decode ahead, paint in batches of one size, encode behind.
 
 The network is the only part that waits for nothing; memory does not grow with the number of
 files, nor beyond a limit; one bad file never stops the others.
 """
 
+import errno
 import os
+import shutil
+import sys
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count, groupby, islice
+from pathlib import Path
+
+from PIL import Image
 
 from stylecli.config import StylizeConfig
-from stylecli.engine.clips import paint_frames
+from stylecli.core.backend import OutOfMemoryError
 from stylecli.engine.painter import Painter
-from stylecli.engine.stages import (
-    Item,
-    already,
-    finished,
-    is_disk_full,
-    painted,
-    read,
-    scratch,
-    why,
-    written,
-)
-from stylecli.engine.transfers import Transfers
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
-from stylecli.files.clips import Clip
+from stylecli.files.atomic import private_folder
 from stylecli.files.colors import Rgb
+from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
-from stylecli.files.pictures import Picture
+from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
+from stylecli.files.paths import STANDARD_STREAM
+from stylecli.files.pictures import Picture, shrink
+from stylecli.files.stores import Place, Url, fetch, send
+from stylecli.files.video.clips import read_clip_or_picture, write_clip
+from stylecli.files.video.frames import Clip, Frame
 
-_AHEAD = 4  # images decoded before the network asks for them, and encoded behind it
+_AHEAD = 4  # images or frames decoded before the network asks for them, and encoded behind it
+_FETCHED_AHEAD = 16  # files that are fetched before they are decoded; a store answers slowly
+_VIDEOS = 2  # local copies at a time: of the one that is painted, and of the next
+# An image and its stylization are 6; with what a decoder or an encoder takes, 17 at most.
+_BYTES_PER_PIXEL = 16
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_SOFTWARE = 0x0131  # the EXIF tag
+_PREFIX = "stylecli "
 
 
 @dataclass(frozen=True)
@@ -52,21 +63,51 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Course:
-    """How files go through a pipeline.
+class Item:
+    """A file on its way.
 
     Attributes:
-        config: how to read, paint and write.
-        report: told of each file when it is written, in the order of the jobs, of frames, and
-            of what a result will lack.
-        should_stop: asked before each batch.
-        made_with: the model and the settings of the look, to be noted in the pictures.
+        job: which one.
+        bytes: about how much memory it takes until it is written.
+        source: the local file to read, which is a copy if the job's source lies in a store.
+        target: the local file to write, likewise.
+        photo: once it is decoded, and until it is written.
+        clip: the same for a video or an animation.
+        painted: the stylized photo.
+        seconds: of the network's time, its share of a batch's.
+        lacks: one line on what the result lacks; empty if nothing.
+        error: why it failed; empty if it did not.
+        blocked: whether every further file would fail in the same way: the disk is full, or a
+            store takes nothing.
     """
 
-    config: StylizeConfig
-    report: Callable[[Result | Frames | Notice], None]
-    should_stop: Callable[[], bool]
-    made_with: str
+    job: Job
+    bytes: int
+    source: Path
+    target: Path
+    photo: Picture | None = None
+    clip: Clip | None = None
+    painted: Rgb | None = None
+    seconds: float = 0.0
+    lacks: str = ""
+    error: str = ""
+    blocked: bool = False
+
+    @property
+    def kind(self) -> object:
+        """Items of one kind can share a batch: images of one size; a clip with nothing else."""
+        if self.clip is not None:
+            return id(self.clip)
+        return self.photo.rgb.shape if self.photo is not None else self.error
+
+    def fail(self, error: str, *, blocked: bool = False) -> "Item":
+        """The item with an error, and without its pixels."""
+        return replace(self, photo=None, painted=None, error=self.name(error), blocked=blocked)
+
+    def name(self, text: str) -> str:
+        """Give the local files in a text the names that the user knows."""
+        text = text.replace(str(self.source), str(self.job.source))
+        return text.replace(str(self.target), str(self.job.target))
 
 
 class Pipeline:
@@ -74,13 +115,26 @@ class Pipeline:
 
     Args:
         paint: called from as many threads as it may be called at once.
-        course: all the rest.
         jobs: the files, in their order.
+        config: how to read, paint and write.
+        report: called for each file when it is written, in the order of the jobs; for frames;
+            and for what a result will lack.
+        should_stop: asked before each batch.
+        made_with: the model and the settings of the look, to be noted in the pictures.
     """
 
-    def __init__(self, paint: Painter, course: Course, jobs: Sequence[Job]) -> None:
-        self._paint, self._course, self._config = paint, course, course.config
-        self._transfers = Transfers(jobs)
+    def __init__(
+        self,
+        paint: Painter,
+        jobs: Sequence[Job],
+        config: StylizeConfig,
+        report: Callable[[Result | Frames | Notice], None],
+        should_stop: Callable[[], bool],
+        made_with: str,
+    ) -> None:
+        self._paint, self._config, self._made_with = paint, config, made_with
+        self._report, self._should_stop = report, should_stop
+        self._transfers = _Transfers(jobs, config.max_pixels)
         self._next: Item | None = None  # waits for room
         self._batch: list[Item] = []  # grows while neighbors are of one size
         self._ahead: deque[Future[Item]] = deque()
@@ -108,7 +162,7 @@ class Pipeline:
             for batch in self._batches():
                 if batch[0].clip is None:
                     given = batch, self._paint, self._config
-                    self._painting.append(self._network.submit(painted, *given))
+                    self._painting.append(self._network.submit(_paint, *given))
                     at_once = 0 if batch[0].error else networks - 1
                     del batch, given  # or its photos would outlive their writing
                     self._settle(at_once, max(networks, _AHEAD))
@@ -117,13 +171,13 @@ class Pipeline:
                 item = self._paint_clip(batch[0], batch[0].clip)
                 if item is None:
                     break
-                self._writing.append(self._transfers.send(item.job, already(item)))
+                self._writing.append(self._transfers.deliver(item.job, _as_future(item)))
                 self._settle(0, 0)
             self._settle(0, 0)
         return self._results
 
-    def _stopped(self) -> bool:
-        return self._blocked or self._course.should_stop()
+    def _must_stop(self) -> bool:
+        return self._blocked or self._should_stop()
 
     def _batches(self) -> Iterator[list[Item]]:
         """Images as they are decoded, neighbors of one size together.
@@ -131,7 +185,7 @@ class Pipeline:
         Never padded to one size: a norm would see the padding.
         """
         try:
-            while not self._stopped():
+            while not self._must_stop():
                 self._read_ahead(wait=not self._batch)
                 item = self._ahead.popleft().result() if self._ahead else None
                 full = len(self._batch) == self._paint.batch_size
@@ -162,14 +216,16 @@ class Pipeline:
             if self._in_flight and self._in_flight + self._next.bytes > self._max_bytes:
                 return
             self._in_flight += self._next.bytes
-            self._ahead.append(self._pool.submit(read, self._next, self._config))
+            self._ahead.append(self._pool.submit(_read, self._next, self._config))
             self._next = None
 
     def _settle(self, batches: int, files: int) -> None:
         """Wait until no more than so many are on their way."""
         while len(self._painting) > batches or len(self._writing) > files:
             self._settle_one(first=len(self._painting) > batches)
-        while self._writing and self._writing[0].done():  # a failure is told before more is begun
+        while (
+            self._writing and self._writing[0].done()
+        ):  # a failure is reported before more is begun
             self._settle_one(first=False)
 
     def _settle_one(self, first: bool = True) -> None:
@@ -177,7 +233,7 @@ class Pipeline:
         if first and self._painting:
             items = self._painting.popleft().result()
             self._writing.extend(map(self._begin_to_write, items))
-            if any(item.error for item in items):  # told before more is begun
+            if any(item.error for item in items):  # reported before more is begun
                 self._settle(len(self._painting), 0)
         else:
             self._settle_file(self._writing.popleft().result())
@@ -186,22 +242,22 @@ class Pipeline:
         self._in_flight -= item.bytes
         self._transfers.forget(item)
         if item.lacks and not item.error:
-            self._course.report(Notice(item.named(item.lacks)))
-        if item.blocked and self._blocked:  # said already: this one is left for another run
+            self._report(Notice(item.name(item.lacks)))
+        if item.blocked and self._blocked:  # this one is left for another run
             return
         self._blocked = self._blocked or item.blocked
         self._results.append(Result(item.job, item.seconds, item.error))
-        self._course.report(self._results[-1])
+        self._report(self._results[-1])
 
     def _begin_to_write(self, item: Item) -> Future[Item]:
         if item.photo is None or item.painted is None:
-            return already(item)
-        given = self._config, self._course.made_with
-        picture = self._pool.submit(finished, item.photo, item.painted, *given)
+            return _as_future(item)
+        given = self._config, self._made_with
+        picture = self._pool.submit(_finish, item.photo, item.painted, *given)
         bare = replace(item, photo=None, painted=None)
         # In the pool's order, the picture's turn comes first: none waits for what nobody begins.
-        end = self._pool.submit(written, bare, picture, self._config.quality)
-        return self._transfers.send(item.job, end)
+        end = self._pool.submit(_write, bare, picture, self._config.quality)
+        return self._transfers.deliver(item.job, end)
 
     def _paint_clip(self, item: Item, clip: Clip) -> Item | None:
         """Stylize a video or an animation, a few frames on their way at a time.
@@ -211,32 +267,332 @@ class Pipeline:
         """
         began = time.monotonic()
         try:
-            for said in filter(None, (item.job.note, clip.notice(item.target))):
-                self._course.report(Notice(item.named(said)))
+            for note in filter(None, (item.job.note, clip.notice(item.target))):
+                self._report(Notice(item.name(note)))
             keep = not self._config.strip_metadata
-            frames = self._painted_frames(item, clip)
-            clip.write(item.target, frames, self._config.quality, metadata=keep)
+            frames = self._finish_frames(item, clip)
+            write_clip(clip, item.target, frames, self._config.quality, metadata=keep)
         except _StoppedError:
             return None
         except StyleCliError as failure:
-            item = item.failed(failure.message, blocked=is_disk_full(failure))
+            item = item.fail(failure.message, blocked=is_disk_full(failure))
         except (RuntimeError, MemoryError, OSError) as failure:
-            item = item.failed(why(item, failure))
+            item = item.fail(_explain_failure(item, failure))
         return replace(item, seconds=time.monotonic() - began)
 
-    def _painted_frames(self, item: Item, clip: Clip) -> Iterator[Picture]:
-        folder = scratch(item)
+    def _finish_frames(self, item: Item, clip: Clip) -> Iterator[Frame[Picture]]:
+        folder = _scratch_folder(item)
 
         def begin(images: Sequence[Rgb]) -> Future[list[Rgb]]:
             return self._network.submit(self._paint, images, self._config, folder)
 
         given = self._paint.batch_size, self._paint.at_once, self._config
-        for done, (frame, rgb) in enumerate(paint_frames(clip, begin, *given), start=1):
-            if self._stopped():
+        for done, (frame, rgb) in enumerate(_paint_frames(clip, begin, *given), start=1):
+            if self._must_stop():
                 raise _StoppedError
-            yield finished(frame, rgb, self._config, self._course.made_with)
-            self._course.report(Frames(item.job.source, done, clip.count))
+            finished = _finish(frame.picture, rgb, self._config, self._made_with)
+            yield replace(frame, picture=finished)
+            self._report(Frames(item.job.source, done, clip.count))
 
 
 class _StoppedError(Exception):
     """A video was stopped before its end."""
+
+
+def _as_future(item: Item) -> Future[Item]:
+    """An item as the end of work that is done already."""
+    future: Future[Item] = Future()
+    future.set_result(item)
+    return future
+
+
+def _bring(item: Item, max_pixels: int) -> Item:
+    """Copy a source from a store or standard input; its head tells the memory that it will take."""
+    source = item.job.source
+    try:
+        if isinstance(source, Url):
+            fetch(source, item.source)
+        elif source == STANDARD_STREAM:
+            with item.source.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+    except StyleCliError as failure:
+        return item.fail(failure.message, blocked=is_disk_full(failure))
+    except OSError as failure:
+        return item.fail(f"{source}: {failure.strerror}", blocked=True)
+    if not item.job.is_video:
+        # What is wrong with the file is reported when it is read.
+        with suppress(StyleCliError), open_image(item.source, max_pixels) as image:
+            return replace(item, bytes=image.width * image.height * _BYTES_PER_PIXEL)
+    return item
+
+
+def _read(item: Item, config: StylizeConfig) -> Item:
+    """Decode a photo, or open a clip; what failed before stays as it is."""
+    if item.error:
+        return item
+    try:
+        read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
+        if not isinstance(read, Picture):
+            return replace(item, clip=read)
+        photo = shrink(read, config.max_size) if config.max_size else read
+        return replace(item, photo=photo, lacks=lacks)
+    except StyleCliError as failure:
+        return item.fail(failure.message)
+    except MemoryError:
+        return item.fail(f"{item.job.source}: not enough memory to decode it")
+
+
+def _paint(items: list[Item], paint: Painter, config: StylizeConfig) -> list[Item]:
+    """Paint photos of one size; what failed before stays as it is."""
+    photos = [item.photo.rgb for item in items if item.photo is not None]
+    if not photos:
+        return items
+    began = time.monotonic()
+    try:
+        paintings = paint(photos, config, _scratch_folder(items[0]))
+    except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
+        if len(items) == 1:
+            return [items[0].fail(_explain_failure(items[0], failure))]
+    else:
+        seconds = (time.monotonic() - began) / len(items)
+        return [
+            replace(item, painted=rgb, seconds=seconds)
+            for item, rgb in zip(items, paintings, strict=True)
+        ]
+    # One may be to blame.
+    return [one for item in items for one in _paint([item], paint, config)]
+
+
+def _finish(photo: Picture, painting: Rgb, config: StylizeConfig, made_with: str) -> Picture:
+    """A painting as a picture to be written; how it was made is noted in it."""
+    if config.strip_metadata:
+        return replace(photo, rgb=painting, metadata=Metadata())
+    exif = mark(photo.metadata.exif, made_with)
+    return replace(photo, rgb=painting, metadata=replace(photo.metadata, exif=exif))
+
+
+def _write(item: Item, picture: Future[Picture], quality: int) -> Item:
+    """Encode a painting; the item has no pixels any more, as the encoder needs room."""
+    try:
+        write_picture(item.target, picture.result(), quality)
+    except StyleCliError as failure:
+        return item.fail(failure.message, blocked=is_disk_full(failure))
+    except MemoryError:
+        return item.fail(f"{item.job.target}: not enough memory to encode it")
+    return item
+
+
+def _deliver(writing: Future[Item]) -> Item:
+    """Copy a result to its store or to standard output, once it is written.
+
+    Raises:
+        BrokenPipeError: standard output has no reader any more.
+    """
+    item = writing.result()
+    target = item.job.target
+    if item.error:
+        return item
+    try:
+        if isinstance(target, Url):
+            send(item.target, target)
+        elif sys.stdout is None:
+            return item.fail("cannot write -: standard output is closed")
+        else:
+            with item.target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except StyleCliError as failure:  # without the right to write, no other is taken either
+        refused = isinstance(failure.__cause__, PermissionError | FileNotFoundError)
+        return item.fail(failure.message, blocked=refused)
+    except OSError as failure:
+        return item.fail(f"cannot write -: {failure.strerror or failure}")
+    return item
+
+
+def _paint_frames(
+    clip: Clip,
+    begin: Callable[[Sequence[Rgb]], Future[list[Rgb]]],
+    batch_size: int,
+    at_once: int,
+    config: StylizeConfig,
+) -> Iterator[tuple[Frame[Picture], Rgb]]:
+    """The frames of a clip, each with its painting; the next ones are painted meanwhile.
+
+    Args:
+        clip: a video or an animation.
+        begin: begins to paint images of one size.
+        batch_size: how many frames of one size are painted together.
+        at_once: how many batches are painted at once.
+        config: its ``max_size`` is used.
+    """
+    painting: deque[tuple[list[Frame[Picture]], Future[list[Rgb]]]] = deque()
+    try:
+        with closing(_decode_ahead(clip.frames(), config)) as frames:
+            for _, alike in groupby(frames, key=lambda frame: frame.picture.rgb.shape):
+                while batch := list(islice(alike, batch_size)):
+                    painting.append((batch, begin([frame.picture.rgb for frame in batch])))
+                    if len(painting) > at_once:
+                        yield from _pair_up(*painting.popleft())
+        while painting:
+            yield from _pair_up(*painting.popleft())
+    finally:
+        for _, future in painting:
+            future.cancel()
+
+
+def _pair_up(
+    batch: list[Frame[Picture]], painting: Future[list[Rgb]]
+) -> Iterator[tuple[Frame[Picture], Rgb]]:
+    yield from zip(batch, painting.result(), strict=True)
+
+
+def _decode_ahead(
+    frames: Iterator[Frame[Picture]], config: StylizeConfig
+) -> Generator[Frame[Picture]]:
+    """Frames scaled down to the size that was asked for, decoded ahead in a thread."""
+
+    def decode() -> Frame[Picture] | None:
+        frame = next(frames, None)
+        if frame is None or not config.max_size:
+            return frame
+        return replace(frame, picture=shrink(frame.picture, config.max_size))
+
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(decode) for _ in range(_AHEAD))
+        try:
+            while (frame := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(decode))
+                yield frame
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _scratch_folder(item: Item) -> Path | None:
+    """Where temporary files go: beside the output, as the system's folder may lie in memory."""
+    return None if "TMPDIR" in os.environ else item.target.parent
+
+
+def _explain_failure(item: Item, failure: Exception) -> str:
+    """One line on why the network failed on a file."""
+    source = item.job.source
+    if isinstance(failure, OutOfMemoryError):
+        return f"{source}: not enough memory to paint it; --max-size scales it down"
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        folder = _scratch_folder(item) or tempfile.gettempdir()
+        return f"{source}: no room for temporary files in {folder}; TMPDIR names another folder"
+    return f"{source}: {str(failure).partition(chr(10))[0] or 'not enough memory'}"
+
+
+def is_disk_full(failure: StyleCliError) -> bool:
+    """Whether every further file would fail too."""
+    cause = failure.__cause__
+    return isinstance(cause, OSError) and cause.errno in _FULL
+
+
+class _Transfers:
+    """The files of a run, each with its local names: temporary ones in a store or through a pipe.
+
+    A file of this machine keeps its own name, and nothing is done ahead for it.
+
+    Args:
+        jobs: the files, in their order.
+        max_pixels: of an image.
+    """
+
+    def __init__(self, jobs: Sequence[Job], max_pixels: int) -> None:
+        self._rest, self._max_pixels = deque(jobs), max_pixels
+        self._coming: deque[Future[Item]] = deque()
+        self._numbers = count()
+        self._videos = 0
+        self._end = ExitStack()
+
+    def __enter__(self) -> "_Transfers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for future in self._coming:
+            future.cancel()
+        self._end.close()
+
+    def next(self, *, wait: bool) -> Item | None:
+        """The next file, once it is here; None after the last.
+
+        Args:
+            wait: if it is false, None may also mean that the next file is not here yet.
+        """
+        while self._rest and (self._has_room(self._rest[0]) or (wait and not self._coming)):
+            self._coming.append(self._begin(self._rest.popleft()))
+        if not self._coming or not (wait or self._coming[0].done()):
+            return None
+        return self._coming.popleft().result()
+
+    def _has_room(self, job: Job) -> bool:
+        if job.is_video and self._videos >= _VIDEOS:
+            return False
+        return len(self._coming) < (_FETCHED_AHEAD if isinstance(job.source, Url) else 1)
+
+    def _begin(self, job: Job) -> Future[Item]:
+        source, target = self._local(job.source), self._local(job.target, job.ending)
+        item = Item(job, 0, source=source, target=target)
+        if isinstance(job.source, Url):
+            self._videos += job.is_video
+            return self._pool.submit(_bring, item, self._max_pixels)
+        return _as_future(_bring(item, self._max_pixels))
+
+    def _local(self, place: Place, ending: str = "") -> Path:
+        """A name for the local copy: the object's own may be too long, or have odd characters."""
+        if isinstance(place, Path) and place != STANDARD_STREAM:
+            return place
+        return self._folder / f"{next(self._numbers)}{ending or place.suffix}"
+
+    def deliver(self, job: Job, writing: Future[Item]) -> Future[Item]:
+        """Copy a result to where it belongs after it has been written; on this machine it is."""
+        is_elsewhere = isinstance(job.target, Url) or job.target == STANDARD_STREAM
+        return self._pool.submit(_deliver, writing) if is_elsewhere else writing
+
+    def forget(self, item: Item) -> None:
+        """Remove the local copies of a file."""
+        self._videos -= isinstance(item.job.source, Url) and item.job.is_video
+        for place, copy in ((item.job.source, item.source), (item.job.target, item.target)):
+            if place != copy:
+                copy.unlink(missing_ok=True)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self._end.enter_context(private_folder())
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return self._end.enter_context(ThreadPoolExecutor(_FETCHED_AHEAD))
+
+
+def mark(exif: bytes, made_with: str) -> bytes:
+    """Note in EXIF how a picture was made; EXIF that is damaged or has no room stays as it is."""
+    with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
+        tags = Image.Exif()
+        tags.load(exif)
+        tags[_SOFTWARE] = _PREFIX + _ascii(made_with)
+        content = tags.tobytes()
+        return content if len(content) <= MAX_EXIF_BYTES else exif
+    return exif
+
+
+def made_otherwise(path: Path, made_with: str) -> str:
+    """What a picture says of how it was made, if that is something else; otherwise nothing."""
+    tags = Image.Exif()
+    with suppress(Exception), open_image(path) as image:
+        if image.format == "TIFF":
+            tags = image.getexif()
+        else:
+            tags.load(image.info.get("exif", b""))  # this reads the header of the file alone
+    text = str(tags.get(_SOFTWARE, ""))
+    other = text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else ""
+    return "" if other == _ascii(made_with) else other
+
+
+def _ascii(text: str) -> str:
+    """A text in ASCII, as EXIF requires."""
+    return text.encode("ascii", "replace").decode()

@@ -9,20 +9,18 @@ from typing import Any, overload
 import numpy as np
 from PIL import Image
 
-from stylecli.config import StylizeConfig
-from stylecli.config.shared import LOOK
+from stylecli.config import LOOK, ModelConfig, StylizeConfig
 from stylecli.core.backends import open_backends
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
-from stylecli.engine.pipeline import Course, Pipeline, Result
+from stylecli.engine.pipeline import Pipeline, Result
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
-from stylecli.files.jobs import Job, plan
-from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrunk
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import place
+from stylecli.files.jobs import WHOLE, Job, Shard, plan
+from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrink
+from stylecli.files.stores import place
 from stylecli.options import options_of
 
 
@@ -62,7 +60,7 @@ class Stylizer:
             ``gallery, udnie on cpu, torch, float32``.
 
     Raises:
-        StyleCliError: no such model, device, precision or backend, or a seed out of range.
+        StyleCliError: no such model, device, precision or backend; or a number out of range.
     """
 
     def __init__(
@@ -77,6 +75,9 @@ class Stylizer:
         seed: int = 0,
     ) -> None:
         self._arguments = (model, style, device, precision, backend, batch_size, max_memory, seed)
+        on: dict[str, Any] = {"device": device, "precision": precision, "backend": backend}
+        gib = None if max_memory is None else max_memory / 2**30
+        ModelConfig(**on, batch_size=batch_size, max_memory=gib, seed=seed).check()
         path, self.info, mix = find_style(str(model), style)
         self._name, self._seed = _full_name(model, style, self.info, mix), seed
         backends = open_backends(
@@ -84,7 +85,9 @@ class Stylizer:
         )
         copies = f"{len(backends)} x " if len(backends) > 1 else ""
         self.description = f"{self._name} on {copies}{backends[0].description}"
-        self._paint = Painter(backends, self.info.arch, self.info.width, batch_size, max_memory)
+        self._paint = Painter(
+            backends, self.info.spec.arch, self.info.width, batch_size, max_memory
+        )
         self._swept: set[Path] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -122,7 +125,7 @@ class Stylizer:
     def _stylize(self, images: Sequence[Any], config: StylizeConfig) -> list[Any]:
         pictures = [_as_picture(image) for image in images]
         if config.max_size:
-            pictures = [shrunk(picture, config.max_size) for picture in pictures]
+            pictures = [shrink(picture, config.max_size) for picture in pictures]
         stylized: list[Any] = []
         for _, alike in groupby(pictures, key=lambda picture: picture.rgb.shape):
             while batch := list(islice(alike, self._paint.batch_size)):
@@ -176,7 +179,8 @@ class Stylizer:
 
         Args:
             jobs: from :func:`stylecli.files.jobs.plan`.
-            report: told of each file when it is written, in the order of the jobs, and of frames.
+            report: called for each file when it is written, in the order of the jobs, and for
+                frames.
             should_stop: asked before each batch; what is in work is then still written, but for
                 a video, which is left out. A file that fails is reported before another is
                 painted, unless that one is painted or written at the same time.
@@ -197,8 +201,7 @@ class Stylizer:
             remove_leftovers(folder)
         self._swept |= folders
         made_with = describe_look(self._name, config, self._seed)
-        course = Course(config, report, should_stop, made_with)
-        return Pipeline(self._paint, course, jobs).run()
+        return Pipeline(self._paint, jobs, config, report, should_stop, made_with).run()
 
 
 def describe_look(name: str, config: StylizeConfig, seed: int = 0) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import require_local
+from stylecli.files.paths import require_local
 
 if sys.platform != "win32":
     import fcntl
@@ -39,7 +39,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    temporary, lock = _locked_temporary(target)
+    temporary, lock = _lock_temporary(target)
     try:
         yield temporary
         _flush(temporary)
@@ -87,16 +87,26 @@ def remove_leftovers(folder: Path) -> bool:
     left = 0
     for path in folder.glob(f"{_PREFIX}*"):
         left += 1
-        # An OSError means that the file is in use, or belongs to another user.
-        with suppress(OSError), path.open("rb+") as file:
-            _lock(file, wait=False)
-            if time.time() - os.fstat(file.fileno()).st_mtime < _min_age(path):
-                continue
+        with suppress(OSError), _open_abandoned(path, _min_age(path)) as file:
             if sys.platform == "win32":
                 file.close()
             path.unlink()
             left -= 1
     return not left
+
+
+@contextmanager
+def _open_abandoned(path: Path, min_age: float) -> Iterator[BinaryIO]:
+    """The file of a process that was killed, locked until it is removed.
+
+    Raises:
+        OSError: it is in use, belongs to another user, or was changed in the last seconds.
+    """
+    with path.open("rb+") as file:
+        _lock(file, wait=False)
+        if time.time() - os.fstat(file.fileno()).st_mtime < min_age:
+            raise BlockingIOError
+        yield file
 
 
 def _min_age(temporary: Path) -> float:
@@ -118,9 +128,6 @@ def _machine() -> str:
     return f"{zlib.crc32(number.encode()):08x}"
 
 
-_MIN_AGE_OF_FOLDERS = 60.0  # a folder that is younger may just be made
-
-
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """A folder in the system's folder for temporary files, for this user alone; removed at the end.
@@ -129,7 +136,9 @@ def private_folder() -> Iterator[Path]:
     removed too, but on Windows.
     """
     if sys.platform != "win32":  # where locks do not tell whether a folder is in use
-        _remove_abandoned_folders(Path(tempfile.gettempdir()))
+        for path in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
+            with suppress(OSError), _open_abandoned(path, _MIN_AGE_OF_FOLDERS):
+                shutil.rmtree(path.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(prefix="stylecli-", ignore_cleanup_errors=True) as folder,
         Path(folder, f"{_PREFIX}lock").open("xb") as held,
@@ -138,17 +147,7 @@ def private_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _remove_abandoned_folders(parent: Path) -> None:
-    for path in parent.glob(f"stylecli-*/{_PREFIX}lock"):
-        with suppress(OSError), path.open("rb+") as lock:  # it is in use, or another user's
-            _lock(lock, wait=False)
-            if (
-                time.time() - os.fstat(lock.fileno()).st_mtime > _MIN_AGE_OF_FOLDERS
-            ):  # not just being made
-                shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _locked_temporary(target: Path) -> tuple[Path, BinaryIO]:
+def _lock_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new empty file beside ``target``, and a lock on it that ends with this process.
 
     A process number in the name would not do: processes in two containers may have the same.

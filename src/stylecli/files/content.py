@@ -16,10 +16,11 @@ from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_rgb, read_short_side
+from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import scaled_crop
-from stylecli.files.scanning import scan_images
 
-PREVIEW = ".preview.png"  # the ending of a training's preview, which is no photo to train on
+PREVIEW = ".preview.png"  # the ending of a training's preview, which is not a photo to train on
+_HINT = "--content takes a folder of photos; without it, the bundled ones are used"
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
 _CHECKED = 8  # of every 8 rows and columns of a photo, one shows enough of whether it is blank
@@ -28,6 +29,10 @@ _CHECKED = 8  # of every 8 rows and columns of a photo, one shows enough of whet
 def bundled_photos() -> list[Path]:
     """The 24 Kodak photographs that ship with the program."""
     return sorted((Path(__file__).parents[1] / "photos").glob("*.jpg"))
+
+
+class NoPhotosError(StyleCliError):
+    """There are no photos to train on, or no more of them."""
 
 
 class ContentPhotos:
@@ -45,7 +50,7 @@ class ContentPhotos:
         blank: files among those read so far that are mostly of one plain color.
 
     Raises:
-        StyleCliError: there is no such folder, or no image file in it.
+        NoPhotosError: there is no such folder, or no image file in it.
     """
 
     def __init__(self, folder: Path | None, seed: int) -> None:
@@ -53,7 +58,7 @@ class ContentPhotos:
         self.seed = seed
         self.bad: set[Path] = set()
         self.blank: set[Path] = set()
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._order = lru_cache(maxsize=2)(self._shuffle)
         self._reader = lru_cache(maxsize=1)(self._caching_reader)
 
     def fingerprint(self) -> str:
@@ -64,7 +69,7 @@ class ContentPhotos:
         """Batch ``number`` of the series: (N, size, size, 3) in 0..255.
 
         Raises:
-            StyleCliError: none of the files can be read, or all are of one plain color.
+            NoPhotosError: none of the files can be read, or all are of one plain color.
         """
         first = number * batch_size
         crops = [self._crop(sample, size) for sample in range(first, first + batch_size)]
@@ -113,9 +118,11 @@ class ContentPhotos:
             crop = _random_crop(rgb, size, np.random.default_rng([self.seed, sample]))
             if not _is_plain(crop):
                 return crop
-        raise self._nothing_to_learn_from()
+        is_blank = len(self.bad) < len(self.paths)
+        what = "holds more than one plain color" if is_blank else "can be read"
+        raise NoPhotosError(f"none of the {len(self.paths)} content photos {what}", hint=_HINT)
 
-    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _shuffle(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.paths))
 
     def _photos_from(self, sample: int, size: int) -> Iterator[Rgb]:
@@ -143,14 +150,6 @@ class ContentPhotos:
 
         usual_bytes = (2 * size) * (3 * size) * 3
         return lru_cache(maxsize=_CACHE_BYTES // usual_bytes)(read)
-
-    def _nothing_to_learn_from(self) -> StyleCliError:
-        blank = len(self.bad) < len(self.paths)
-        what = "holds more than one plain color" if blank else "can be read"
-        return StyleCliError(
-            f"none of the {len(self.paths)} content photos {what}",
-            hint="--content takes a folder of photos; without it, the bundled ones are used",
-        )
 
 
 def _random_crop(rgb: Rgb, size: int, random: np.random.Generator) -> Rgb:
@@ -194,13 +193,11 @@ def _is_mostly_blank(rgb: Rgb) -> bool:
 
 def _scan(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise StyleCliError(
-            f"no content folder {folder}", hint="--content takes a folder of photos"
-        )
+        raise NoPhotosError(f"no content folder {folder}", hint=_HINT)
     paths = [path for path in scan_images(folder) if not path.name.endswith(PREVIEW)]
     if not paths:
-        raise StyleCliError(
+        raise NoPhotosError(
             f"no photos in {folder}: expected files such as .jpg or .png, in it or below",
-            hint="leave --content out to train on the bundled photos",
+            hint=_HINT,
         )
     return paths

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
-from stylecli.files.urls import Place
+from stylecli.files.stores import Place
 
 _FORMATS = {
     **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"},
@@ -20,7 +20,7 @@ VIDEOS = WRITABLE_VIDEOS | {
     *(".qt", ".3gp", ".3g2", ".f4v", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".divx", ".dv"),
     *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m2v", ".vob", ".mxf"),
 }
-_USUAL_VIDEO = ".mp4"  # in place of a container that is not written
+USUAL_VIDEO = ".mp4"  # in place of a container that is not written
 _MAY_BE_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF"})
 _ANIMATIONS = frozenset({".gif", ".apng", ".webp"})  # what --format turns a film into
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
@@ -89,7 +89,7 @@ def ending_for(source: Place, format: str | None = None) -> str:
         return own if wanted.lower() in VIDEOS and not is_animation else wanted
     if wanted.lower() not in VIDEOS | _ANIMATIONS:
         wanted = own
-    return wanted if wanted.lower() in WRITABLE_VIDEOS | _ANIMATIONS else _USUAL_VIDEO
+    return wanted if wanted.lower() in WRITABLE_VIDEOS | _ANIMATIONS else USUAL_VIDEO
 
 
 def can_become(source: Place, target: Place) -> bool:
@@ -136,7 +136,7 @@ def is_missing_heif(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def has_heif() -> bool:
-    """Whether Pillow's optional plug-in for HEIC is installed; if so, Pillow is told of it."""
+    """Whether Pillow's optional plug-in for HEIC is installed; if so, it is registered."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

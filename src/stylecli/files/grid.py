@@ -89,7 +89,7 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
 
 def _row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Image.Image:
     """Pictures side by side, scaled, each in a column of a width in px, and their labels."""
-    pictures = [_scaled(cell.rgb, scale) for cell in cells]
+    pictures = [_scale(cell.rgb, scale) for cell in cells]
     highest = max(picture.height for picture in pictures)
     below = 2 * text
     if any(cell.painting is not None for cell in cells):
@@ -103,7 +103,7 @@ def _row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Image.Im
     return strip
 
 
-def _scaled(rgb: Rgb, scale: float) -> Image.Image:
+def _scale(rgb: Rgb, scale: float) -> Image.Image:
     picture = Image.fromarray(rgb)
     if scale == 1:
         return picture
@@ -120,7 +120,7 @@ def _caption(cell: Cell, width: int, height: int, text: int) -> Image.Image:
         painting = Image.fromarray(cell.painting)
         painting.thumbnail((width // 2, height - text), reducing_gap=3.0)
         taken = painting.width + text
-    label = _fitted(cell.label, font, width - taken)
+    label = _shorten(cell.label, font, width - taken)
     left = round((width - taken - font.getlength(label)) / 2)
     if cell.painting is not None:
         caption.paste(painting, (left, (height - painting.height) // 2))
@@ -129,7 +129,7 @@ def _caption(cell: Cell, width: int, height: int, text: int) -> Image.Image:
     return caption
 
 
-def _fitted(label: str, font: Font, width: int) -> str:
+def _shorten(label: str, font: Font, width: int) -> str:
     """A label, cut short if it is wider than there is room."""
     while len(label) > 1 and font.getlength(label) > width:
         label = f"{label[:-2]}…"

@@ -1,12 +1,12 @@
 """Image files: the only place that opens them and writes them."""
 
 import struct
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import BytesIO
+from functools import lru_cache
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -14,7 +14,6 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import CheckedFile, atomic_path
 from stylecli.files.colors import SRGB, Rgb, rgb_and_alpha
-from stylecli.files.door import STANDARD_STREAM, require_regular
 from stylecli.files.formats import (
     MAX_PIXELS,
     MAX_SIDES,
@@ -26,40 +25,32 @@ from stylecli.files.formats import (
     has_heif,
     is_missing_heif,
 )
-from stylecli.files.pictures import (
-    Picture,
-    as_image,
-    as_picture,
-    resized,
-    upright,
-)
+from stylecli.files.paths import require_regular
+from stylecli.files.pictures import Picture, as_image, as_picture, resize, upright
 
 _MAX_ASPECT = 8  # of a photo to train with
+_CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
 
 
-def set_pillow_limit(most: int) -> None:
-    """Set the limit of Pillow's own, which is one for the whole process, and silence its warnings.
+def silence_pillow() -> None:
+    """Switch off Pillow's warnings about odd files, which are read all the same.
 
-    This is for processes of this program alone: to another program that imports it, both belong.
-    Pillow's decoders of TIFF, WebP and GIF ask that limit too.
+    This is for processes of this program alone: to another program that imports it, they belong.
     """
-    Image.MAX_IMAGE_PIXELS = -(-most // 2)  # Pillow refuses images of more than twice as many
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\b"
-    )  # about odd files, which are read all the same
+    warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode an image as a person sees it: upright, in sRGB, with transparency as a mask.
 
     Args:
-        path: the file; ``-`` is standard input.
+        path: the file.
         max_pixels: an image of more is refused, as a small file can unpack to a huge image.
 
     Raises:
-        ImageError: the file cannot be opened, is no image, or is damaged.
+        ImageError: the file cannot be opened, is not an image, or is damaged.
     """
-    with opened(path, max_pixels) as image:
+    with open_image(path, max_pixels) as image:
         image.load()
         return as_picture(image)
 
@@ -70,14 +61,14 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
     Raises:
         ImageError: as for :func:`read_picture`, or the image is a narrow strip.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster.
         image.draft("RGB", (2 * short_side, 2 * short_side))
         image.load()
         if max(image.size) > _MAX_ASPECT * min(image.size):
             raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
         rgb, _ = rgb_and_alpha(upright(image))
-    return resized(rgb, short_side)
+    return resize(rgb, short_side)
 
 
 def read_short_side(path: Path) -> int:
@@ -86,22 +77,20 @@ def read_short_side(path: Path) -> int:
     Raises:
         ImageError: as for :func:`read_picture`.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         return min(image.size)
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """An image file of which only the header is read so far; ``-`` is standard input.
-
-    The file is opened once.
+def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """An image file of which only the header is read so far; the file is opened once.
 
     Raises:
         ImageError: anything goes wrong with the file while it is open; or it has more pixels.
     """
-    with _as_image_error(path), _open(path) as file:
+    with _as_image_error(path, max_pixels), require_file(path).open("rb") as file:
         head = file.read(16)
-        with _identify(file, head, formats_to_try(path, head)) as image:
+        with _identify(file, head, formats_to_try(path, head), max_pixels) as image:
             require_size(path, image, max_pixels)
             yield image
 
@@ -109,25 +98,23 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
 def require_size(path: Path, image: Image.Image, max_pixels: int) -> None:
     """Raise ImageError if an image, or a frame of one, has more pixels than it may have."""
     if image.width * image.height > max_pixels:
-        raise ImageError(
-            f"{path} has more than {max_pixels:,} pixels: "
-            "scale it down, or stylize with --max-pixels"
-        )
+        raise _too_large(path, max_pixels)
 
 
-def _open(path: Path) -> BinaryIO:
-    if path == STANDARD_STREAM:
-        return BytesIO(sys.stdin.buffer.read())
-    return require_file(path).open("rb")
+def _too_large(path: Path, max_pixels: int) -> ImageError:
+    return ImageError(
+        f"{path} has more than {max_pixels:,} pixels: scale it down, or stylize with --max-pixels"
+    )
 
 
-def _identify(file: BinaryIO, head: bytes, formats: Sequence[str]) -> Image.Image:
+def _identify(file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: int) -> Image.Image:
     """The image in a file, as the first of some formats that recognizes it.
 
     Pillow's own way to open a file compares it with the limit of the whole process.
 
     Raises:
         UnidentifiedImageError: it is none of them.
+        DecompressionBombError: it has more pixels, and its decoder would make room for them.
     """
     Image.preinit()
     for name in formats:
@@ -137,8 +124,37 @@ def _identify(file: BinaryIO, head: bytes, formats: Sequence[str]) -> Image.Imag
         if accepts is None or accepts(head) is True:
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                return (_Png if name == "PNG" else read)(file, "")
+                image: Image.Image = _limit(_Png if name == "PNG" else read, max_pixels)(file, "")
+                return image
     raise UnidentifiedImageError
+
+
+@lru_cache(maxsize=32)
+def _limit(decoder: Any, max_pixels: int) -> Any:
+    """One of Pillow's decoders with a limit of its own in place of that of the process.
+
+    Its methods that compare a size with the limit are copied, and what they call for that is
+    exchanged in the copies alone. A decoder that is a function, as that of JPEG, asks for none.
+    """
+
+    def check(size: tuple[int, int], *, error_only: bool = False) -> None:
+        if size[0] * size[1] > max_pixels:
+            raise Image.DecompressionBombError
+
+    pillow = SimpleNamespace(**{**vars(Image), _CHECK: check})
+    methods = {
+        name: FunctionType(
+            method.__code__,
+            {**method.__globals__, "Image": pillow, _CHECK: check},
+            name,
+            method.__defaults__,
+            method.__closure__,
+        )
+        for owner in reversed(getattr(decoder, "__mro__", ()))
+        for name, method in vars(owner).items()
+        if isinstance(method, FunctionType) and _CHECK in method.__code__.co_names
+    }
+    return type(decoder.__name__, (decoder,), methods) if methods else decoder
 
 
 class _Png(PngImagePlugin.PngImageFile):
@@ -178,7 +194,7 @@ def require_file(path: Path) -> Path:
     """The path itself, if it is a regular file.
 
     Raises:
-        ImageError: as for :func:`stylecli.files.door.require_regular`.
+        ImageError: as for :func:`stylecli.files.paths.require_regular`.
     """
     try:
         return require_regular(path)
@@ -189,7 +205,7 @@ def require_file(path: Path) -> Path:
 
 
 @contextmanager
-def _as_image_error(path: Path) -> Iterator[None]:
+def _as_image_error(path: Path, max_pixels: int) -> Iterator[None]:
     """Turn every error of reading a file into an ImageError of one line that names the file."""
     try:
         yield
@@ -204,32 +220,27 @@ def _as_image_error(path: Path) -> Iterator[None]:
             f"{path} is not an image that can be read: damaged, or none of {all_formats()}"
         ) from None
     except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ImageError(
-            f"{path} has more than {most:,} pixels: scale it down, or stylize with --max-pixels",
-            hint="in a program of your own, PIL.Image.MAX_IMAGE_PIXELS is half of that limit",
-        ) from None
+        raise _too_large(path, max_pixels) from None
     except StyleCliError as error:
         raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
     except Exception as error:  # Pillow raises many kinds of error on damaged files
         raise ImageError(f"{path} is damaged: {error}") from error
 
 
-def write_picture(path: Path, picture: Picture, quality: int = 95, ending: str = "") -> None:
+def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     """Encode an image as sRGB, in the format of its suffix.
 
     The file is written whole or not at all. Transparency is kept where the format has it.
 
     Args:
-        path: the file; ``-`` is standard output.
+        path: the file.
         picture: what to write.
         quality: 1 to 100, for formats that lose detail.
-        ending: the suffix, where ``path`` is ``-``.
 
     Raises:
         ImageError: the suffix is unknown or the folder cannot be written.
     """
-    format_ = format_for(Path(f"x{ending}") if ending else path)
+    format_ = format_for(path)
     more = picture.metadata.options(format_)
     save_image(path, as_image(picture, format_), format_, quality, more)
 
@@ -237,7 +248,7 @@ def write_picture(path: Path, picture: Picture, quality: int = 95, ending: str =
 def save_image(
     path: Path, image: Image.Image, format_: str, quality: int, more: dict[str, Any]
 ) -> None:
-    """Encode an image as sRGB into a file, whole or not at all; or to standard output.
+    """Encode an image as sRGB into a file, whole or not at all.
 
     Args:
         path: the file; its folder is made.
@@ -256,7 +267,9 @@ def save_image(
     if format_ == "JPEG":
         options["subsampling"] = 0  # the full resolution of colors
     try:
-        _save(path, image, options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, CheckedFile(temporary) as file:
+            image.save(file, **options)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     except MemoryError:
@@ -274,15 +287,3 @@ def _require_encodable(path: Path, image: Image.Image, format_: str) -> None:
         )
     if format_ == "HEIF" and not has_heif():
         raise ImageError(f"cannot write {path}: it needs pip install 'stylecli[heic]'")
-
-
-def _save(path: Path, image: Image.Image, options: dict[str, Any]) -> None:
-    if path == STANDARD_STREAM:
-        encoded = BytesIO()  # some encoders seek, and a pipe cannot
-        image.save(encoded, **options)
-        sys.stdout.buffer.write(encoded.getvalue())
-        sys.stdout.buffer.flush()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, CheckedFile(temporary) as file:
-        image.save(file, **options)

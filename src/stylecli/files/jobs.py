@@ -1,17 +1,19 @@
 """Which file becomes which: planning only, no image is opened."""
 
 import mimetypes
+import os
+import re
 import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
-from stylecli.files.door import STANDARD_STREAM, require_local, require_regular
 from stylecli.files.formats import (
     READABLE,
+    USUAL_VIDEO,
     VIDEOS,
     WRITABLE_VIDEOS,
     can_become,
@@ -19,9 +21,226 @@ from stylecli.files.formats import (
     format_for,
     is_video,
 )
-from stylecli.files.scanning import LeftOut, describe_left_out, mirrored, scan
-from stylecli.files.shards import WHOLE, Shard
-from stylecli.files.urls import Place, Url, common_folder
+from stylecli.files.paths import STANDARD_STREAM, require_local, require_regular
+from stylecli.files.stores import Place, Url, common_folder
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a run that is shared among processes: every ``count``-th job.
+
+    Attributes:
+        number: of the part, from 0.
+        count: of all parts.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.count}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """From text such as ``0/4``, the first of four.
+
+        Raises:
+            StyleCliError: it is not such a text.
+        """
+        number, slash, count = text.partition("/")
+        if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
+            return cls(int(number), int(count))
+        hint = "such as 0/4, 1/4, 2/4 and 3/4 for four processes"
+        raise StyleCliError(f"--shard {text} is not a part of a whole", hint=hint)
+
+
+WHOLE = Shard()
+
+# Names of folders and files that file servers and systems make; all in lower case.
+_OF_SERVERS = "@eadir @tmp @recycle @recently-snapshot #recycle #snapshot"
+_OF_SYSTEMS = "$recycle.bin recycler lost+found __macosx thumbs.db ehthumbs.db desktop.ini"
+_WITH_BLANKS = "system volume information", "network trash folder", "temporary items"
+_SYSTEM = frozenset([*_OF_SERVERS.split(), *_OF_SYSTEMS.split(), *_WITH_BLANKS])
+_HIDDEN = "hidden or of the system"
+_MOST_NAMED = 6  # endings; more would make a long line
+
+LeftOut = Counter[str]  # how many entries of a folder were left out, by ending or by reason
+
+
+def scan_images(folder: Path) -> list[Path]:
+    """The files in a folder, or below, that are images by their suffix, without hidden ones."""
+    return _Walk(READABLE, None, Counter()).files(folder)
+
+
+def scan(folder: Place, out: Place, left_out: LeftOut) -> list[Place]:
+    """The images and videos in a folder, or below, without hidden ones and those in ``out``.
+
+    Folders and files that systems and file servers make for themselves are left out too. A link to
+    a folder is followed once; one that leads back, or into ``out``, is not.
+
+    Args:
+        folder: where to look.
+        out: the folder of the results.
+        left_out: what is left out is counted in it, but for what lies in ``out``.
+    """
+    if isinstance(folder, Url):
+        return list(_scan_objects(folder, out, left_out))
+    local = out if isinstance(out, Path) else None
+    return [*_Walk(READABLE | VIDEOS, local, left_out).files(folder)]
+
+
+def describe_left_out(left_out: LeftOut) -> str:
+    """One short line on what was left out; empty if nothing."""
+    in_order = sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
+    endings = [(name, count) for name, count in in_order if name.startswith(".")]
+    parts = [f"{count} {name}" for name, count in endings[:_MOST_NAMED]]
+    if more := sum(count for _, count in endings[_MOST_NAMED:]):
+        parts.append(f"{more} with other endings")
+    parts += [f"{count} {name}" for name, count in in_order if not name.startswith(".")]
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+class _Walk:
+    """A search through a folder and all below it.
+
+    Args:
+        suffixes: of the files that are wanted.
+        out: a folder in which nothing is wanted.
+        left_out: counts what is left out.
+    """
+
+    def __init__(self, suffixes: frozenset[str], out: Path | None, left_out: LeftOut) -> None:
+        self._suffixes, self._left_out = suffixes, left_out
+        self._out = out.resolve() if out else None
+        self._seen: set[tuple[int, int]] = set()  # folders
+        self._found: list[Path] = []
+        self._folders: list[Path] = []  # to look into
+        self._links: list[Path] = []  # to folders: they come last, so that real names are preferred
+
+    def files(self, root: Path) -> list[Path]:
+        """The files, sorted by their paths."""
+        real = root.resolve()
+        if self._out and real.is_relative_to(self._out):  # results beside the photos, or above
+            self._out = None
+        self._folders.append(root)
+        while self._folders or self._links:
+            if not self._folders:
+                link = min(self._links)
+                self._links.remove(link)
+                if not self._may_follow(link, real):
+                    continue
+                self._folders.append(link)
+            self._look_into(self._folders.pop())
+        return sorted(self._found)
+
+    def _may_follow(self, link: Path, root: Path) -> bool:
+        target = link.resolve()
+        if self._is_result(target):
+            return False
+        if root.is_relative_to(target) or _identity(target) in self._seen:
+            self._left_out["linked to what is read already"] += 1
+            return False
+        return True
+
+    def _look_into(self, folder: Path) -> None:
+        if self._out and self._is_result(folder.resolve()):
+            return
+        try:
+            identity = _identity(folder)
+            if identity not in self._seen:
+                self._seen.add(identity)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        self._take(entry)
+        except OSError:  # no permission
+            self._left_out["without permission"] += 1
+
+    def _take(self, entry: "os.DirEntry[str]") -> None:
+        path = Path(entry)
+        if _is_hidden(entry.name):
+            self._left_out[_HIDDEN] += 1
+        elif _is_folder(entry):
+            (self._links if entry.is_symlink() else self._folders).append(path)
+        elif path.suffix.lower() not in self._suffixes:
+            self._left_out[_ending(entry.name)] += 1
+        elif not _may_be_file(path):
+            self._left_out["linked to nothing" if entry.is_symlink() else "not regular"] += 1
+        elif not (entry.is_symlink() and self._is_result(path.resolve())):
+            self._found.append(path)
+
+    def _is_result(self, real: Path) -> bool:
+        return self._out is not None and real.is_relative_to(self._out)
+
+
+def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
+    hidden = set()
+    for name in folder.objects:
+        url = folder / name
+        parts = name.split("/")
+        first = next((i for i, part in enumerate(parts, 1) if _is_hidden(part)), 0)
+        if first:  # so is a name that goes up, with ..
+            hidden.add(tuple(parts[:first]))
+        elif out != folder and isinstance(out, Url) and url.is_relative_to(out):
+            pass
+        elif url.suffix.lower() in READABLE | VIDEOS:
+            yield url
+        elif name:
+            left_out[_ending(url.name)] += 1
+    if hidden:
+        left_out[_HIDDEN] += len(hidden)
+
+
+def mirror(source: Place, folder: Place, out: Place) -> Place:
+    """Where the result of a file goes, which lies in a folder or below: the same below ``out``.
+
+    Raises:
+        StyleCliError: the name of an object cannot be that of a file of this machine.
+    """
+    if isinstance(source, Path):
+        assert isinstance(folder, Path)
+        below = source.relative_to(folder)
+        return out / below.as_posix() if isinstance(out, Url) else out / below
+    assert isinstance(folder, Url)
+    name = source.relative_to(folder)
+    if isinstance(out, Url):
+        return out / name
+    parts = [part for part in name.split("/") if part]
+    # On Windows, such as a\b or C:b.
+    if any(Path(part).name != part or "\0" in part for part in parts):
+        raise StyleCliError(
+            f"{source} has a name that a file of this machine cannot have",
+            hint="rename it, or write to another store",
+        )
+    return out.joinpath(*parts)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def _ending(name: str) -> str:
+    """The ending of a name for a message, if it is short and plain."""
+    ending = Path(name).suffix.lower()
+    return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else "without an ending"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where there is no permission
+        return False
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no permission: the file is reported when it is opened
+        return True
 
 
 @dataclass(frozen=True)
@@ -32,13 +251,20 @@ class Job:
         source: the file to read; ``-`` is standard input.
         target: the file to write; ``-`` is standard output.
         ending: the suffix of what is written to standard output, such as ``.png``.
-        note: one line on a target that is not as was asked for; empty if it is.
+        asked: the ending that was asked for, where it is read and not written; empty otherwise.
     """
 
     source: Place
     target: Place
     ending: str = ""
-    note: str = ""
+    asked: str = ""
+
+    @property
+    def note(self) -> str:
+        """One line on a target in another format than was asked for; empty otherwise."""
+        if not self.asked:
+            return ""
+        return f"{self.source} becomes {self.target}: {self.asked} is read, and not written"
 
     @property
     def is_video(self) -> bool:
@@ -54,7 +280,7 @@ class Plan:
         jobs: the files to stylize.
         skipped: those whose target is there already, and is not to be replaced.
         shard: which part of all files they are.
-        left_out: one line on what lies in the folders and is not taken; empty if nothing.
+        left_out: one line on what in the folders is left out; empty if nothing.
     """
 
     jobs: tuple[Job, ...]
@@ -89,7 +315,7 @@ def plan(
             named alone, or ``-``, belongs to every part.
 
     Raises:
-        StyleCliError: an input is missing, no image or an address; there is nothing to do; two
+        StyleCliError: an input is missing, not an image, or an address; there is nothing to do; two
             sources have one target; a source would be overwritten; or a store cannot be listed.
     """
     for path in {*inputs, out} - {STANDARD_STREAM}:
@@ -97,38 +323,44 @@ def plan(
             require_local(path)
     left_out: LeftOut = Counter()
     if STANDARD_STREAM in (*inputs, out):
-        shard = WHOLE
         jobs = [_stream_job(inputs, out, suffix, format)]
     else:
-        if format and not suffix and _key(out) in map(_key, inputs):
-            raise StyleCliError(
-                f"the next run would take for photos what --format writes into {out}",
-                hint="add --suffix, or give another output folder",
-            )
-        jobs = [_named(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
-    left = describe_left_out(left_out)
-    if not jobs:
-        raise StyleCliError(
-            f"no images or videos in {', '.join(map(str, inputs))}" + (f"; {left}" if left else ""),
-            hint=_known_endings(),
-        )
-    if suffix:  # the results of an earlier run may lie beside the photos
-        made = {_key(job.target) for job in jobs}
-        jobs = [job for job in jobs if _key(job.source) not in made]
-    _refuse_collisions(jobs)
+        jobs = _plan_files(inputs, out, suffix, format, left_out)
     if len(inputs) == 1 and not inputs[0].is_dir():
         shard = WHOLE
     jobs = jobs[shard.number :: shard.count]
-    there = set() if overwrite else _already_there(jobs)
+    there = set() if overwrite else _find_done(jobs)
     return Plan(
         tuple(job for job in jobs if job not in there),
         tuple(job for job in jobs if job in there),
         shard,
-        left,
+        describe_left_out(left_out),
     )
 
 
-def _already_there(jobs: Sequence[Job]) -> set[Job]:
+def _plan_files(
+    inputs: Sequence[Place], out: Place, suffix: str, format: str | None, left_out: LeftOut
+) -> list[Job]:
+    """All jobs, whatever is there already; what is left out is counted."""
+    if format and not suffix and _key(out) in map(_key, inputs):
+        raise StyleCliError(
+            f"the next run would take for photos what --format writes into {out}",
+            hint="add --suffix, or give another output folder",
+        )
+    jobs = [_name_target(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
+    if not jobs:
+        reasons = filter(None, [describe_left_out(left_out)])
+        message = f"no images or videos in {', '.join(map(str, inputs))}"
+        raise StyleCliError("; ".join([message, *reasons]), hint=_known_endings())
+    if suffix:  # the results of an earlier run may lie beside the photos
+        results = {_key(job.target) for job in jobs}
+        jobs = [job for job in jobs if _key(job.source) not in results]
+    jobs = _tell_films_apart(jobs)
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _find_done(jobs: Sequence[Job]) -> set[Job]:
     """The jobs whose target exists; a store is asked for one listing, and not for each."""
     urls = [job.target for job in jobs if isinstance(job.target, Url)]
     if not urls:
@@ -152,7 +384,7 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
         )
     (source,) = inputs
     if source != STANDARD_STREAM:
-        _checked(require_regular(source) if isinstance(source, Path) else source)
+        _require_known(require_regular(source) if isinstance(source, Path) else source)
     if suffix or (format and out != STANDARD_STREAM):
         raise StyleCliError(
             f"{out} is not a folder, and --suffix and --format make names in one",
@@ -177,9 +409,9 @@ def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Jo
     for source in inputs:
         if source.is_dir():
             found = scan(source, out, left_out)
-            yield from (Job(path, mirrored(path, source, out)) for path in found)
+            yield from (Job(path, mirror(path, source, out)) for path in found)
         else:
-            yield Job(_checked(source), out / source.name)
+            yield Job(_require_known(source), out / source.name)
 
 
 def _require_inputs(inputs: Sequence[Place]) -> None:
@@ -209,12 +441,26 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
 
 def _job_to_file(source: Place, out: Place) -> Job:
     """The job for one file to one named file."""
-    if not can_become(_checked(source), out):
+    if not can_become(_require_known(source), out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
             hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
         )
     return Job(source, out)
+
+
+def _name_target(job: Job, out: Place, suffix: str, format: str | None) -> Job:
+    """A job with its target's suffix and format changed, where a run makes names."""
+    if job.target != out:
+        ending = job.target.suffix if format is None else ending_for(job.source, format)
+        name = f"{job.target.stem}{suffix}{ending}"
+        return _with_container(Job(job.source, job.target.with_name(name)))
+    if suffix or format:
+        raise StyleCliError(
+            f"{out} is a name already, and --suffix and --format make names",
+            hint="leave them out, or give a folder as the last argument",
+        )
+    return _with_container(job)
 
 
 def _with_container(job: Job) -> Job:
@@ -224,25 +470,23 @@ def _with_container(job: Job) -> Job:
         return job
     if job.target.suffix.lower() in WRITABLE_VIDEOS:
         return job
-    target = job.target.with_name(f"{job.target.stem}{ending_for(job.target)}")
-    note = f"{job.source} becomes {target}: {job.target.suffix} is read, and not written"
-    return Job(job.source, target, note=note)
+    return _as_mp4(job, job.target.stem)
 
 
-def _named(job: Job, out: Place, suffix: str, format: str | None) -> Job:
-    """A job with its target's suffix and format changed."""
-    if job.target == out and (suffix or format):
-        raise StyleCliError(
-            f"{out} is a name already, and --suffix and --format make names",
-            hint="leave them out, or give a folder as the last argument",
-        )
-    return _with_container(job) if job.target == out else _renamed(job, suffix, format)
+def _as_mp4(job: Job, stem: str) -> Job:
+    target = job.target.with_name(f"{stem}{USUAL_VIDEO}")
+    return replace(job, target=target, asked=job.asked or job.target.suffix)
 
 
-def _renamed(job: Job, suffix: str, format: str | None) -> Job:
-    asked = ending_for(job.source, format) if format is not None else job.target.suffix
-    name = f"{job.target.stem}{suffix}{asked}"
-    return _with_container(Job(job.source, job.target.with_name(name)))
+def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, where ``a.ts`` becomes ``a.ts.mp4`` if another file becomes ``a.mp4``."""
+    counts = Counter(_key(job.target) for job in jobs)
+    return [
+        _as_mp4(job, f"{job.target.stem}{job.source.suffix}")
+        if job.asked and counts[_key(job.target)] > 1
+        else job
+        for job in jobs
+    ]
 
 
 def _looks_like_file(out: Place) -> bool:
@@ -251,7 +495,7 @@ def _looks_like_file(out: Place) -> bool:
     return out.suffix.lower() in READABLE | VIDEOS or kind.startswith(("image/", "video/"))
 
 
-def _checked(path: Place) -> Place:
+def _require_known(path: Place) -> Place:
     """The path itself, if it is an image or a video by its suffix."""
     if path.suffix.lower() not in READABLE | VIDEOS:
         raise StyleCliError(f"{path} is not an image or a video by its name", hint=_known_endings())
@@ -297,3 +541,24 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
                 f"{job.source} is an input, and another input would become it",
                 hint="give another output folder",
             )
+
+
+def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = False) -> Plan:
+    """The same run into a folder below its output.
+
+    Args:
+        planned: from :func:`plan`, with nothing skipped.
+        out: the output folder that it was planned with.
+        folder: the name of a folder in it.
+        overwrite: do again what is already there.
+
+    Raises:
+        StyleCliError: a source would be overwritten.
+    """
+    assert not planned.skipped
+    jobs = [replace(job, target=mirror(job.target, out, out / folder)) for job in planned.jobs]
+    _refuse_collisions(jobs)
+    there = set() if overwrite else _find_done(jobs)
+    to_do = tuple(job for job in jobs if job not in there)
+    skipped = tuple(job for job in jobs if job in there)
+    return replace(planned, jobs=to_do, skipped=skipped)

@@ -1,4 +1,4 @@
-"""What a file tells about its photo beside the pixels: EXIF, XMP, IPTC, comments, resolution."""
+"""What a file holds about its photo beside the pixels: EXIF, XMP, IPTC, comments, resolution."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _MAX_BLOCK = 2**20  # bytes of a block of any other kind; a photo's own have som
 # Tags of TIFF and EXIF.
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 _XMP, _IPTC, _EXIF_IFD, _GPS_IFD = 0x02BC, 0x83BB, 0x8769, 0x8825
-# In a TIFF, only these tell about the photo: the others tell how its pixels are stored.
+# In a TIFF, only these are about the photo: the others describe how its pixels are stored.
 _ABOUT_PHOTO = (
     *(0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C),  # name, camera, date, artist
     *(0x4746, 0x4749, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),  # rating, copyright, Windows
@@ -36,7 +36,7 @@ _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>)\s*)\d+"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file tells about its photo; all of it is sound, and of limited size.
+    """What a file holds about its photo; all of it is sound, and of limited size.
 
     Attributes:
         exif: with its head ``Exif``; its orientation is already applied and reset.
@@ -56,14 +56,14 @@ class Metadata:
 
     @classmethod
     def of(cls, image: Image.Image) -> "Metadata":
-        """What an image that Pillow has decoded tells; blocks that are damaged are left out."""
+        """Those of an image that Pillow has decoded, without blocks that are damaged."""
         return cls(
-            _tried(_exif_of, image, b""),
-            _tried(_xmp_of, image, b""),
-            _tried(_iptc_of, image, b""),
-            _tried(_comment_of, image, b""),
-            _tried(_dpi_of, image, None),
-            _tried(_texts_of, image, ()),
+            _try(_exif_of, image, b""),
+            _try(_xmp_of, image, b""),
+            _try(_iptc_of, image, b""),
+            _try(_comment_of, image, b""),
+            _try(_dpi_of, image, None),
+            _try(_texts_of, image, ()),
         )
 
     def options(self, format_: str) -> dict[str, Any]:
@@ -72,24 +72,24 @@ class Metadata:
         Args:
             format_: Pillow's name of the format.
         """
-        kept = self._fitting(format_)
+        kept = self._fit(format_)
         if format_ == "PNG":
-            given = {"exif": self.exif, "dpi": self.dpi, "pnginfo": kept._png_texts()}
+            options = {"exif": self.exif, "dpi": self.dpi, "pnginfo": kept._png_texts()}
         elif format_ == "TIFF":
-            given = {"exif": kept._tiff_tags(), "dpi": self.dpi}
+            options = {"exif": kept._tiff_tags(), "dpi": self.dpi}
         else:
             has_dpi = format_ in ("JPEG", "BMP")
             exif = self.exif if has_dpi else self._exif_with_dpi()
-            given = {
+            options = {
                 "exif": exif if format_ in WITH_EXIF else b"",
                 "xmp": kept.xmp if format_ in WITH_XMP else b"",
                 "extra": _segment_of(kept.iptc) if format_ == "JPEG" and kept.iptc else b"",
                 "comment": kept.comment if format_ in ("JPEG", "GIF") else b"",
                 "dpi": self.dpi if has_dpi else None,
             }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in options.items() if value}
 
-    def _fitting(self, format_: str) -> "Metadata":
+    def _fit(self, format_: str) -> "Metadata":
         """Without the blocks for which a format has no room."""
         if format_ != "JPEG":
             return self
@@ -103,7 +103,7 @@ class Metadata:
         texts = PngImagePlugin.PngInfo()
         if self.xmp:
             texts.add_itxt("XML:com.adobe.xmp", self.xmp.decode())
-        of_comment = [("Comment", _decoded(self.comment))] if self.comment else []
+        of_comment = [("Comment", _decode(self.comment))] if self.comment else []
         for name, text in dict([*of_comment, *self.texts]).items():
             with suppress(UnicodeError, ValueError):  # a name that a PNG cannot hold
                 texts.add_text(name, text, zip=len(text) > 1000)
@@ -123,7 +123,7 @@ class Metadata:
         return tags.tobytes()
 
     def _exif_with_dpi(self) -> bytes:
-        """EXIF that tells the resolution too, for formats that tell it nowhere else."""
+        """EXIF with the resolution, for formats that hold it nowhere else."""
         if self.dpi is None:
             return self.exif
         with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
@@ -137,7 +137,7 @@ class Metadata:
         return self.exif
 
 
-def _tried(read: Callable[[Image.Image], _T], image: Image.Image, without: _T) -> _T:
+def _try(read: Callable[[Image.Image], _T], image: Image.Image, without: _T) -> _T:
     """One part of an image's metadata, or ``without`` if it is damaged."""
     try:
         return read(image)
@@ -159,7 +159,7 @@ def _exif_of(image: Image.Image) -> bytes:
 
 
 def _about_photo(tags: Image.Exif) -> Image.Exif:
-    """Those tags that tell about the photo."""
+    """Those tags that are about the photo."""
     kept = Image.Exif()
     for tag in _ABOUT_PHOTO:
         if tag in tags:
@@ -206,7 +206,7 @@ def _comment_of(image: Image.Image) -> bytes:
     return comment if isinstance(comment, bytes) and len(comment) <= _MAX_BLOCK else b""
 
 
-def _decoded(comment: bytes) -> str:
+def _decode(comment: bytes) -> str:
     try:
         return comment.decode()
     except UnicodeDecodeError:

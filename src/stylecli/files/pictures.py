@@ -92,7 +92,7 @@ def as_image(picture: Picture, format_: str) -> Image.Image:
     return on_gray(image) if format_ in WITHOUT_ALPHA else image
 
 
-def shrunk(picture: Picture, long_side: int) -> Picture:
+def shrink(picture: Picture, long_side: int) -> Picture:
     """A picture scaled down to a long side in px, if it is larger."""
     height, width = picture.rgb.shape[:2]
     scale = long_side / max(height, width)
@@ -108,7 +108,7 @@ def shrunk(picture: Picture, long_side: int) -> Picture:
     return replace(picture, rgb=without_hidden(rgba[..., :3], alpha), alpha=alpha)
 
 
-def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
+def mix(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
     """A mixture of a photo and its stylization.
 
     Args:
@@ -126,7 +126,7 @@ def mixed(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) ->
     return np.asarray(Image.blend(Image.fromarray(photo), Image.fromarray(painted), strength))
 
 
-def resized(rgb: Rgb, short_side: int) -> Rgb:
+def resize(rgb: Rgb, short_side: int) -> Rgb:
     """An image scaled to a short side in px, up or down."""
     height, width = rgb.shape[:2]
     scale = short_side / min(height, width)
@@ -149,7 +149,7 @@ def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rg
 
 def thumbnail(*images: Rgb, side: int = 96) -> str:
     """The middle squares of the first 20 images, side by side: a JPEG in base64, for JSON."""
-    squares = [center_square(resized(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
+    squares = [center_square(resize(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
     return _jpeg(np.concatenate(squares, axis=1), quality=85)
 
 

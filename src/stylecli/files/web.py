@@ -17,7 +17,7 @@ _PATIENCE = 30.0  # seconds in which nothing comes
 _PART = 2**18  # bytes
 # What may stand in an address as it is; a blank or an umlaut must be written as %20 or %C3%BC.
 _PLAIN = "%/:=&?~#+!$,;'@()*[]"
-_HINT = "check the address and the connection; the same command begins again"
+_WEB_HINT = "check the address and the connection; the same command begins again"
 
 
 def is_web(text: str) -> bool:
@@ -50,7 +50,7 @@ def read_web(url: str) -> Iterator[tuple[bytes, int]]:
     _require_safe(url)
     # A proxy would take a file of this machine past other machines.
     handlers = [_Redirects(), *([ProxyHandler({})] if _is_here(url) else [])]
-    with _failures(url):
+    with _web_failures(url):
         request = Request(quote(url, safe=_PLAIN), headers={"User-Agent": "stylecli"})
         response: HTTPResponse
         with build_opener(*handlers).open(request, timeout=_PATIENCE) as response:
@@ -118,11 +118,13 @@ def _is_private(url: str) -> bool:
 
 
 def _cut(url: str, done: int) -> StyleCliError:
-    return StyleCliError(f"cannot fetch {url}: the connection was cut at byte {done:,}", hint=_HINT)
+    return StyleCliError(
+        f"cannot fetch {url}: the connection was cut at byte {done:,}", hint=_WEB_HINT
+    )
 
 
 @contextmanager
-def _failures(url: str) -> Iterator[None]:
+def _web_failures(url: str) -> Iterator[None]:
     """Turn every error of the library into one line that names the address."""
     try:
         yield
@@ -138,4 +140,4 @@ def _failures(url: str) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     else:
         return
-    raise StyleCliError(f"cannot fetch {url}: {reason.partition(chr(10))[0][:200]}", hint=_HINT)
+    raise StyleCliError(f"cannot fetch {url}: {reason.partition(chr(10))[0][:200]}", hint=_WEB_HINT)

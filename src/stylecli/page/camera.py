@@ -10,7 +10,7 @@ from PIL import Image
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stylecli.errors import StyleCliError
-from stylecli.files.pictures import Picture, as_picture, encode_jpeg, shrunk
+from stylecli.files.pictures import Picture, as_picture, encode_jpeg, shrink
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Studio
 from stylecli.page.workers import Urgency, Workers
@@ -144,4 +144,4 @@ def _decode(frame: bytes) -> Picture:
 
 def _shrunk_to_width(picture: Picture, width: int) -> Picture:
     height, own = picture.rgb.shape[:2]
-    return shrunk(picture, round(width * max(height, own) / own))
+    return shrink(picture, round(width * max(height, own) / own))

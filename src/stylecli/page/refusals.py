@@ -1,6 +1,6 @@
 """Errors that a request causes, each with its status in HTTP."""
 
-from stylecli.engine.stages import is_disk_full
+from stylecli.engine.pipeline import is_disk_full
 from stylecli.errors import StyleCliError
 
 

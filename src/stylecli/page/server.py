@@ -13,8 +13,7 @@ import uvicorn
 
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import private_folder
-from stylecli.files.formats import MAX_PIXELS
-from stylecli.files.images import set_pillow_limit
+from stylecli.files.images import silence_pillow
 from stylecli.page import camera
 from stylecli.page.app import Rooms, build_app
 from stylecli.page.safety import Door, in_url
@@ -45,7 +44,7 @@ def serve(
     Raises:
         StyleCliError: the host is not one of this machine, or the port is taken.
     """
-    set_pillow_limit(MAX_PIXELS)
+    silence_pillow()
     with _listening(host, port) as listening, private_folder() as folder:
         number = listening.getsockname()[1]
         door = Door.of(host, number, [socket.gethostname(), f"{socket.gethostname()}.local"])

@@ -17,11 +17,12 @@ from stylecli.config import StylizeConfig
 from stylecli.core.schema import is_control
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
-from stylecli.files.clips import Clip, read_clip_or_picture
 from stylecli.files.colors import Rgb
 from stylecli.files.formats import READABLE, VIDEOS, ending_for
 from stylecli.files.jobs import Job
-from stylecli.files.pictures import Picture, encode_jpeg, mixed, shrunk
+from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
+from stylecli.files.video.clips import read_clip_or_picture
+from stylecli.files.video.frames import Clip
 from stylecli.page.refusals import RefusedError, disk_full
 from stylecli.page.styles import Chosen, Networks
 
@@ -256,11 +257,11 @@ class Studio:
         height, width = picture.rgb.shape[:2]
         if size < SCREEN:
             needed = FINEST * max(height, width) / min(height, width)
-            picture = shrunk(picture, max(size, round(needed)))
+            picture = shrink(picture, max(size, round(needed)))
         painted = self._painting(photo, look, picture.rgb)
         config = look.config
-        rgb = mixed(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
-        return encode_jpeg(shrunk(replace(picture, rgb=rgb), size))
+        rgb = mix(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
+        return encode_jpeg(shrink(replace(picture, rgb=rgb), size))
 
     def _painting(self, photo: Photo, look: Look, rgb: Rgb) -> Rgb:
         """A painting at full strength, in its own colors; those made last are kept.
@@ -307,9 +308,9 @@ def _look_at(path: Path) -> tuple[dict[str, object], Picture]:
     """What the page is told of a file, and the photo or first frame at screen size."""
     read, _ = read_clip_or_picture(path, path.with_name(f"x{ending_for(path)}"))
     if isinstance(read, Picture):
-        return _about("photo", read), shrunk(read, SCREEN)
-    first = next(read.frames())
-    return {**_about("film", first), **_length(read)}, shrunk(first, SCREEN)
+        return _about("photo", read), shrink(read, SCREEN)
+    first = next(read.frames()).picture
+    return {**_about("film", first), **_length(read)}, shrink(first, SCREEN)
 
 
 def _about(kind: str, picture: Picture) -> dict[str, object]:

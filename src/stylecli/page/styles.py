@@ -9,10 +9,9 @@ from threading import Lock
 
 from stylecli.collection.facts import painting_of
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.model_files import bundled_models, read_info, user_models
-from stylecli.core.model_names import style_name
+from stylecli.core.model_files import bundled_models, read_info, style_name, user_models
 from stylecli.engine import Stylizer
-from stylecli.files.pictures import Picture, encode_jpeg, shrunk
+from stylecli.files.pictures import Picture, encode_jpeg, shrink
 from stylecli.page.refusals import RefusedError
 from stylecli.sheet import Choice, all_styles, find_painting
 
@@ -55,7 +54,7 @@ class Style:
     def painting(self) -> bytes | None:
         """Its painting as a small JPEG; None if it is not known."""
         rgb = find_painting(self.choice)
-        return None if rgb is None else encode_jpeg(shrunk(Picture(rgb), _PAINTING))
+        return None if rgb is None else encode_jpeg(shrink(Picture(rgb), _PAINTING))
 
 
 def list_styles() -> dict[str, Style]:

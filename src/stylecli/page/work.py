@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from threading import Lock
 from typing import Any
@@ -19,9 +20,8 @@ from typing import Any
 import psutil
 
 from stylecli.collection.own import add_model
-from stylecli.config import CompareConfig
-from stylecli.core.model_files import find_model, user_models
-from stylecli.core.model_names import shorten_name
+from stylecli.config import CompareConfig, TrainConfig
+from stylecli.core.model_files import find_model, shorten_name, user_models
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError
@@ -30,6 +30,7 @@ from stylecli.files.formats import ending_for
 from stylecli.files.images import read_picture
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg
+from stylecli.options import command_line
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
 from stylecli.page.styles import id_of, plain_name
@@ -295,9 +296,9 @@ class Works:
     def _train(self, work: Work, painting: Path, given: str, minutes: float) -> bool:
         files = TrainFiles(painting.with_suffix(SUFFIX))
         work.preview = files.preview
-        words = ["train", painting, "--minutes", minutes, "--output", files.model]
+        config = TrainConfig(styles=(painting,), minutes=minutes, output=files.model)
         try:
-            self._run_process(work, words, _Course(work).follow)
+            self._run_process(work, command_line("train", config), _Course(work).follow)
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
         for trained in (files.model, files.so_far):
@@ -323,15 +324,15 @@ class Works:
             StyleCliError: a norm or a generator is not known, or too much waits.
         """
         chosen: dict[str, Any] = {"norms": tuple(norms), "archs": tuple(archs)}
-        CompareConfig(**chosen).check()
+        config = CompareConfig(**chosen)
+        config.check()
         work = self._new(tab, name="report.html")
-        words = ["compare", "--norm", ",".join(norms), "--arch", ",".join(archs)]
-        words += ["--out", str(work.folder / "comparison")]
-        return self._begin(self._processes, work, lambda work: self._compare(work, words))
+        config = replace(config, out=work.folder / "comparison")
+        return self._begin(self._processes, work, lambda work: self._compare(work, config))
 
-    def _compare(self, work: Work, words: Sequence[str]) -> bool:
-        self._run_process(work, words, _Course(work).follow)
-        report = work.folder / "comparison" / "report.html"
+    def _compare(self, work: Work, config: CompareConfig) -> bool:
+        self._run_process(work, command_line("compare", config), _Course(work).follow)
+        report = config.out / "report.html"
         if not report.is_file():
             return False
         work.report = work.result = report
@@ -341,7 +342,7 @@ class Works:
     def _run_process(
         self,
         work: Work,
-        words: Sequence[object],
+        words: str,
         report: Callable[[dict[str, Any]], None],
     ) -> None:
         """Run a command of this program, and follow the events that it writes.
@@ -351,7 +352,7 @@ class Works:
         Raises:
             StyleCliError: the command failed; as it says.
         """
-        command = [sys.executable, "-m", "stylecli", *map(str, words), "--json", "--quiet"]
+        command = [sys.executable, "-m", *shlex.split(words), "--json", "--quiet"]
         with (
             tempfile.TemporaryFile(dir=work.folder) as said,
             subprocess.Popen(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
 from stylecli.core import schema
-from stylecli.core.model_names import shorten_name, style_name
+from stylecli.core.model_files import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, writable_folder
@@ -92,7 +92,7 @@ class TrainFiles:
     def curve(self) -> list[dict[str, float]]:
         """The log in brief, for the model file: the means of stretches of equal length."""
         names = {"step", "seconds", "content", "style", "tv", "total"}
-        lines = [line for line in map(_parsed, self._lines()) if line.keys() >= names]
+        lines = [line for line in map(_parse, self._lines()) if line.keys() >= names]
         length = max(1, -(-len(lines) // _POINTS))
         stretches = [lines[i : i + length] for i in range(0, len(lines), length)]
         return [
@@ -134,7 +134,7 @@ class TrainFiles:
             StyleCliError: another training holds them, or the folder cannot be written.
         """
         with writable_folder(self.model.parent):
-            lock = self._locked()
+            lock = self._acquire_lock()
             try:
                 yield
             finally:
@@ -143,7 +143,7 @@ class TrainFiles:
                         Path(lock.lock_file).unlink()
                 lock.release()
 
-    def _locked(self) -> "BaseFileLock":
+    def _acquire_lock(self) -> "BaseFileLock":
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.model.parent / f".{self.model.name}.lock", timeout=0)
@@ -168,7 +168,7 @@ class TrainFiles:
 
         Args:
             resume: whether the training goes on from its checkpoint.
-            overwrite: whether a model that is there is to be replaced.
+            overwrite: whether a model that is there is replaced.
 
         Raises:
             StyleCliError: a model, the checkpoint of a training, or a foreign file would be lost.
@@ -190,13 +190,13 @@ class TrainFiles:
 
 
 def _step_of(line: str) -> float:
-    """The step of a line in a log; infinity if the line is no line of a log."""
-    step: Any = _parsed(line).get("step")
+    """The step of a line in a log; infinity if the line is not one of a log."""
+    step: Any = _parse(line).get("step")
     return float(step) if schema.is_number(step) else math.inf
 
 
-def _parsed(line: str) -> dict[str, Any]:
-    """The object in a line; empty if there is none, as in half a line, from a full disk."""
+def _parse(line: str) -> dict[str, Any]:
+    """The JSON object in a line; empty for another line, such as half of one, of a full disk."""
     try:
         return schema.parse(line)
     except ValueError:

@@ -3,24 +3,27 @@
 import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stylecli.config import GALLERY, GeneratorConfig, TrainConfig
+from stylecli.config import GALLERY, TrainConfig
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
     bundled_models,
     find_model,
     load_generator,
+    match_name,
     read_info,
+    style_name,
 )
-from stylecli.core.model_names import match_name, style_name
 from stylecli.core.schema import MAX_STYLES
+from stylecli.core.spec import GeneratorConfig
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.training.recipes import spec_of
+from stylecli.training.schedule import spec_of
 
 _OPTIONS = tuple(one.name for one in fields(GeneratorConfig))
 
@@ -50,16 +53,16 @@ class Start:
         return list(self.generator.parameters())
 
     def freeze_the_rest(self) -> None:
-        """Let a training change nothing else, and no row of a style that is kept."""
+        """Give no gradient to other parameters, nor to the rows of styles that are kept."""
+        if not self.first_row:
+            return
         trained = self.trained_parameters()
         self.generator.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
-            if self.first_row:
-                parameter.register_hook(self._without_kept_rows)  # type: ignore[no-untyped-call]
+            parameter.register_hook(self._clear_kept_rows)  # type: ignore[no-untyped-call]
 
-    def _without_kept_rows(self, gradient: Tensor) -> Tensor:
-        """The gradient with zeros for the styles that are kept."""
+    def _clear_kept_rows(self, gradient: Tensor) -> Tensor:
         changed = gradient.clone()
         changed[: self.first_row] = 0
         return changed
@@ -73,9 +76,9 @@ def check_start(config: TrainConfig) -> None:
             many style images, or two of one name.
     """
     names = [style_name(path) for path in config.paintings]
-    path = _trained(config)
+    path = _find_trained(config)
     if path is None:
-        _new(config, len(names))
+        _build_new(config, len(names))
     elif config.add_style:
         names = read_info(path).styles + names
     if len(names) > MAX_STYLES:
@@ -91,18 +94,18 @@ def check_start(config: TrainConfig) -> None:
         )
 
 
-def first_start(config: TrainConfig) -> Start:
-    """The network that a new training starts with.
+def make_start(config: TrainConfig) -> Start:
+    """Make the network that a new training starts with.
 
     Args:
         config: names a trained model, ``auto`` or ``scratch``; :func:`check_start` accepted it.
     """
     names = [style_name(path) for path in config.paintings]
-    path = _trained(config)
+    path = _find_trained(config)
     if path is None:
-        return Start(_new(config, len(names)), names, 0, "scratch")
+        return Start(_build_new(config, len(names)), names, 0, "scratch")
     generator, info = load_generator(path), read_info(path)
-    mixes = torch.tensor([_first_mix(config.init, name, info.styles) for name in names])
+    mixes = torch.tensor([_choose_mix(config.init, name, info.styles) for name in names])
     if config.add_style is None:
         return Start(generator.remix(mixes), names, 0, info.name)
     kept = torch.eye(generator.styles)
@@ -110,11 +113,11 @@ def first_start(config: TrainConfig) -> Start:
     return Start(generator, info.styles + names, len(kept), info.name, info.license)
 
 
-def _first_mix(init: str, name: str, known: list[str]) -> list[float]:
+def _choose_mix(init: str, name: str, known: list[str]) -> list[float]:
     """The shares of a trained model's styles that a painting starts from.
 
-    That is the style which ``init`` names, or else the one of the painting's own name, or else the
-    mean of all: it has learned what every style needs, and leans to none.
+    That is the style that ``init`` names, or else the one of the painting's own name, or else the
+    mean of all.
     """
     for wanted in (init, name):
         if found := match_name(wanted, known):
@@ -122,13 +125,13 @@ def _first_mix(init: str, name: str, known: list[str]) -> list[float]:
     return [1 / len(known)] * len(known)
 
 
-def _new(config: TrainConfig, styles: int) -> Generator:
+def _build_new(config: TrainConfig, styles: int) -> Generator:
     """A network with random weights, the same for the same seed."""
     torch.manual_seed(config.seed)
     return Generator(spec_of(config)).remix(torch.ones(styles, 1))
 
 
-def _trained(config: TrainConfig) -> Path | None:
+def _find_trained(config: TrainConfig) -> Path | None:
     """The file of the model to start from; None means from scratch."""
     if config.init == "scratch":
         return None
@@ -137,28 +140,32 @@ def _trained(config: TrainConfig) -> Path | None:
         return bundled if bundled.is_file() and _is_like_new(config, read_info(bundled)) else None
     path = find_model(config.init)
     info = read_info(path)
-    if config.add_style and info.norm != "in":
+    if config.add_style and info.spec.norm != "in":
         raise StyleCliError(
-            f"{config.init} has norm {info.norm}, and only instance norm can hold several styles",
+            f"{config.init} has norm {info.spec.norm}, and only instance norm can hold several "
+            "styles",
             hint="train a model of its own: leave --add-style and --init out",
         )
     if not (_fits(config, info) or config.add_style):
-        asked = ", ".join(f"{name} {getattr(config, name) or info.width}" for name in _OPTIONS)
-        has = [(name, getattr(info, name)) for name in _OPTIONS]
+        has = {name: getattr(info.spec, name) for name in _OPTIONS}
+        asked = {name: getattr(config, name) or has[name] for name in _OPTIONS}
         raise StyleCliError(
-            f"--init {config.init} has {', '.join(f'{name} {value}' for name, value in has)}; "
-            f"asked for: {asked}",
-            hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has)}",
+            f"--init {config.init} has {_list(has)}; asked for: {_list(asked)}",
+            hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has.items())}",
         )
     return path
 
 
+def _list(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:
-    """Whether a model has the options that its network was asked to have; the rest is its own."""
-    asked = {name: getattr(config, name) for name in _OPTIONS}
-    return all(value in (None, getattr(info, name)) for name, value in asked.items())
+    """Whether a model's network has what the options ask for; the recipe's part may differ."""
+    pairs = ((getattr(config, name), getattr(info.spec, name)) for name in _OPTIONS)
+    return all(asked in (None, has) for asked, has in pairs)
 
 
 def _is_like_new(config: TrainConfig, info: ModelInfo) -> bool:
-    """Whether a model has the very network that a training from scratch would have."""
+    """Whether a model's network is the one that a training from scratch would have."""
     return _fits(config, info) and replace(spec_of(config), width=info.width) == info.spec

@@ -3,43 +3,59 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from stylecli.config import TrainConfig
+from stylecli import __version__
+from stylecli.config import StylizeConfig, TrainConfig
 from stylecli.core.backend import Batch, OutOfMemoryError, memory_errors
+from stylecli.core.model_files import ModelInfo, save_model
+from stylecli.core.spec import GeneratorConfig
 from stylecli.core.tensors import to_tensor
+from stylecli.core.torch_backend import TorchBackend
+from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
-from stylecli.options import check_options
+from stylecli.files.colors import Rgb
+from stylecli.files.content import NoPhotosError, bundled_photos
+from stylecli.files.images import read_rgb, write_picture
+from stylecli.files.pictures import Picture, center_square, resize, thumbnail
+from stylecli.options import as_json, check_options
 from stylecli.training.files import TrainFiles
-from stylecli.training.outcome import result_of, write_model, write_preview
-from stylecli.training.ranks import Ranks, joined_ranks
-from stylecli.training.resume import (
+from stylecli.training.losses import compute_losses
+from stylecli.training.parallel import adapt_threads, join_ranks
+from stylecli.training.schedule import learning_rate_factor, recipe_of
+from stylecli.training.setup import describe, set_up
+from stylecli.training.state import (
     Checkpoint,
+    Training,
+    hash_images,
     read_checkpoint,
-    refuse_other_count,
+    read_unfinished_steps,
     restore,
-    resumed_config,
+    resume_config,
     save_checkpoint,
-    unfinished_steps,
+    set_devices,
 )
-from stylecli.training.schedule import learning_rate_factor
-from stylecli.training.setup import described, set_up
-from stylecli.training.state import Training
-from stylecli.training.terms import losses_of
-from stylecli.training.threads import adapted_threads
 
 CHECKPOINT_EVERY = 60.0  # seconds
-
 FIRST_PREVIEW = 20.0  # seconds
 _PREVIEW_SHARE = 0.05  # of the time, at most, for previews
 _LOG_EVERY = 10  # steps
 _SNAPSHOT_EVERY = 25  # steps
+_PREVIEW_PHOTOS = (14, 15, 7)  # a face, a sky, a street
+_PREVIEW_SIDE = 256  # px
+_PREVIEW_STYLES = 4
+# A model file has these settings in fields of their own, or does not hold them.
+_NOT_AMONG_SETTINGS = (
+    *(one.name for one in fields(GeneratorConfig)),
+    *("styles", "add_style", "output"),
+)
 
 
 def train(
@@ -55,8 +71,8 @@ def train(
 
     Args:
         config: the settings.
-        report: told of every step.
-        should_stop: asked after every step; when true, the state is saved for a resume, and the
+        report: is called with every step.
+        should_stop: is asked after every step; when true, the state is saved for a resume, and the
             model so far beside it, as :attr:`stylecli.training.files.TrainFiles.so_far`.
         resume: go on with the interrupted training of the same output, and with its settings.
         changes: the settings that a resume has otherwise; None is those of ``config`` that are
@@ -70,87 +86,48 @@ def train(
     if not resume:
         config.check()
     files = TrainFiles.of(config)
-    with joined_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
-        config = _with_devices(config, ranks)
+    with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
         ranks.of_first(lambda: files.refuse_loss(resume=resume, overwrite=overwrite))
+        config = set_devices(config, saved, ranks.count)
         if saved:
-            refuse_other_count(saved, ranks.count)
-            changes = _chosen(config) if changes is None else changes
-            config = resumed_config(files.checkpoint, saved, changes)
-        report = report if ranks.first else lambda event: None
-        return _train(config, files, report, should_stop, saved, ranks, overwrite=overwrite)
+            changes = _find_changes(config) if changes is None else changes
+            config = resume_config(files.checkpoint, saved, changes)
+        with _explaining(files.checkpoint if saved else None):
+            report = report if ranks.first else lambda event: None
+            training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
+            _begin(training, saved)
+        with _explaining(files.checkpoint):
+            stopped = _run(training, should_stop)
+            return _suspend(training) if stopped else _finish(training)
 
 
-def _with_devices(config: TrainConfig, ranks: Ranks) -> TrainConfig:
-    """The settings with the number of ranks.
-
-    Raises:
-        StyleCliError: they ask for another number.
-    """
-    if config.devices not in (1, ranks.count):
-        raise StyleCliError(
-            f"--devices {config.devices}, and the processes that train here are {ranks.count}",
-            hint="leave --devices to the command, or to torchrun, which start the processes",
-        )
-    return replace(config, devices=ranks.count)
-
-
-def _chosen(config: TrainConfig) -> dict[str, Any]:
+def _find_changes(config: TrainConfig) -> dict[str, Any]:
     """The settings that are not at their default."""
     values = [(one, getattr(config, one.name)) for one in fields(config)]
     return {one.name: value for one, value in values if value != one.default}
 
 
-def _train(
-    config: TrainConfig,
-    files: TrainFiles,
-    report: Report,
-    should_stop: Callable[[], bool],
-    saved: Checkpoint | None,
-    ranks: Ranks,
-    *,
-    overwrite: bool,
-) -> TrainResult:
-    """Train, when the files are locked and the checkpoint, if it is a resume, has been read."""
-    advice = "try a lower --batch-size, --size or --style-size"
-    resumable = f"--resume goes on from {files.checkpoint}; {advice}, with --overwrite"
-    with _explaining_memory(resumable if saved else advice):
-        training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
-        report(Notice(described(training)))
-        if saved:
-            restore(training, saved)
-            training.try_to_write(lambda: files.cut_log(training.step))
-        training.schedule.start_clock()  # not before: a download is no training
-        if not saved:
-            _take_first_step(training)
-    with _explaining_memory(resumable):
-        stopped = _run(training, should_stop)
-        return _suspend(training) if stopped else _finish(training)
-
-
 @contextmanager
-def _explaining_memory(hint: str) -> Iterator[None]:
-    """Turn lack of memory into an error with a hint; a bug stays what it is."""
+def _explaining(checkpoint: Path | None) -> Iterator[None]:
+    """Say how to go on if memory ran out or the photos are gone; a bug stays what it is.
+
+    Args:
+        checkpoint: the one that is there by now, if there is one.
+    """
+    go_on = f"--resume goes on from {checkpoint}"
     try:
         with memory_errors():
             yield
     except OutOfMemoryError as error:
         what = str(error).partition("\n")[0] or "out of memory"
+        hint = "try a lower --batch-size, --size or --style-size"
+        hint = f"{go_on}; {hint}, with --overwrite" if checkpoint else hint
         raise StyleCliError(f"the training broke off: {what}", hint=hint, exit_code=1) from error
-
-
-def _take_first_step(training: Training) -> None:
-    """Take a step, of the largest crops; then, as it has fitted into memory, write a checkpoint."""
-    inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
-    training.try_to_write(lambda: training.files.log.write_text(""))
-    _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
-    if steps := unfinished_steps(training.files.checkpoint):
-        dropped = counted(steps, "step")
-        training.report(Notice(f"an unfinished training of {dropped} is dropped"))
-    save_checkpoint(training)
-    training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
+    except NoPhotosError as error:
+        hint = f"{error.hint}; {go_on}" if checkpoint else error.hint
+        raise StyleCliError(error.message, hint=hint) from error
 
 
 def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
@@ -162,7 +139,7 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
     by_time_on_cpu = inputs.device.type == "cpu" and not training.config.steps
     with (
         closing(inputs.photos.batches(*series)) as batches,
-        adapted_threads(enabled=by_time_on_cpu and ranks.count == 1) as adapt_threads,
+        adapt_threads(enabled=by_time_on_cpu and ranks.count == 1) as adapt,
     ):
         for photos in batches:
             if ranks.any(should_stop()):
@@ -170,7 +147,7 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
             if training.guard.recent and training.schedule.progress(training.step) >= 1:
                 return False
             _take_step(training, photos)
-            adapt_threads()
+            adapt()
             if time.monotonic() - saved_at > CHECKPOINT_EVERY:
                 _try_to_save(training)
                 saved_at = time.monotonic()
@@ -179,39 +156,67 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
 
 def _take_step(training: Training, photos: Batch) -> None:
     """Learn from a batch, (N, H, W, 3) in 0..255, unless its loss is odd."""
-    guard, optimizer = training.guard, training.optimizer
-    terms = losses_of(training, to_tensor(photos, training.inputs.device))
-    ours = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-    losses = training.ranks.mean(ours)
-    undone = ""
-    if guard.is_outlier(losses["total"]):
-        undone = guard.refuse(losses["total"])
-    elif not _compute_gradients(training, terms["total"]):
-        undone = guard.roll_back()
-    else:
-        if training.step % _SNAPSHOT_EVERY == 0:
-            guard.take_snapshot()
-        progress = training.schedule.progress(training.step)
-        optimizer.step(guard.lr_factor * learning_rate_factor(progress))
-        guard.accept(losses)
+    terms = compute_losses(training, to_tensor(photos, training.inputs.device))
+    values = torch.stack(list(terms.values())).tolist()
+    losses = training.ranks.mean(dict(zip(terms, values, strict=True)))
+    undone = _update(training, terms["total"], losses)
     training.step += 1
     seconds = training.schedule.end_step()
     if undone:
         training.report(Notice(f"step {training.step}: {undone}"))
     else:
-        _tell(training, losses, seconds)
+        _report_step(training, losses, seconds)
 
 
-def _compute_gradients(training: Training, total: Tensor) -> bool:
-    """Compute the gradients of a loss, a mean over all ranks; return whether they are finite."""
-    training.optimizer.zero_grad()
+def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
+    """Change the network along the gradient of a loss; if that is odd, return what is done instead.
+
+    Args:
+        training: whose network is changed.
+        total: the loss of this rank.
+        losses: the terms, means over all ranks.
+    """
+    guard, optimizer = training.guard, training.optimizer
+    if guard.is_outlier(losses["total"]):
+        return guard.refuse(losses["total"])
+    optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in training.generator.parameters() if p.grad is not None]
     training.ranks.average(gradients)
-    return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+    if not torch.nn.utils.get_total_norm(gradients).isfinite():
+        return guard.roll_back()
+    if training.step % _SNAPSHOT_EVERY == 0:
+        guard.take_snapshot()
+    rate = learning_rate_factor(training.schedule.progress(training.step))
+    optimizer.step(guard.lr_factor * rate)
+    guard.accept(losses)
+    return ""
 
 
-def _tell(training: Training, losses: dict[str, float], seconds: float) -> None:
+def _begin(training: Training, saved: Checkpoint | None) -> None:
+    """Go on from a checkpoint, or take the first step; start the clock."""
+    training.report(Notice(describe(training)))
+    if saved:
+        restore(training, saved)
+        training.try_to_write(lambda: training.files.cut_log(training.step))
+    training.schedule.start_clock()  # not before: a download is not training
+    if not saved:
+        _take_first_step(training)
+
+
+def _take_first_step(training: Training) -> None:
+    """Take a step, of the largest crops; then, as it has fitted into memory, write a checkpoint."""
+    inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
+    training.try_to_write(lambda: training.files.log.write_text(""))
+    _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
+    if steps := read_unfinished_steps(training.files.checkpoint):
+        dropped = counted(steps, "step")
+        training.report(Notice(f"an unfinished training of {dropped} is dropped"))
+    save_checkpoint(training)
+    training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
+
+
+def _report_step(training: Training, losses: dict[str, float], seconds: float) -> None:
     """Report a step that took some seconds; at some steps, write the log and the preview."""
     smooth = 0.9 if training.seconds_per_step else 0.0
     training.seconds_per_step = smooth * training.seconds_per_step + (1 - smooth) * seconds
@@ -223,11 +228,11 @@ def _tell(training: Training, losses: dict[str, float], seconds: float) -> None:
         line = {"step": step, "seconds": round(schedule.elapsed, 2), **losses}
         training.try_to_write(lambda: training.files.append_log(line))
     if schedule.elapsed >= training.preview_at > 0:
-        _preview(training)
+        _write_next_preview(training)
 
 
-def _preview(training: Training) -> None:
-    """Write the preview, and say when the next one is due."""
+def _write_next_preview(training: Training) -> None:
+    """Write the preview, and set when the next one is due."""
     began = time.monotonic()
     training.try_to_write(lambda: write_preview(training))
     took = time.monotonic() - began
@@ -246,7 +251,7 @@ def _try_to_save(training: Training) -> None:
 def _suspend(training: Training) -> TrainResult:
     """Save the state for a resume, and the model as it is, which can be used until then."""
     save_checkpoint(training)
-    result, path = result_of(training, finished=False), training.files.so_far
+    result, path = summarize(training, finished=False), training.files.so_far
     training.try_to_write(lambda: write_model(training, path, result))
     return result
 
@@ -258,13 +263,13 @@ def _finish(training: Training) -> TrainResult:
         guard.load(guard.snapshot)
         text = "the last losses were off: the model is from a few steps before"
         training.report(Notice(text))
-    result = result_of(training, finished=True)
+    result = summarize(training, finished=True)
     if training.ranks.first:
         _write_model_or_checkpoint(training, result)
     training.try_to_write(lambda: files.checkpoint.unlink(missing_ok=True))
     training.try_to_write(lambda: files.so_far.unlink(missing_ok=True))
     training.try_to_write(lambda: write_preview(training))
-    _tell_odd_photos(training)
+    _report_odd_photos(training)
     return result
 
 
@@ -286,7 +291,7 @@ def _write_model_or_checkpoint(training: Training, result: TrainResult) -> None:
         raise StyleCliError(error.message, hint=hint) from error
 
 
-def _tell_odd_photos(training: Training) -> None:
+def _report_odd_photos(training: Training) -> None:
     """Report the content photos that could not be read, or have little in them."""
     photos, gather = training.inputs.photos, training.ranks.gather
     if bad := sorted(set[Path]().union(*gather(photos.bad))):
@@ -296,3 +301,82 @@ def _tell_odd_photos(training: Training) -> None:
     if blank := set[Path]().union(*gather(photos.blank)):
         text = f"{len(blank)} of {len(photos.paths)} content photos are mostly of one plain color"
         training.report(Notice(f"{text}: only crops with something in them were trained on"))
+
+
+def summarize(training: Training, *, finished: bool) -> TrainResult:
+    """How a training ended, with the means of its last losses."""
+    recent = training.guard.recent
+    names = recent[0] if recent else {}
+    losses = {name: float(np.mean([one[name] for one in recent])) for name in names}
+    seconds = training.schedule.elapsed
+    return TrainResult(training.files.model, finished, training.step, seconds, losses)
+
+
+def write_model(training: Training, path: Path, result: TrainResult) -> None:
+    """Write the network as a model file.
+
+    Raises:
+        StyleCliError: it cannot be written.
+    """
+    info = ModelInfo(
+        name=path.stem,
+        spec=training.generator.spec,
+        training=_describe_training(training, result),
+        losses=result.losses,
+        styles=training.start.styles,
+        thumbnail=thumbnail(*training.inputs.style_images),
+        license=training.config.license or training.start.license,
+    )
+    save_model(path, training.generator, info)
+
+
+def _describe_training(training: Training, result: TrainResult) -> dict[str, Any]:
+    """The settings and what came of them, as a model file holds them."""
+    config, inputs, guard = training.config, training.inputs, training.guard
+    settings = {k: v for k, v in as_json(config).items() if k not in _NOT_AMONG_SETTINGS}
+    return {
+        **settings,
+        "loss_net": Path(config.loss_net).name,  # not where it lies
+        "paintings": [path.name for path in config.paintings],
+        "paintings_sha": hash_images(inputs.style_images),
+        "init": training.start.origin,
+        "content": config.content.name if config.content else "bundled",
+        "content_photos": len(inputs.photos.paths),
+        "photos_seen": (result.steps - guard.left_out) * inputs.batch_size,
+        "steps_done": result.steps,
+        "steps_left_out": guard.left_out,
+        "rollbacks": guard.rollbacks,
+        "seconds": round(result.seconds, 1),
+        "scales": training.objectives[0].scales.as_json(),
+        "scales_averaged_down": [one.scales.as_json() for one in training.objectives[1:]],
+        "device": str(inputs.device),
+        "precision": str(inputs.dtype).removeprefix("torch."),
+        "curve": training.files.curve(),
+        "stylecli": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def write_preview(training: Training) -> None:
+    """Write a picture of what the network paints now.
+
+    Its first row is three bundled photos; below them, for each of the first styles that are
+    trained, come the painting and the photos in that style.
+    """
+    paths = [bundled_photos()[i] for i in _PREVIEW_PHOTOS]
+    photos = [_square(read_rgb(path, _PREVIEW_SIDE)) for path in paths]
+    rows = [[np.full_like(photos[0], 255), *photos]]
+    generator, inputs, first = training.generator, training.inputs, training.start.first_row
+    in_layers = recipe_of(training.config).own_inputs > 0
+    look = StylizeConfig(stroke_size=1.0 if in_layers else "network")
+    mixes = torch.eye(generator.styles)[first : first + _PREVIEW_STYLES]
+    for mix, painting in zip(mixes, inputs.style_images, strict=False):
+        network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
+        paint = Painter([network], generator.spec.arch, generator.width)
+        rows.append([_square(resize(painting, _PREVIEW_SIDE)), *paint(photos, look)])
+    wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
+    write_picture(training.files.preview, Picture(np.concatenate(wide)))
+
+
+def _square(rgb: Rgb) -> Rgb:
+    return center_square(rgb, _PREVIEW_SIDE)

@@ -1,14 +1,93 @@
-"""How far a training is, and what follows from that: learning rate, crops, time left."""
+"""The recipes of a training, and what follows from its progress: learning rate, size of crops."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from stylecli.config import TrainConfig
+from stylecli.core.spec import GeneratorConfig, GeneratorSpec
 from stylecli.events import counted
-from stylecli.training.recipes import recipe_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What ``--recipe`` sets, all of it together.
+
+    Attributes:
+        spec: of a new network, but for what the options say of it.
+        minutes: default length of a training, by the kind of device.
+        batch: default number of photos in a batch on each device, by its kind.
+        lr: default of the peak learning rate.
+        first_side: side of the first crops, as a share of that of the later ones.
+        first_share: share of the training that takes these smaller crops, 0 to 1.
+        own_inputs: share of the steps whose input is the network's own painting, 0 to 1.
+        scales: the loss network sees the painted crop averaged down by each of these.
+        content_weight: of the content loss at each scale.
+        style_weight: of the style loss at each scale.
+        hatch_weight: of the term against texture that repeats.
+        margin: share of a crop's side that the loss leaves out at its edges, at random.
+    """
+
+    spec: GeneratorSpec
+    minutes: dict[str, float]
+    batch: dict[str, int]
+    lr: float
+    first_side: float
+    first_share: float
+    own_inputs: float
+    scales: tuple[int, ...]
+    content_weight: float
+    style_weight: float
+    hatch_weight: float
+    margin: float
+
+
+# "paper": one pass at one scale, as Johnson et al. 2016 and Ulyanov et al. 2017 train. "layers": a
+# picture is painted small first, and larger over itself; its numbers are found by trial. Batches: a
+# CPU learns more from each photo if fewer share a step; on a GPU, more cost next to nothing.
+RECIPES = {
+    "layers": Recipe(
+        spec=GeneratorSpec(noise="gaussian", upsampling="bilinear"),
+        minutes={"cpu": 3.0, "mps": 2.0, "cuda": 1.0},
+        batch={"cpu": 1, "mps": 4, "cuda": 8},
+        lr=3e-3,
+        first_side=0.75,
+        first_share=0.67,
+        own_inputs=0.55,
+        scales=(1, 2),
+        content_weight=1.5,
+        style_weight=0.5,
+        hatch_weight=0.4,
+        margin=0.16,
+    ),
+    "paper": Recipe(
+        spec=GeneratorSpec(noise="none", upsampling="nearest"),
+        minutes={"cpu": 10.0, "mps": 5.0, "cuda": 1.0},
+        batch={"cpu": 2, "mps": 4, "cuda": 8},
+        lr=2e-3,
+        first_side=0.5,
+        first_share=0.67,
+        own_inputs=0.0,
+        scales=(1,),
+        content_weight=1.0,
+        style_weight=1.0,
+        hatch_weight=0.0,
+        margin=0.0,
+    ),
+}
+
+
+def recipe_of(config: TrainConfig) -> Recipe:
+    """The recipe that a training follows."""
+    return RECIPES[config.recipe]
+
+
+def spec_of(config: TrainConfig) -> GeneratorSpec:
+    """The generator that a training from scratch begins with."""
+    chosen = {one.name: getattr(config, one.name) for one in fields(GeneratorConfig)}
+    return replace(recipe_of(config).spec, **chosen)
+
 
 _LEAST_FOR_BATCH_NORM = 4  # in batches of one, batch norm is instance norm
 
@@ -100,31 +179,3 @@ def learning_rate_factor(progress: float) -> float:
     """
     warm = min(1.0, 0.1 + progress / _WARM_UP)
     return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def inner_part(seed: int, step: int, size: Sequence[int], margin: float) -> tuple[slice, slice]:
-    """The rows and columns of a step's crops that its loss is computed on.
-
-    Colors that the style has and the photo lacks are cheapest in one place that the network can
-    find in every photo: along an edge. If the loss always saw the edges of the crops, a band of
-    such colors would grow there, as it did in trainings from scratch with noise. Therefore the
-    loss sees another part of the crops in each step, so that most parts must have these colors
-    without the band, and the few that reach an edge have them twice. With parts that reached the
-    edges in nearly every step (16 px left out of 256) the band stayed, and with parts that never
-    reached them nothing took it away again. The size of the part is always the same, and what is
-    left out is a multiple of 8 px, because the loss network is slow on sizes that are new.
-
-    Args:
-        seed: of the training.
-        step: the number of the step; the same two numbers give the same part.
-        size: of the crops: height and width, px.
-        margin: the share of a side that is left out.
-    """
-    random = np.random.default_rng([seed, step, 2])
-    left_out = [8 * round(margin * side / 8) for side in size]
-    first = [int(random.integers(0, out + 1)) for out in left_out]
-    down, across = (
-        slice(start, start + side - out)
-        for start, side, out in zip(first, size, left_out, strict=True)
-    )
-    return down, across

@@ -27,21 +27,22 @@ from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb, read_short_side
-from stylecli.options import as_json, fixed_on_resume
+from stylecli.options import as_json
 from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
-from stylecli.training.initial import Start, check_start, first_start
-from stylecli.training.ranks import Ranks
-from stylecli.training.recipes import recipe_of
-from stylecli.training.resume import (
+from stylecli.training.initial import Start, check_start, make_start
+from stylecli.training.parallel import Ranks
+from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size
+from stylecli.training.state import (
+    FIXED,
     Checkpoint,
-    digest,
+    Inputs,
+    Training,
+    build_start,
+    hash_images,
+    read_scales,
     refuse_another_training,
-    restored_scales,
-    restored_start,
 )
-from stylecli.training.schedule import Schedule, resolve_batch_size
-from stylecli.training.state import Inputs, Training
 
 
 def set_up(
@@ -58,7 +59,7 @@ def set_up(
     Args:
         config: the settings.
         files: where it writes.
-        report: told what may surprise.
+        report: is called with what may surprise.
         saved: what the checkpoint says that the training goes on from, if it does.
         ranks: the processes that train together.
         overwrite: whether a model that is there is replaced.
@@ -75,15 +76,15 @@ def set_up(
         remove_leftovers(files.model.parent)
     schedule = Schedule(config, inputs.device.type, ranks.now)
     if saved:
-        styles, count = len(inputs.style_images), len(inputs.targets)
-        scales = restored_scales(files.checkpoint, saved, styles, count)
-        start = restored_start(files.checkpoint, saved)
+        scales = read_scales(files.checkpoint, saved, inputs)
+        start = build_start(files.checkpoint, saved)
     else:
-        scales, start = ranks.of_first(lambda: _new_parts(config, inputs, report))
+        scales = ranks.of_first(lambda: _balance(config, inputs, report))
+        start = ranks.of_first(lambda: make_start(config))
     generator = start.generator.to(inputs.device).train()
     ranks.share_norms(generator)
     start.freeze_the_rest()
-    config = _with_numbers(config, start, inputs, schedule)
+    config = _fill_in(config, start, inputs, schedule)
     assert config.lr is not None
     optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
     objectives = (
@@ -118,24 +119,29 @@ def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     _refuse_to_share(config, batch_size, device, ranks)
     style_images = [read_rgb(path, config.style_size) for path in config.paintings]
     photos = ContentPhotos(config.content, config.seed)
-    for text in _surprises(config, batch_size):
+    for text in _find_surprises(config, batch_size):
         report(Notice(text))
     network = prepared_network(config, device, dtype)
-    targets = _targets(config, network, device, report)
-    ranks.meet(device, _in_common(config, dtype, style_images, photos))
+    targets = _compute_targets(config, style_images, network, device, report)
+    ranks.compare(_list_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
 
 
-def _targets(
-    config: TrainConfig, network: LossNetwork, device: torch.device, report: Report
+def _compute_targets(
+    config: TrainConfig,
+    style_images: list[Rgb],
+    network: LossNetwork,
+    device: torch.device,
+    report: Report,
 ) -> tuple[dict[str, Tensor], ...]:
     """For each scale of the recipe, layer to (S, C, C): the Gram matrices of S style images."""
     scales, paintings = recipe_of(config).scales, config.paintings
     found: list[list[dict[str, Tensor]]] = [[] for _ in scales]
-    for i, path in enumerate(paintings):
+    for i, (path, full) in enumerate(zip(paintings, style_images, strict=True)):
         report(Progress(i / len(paintings), f"looking at {path.name}"))
         for scale, of_scale in zip(scales, found, strict=True):
-            image = to_tensor(read_rgb(path, config.style_size // scale)[None], device)
+            rgb = full if scale == 1 else read_rgb(path, config.style_size // scale)
+            image = to_tensor(rgb[None], device)
             of_scale.append(style_targets(network, [image], config.style_layers))
     return tuple(
         {name: torch.cat([one[name] for one in of_scale]) for name in config.style_layers}
@@ -159,7 +165,7 @@ def _refuse_to_share(
         )
 
 
-def _in_common(
+def _list_common(
     config: TrainConfig, dtype: torch.dtype, style_images: list[Rgb], photos: ContentPhotos
 ) -> dict[str, Any]:
     """What has to be the same in all processes that train together, by name."""
@@ -167,14 +173,14 @@ def _in_common(
     return {
         "version of stylecli": __version__,
         "version of torch": torch.__version__,
-        **{name: settings[name] for name in (*fixed_on_resume(TrainConfig), "steps", "minutes")},
+        **{name: settings[name] for name in (*FIXED, "steps", "minutes")},
         "precision": str(dtype),
-        "painting": digest(style_images),
+        "painting": hash_images(style_images),
         "content photos": photos.fingerprint(),
     }
 
 
-def _surprises(config: TrainConfig, batch_size: int) -> Iterator[str]:
+def _find_surprises(config: TrainConfig, batch_size: int) -> Iterator[str]:
     """What a user may not expect."""
     for path in config.paintings:
         if (side := read_short_side(path)) < config.style_size:
@@ -186,10 +192,12 @@ def _surprises(config: TrainConfig, batch_size: int) -> Iterator[str]:
         yield f"the loss network {config.loss_net} is downloaded once: up to 550 MB"
 
 
-def _new_parts(config: TrainConfig, inputs: Inputs, report: Report) -> tuple[list[Scales], Start]:
-    """Scales of the objectives and network of a new training."""
+def _balance(config: TrainConfig, inputs: Inputs, report: Report) -> list[Scales]:
+    """The scales of a new training's objectives.
+
+    All objectives see the same photos, so they are balanced together, as if of more styles.
+    """
     photos = to_tensor(inputs.photos.batch(0, BALANCE_PHOTOS, config.size), inputs.device)
-    # All objectives see the same photos, so they are balanced together, as if of more styles.
     names, count = inputs.targets[0], len(inputs.style_images)
     joined = {name: torch.cat([one[name] for one in inputs.targets]) for name in names}
 
@@ -197,16 +205,13 @@ def _new_parts(config: TrainConfig, inputs: Inputs, report: Report) -> tuple[lis
         report(Progress(done, "balancing painting and photos"))
 
     scales = balance(inputs.network, joined, config.content_layer, photos, watch)
-    split = [
+    return [
         Scales(scales.style[first : first + count], scales.tv)
         for first in range(0, len(scales.style), count)
     ]
-    return split, first_start(config)
 
 
-def _with_numbers(
-    config: TrainConfig, start: Start, inputs: Inputs, schedule: Schedule
-) -> TrainConfig:
+def _fill_in(config: TrainConfig, start: Start, inputs: Inputs, schedule: Schedule) -> TrainConfig:
     """The settings with numbers in place of defaults that depend on device, model or recipe."""
     return replace(
         config,
@@ -217,11 +222,11 @@ def _with_numbers(
     )
 
 
-def described(training: Training) -> str:
+def describe(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
-    shared = f", {_sharing(training)}" if training.ranks.count > 1 else ""
+    shared = f", {_describe_sharing(training)}" if training.ranks.count > 1 else ""
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "
         f"norm {spec.norm}, width {spec.width}, on {len(inputs.photos.paths)} photos, "
@@ -229,8 +234,8 @@ def described(training: Training) -> str:
     )
 
 
-def _sharing(training: Training) -> str:
-    """What each of several devices does, and that the step is that of one."""
+def _describe_sharing(training: Training) -> str:
+    """What each of several devices does."""
     config, count = training.config, training.ranks.count
     return (
         f"shared by {count} devices: batches of {training.inputs.batch_size}, {training.share} for "

@@ -1,25 +1,43 @@
-"""What a training consists of: its inputs, which stay, and the state that every step changes."""
+"""What a training consists of, and its checkpoint: written, read, refused.
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+A checkpoint holds the weights and the moments of the optimizer twice, as they are and as they were
+when they were last known to be good, and a description, :class:`Checkpoint`. All else follows from
+seed and step: photos, crops, noise, and which style has its turn. So a resume is exact.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylecli.config import TrainConfig
+from stylecli.core import schema, tensor_files
 from stylecli.core.generators import Generator
-from stylecli.core.objective import PerceptualObjective
+from stylecli.core.model_files import CONVENTIONS, check_conventions
+from stylecli.core.objective import PerceptualObjective, Scales
 from stylecli.core.optimizers import GeneratorOptimizer
+from stylecli.core.spec import GeneratorSpec
 from stylecli.core.vgg import LossNetwork
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Report
+from stylecli.events import Notice, Report, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
-from stylecli.training.divergence import Guard
+from stylecli.options import as_json, from_json, options_of
+from stylecli.training.divergence import Guard, State
 from stylecli.training.files import TrainFiles
 from stylecli.training.initial import Start
-from stylecli.training.ranks import Ranks
+from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
+
+# What a resume may change; with another value of any other setting, it would be another training.
+_FREE = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
+_FREE |= {"device", "precision"}
+FIXED = tuple(one.name for one in options_of(TrainConfig) if one.name not in _FREE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,7 @@ class Training:
     Attributes:
         config: the settings, with numbers where the default depends on device or model.
         files: where it writes.
-        report: told of every step.
+        report: is called with every step.
         overwrite: whether a model that is there is replaced.
         ranks: the processes that train together; only the first writes files.
         inputs: what it has read.
@@ -65,7 +83,7 @@ class Training:
         step: how many steps are done.
         preview_at: when the next preview is due, in seconds of training.
         seconds_per_step: a running mean.
-        told: problems that were reported already and are not reported again.
+        reported: problems, each of which is reported once.
     """
 
     config: TrainConfig
@@ -82,7 +100,7 @@ class Training:
     step: int = 0
     preview_at: float = 0.0
     seconds_per_step: float = 0.0
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     @property
     def generator(self) -> Generator:
@@ -95,10 +113,10 @@ class Training:
         return self.inputs.batch_size // self.ranks.count
 
     def report_once(self, text: str) -> None:
-        """Report a problem, unless it was reported already."""
-        if text not in self.told:
+        """Report a problem the first time that it occurs."""
+        if text not in self.reported:
             self.report(Notice(text))
-        self.told.add(text)
+        self.reported.add(text)
 
     def try_to_write(self, write: Callable[[], object]) -> None:
         """Write a file that is only for looking at; if that fails, the training goes on."""
@@ -107,3 +125,276 @@ class Training:
                 write()
         except (OSError, RuntimeError, MemoryError, StyleCliError) as error:
             self.report_once(str(error))
+
+
+def _checked(check: schema.Check) -> Any:
+    """A field of a checkpoint, with the check that its value in a file has to pass."""
+    return field(metadata={"check": check})
+
+
+def _is_table(value: Any) -> bool:
+    return schema.is_table(value, lambda _: True)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The description in a checkpoint.
+
+    Attributes:
+        config: the settings, as :func:`stylecli.options.as_json` gives them.
+        spec: of the generator.
+        style_names: of the generator's styles.
+        first_row: the row of the first style that is trained.
+        origin: the model that the first weights came from, or ``scratch``.
+        base_license: of the model that a style is added to.
+        step: how many steps are done.
+        seconds: of training so far.
+        recent, lr_factor, rollbacks, outliers, left_out: as :class:`Guard` has them.
+        overwrite: whether a model that is there is replaced.
+        scales: of the objectives, one for each scale of the recipe.
+        style_sha: see :func:`hash_images`.
+        photos_sha: of the names of the content photos.
+    """
+
+    config: dict[str, Any] = _checked(_is_table)
+    spec: dict[str, Any] = _checked(_is_table)
+    style_names: list[str] = _checked(lambda names: schema.are_styles(names) and names)
+    first_row: int = _checked(schema.is_count)
+    origin: str = _checked(schema.is_text)
+    base_license: str = _checked(schema.is_text)
+    step: int = _checked(schema.is_count)
+    seconds: float = _checked(schema.is_number)
+    recent: list[dict[str, float]] = _checked(
+        lambda value: schema.is_list(value, schema.are_losses)
+    )
+    lr_factor: float = _checked(schema.is_number)
+    rollbacks: int = _checked(schema.is_count)
+    outliers: int = _checked(schema.is_count)
+    left_out: int = _checked(schema.is_count)
+    overwrite: bool = _checked(lambda value: isinstance(value, bool))
+    scales: list[dict[str, list[float]]] = _checked(
+        lambda value: schema.is_list(value, schema.are_scales)
+    )
+    style_sha: str = _checked(schema.is_text)
+    photos_sha: str = _checked(schema.is_text)
+
+
+def save_checkpoint(training: Training) -> None:
+    """Write all that a resume needs: with --steps on a CPU it ends bit for bit as if uninterrupted.
+
+    Raises:
+        StyleCliError: the file cannot be written; the checkpoint before it is still there.
+    """
+    if not training.ranks.first:
+        return
+    start, guard = training.start, training.guard
+    checkpoint = Checkpoint(
+        config=as_json(training.config),
+        spec=asdict(start.generator.spec),
+        style_names=start.styles,
+        first_row=start.first_row,
+        origin=start.origin,
+        base_license=start.license,
+        step=training.step,
+        seconds=training.schedule.elapsed,
+        recent=list(guard.recent),
+        lr_factor=guard.lr_factor,
+        rollbacks=guard.rollbacks,
+        outliers=guard.outliers,
+        left_out=guard.left_out,
+        overwrite=training.overwrite,
+        scales=[one.scales.as_json() for one in training.objectives],
+        style_sha=hash_images(training.inputs.style_images),
+        photos_sha=training.inputs.photos.fingerprint(),
+    )
+    states = {"now": guard.state(), "snapshot": guard.snapshot}
+    tensors = {f"{when}.{name}": t for when, state in states.items() for name, t in state.items()}
+    metadata = {**asdict(checkpoint), "format_version": tensor_files.FORMAT_VERSION}
+    tensor_files.save_tensors(training.files.checkpoint, tensors, metadata)
+
+
+def read_unfinished_steps(path: Path) -> int:
+    """How many steps are done in the checkpoint that is there; 0 if there is none, or a bad one."""
+    step: Any = None
+    with suppress(StyleCliError):
+        step = tensor_files.read_metadata(path).get("step")
+    return step if schema.is_count(step) else 0
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the description in a checkpoint, without its tensors.
+
+    Raises:
+        StyleCliError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise StyleCliError(
+            f"nothing to resume: no {path}",
+            hint="that training is finished, or was never begun: leave --resume out",
+        )
+    with _explaining_damage(path):
+        saved = tensor_files.read_metadata(path)
+    checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
+    if bad := schema.bad_fields(saved, checks):
+        raise _damaged(path, f"its {bad[0]}")
+    return Checkpoint(**{name: saved[name] for name in checks})
+
+
+def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> TrainConfig:
+    """The settings with ``count`` as the number of devices.
+
+    Raises:
+        StyleCliError: they ask for another number, or the training began on another number: each
+            gradient would be a mean of other parts, rounded differently, and no resume exact.
+    """
+    if config.devices not in (1, count):
+        raise StyleCliError(
+            f"--devices {config.devices}, and the processes that train here are {count}",
+            hint="leave --devices to the command, or to torchrun, which start the processes",
+        )
+    began = saved.config.get("devices", count) if saved else count
+    if schema.is_count(began) and began != count:  # or else its settings are damaged
+        raise StyleCliError(
+            f"this training began on {counted(began, 'device')}, and here it is on {count}",
+            hint=f"go on with --devices {began}, or start again with --overwrite",
+        )
+    return replace(config, devices=count)
+
+
+def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
+    """The settings of a resume: those of the checkpoint, changed.
+
+    Steps given in place of minutes, or the other way round, replace them.
+
+    Args:
+        path: of the checkpoint.
+        saved: what it says.
+        changes: name to value.
+
+    Raises:
+        StyleCliError: the settings are damaged or of another version, or a change would make it
+            another training.
+    """
+    if saved.config.keys() != {one.name for one in fields(TrainConfig)}:
+        raise StyleCliError(
+            f"{path} is of another version of stylecli",
+            hint="start again with --overwrite",
+        )
+    try:
+        config = from_json(TrainConfig, saved.config)
+        config.check()
+    except (TypeError, StyleCliError) as error:
+        raise _damaged(path, "its settings") from error
+    if "steps" in changes or "minutes" in changes:
+        config = replace(config, steps=None, minutes=None)
+    config = replace(config, **changes)
+    config.check()
+    _refuse_changes(as_json(config), saved.config)
+    return config
+
+
+def _refuse_changes(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """Raise StyleCliError if settings have changed that make it another training."""
+    if changed := [name for name in FIXED if now[name] not in (None, before[name])]:
+        was = ", ".join(f"{name} {before[name]}" for name in changed)
+        raise StyleCliError(
+            f"a resumed training cannot change its settings; it began with {was}",
+            hint="leave those options out, or start again with --overwrite",
+        )
+
+
+def refuse_another_training(
+    config: TrainConfig, style_images: list[Rgb], saved: Checkpoint
+) -> None:
+    """Raise StyleCliError if the style images have changed, or fewer steps are asked for."""
+    if saved.style_sha != hash_images(style_images):
+        names = ", ".join(map(str, config.paintings))
+        raise StyleCliError(
+            f"{names} is not the painting that this training began with",
+            hint="pass the same, or start again with --overwrite",
+        )
+    if config.steps and config.steps < saved.step:
+        done = counted(saved.step, "step")
+        raise StyleCliError(
+            f"--steps {config.steps} is less than the {done} that are done",
+            hint="pass more, or leave --steps out",
+        )
+
+
+def build_start(path: Path, saved: Checkpoint) -> Start:
+    """The network of a checkpoint, whose weights are still to be loaded.
+
+    Raises:
+        StyleCliError: the checkpoint is damaged.
+    """
+    with _explaining_damage(path):
+        try:
+            check_conventions(saved.spec)
+            own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
+            generator = Generator(GeneratorSpec(**own))
+        except StyleCliError as error:
+            raise _damaged(path, error.message) from error
+        generator.remix(torch.ones(len(saved.style_names), 1))
+    return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
+
+
+def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
+    """The scales in a checkpoint, one for each objective.
+
+    Raises:
+        StyleCliError: there are not as many as scales of the recipe and style images.
+    """
+    scales = [Scales.from_json(one) for one in saved.scales]
+    if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
+        raise _damaged(path, "its scales")
+    return scales
+
+
+def restore(training: Training, saved: Checkpoint) -> None:
+    """Bring a training to where its checkpoint was written.
+
+    Raises:
+        StyleCliError: the checkpoint is damaged.
+    """
+    path, guard = training.files.checkpoint, training.guard
+    if saved.photos_sha != training.inputs.photos.fingerprint():
+        training.report(Notice("the content photos are not those that this training began with"))
+    with _explaining_damage(path):
+        tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
+        now, snapshot = _select("now.", tensors), _select("snapshot.", tensors)
+        guard.load(snapshot)  # to see now whether it fits, not when it is needed
+        guard.load(now)
+    guard.snapshot = snapshot
+    guard.recent.extend(saved.recent)
+    guard.lr_factor, guard.rollbacks = saved.lr_factor, saved.rollbacks
+    guard.outliers, guard.left_out = saved.outliers, saved.left_out
+    training.step = saved.step
+    training.schedule.elapsed = saved.seconds
+
+
+def hash_images(style_images: list[Rgb]) -> str:
+    """The sha256 of style images, (H, W, 3) each, at the size that they are trained at."""
+    return sha256(b"".join(rgb.tobytes() for rgb in style_images)).hexdigest()
+
+
+def _select(prefix: str, tensors: dict[str, Tensor]) -> State:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+@contextmanager
+def _explaining_damage(path: Path) -> Iterator[None]:
+    """Turn errors about what is missing or does not fit into one that names the checkpoint."""
+    try:
+        yield
+    except tensor_files.DamagedFileError as error:
+        raise _damaged(path, str(error.__cause__)) from error
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise _damaged(path, str(error).partition("\n")[0]) from error
+
+
+def _damaged(path: Path, what: str) -> StyleCliError:
+    return StyleCliError(
+        f"{path} is damaged, or of another version of stylecli: {what}",
+        hint="start again with --overwrite",
+    )

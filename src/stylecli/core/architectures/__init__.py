@@ -1,14 +1,19 @@
-"""The architectures of the generators: each is a module here, and a name in ``choices.Arch``."""
+"""The architectures of the generators: each is a module here, and a name in ``spec.Arch``.
+
+Nothing here imports torch: a model file is checked without it.
+"""
 
 from importlib import import_module
 from typing import get_args
 
-from stylecli.core import choices
-from stylecli.core.architectures.layers import Architecture
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.architectures.layers import Architecture, ChannelCounts
+from stylecli.core.spec import Arch, GeneratorSpec
+from stylecli.errors import StyleCliError
+
+Shapes = dict[str, tuple[int, ...]]
 
 ARCHITECTURES: dict[str, Architecture] = {
-    name: import_module(f"{__name__}.{name}").ARCHITECTURE for name in get_args(choices.Arch)
+    name: import_module(f"{__name__}.{name}").ARCHITECTURE for name in get_args(Arch)
 }
 
 
@@ -20,3 +25,85 @@ def architecture_of(spec: GeneratorSpec) -> Architecture:
     """
     spec.check()
     return ARCHITECTURES[spec.arch]
+
+
+def inner_size(arch: str, height: int, width: int) -> tuple[int, int]:
+    """The height and width to which a photo is padded, at the bottom and the right."""
+    multiple, least = ARCHITECTURES[arch].multiple, ARCHITECTURES[arch].least
+    inner = [max(least, -(-side // multiple) * multiple) for side in (height, width)]
+    return inner[0], inner[1]
+
+
+def pads_by_reflection(arch: str, height: int, width: int) -> bool:
+    """Whether that padding mirrors the photo; the edge of one that is too small is repeated."""
+    down, across = inner_size(arch, height, width)
+    return down - height < height and across - width < width
+
+
+def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
+    """About how many bytes of memory one pass over an image takes, at its peak.
+
+    Args:
+        arch: the generator's architecture.
+        width: the generator's width.
+        pixels: how many the image has.
+        itemsize: bytes of a number.
+    """
+    return pixels * width * ARCHITECTURES[arch].peak * itemsize
+
+
+def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
+    """The names and shapes of the weights in a model file.
+
+    Args:
+        spec: the generator, with a width.
+        styles: how many styles it holds; several have rows of their own in some weights.
+
+    Raises:
+        StyleCliError: a name in the spec is unknown, its width is out of range, or there are
+            several styles and no instance norm.
+    """
+    if styles > 1 and spec.norm != "in":
+        raise StyleCliError(
+            f"a generator with norm {spec.norm} holds one style",
+            hint="pass --norm in for several",
+        )
+    layers = _WeightShapes(spec, styles)
+    architecture_of(spec).build(layers, 3, spec)
+    return layers.shapes
+
+
+class _WeightShapes(ChannelCounts):
+    """All layers, run on numbers of channels; the shapes of their weights are noted."""
+
+    def __init__(self, spec: GeneratorSpec, styles: int) -> None:
+        self.spec = spec
+        self.rows = (styles,) if styles > 1 else ()
+        self.shapes: Shapes = {}
+
+    def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
+        self.shapes[f"{name}.weight"] = (channels, x, kernel, kernel)
+        if self.spec.norm == "none":
+            self.shapes[f"{name}.bias"] = (channels,)
+        return channels
+
+    def upsample_conv(self, x: int, name: str, channels: int, mode: str) -> int:
+        return self.conv(x, name, channels, 3)
+
+    def to_rgb(self, x: int, name: str, kernel: int) -> int:
+        self.shapes |= {f"{name}.weight": (3, x, kernel, kernel), f"{name}.bias": (3,)}
+        return 3
+
+    def norm(self, x: int, name: str) -> int:
+        if self.spec.norm == "in":
+            self.shapes |= {f"{name}.weight": (*self.rows, x), f"{name}.bias": (*self.rows, x)}
+        elif self.spec.norm == "bn":
+            own = ("weight", "bias", "running_mean", "running_var")
+            self.shapes |= {f"{name}.{kind}": (x,) for kind in own}
+            self.shapes[f"{name}.num_batches_tracked"] = ()
+        return x
+
+    def noise(self, x: int, name: str, layer: int) -> int:
+        if self.spec.noise != "none":
+            self.shapes[f"{name}.strength"] = (*self.rows, x)
+        return x

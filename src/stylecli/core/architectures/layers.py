@@ -31,7 +31,7 @@ class Layers(Protocol[Map]):
         """The norm that the spec asks for."""
 
     def activation(self, x: Map) -> Map:
-        """The activation that the spec asks for."""
+        """ReLU."""
 
     def noise(self, x: Map, name: str, layer: int) -> Map:
         """Fixed noise is added, if the spec asks for it; ``layer`` is a number of its own."""
@@ -78,8 +78,38 @@ class Architecture:
     peak: int
 
 
+class ChannelCounts:
+    """The layers without weights, run on numbers of channels in place of maps."""
+
+    def _keep(self, x: int, *_: Any, **__: Any) -> int:
+        return x
+
+    activation = upsample = pool = add = _keep
+
+    def concatenate(self, x: int, y: int) -> int:
+        """The channels of both."""
+        return x + y
+
+
 def conv_norm(
     net: Layers[Map], x: Map, name: str, channels: int, kernel: int, stride: int = 1
 ) -> Map:
     """A convolution and the norm after it."""
     return net.norm(net.conv(x, f"{name}.0", channels, kernel, stride), f"{name}.1")
+
+
+def upsampling_taps(mode: str) -> list[list[list[float]]]:
+    """Where a convolution of 3 taps finds its inputs in a row that was made twice as long.
+
+    Args:
+        mode: ``nearest`` or ``bilinear``.
+
+    Returns:
+        (2, 3, 3): for the first and the second of the two pixels that a pixel becomes, and for
+        each tap, the weights of the pixel before, the pixel itself and the pixel after it.
+    """
+    if mode == "nearest":
+        before, after = [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]
+        return [[[1.0, 0.0, 0.0], before, after], [before, after, [0.0, 0.0, 1.0]]]
+    before, after = [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]
+    return [[[0.75, 0.25, 0.0], before, after], [before, after, [0.0, 0.25, 0.75]]]

@@ -1,0 +1,293 @@
+"""Models of other programs: checkpoints imported, ONNX exported."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylecli import __version__
+from stylecli.core.generators import Generator
+from stylecli.core.model_files import (
+    ModelInfo,
+    load_model,
+    match_name,
+    refuse_bundled_name,
+    refuse_to_replace,
+    require_name,
+    save_model,
+)
+from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
+from stylecli.core.tensors import to_tensor
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.content import bundled_photos
+from stylecli.files.images import read_rgb
+
+# The names of their convolutions and norms, and of the place of ours in the generator's body.
+_LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
+_LAYERS |= {
+    (f"res{i}.conv{j}", f"res{i}.in{j}"): f"{5 + i}.branch.{2 * j - 2}"
+    for i in range(1, 6)
+    for j in (1, 2)
+}
+_LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
+_LAST = ("deconv3", "17")
+# Where trainings put the weights beside other things, and what DataParallel adds to each name.
+_WRAPPERS = ("state_dict", "model_state_dict")
+_PARALLEL = "module."
+_EXPECTED = "expected: a state dict, as torch.save writes it"
+# Statistics of instance norms, which old versions of torch stored; and the last layer.
+_PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
+
+
+def import_checkpoint(
+    source: Path, name: str, license_: str = "", *, overwrite: bool = False
+) -> Path:
+    """Turn a checkpoint into an ordinary model file, ``models/NAME.safetensors``.
+
+    Its network is Johnson's with instance norm, as PyTorch's example ``fast_neural_style`` trains
+    it, with colors in 0..255 at both ends. That scale becomes part of the first and the last
+    convolution. Biases before an instance norm have no effect and are left out.
+
+    Args:
+        source: a ``.pth`` or ``.safetensors`` file with a dictionary of tensors, as it is or below
+            ``state_dict`` or ``model_state_dict``; the names may begin with ``module.``.
+        name: the name of the new model.
+        license_: a line that is stored in it.
+        overwrite: replace a model of that name.
+
+    Raises:
+        StyleCliError: the file is not such a checkpoint; the model is there, or its name is that of
+            a bundled one.
+    """
+    target = Path("models") / f"{require_name(name)}{SUFFIX}"
+    refuse_bundled_name(name)
+    if not overwrite:
+        refuse_to_replace(target)
+    generator = build_generator(read_state(source))
+    require_writable(target.parent)
+    info = ModelInfo(
+        name=name,
+        spec=generator.spec,
+        training={"imported_from": source.name, "stylecli": __version__},
+        styles=[name],
+        license=license_,
+    )
+    save_model(target, generator, info)
+    return target
+
+
+def read_state(source: Path) -> dict[str, Tensor]:
+    """The tensors in a file, by name; no code in it is run.
+
+    Raises:
+        StyleCliError: it cannot be read, is too large, or does not hold tensors by name.
+    """
+    state: Any = load_tensors(source) if source.suffix == SUFFIX else load_pickled(source)
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
+        raise StyleCliError(f"{source} does not hold tensors by name", hint=_EXPECTED)
+    return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
+
+
+def build_generator(state: dict[str, Tensor]) -> Generator:
+    """A generator that paints what the network of a state dict paints.
+
+    Raises:
+        StyleCliError: tensors are missing, unknown, or of another shape.
+    """
+    known = {f"{name}.{kind}" for pair in _LAYERS for name in pair for kind in ("weight", "bias")}
+    unknown = [key for key in state if not _PASSED_OVER.search(key) and _plain(key) not in known]
+    if unknown:
+        raise _no_such_checkpoint(f"{unknown[0]} does not belong to it")
+    try:
+        generator = Generator(_spec_of(state))
+        ours = {}
+        for (conv, norm), place in _LAYERS.items():
+            ours[f"body.{place}.0.weight"] = _weights(state, f"{conv}.conv2d.weight")
+            ours[f"body.{place}.1.weight"] = _weights(state, f"{norm}.weight")
+            ours[f"body.{place}.1.bias"] = _weights(state, f"{norm}.bias")
+        last, place = _LAST
+        ours[f"body.{place}.weight"] = _weights(state, f"{last}.conv2d.weight")
+        ours[f"body.{place}.bias"] = _weights(state, f"{last}.conv2d.bias")
+        _rescale(generator, ours["body.0.0.weight"], *list(ours.values())[-2:])
+        generator.load_state_dict(ours)
+    except KeyError as error:
+        raise _no_such_checkpoint(f"{error} is missing") from error
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise _no_such_checkpoint(reason) from error
+    return generator.eval()
+
+
+def _spec_of(state: dict[str, Tensor]) -> GeneratorSpec:
+    """The generator that a state dict is for; its first layer has its width."""
+    width = _weights(state, "conv1.conv2d.weight").shape[0]
+    largest = tuple(_weights(state, "res1.conv1.conv2d.weight").shape)
+    if largest != (4 * width, 4 * width, 3, 3):  # nothing is allocated for what is only claimed
+        raise _no_such_checkpoint(f"its first layer has {width} channels, its residual {largest}")
+    return GeneratorSpec(width=width)
+
+
+def _weights(state: dict[str, Tensor], key: str) -> Tensor:
+    """A copy of one tensor in float32."""
+    tensor = state[key]
+    if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise _no_such_checkpoint(f"{key} claims to hold more numbers than it does")
+    if not tensor.is_floating_point() or tensor.layout != torch.strided:
+        what = f"{tensor.dtype} ({str(tensor.layout).removeprefix('torch.')})"
+        raise _no_such_checkpoint(f"{key} holds {what}, not plain floating-point numbers")
+    copy = tensor.to(torch.float32, copy=True)
+    if not bool(copy.isfinite().all()):
+        raise _no_such_checkpoint(f"{key} is not finite")
+    return copy
+
+
+def _plain(key: str) -> str:
+    return key.replace(".conv2d.", ".")
+
+
+def _rescale(generator: Generator, first: Tensor, last: Tensor, bias: Tensor) -> None:
+    """Change layers for colors in 0..255 into ours, in place; see :meth:`Generator.to_input`."""
+    low, high = (float(generator.to_input(torch.tensor(x))) for x in (0.0, 1.0))
+    first *= 255 / (high - low)
+    black, gain = (float(generator.to_rgb_range(torch.tensor(z))) for z in (0.0, 1.0))
+    gain -= black  # rgb = black + gain * z
+    last /= 255 * gain
+    bias.copy_((bias / 255 - black) / gain)
+
+
+def _no_such_checkpoint(reason: str) -> StyleCliError:
+    return StyleCliError(
+        f"this is not a checkpoint of PyTorch's fast_neural_style example: {reason}",
+        hint="expected: conv1.conv2d.weight, in1.weight, res1.conv1.conv2d.weight and so on",
+    )
+
+
+OPSET = 18  # the least that has all operators of a generator: the most runtimes read it
+_TOLERANCE = 1e-3  # of the range of colors
+# Height and width, px. A photo of one pixel is flat: instance norms enlarge the rounding errors of
+# its maps, and even torch's own results in float32 and in float64 differ by 0.06.
+_CHECKED_AT = ((3, 5), (97, 131), (160, 256))
+
+
+def export_onnx(
+    model: str,
+    target: Path,
+    style: str | None = None,
+    *,
+    opset: int = OPSET,
+    overwrite: bool = False,
+) -> float:
+    """Write a model as ONNX: ``photo`` (N, 3, H, W), RGB in [0, 1], to ``painted``, the same.
+
+    N, H and W are free: the network in the file pads each photo, and crops its picture. Pictures
+    of ONNX Runtime and of torch are compared at several sizes. The metadata holds the style, the
+    model, its license and the version of this program.
+
+    Args:
+        model: name or file.
+        target: the ``.onnx`` file.
+        style: which of the model's styles, or a blend.
+        opset: the version of ONNX's operators, at least 18.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The largest difference between the pictures, as a share of the range of colors.
+
+    Raises:
+        StyleCliError: there is no such model, the file is there, ONNX is not installed or does not
+            have the opset, or the pictures differ.
+    """
+    if target.suffix != ".onnx":
+        raise StyleCliError(f"{target} does not end in .onnx", hint="such as: painted.onnx")
+    if not overwrite:
+        refuse_to_replace(target)
+    generator, info = load_model(model, style)
+    _require_onnx(opset)
+    require_writable(target.parent)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(_serialize(generator, opset, _describe(model, style, info)))
+        worst = _largest_difference(generator, temporary)
+        if not worst < _TOLERANCE:
+            raise StyleCliError(
+                f"ONNX Runtime paints {model} differently: by up to {worst:.3g} of the range",
+                hint="nothing was written; other versions of torch or onnxruntime may agree",
+                exit_code=1,
+            )
+    return worst
+
+
+def _require_onnx(opset: int) -> None:
+    """Raise StyleCliError if ONNX is not installed, or does not know an opset."""
+    try:
+        import onnx
+
+        _import_runtime()
+    except ImportError as error:
+        raise StyleCliError(
+            "export needs ONNX, and it is not installed", hint="pip install 'stylecli[onnx]'"
+        ) from error
+    newest = onnx.defs.onnx_opset_version()
+    if not OPSET <= opset <= newest:
+        raise StyleCliError(
+            f"--opset {opset} is out of range",
+            hint=f"it is from {OPSET} to {newest} with onnx {onnx.__version__}",
+        )
+
+
+def _import_runtime() -> Any:
+    """ONNX Runtime, without its reports to its maker."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: its own function is too late
+    import onnxruntime
+
+    return onnxruntime
+
+
+def _describe(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
+    """The metadata of a file: what it paints, and what wrote it."""
+    chosen = style or match_name(model, info.styles) or info.styles[0]
+    named = {"model": info.name, "style": chosen, "license": info.license}
+    return {**named, "stylecli": __version__}
+
+
+def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:
+    """The bytes of an ONNX file with a generator and its metadata."""
+    import onnx
+
+    from stylecli.core.onnx_graph import build_onnx
+
+    weights = {name: tensor.numpy() for name, tensor in generator.state_dict().items()}
+    made = build_onnx(weights, generator.spec, opset)
+    made.producer_name, made.producer_version = "stylecli", __version__
+    onnx.helper.set_model_props(made, {**facts, "opset": str(opset)})
+    onnx.checker.check_model(made, full_check=True)
+    return bytes(made.SerializeToString())
+
+
+def _largest_difference(generator: Generator, path: Path) -> float:
+    """The largest difference between torch and ONNX Runtime on parts of a photo."""
+    try:
+        session = _import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many kinds
+        raise StyleCliError(
+            f"ONNX Runtime cannot open the file: {str(error).partition(chr(10))[0]}",
+            hint="leave --opset out, or update onnxruntime",
+        ) from error
+    rgb = read_rgb(bundled_photos()[0], 256)
+    worst = 0.0
+    for height, width in _CHECKED_AT:
+        photo = to_tensor(rgb[None, :height, :width], torch.device("cpu"))
+        with torch.inference_mode():
+            expected = generator(photo).clamp(0, 1).numpy()
+        (painted,) = session.run(None, {"photo": photo.numpy()})
+        worst = max(worst, float(np.abs(painted - expected).max()))
+    return worst

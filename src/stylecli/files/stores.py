@@ -1,0 +1,249 @@
+"""What lies in a store such as S3: named by a URL, and listed, fetched and sent by fsspec."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
+
+# What to install for each scheme. In all of these stores, an object is written whole or not at all.
+_PACKAGES = {
+    "s3": "stylecli[remote]",
+    "gs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "hf": "huggingface_hub",
+    "memory": "stylecli[remote]",
+}
+_CACHE_BYTES = 10**9  # of copies of models
+_KEY = 20  # characters of the name of a copy's folder
+_HINT = "check the address; and the credentials, which are those of the store's own tools"
+
+
+@dataclass(frozen=True)
+class Url:
+    """An object in a store, or a folder of objects; with as much of pathlib's face as plans need.
+
+    Attributes:
+        scheme: such as ``s3``.
+        path: what follows ``://``, without a slash at its end.
+    """
+
+    scheme: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.path}"
+
+    def __truediv__(self, below: str) -> "Url":
+        return replace(self, path=f"{self.path}/{below}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name, such as ``.jpg``."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> "Url":
+        """The folder that holds it."""
+        return replace(self, path=self.path.rpartition("/")[0])
+
+    def with_name(self, name: str) -> "Url":
+        """Another object in the same folder."""
+        return self.parent / name
+
+    def is_relative_to(self, folder: "Url") -> bool:
+        """Whether it is a folder, or lies in it."""
+        return f"{self}/".startswith(f"{folder}/")
+
+    def relative_to(self, folder: "Url") -> str:
+        """Its name below a folder, with slashes."""
+        return self.path[len(folder.path) + 1 :]
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """The names of all objects below, in the order of their folders; ``""`` is itself one.
+
+        The store is asked once, for lists of about a thousand names each.
+
+        Raises:
+            StyleCliError: there is no such bucket, no right to list it, or no connection; or two
+                slashes follow the bucket, which libraries of stores read in different ways.
+        """
+        bucket, _, rest = self.path.partition("/")
+        if rest.startswith("/"):
+            hint = f"such as {self.scheme}://{bucket}/{rest.lstrip('/')}"
+            raise StyleCliError(f"{self} has two slashes after its bucket", hint=hint)
+        with _failures("list", self):
+            store, path = _open_store(self)
+            store.invalidate_cache()  # another process may have written since
+            found = store.find(path)
+            store.invalidate_cache()  # of a million objects it would hold half a gigabyte
+        below = (name.removeprefix(path).removeprefix("/") for name in found)
+        # A name that ends in a slash is a mark that some tools make for an empty folder.
+        names = [below for name, below in zip(found, below, strict=True) if not name.endswith("/")]
+        return tuple(sorted(names, key=lambda name: name.split("/")))
+
+    def exists(self) -> bool:
+        """Whether there is such an object or folder."""
+        return bool(self.objects)
+
+    def is_file(self) -> bool:
+        """Whether it is an object."""
+        return "" in self.objects
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder of objects."""
+        return any(self.objects)
+
+
+Place = Path | Url
+
+
+def common_folder(urls: Sequence[Url]) -> Url:
+    """The deepest folder that holds all of some objects in one bucket; of one, itself."""
+    folder = urls[0]
+    while not all(url.is_relative_to(folder) for url in urls):
+        folder = folder.parent
+    return folder
+
+
+def place(given: str | Path) -> Place:
+    """A URL, if a text is one of a store that is known; otherwise a path."""
+    scheme, mark, rest = str(given).partition("://")
+    if isinstance(given, Path) or not mark or scheme not in _PACKAGES:
+        return Path(given)
+    return Url(scheme, rest.rstrip("/"))
+
+
+def fetch(url: Url, path: Path) -> None:
+    """Copy an object into a local file.
+
+    Raises:
+        StyleCliError: it cannot be read, or the file cannot be written.
+    """
+    with _failures("read", url):
+        store, name = _open_store(url)
+        store.get_file(name, str(path))
+
+
+def send(path: Path, url: Url) -> None:
+    """Copy a local file into an object, whole or not at all.
+
+    Raises:
+        StyleCliError: it cannot be written. The cause is a PermissionError or FileNotFoundError if
+            there is no right to write there, or no such bucket.
+    """
+    with _failures("write", url):
+        store, name = _open_store(url)
+        store.put_file(str(path), name)
+
+
+def size_of(url: Url) -> int:
+    """The bytes of an object; 0 if its store does not say.
+
+    Raises:
+        StyleCliError: there is none, or no connection.
+    """
+    with _failures("read", url):
+        store, name = _open_store(url)
+        return int(store.info(name).get("size") or 0)
+
+
+def fetch_cached(url: Url) -> Path:
+    """A local copy of an object, under its name in the user's cache.
+
+    The store is asked for its size, checksum and time; one that has changed is fetched again. Then
+    the copies that were used longest ago are removed, until the others have 1 GB at most.
+
+    Raises:
+        StyleCliError: it cannot be read, or the cache cannot be written.
+    """
+    import hashlib
+
+    import platformdirs
+
+    with _failures("read", url):
+        store, name = _open_store(url)
+        store.invalidate_cache()
+        state = f"{url} {store.info(name)}"
+    key = hashlib.sha256(state.encode()).hexdigest()[:_KEY]
+    path = platformdirs.user_cache_path("stylecli") / key / url.name
+    if path.is_file():
+        with suppress(OSError):  # a cache that can only be read
+            path.touch()  # its time is that of its last use
+        return path
+    require_writable(path.parent)
+    with atomic_path(path) as temporary:
+        fetch(url, temporary)
+    _remove_oldest(path)
+    return path
+
+
+def _remove_oldest(newest: Path) -> None:
+    """Remove the copies in the cache that were used longest ago, but never the newest."""
+    folders = list(newest.parents[1].glob("[0-9a-f]" * _KEY))
+    for folder in folders:
+        remove_leftovers(folder)
+    found = [path for folder in folders for path in folder.glob("[!.]*") if path != newest]
+    total = newest.stat().st_size
+    for path in sorted(found, key=_last_used, reverse=True):
+        with suppress(OSError):  # another process has removed it, or uses it
+            total += path.stat().st_size
+            if total > _CACHE_BYTES:
+                path.unlink()
+                path.parent.rmdir()
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0
+
+
+def _open_store(url: Url) -> tuple[Any, str]:
+    """The store of a URL, and its name in that store."""
+    bucket, slash, rest = url.path.partition("/")
+    if not url.path:
+        raise StyleCliError(f"{url} names no bucket", hint=f"such as {url}bucket/photos")
+    try:
+        from fsspec.core import url_to_fs  # here: local files need none of it
+
+        # Not of the whole URL: fsspec gives a meaning to some names, such as a::b.
+        store, base = url_to_fs(f"{url.scheme}://{bucket}")
+    except ImportError as error:
+        raise StyleCliError(
+            f"{url} needs a package that is not installed",
+            hint=f"pip install '{_PACKAGES[url.scheme]}'",
+        ) from error
+    return store, f"{base}{slash}{rest}"
+
+
+@contextmanager
+def _failures(verb: str, url: Url) -> Iterator[None]:
+    """Turn every error of a store into one line that names the URL."""
+    try:
+        yield
+    except StyleCliError:
+        raise
+    except Exception as error:  # each library of a store raises its own kinds
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, FileNotFoundError) and text.endswith(url.path):
+            text = "there is none"
+        prefix = "no permission to" if isinstance(error, PermissionError) else "cannot"
+        raise StyleCliError(f"{prefix} {verb} {url}: {text}", hint=_HINT) from error

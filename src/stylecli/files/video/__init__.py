@@ -1,0 +1,1 @@
+"""Films and animations, read and written by PyAV and Pillow."""

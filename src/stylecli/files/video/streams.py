@@ -1,0 +1,270 @@
+"""What becomes of the streams of a film beside its picture: copied, encoded anew, or left out."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition, Stream
+
+from stylecli.files.video.timeline import Timeline
+
+_USUAL_RATE = 48_000  # Hz
+_BITS = 96_000  # a second and channel
+_MOST_BITS = 320_000
+
+
+class Sound:
+    """A stream of sound that is decoded and encoded; pauses become silence.
+
+    Args:
+        output: the container to write.
+        stream: of the film that is read.
+        encoder: FFmpeg's name of an encoder.
+        start: where the film's clock begins, in seconds, if the sound is to begin there; None to
+            begin it where it begins.
+    """
+
+    def __init__(
+        self, output: OutputContainer, stream: AudioStream, encoder: str, start: Fraction | None
+    ) -> None:
+        codec = av.codec.Codec(encoder, "w")
+        rates = codec.audio_rates
+        own = stream.codec_context
+        self.rate = own.sample_rate if not rates or own.sample_rate in rates else _USUAL_RATE
+        layout = "mono" if own.layout.nb_channels == 1 else "stereo"
+        if encoder != "libmp3lame" and own.layout.nb_channels > 2:
+            layout = own.layout.name
+        made: Any = output.add_stream(encoder, self.rate)
+        self.stream: AudioStream = made
+        self.stream.layout = layout
+        self.stream.bit_rate = min(_MOST_BITS, _BITS * self.stream.layout.nb_channels)
+        self._decoder = own
+        self._start = start
+        self._graph: av.filter.Graph | None = None
+
+    def encode(self, packet: "av.Packet[Any]") -> Iterator["av.Packet[Any]"]:
+        """The packets that are ready after a packet of the film; an empty one ends it."""
+        frames: list[AudioFrame] = []
+        with suppress(av.FFmpegError):  # a packet that is damaged becomes silence
+            frames = self._decoder.decode(packet if packet.size else None)
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            if self._graph is None:
+                self._graph = self._make_even(frame)
+            unit = Fraction(1, frame.sample_rate)
+            frame.pts = round(frame.pts * (frame.time_base or unit) / unit)
+            frame.time_base = unit
+            self._graph.push(frame)
+            yield from self._encode_ready()
+        if not packet.size and self._graph is not None:
+            self._graph.push(None)
+            yield from self._encode_ready()
+            yield from self.stream.encode(None)
+
+    def _encode_ready(self) -> Iterator["av.Packet[Any]"]:
+        assert self._graph is not None
+        with suppress(av.BlockingIOError, av.EOFError):
+            while True:
+                frame: Any = self._graph.pull()
+                yield from self.stream.encode(frame)
+
+    def _make_even(self, first: AudioFrame) -> av.filter.Graph:
+        """Filters after which samples follow each other without a gap, as the encoder wants."""
+        graph = av.filter.Graph()
+        fill = f"{self.rate}:async=1:min_hard_comp=0.02"
+        if self._start is not None:
+            fill += f":first_pts={round(self._start * self.rate)}"
+        context = self.stream.codec_context
+        graph.link_nodes(
+            graph.add_abuffer(
+                sample_rate=first.sample_rate, format=first.format, layout=first.layout
+            ),
+            graph.add("aresample", fill),
+            graph.add(
+                "aformat",
+                f"sample_fmts={context.format.name}:channel_layouts={context.layout.name}",
+            ),
+            graph.add("abuffersink"),
+        ).configure()
+        return graph
+
+
+_NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "second picture"}
+_ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
+_USUAL_ENCODER = "aac"
+# In AVI, sound has no times: all that is stored is how long each packet lasts, always alike.
+_SOUND_OF_AVI = frozenset({"mp2", "mp3", "ac3", "pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le"})
+_MUXERS = {".mp4": "mp4", ".m4v": "ipod", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_WITH_CHAPTERS = frozenset(_MUXERS)
+_PACKETS_LOOKED_AT = 5000
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What becomes of the streams beside a film's picture.
+
+    Attributes:
+        copied: the numbers of those that are copied.
+        encoded: of those whose sound is encoded anew, with FFmpeg's name of the encoder.
+        changed: what is encoded anew, in words.
+        lost: what is left out, in words.
+        covers: the files of those that are copied and are cover pictures.
+    """
+
+    copied: tuple[int, ...]
+    encoded: dict[int, str]
+    changed: tuple[str, ...]
+    lost: tuple[str, ...]
+    covers: dict[int, bytes]
+
+
+def plan_streams(
+    source: InputContainer, picture: Stream, timeline: Timeline, target: Path
+) -> Beside:
+    """Decide on each stream by trying: its first packet is written to a file in memory.
+
+    Args:
+        source: a film, at its beginning; some packets of it are read.
+        picture: the stream that is painted.
+        timeline: its clock.
+        target: the file to write; its suffix names the container.
+    """
+    suffix = target.suffix.lower()
+    others = [stream for stream in source.streams if stream.index != picture.index]
+    others = [stream for stream in others if not _is_made_again(stream, source, suffix)]
+    first = _first_packets(source, {stream.index for stream in others})
+    copied: list[int] = []
+    encoded: dict[int, str] = {}
+    changed: list[str] = []
+    lost: list[str] = []
+    for stream in others:
+        if _is_held(stream, first.get(stream.index), timeline, suffix):
+            copied.append(stream.index)
+        elif encoder := _encoder(stream, suffix):
+            encoded[stream.index] = encoder
+            changed.append(
+                f"{name_of(stream)} becomes {av.codec.Codec(encoder, 'w').canonical_name}"
+            )
+        else:
+            lost.append(name_of(stream))
+    if suffix not in _WITH_CHAPTERS:
+        lost += ["chapters"] if source.chapters() else []
+        languages = {one.language for one in others if one.index in {*copied, *encoded}}
+        lost += ["languages"] if languages - {None, "und"} else []
+    covers = {
+        one.index: bytes(first[one.index]) for one in others if is_cover(one) and one.index in first
+    }
+    return Beside(tuple(copied), encoded, tuple(changed), tuple(lost), covers)
+
+
+def name_of(stream: Stream) -> str:
+    """What a stream is called in a message, such as ``subtitles (ssa)``."""
+    if stream.type == "attachment":
+        return f"attachment {stream.metadata.get('filename', '')}".rstrip()
+    if is_cover(stream):
+        return "cover picture"
+    codec = stream.codec_context.name if stream.codec_context else stream.name
+    return f"{_NAMES.get(stream.type, stream.type)} ({codec or 'of an unknown kind'})"
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a stream is a picture that is shown beside the film's name, and no part of it."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def add_copy(output: OutputContainer, stream: Stream, cover: bytes) -> Stream | None:
+    """A stream in a container that is written, for the packets of another.
+
+    Args:
+        output: the container.
+        stream: the other.
+        cover: the file of a cover picture, which is an attachment in Matroska.
+
+    Returns:
+        None if all is done already.
+    """
+    if is_cover(stream) and output.format.name == "matroska":
+        kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
+        ending = {"jpeg": "jpg"}.get(kind, kind)
+        output.add_attachment(f"cover.{ending}", f"image/{kind}", cover)
+        return None
+    is_video = stream.type == "video"
+    copy: Any = (
+        output.add_stream_from_template(stream, opaque=True)
+        if is_video
+        else output.add_stream_from_template(stream)
+    )
+    copy.disposition = stream.disposition
+    return copy  # type: ignore[no-any-return]
+
+
+def _is_made_again(stream: Stream, source: InputContainer, suffix: str) -> bool:
+    """Whether a container makes a stream by itself, of the chapters or the timecode of a film."""
+    if stream.type != "data":
+        return False
+    if stream.name == "bin_data" and source.chapters():
+        return suffix in _WITH_CHAPTERS
+    return "timecode" in stream.metadata and suffix in _WITH_CHAPTERS  # as a tag, or a stream
+
+
+def _first_packets(source: InputContainer, wanted: set[int]) -> dict[int, "av.Packet[Any]"]:
+    found: dict[int, av.Packet[Any]] = {}
+    with suppress(av.FFmpegError):
+        for number, packet in enumerate(source.demux()):
+            if packet.size and packet.stream.index in wanted - found.keys():
+                found[packet.stream.index] = packet
+            if found.keys() == wanted or number > _PACKETS_LOOKED_AT:
+                break
+    return found
+
+
+def _is_held(
+    stream: Stream, packet: "av.Packet[Any] | None", timeline: Timeline, suffix: str
+) -> bool:
+    """Whether a container can hold a stream as it is."""
+    if stream.type == "video" and not is_cover(stream):
+        return False  # it may lack times of decoding, which cannot be made up
+    if suffix == ".avi":
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+        return codec in _SOUND_OF_AVI and stream.index not in timeline.gaps
+    if suffix == ".webm" and stream.type == "attachment":
+        return False
+    try:
+        with av.open(BytesIO(), "w", format=_MUXERS[suffix]) as output:
+            copy = add_copy(output, stream, bytes(packet or b""))
+            if copy is not None:
+                copy.metadata.update(stream.metadata)
+            if copy is not None and packet is not None:
+                _mux(output, copy, packet)
+            else:
+                output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _mux(output: OutputContainer, copy: Stream, packet: "av.Packet[Any]") -> None:
+    own = packet.stream, packet.pts, packet.dts, packet.time_base
+    packet.stream = copy
+    packet.pts = packet.dts = 0
+    try:
+        output.mux(packet)
+    finally:
+        packet.stream, packet.pts, packet.dts, packet.time_base = own
+
+
+def _encoder(stream: Stream, suffix: str) -> str:
+    """FFmpeg's name of what encodes a sound anew; empty if nothing can."""
+    if stream.type != "audio" or not stream.codec_context:
+        return ""
+    name = _ENCODERS.get(suffix, _USUAL_ENCODER)
+    return name if name in av.codec.codecs_available else ""
