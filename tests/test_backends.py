@@ -162,7 +162,7 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch)
     assert chosen() == "OpenVinoBackend"
     assert chosen(backend="torch") == "TorchBackend"
     monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
-    monkeypatch.setattr(devices, "_best", lambda: "meta")  # stands for a GPU
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # stands for a GPU
     monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
     assert chosen() == "TorchBackend"
     assert chosen(device="cpu") == "OpenVinoBackend"

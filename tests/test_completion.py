@@ -214,7 +214,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         (["stylize", "--backend", "open"], ["openvino"]),
         (["stylize", "--format", "j"], ["jpeg", "jpg"]),
         (["train", "--loss-net", ""], ["vgg16", "vgg19"]),
-        (["s"], ["stylize", "sheet"]),
+        (["s"], ["stylize", "sheet", "serve"]),
         (["compare", "--norm", "bn,bn,"], ["bn,bn,in", "bn,bn,none"]),
         (["train", "--resume", "--no-such", ""], []),
     ],

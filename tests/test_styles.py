@@ -23,7 +23,7 @@ def save(path: Path, *styles: str) -> None:
     generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(len(styles), 1))
     for _, table in generator.eval().tables():
         table.data.copy_(torch.randn(table.shape))
-    info = ModelInfo(path.stem, "residual", "in", 4, "linear", styles=[*styles])
+    info = ModelInfo(path.stem, generator.spec, styles=[*styles])
     save_model(path, generator, info)
 
 

@@ -122,7 +122,9 @@ class Generator(nn.Module):
 
     def of_style(self, mix: Tensor) -> "Generator":
         """A copy that paints one style: a mixture (S,) of those it holds."""
-        return deepcopy(self).remix(mix[None])
+        groups = [getattr(module, "process_group", None) for module in self.modules()]
+        shared = {id(group): group for group in groups}  # of processes: these cannot be copied
+        return deepcopy(self, shared).remix(mix[None])
 
     def use_seed(self, seed: int) -> "Generator":
         """Use another seed of the noise, 0 to 2^31 - 1, in place; model files do not hold it."""
