@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from stylecli.core import backends, devices
+from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.backends import open_backends
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
@@ -271,3 +272,17 @@ for i in range(200):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     half, whole = map(int, run.stdout.split())
     assert whole - half < 30 * 2**20  # with OpenVINO's default, about 85 MB
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_an_enlargement_without_the_memory_is_told_as_one(tmp_path, monkeypatch, backend):
+    asked = {"backend": backend, "device": "cpu", "precision": "float32"}
+    (opened,) = open_backends(saved(tmp_path), [1.0], **asked)
+
+    def fail(*images):
+        raise MemoryError
+
+    monkeypatch.setattr(opened, "_enlarger", fail)
+    photo, small = np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)
+    with pytest.raises(OutOfMemoryError):
+        opened.enlarge(photo, small, small)

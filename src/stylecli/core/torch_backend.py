@@ -94,10 +94,10 @@ class TorchBackend:
     ) -> Rgb:
         return StripRunner(self.generator, device, dtype, **room)(rgb)
 
-    @memory_errors()
     def expect_enlarging(self, factor: float) -> None:
         """Nothing has to be made ready."""
 
+    @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""
         return self._enlarger(photo, small, painted)
