@@ -375,9 +375,8 @@ class _Run:
         for result in self.failed if self.total > 1 else []:  # it may have scrolled out of sight
             self.reporter.say(f"failed: {result.error}")
         counts = [f"{len(done)} stylized"]
-        counts += (
-            [] if self.reporter.quiet else _count_skipped(self.passes)
-        )  # it opens each of them
+        if not self.reporter.quiet:
+            counts += _count_skipped(self.passes)  # it opens each of them
         counts += [f"{len(self.failed)} failed"] if self.failed else []
         todo = self.passes[0].plan
         parts = [(f"{todo.shard}: " if todo.shard.count > 1 else "") + ", ".join(counts)]

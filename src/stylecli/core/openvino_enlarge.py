@@ -23,6 +23,7 @@ from stylecli.core.enlarging import (
     make_patches,
     prepare,
 )
+from stylecli.core.openvino_graph import double_sides
 from stylecli.files.colors import Rgb
 
 _PATCHES = 5  # the input of a graph with bristles that never changes
@@ -159,16 +160,7 @@ class _Operators:
         return self._filtered(_Value(ops.transpose(rows, [0, 3, 1, 2])), across[None, None], [1, 2])
 
     def double(self, x: _Value) -> _Value:
-        doubled = ops.interpolate(
-            x.node,
-            np.array([2.0, 2.0], np.float32),
-            "nearest",
-            "scales",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-            axes=np.array([2, 3]),
-        )
-        return _Value(doubled)
+        return _Value(double_sides(x.node))
 
     def blend(self, x: _Value) -> _Value:
         taps = np.outer(_BILINEAR, _BILINEAR)

@@ -135,16 +135,7 @@ class _GraphLayers:
         return _Map(ops.add(noise, x.node), x.scale)  # the other way round, x would be copied
 
     def upsample(self, x: _Map) -> _Map:
-        doubled = ops.interpolate(
-            x.node,
-            np.array([2.0, 2.0], np.float32),
-            "nearest",
-            "scales",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-            axes=np.array([2, 3]),
-        )
-        return _Map(doubled, x.scale // 2)
+        return _Map(double_sides(x.node), x.scale // 2)
 
     def pool(self, x: _Map, scale: int) -> _Map:
         sides = [scale, scale]
@@ -178,6 +169,19 @@ def _repeated(weight: Array, columns: int) -> Array:
 def _constant(weight: Array) -> ov.Node:
     """A node of a weight; of a bare array, OpenVINO would make a Python list first."""
     return ops.constant(np.ascontiguousarray(weight))
+
+
+def double_sides(node: ov.Node) -> ov.Node:
+    """(N, C, H, W) to (N, C, 2H, 2W): each pixel becomes four."""
+    return ops.interpolate(
+        node,
+        np.array([2.0, 2.0], np.float32),
+        "nearest",
+        "scales",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+        axes=np.array([2, 3]),
+    )
 
 
 def _padded(node: ov.Node, margin: int, mode: str) -> ov.Node:

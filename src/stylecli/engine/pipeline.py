@@ -223,9 +223,8 @@ class Pipeline:
         """Wait until no more than so many are on their way."""
         while len(self._painting) > batches or len(self._writing) > files:
             self._settle_one(first=len(self._painting) > batches)
-        while (
-            self._writing and self._writing[0].done()
-        ):  # a failure is reported before more is begun
+        # A failure is reported before more is begun.
+        while self._writing and self._writing[0].done():
             self._settle_one(first=False)
 
     def _settle_one(self, first: bool = True) -> None:
