@@ -42,8 +42,8 @@ ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
 # Up to four photos at once have a core each: on two cores, two of 768 x 512 so are 1.06 times as
-# fast as one after the other on both (benchmarks/engine.py streams). On many cores each has several,
-# as more at once would fill the memory. OpenVINO's guide names one to four.
+# fast as one after the other on both (benchmarks/engine.py streams). On many cores each has
+# several, as more at once would fill the memory. OpenVINO's guide names one to four.
 _CORES_FOR_EACH = 4
 _WITH_ONE_CORE = 4  # photos at once, at most
 # OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands:
