@@ -169,7 +169,7 @@ def test_the_tabs_are_walked_with_the_arrow_keys(page):
     for view in (*VIEWS[1:], VIEWS[0]):
         page.keyboard.press("ArrowRight")
         assert page.locator(":focus").get_attribute("id") == f"tab-{view}"
-        assert page.locator(f"#{view}").is_visible()
+        page.wait_for_selector(f"#{view}:not([hidden])")
         assert page.locator("[role=tabpanel]:not([hidden])").count() == 1
     page.go_back()
     page.wait_for_selector("#compare:not([hidden])")

@@ -76,13 +76,13 @@ def stylize(
         stylecli stylize photo.jpg painted.jpg
         stylecli stylize photos/ painted/ --model udnie --preserve-color
     """
+    config = RunConfig(**given)
+    config.check()
     *inputs, out = [*paths, output] if output is not None else paths
     if not inputs:
         raise StyleCliError(
             f"only {out} was given, not an input and an output", hint="stylecli stylize IN... OUT"
         )
-    config = RunConfig(**given)
-    config.check()
     passes = _plan_passes(config, inputs, out, overwrite=overwrite)
     _check_streams(passes, as_json)
     _refuse_other_settings(passes, out)
