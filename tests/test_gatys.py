@@ -22,7 +22,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import resize
+from stylecli.files.pictures import Picture, resize, shrink
 from stylecli.gatys import stylize_slowly
 
 
@@ -222,6 +222,25 @@ def test_a_large_photo_is_optimized_small_and_keeps_its_size(config, photo, star
     assert [e.losses for e in steps_of(events)] == [e.losses for e in steps_of(of_small)]
 
 
+def test_at_a_smaller_size_nothing_is_enlarged(config, photo):
+    """So whoever wants the pixels that were optimized asks for a long side of --size at most."""
+    large = np.tile(photo, (3, 2, 1))[:, :125]
+    given = replace(config, size=64, steps=2)
+    smaller = stylize_slowly(large, replace(given, max_size=64))
+    assert smaller.shape == (64, 42, 3)
+    assert np.array_equal(smaller, stylize_slowly(shrink(Picture(large), 64).rgb, given))
+
+
+def test_a_seed_makes_the_strokes_of_a_start(config, photo, monkeypatch):
+    monkeypatch.setattr(gatys, "optimize", lambda photo, start, *others: start)
+    given = replace(config, start="udnie", device="cpu")
+    one, other, largest = (
+        stylize_slowly(photo, replace(given, seed=seed)) for seed in (3, 4, 2**63 - 1)
+    )
+    assert not np.array_equal(one, other)
+    assert largest.shape == photo.shape
+
+
 @pytest.mark.parametrize(("size", "stroke_size"), [(384, 1), (192, 2), (480, 0.8)])
 def test_a_start_that_is_not_optimized_is_what_stylize_paints(
     config, monkeypatch, size, stroke_size
@@ -231,7 +250,7 @@ def test_a_start_that_is_not_optimized_is_what_stylize_paints(
     photo = read_rgb(bundled_photos()[14], 512)
     given = replace(config, start="starry-night", device="cpu", size=size)
     assert given.precision == "float32"
-    stylizer = Stylizer("starry-night", device="cpu", precision="float32")
+    stylizer = Stylizer("starry-night", device="cpu", precision="float32", seed=given.seed)
     painted = stylizer(photo, stroke_size=stroke_size)
     difference = np.abs(stylize_slowly(photo, given).astype(int) - painted)
     assert (difference > 1).mean() < 0.01  # OpenVINO and torch, in float32
@@ -321,6 +340,27 @@ def test_size_transparency_and_metadata_are_the_photos(tmp_path, painting, monke
         assert picture.mode == "RGBA"
         assert np.array_equal(picture.getchannel("A"), clear.getchannel("A"))
         assert picture.getexif()[0x010F] == "a camera"
+
+
+def test_files_are_read_and_written_as_by_stylize(tmp_path, painting, monkeypatch):
+    totals_are(monkeypatch, [9.0, 4.0, 3.0] * 3)
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    with Image.open(bundled_photos()[14]) as photo:
+        photo.resize((150, 120)).save(tmp_path / "photo.png", exif=exif)
+    command = ["gatys", str(tmp_path / "photo.png"), str(painting)]
+    command += ["--steps", "2", "--style-size", "64", "--optimizer", "adam", "--size", "64"]
+    for quality in ("95", "20"):
+        out = str(tmp_path / f"{quality}.jpg")
+        words = ["--quality", quality, "--max-size", "100", "--strip-metadata"]
+        assert CliRunner().invoke(app, [*command, out, *words]).exit_code == 0
+    with Image.open(tmp_path / "20.jpg") as picture:
+        assert picture.size == (100, 80)
+        assert not picture.getexif()
+    assert (tmp_path / "20.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size / 2
+    refused = CliRunner().invoke(app, [*command, str(tmp_path / "x.png"), "--max-pixels", "9999"])
+    assert refused.exit_code == 2
+    assert "has more than 9,999 pixels" in refused.stderr.replace("\n", " ")
 
 
 def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):

@@ -199,8 +199,8 @@ class LookConfig(Config):
 
 
 @dataclass(frozen=True)
-class FilesConfig(Config):
-    """How files are read and written."""
+class PhotoConfig(Config):
+    """How a photo is read and written."""
 
     PANEL: ClassVar[str] = FILES
 
@@ -211,13 +211,6 @@ class FilesConfig(Config):
         least=16,
         most=10**6,
     )
-    format: str | None = option(
-        None,
-        "Write all files as jpg, png, webp and so on; films and animations as mp4, gif and so on, "
-        "too. [default: as the file]",
-        offered=tuple(sorted(suffix[1:] for suffix in USUAL_ENDINGS | WRITABLE_VIDEOS)),
-    )
-    suffix: str = option("", "Added to each file's name, before its ending, such as -painted.")
     quality: int = option(
         95, "Quality of JPEG, WebP, AVIF, HEIC and videos, 1 to 100.", least=1, most=100
     )
@@ -227,6 +220,21 @@ class FilesConfig(Config):
     max_pixels: int = option(
         MAX_PIXELS, "Refuse to open images of more pixels than this.", least=1, most=10**12
     )
+
+
+@dataclass(frozen=True)
+class FilesConfig(PhotoConfig):
+    """How files are read, named and written."""
+
+    PANEL: ClassVar[str] = FILES
+
+    format: str | None = option(
+        None,
+        "Write all files as jpg, png, webp and so on; films and animations as mp4, gif and so on, "
+        "too. [default: as the file]",
+        offered=tuple(sorted(suffix[1:] for suffix in USUAL_ENDINGS | WRITABLE_VIDEOS)),
+    )
+    suffix: str = option("", "Added to each file's name, before its ending, such as -painted.")
 
 
 @dataclass(frozen=True)
@@ -418,8 +426,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
 
 
 @dataclass(frozen=True)
-class GatysConfig(ComputeConfig):
-    """One slow optimization of one picture."""
+class GatysConfig(ComputeConfig, PhotoConfig):
+    """One slow optimization of one photo, and how it is read and written."""
 
     PANEL: ClassVar[str] = BASIC
 

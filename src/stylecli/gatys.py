@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
+from stylecli.core.backends import MAX_SEED
 from stylecli.core.devices import resolve_device, resolve_precision
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
@@ -36,7 +37,7 @@ from stylecli.events import Notice, Pixels, Progress, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import as_rgb, resize
+from stylecli.files.pictures import Picture, as_rgb, resize, shrink
 
 Flat = npt.NDArray[np.float64]
 
@@ -56,12 +57,14 @@ def stylize_slowly(
 
     Args:
         photo: (H, W, 3) in 0..255, or an image of Pillow.
-        config: painting, size, weights and optimizer; the command alone writes previews.
+        config: painting, sizes, weights and optimizer; how files are read and written, and when
+            previews are, is for the command.
         report: is called with what begins, and with every step.
         should_stop: is asked after every step.
 
     Returns:
-        (H, W, 3) in 0..255: the picture with the lowest objective, enlarged to the photo's size.
+        (H, W, 3) in 0..255: the picture with the lowest objective, enlarged to the photo's size, or
+        to ``max_size`` if that is smaller.
 
     Raises:
         StyleCliError: a setting is bad, the photo is not one or is too small, the painting cannot
@@ -71,6 +74,8 @@ def stylize_slowly(
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
     photo = as_rgb(photo)
+    if config.max_size:
+        photo = shrink(Picture(photo), config.max_size).rgb
     height, width = photo.shape[:2]
     if min(height, width) < SMALLEST:
         raise StyleCliError(
@@ -255,7 +260,12 @@ def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) ->
     """What the picture is at first: (H, W, 3) in 0..255, of the size of the small photo."""
     if config.from_model:
         report(Notice(f"painting with {config.start}"))
-        stylizer = Stylizer(config.start, device=config.device, precision=config.precision)
+        stylizer = Stylizer(
+            config.start,
+            device=config.device,
+            precision=config.precision,
+            seed=config.seed % (MAX_SEED + 1),
+        )
         # The last layer is of the picture's own size.
         return stylizer(small, stroke_size=min(1.0, FINEST / min(small.shape[:2])))
     if config.start == "photo":

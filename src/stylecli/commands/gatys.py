@@ -1,6 +1,7 @@
 """``stylecli gatys``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,20 +38,18 @@ def gatys(
 
     It takes minutes where a trained model takes a second, and needs no model. With --start it
     finishes what a model paints: finer strokes, more of the photo. The picture has the photo's
-    size. Ctrl-C keeps the best one so far.
+    size, unless --max-size makes it smaller. Ctrl-C keeps the best one so far.
 
     Examples:
         stylecli gatys photo.jpg painting.jpg painted.jpg
         stylecli gatys photo.jpg udnie finished.jpg --start udnie
     """
-    from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
-
     out = choose_output(last, output)
     config = GatysConfig(**given)
     config.check()
     check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
     format_for(out)
-    picture = read_picture(photo)
+    picture = _read(photo, config)
     require_writable(out.parent)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         steps = _optimize(picture, out, config, reporter, should_stop)
@@ -62,6 +61,18 @@ def gatys(
         raise typer.Exit(130)
 
 
+def _read(photo: Path, config: GatysConfig) -> "Picture":
+    """The photo, without what is not to be written."""
+    from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
+    from stylecli.files.metadata import Metadata
+    from stylecli.files.pictures import shrink
+
+    picture = read_picture(photo, config.max_pixels)
+    if config.max_size:
+        picture = shrink(picture, config.max_size)
+    return replace(picture, metadata=Metadata()) if config.strip_metadata else picture
+
+
 def _optimize(
     picture: "Picture",
     out: Path,
@@ -71,7 +82,6 @@ def _optimize(
 ) -> int:
     """Write the best picture, from time to time and at the end; return the number of steps."""
     from stylecli.files.images import write_picture
-    from stylecli.files.pictures import Picture
 
     reporter.notice("loading torch")  # seconds
     reporter.begin("preparing", "loading torch")
@@ -87,7 +97,7 @@ def _optimize(
             return
         last = event.step
         if event.best and config.preview_every and last % config.preview_every == 0:
-            write_picture(out, Picture(event.best(), picture.alpha, picture.metadata))
+            write_picture(out, replace(picture, rgb=event.best()), config.quality)
             written = last
 
     try:
@@ -96,5 +106,5 @@ def _optimize(
         if written:
             reporter.say(f"{out}: the best picture after step {written}, which is kept")
         raise
-    write_picture(out, Picture(best, picture.alpha, picture.metadata))
+    write_picture(out, replace(picture, rgb=best), config.quality)
     return last
