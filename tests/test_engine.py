@@ -16,7 +16,7 @@ from PIL import Image
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine import Stylizer, pipeline
+from stylecli.engine import Stylizer, full_name, pipeline
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
@@ -392,3 +392,12 @@ def test_photos_at_once_are_painted_as_one_by_one(many, tmp_path, monkeypatch, l
         else:
             alone = stylizer(read_picture(result.job.source).rgb)
             np.testing.assert_array_equal(read_picture(result.job.target).rgb, alone)
+
+
+@pytest.mark.parametrize("typed", [("Udnie", None), ("gallery", "UDNIE"), ("gallery", "udnie:2")])
+def test_a_picture_names_its_style_alike_however_it_was_typed(typed):
+    """Or the next run, where it is typed otherwise, would say that another model made it."""
+    assert full_name(*typed) == full_name("udnie") == "gallery, udnie"
+    blend = "udnie:0.5,great-wave:0.5"
+    assert full_name("gallery", blend) == f"gallery, {blend}"
+    assert full_name("starry-night-residual-in") == "starry-night-residual-in"

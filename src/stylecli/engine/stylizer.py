@@ -35,8 +35,11 @@ def full_name(model: Path | str, style: str | None = None) -> str:
 
 
 def _full_name(model: Path | str, style: str | None, info: ModelInfo, mix: list[float]) -> str:
-    chosen = style or (str(model) if len(mix) > 1 else None)
-    return f"{info.name}, {chosen}" if chosen else info.name
+    """The name of one style is that in the file, in whatever way it was typed."""
+    if len(mix) == 1:
+        return info.name
+    chosen = info.styles[mix.index(1.0)] if 1.0 in mix else style or str(model)
+    return f"{info.name}, {chosen}"
 
 
 class Stylizer:
