@@ -111,7 +111,7 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     Path("My Fine_Model.safetensors").write_bytes(model)
     _, said = models("add", "My Fine_Model.safetensors")
     assert f"added my-fine-model: 1 style, 0.1 MB, {data}/my-fine-model.safetensors" in said
-    assert "sum" not in said  # nobody could have changed it on its way
+    assert "SHA-256" not in said  # nobody could have changed it on its way
     assert "stylecli stylize PHOTOS OUT --model my-fine-model\n" in said
     (added,) = data.iterdir()
     assert added.read_bytes() == model

@@ -9,7 +9,11 @@ from stylecli.commands.completion import models, styles
 from stylecli.commands.shared import OUTPUT, QUIET, check_output, choose_output, command, use_of
 from stylecli.console import Reporter
 
-_STYLE = "One style of a model that has several; or a blend, such as udnie:0.7,great-wave:0.3."
+_STYLE = (
+    "One style of a model that has several, such as udnie; or a blend, such as "
+    "udnie:0.7,great-wave:0.3."
+)
+_LICENSE = "A line that is stored in the model: who may do what with it."
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
 
@@ -58,7 +62,7 @@ def import_(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The model is written as models/NAME.safetensors.")
     ],
-    license: Annotated[str, typer.Option(help="A line that is stored in the model.")] = "",
+    license: Annotated[str, typer.Option(help=_LICENSE)] = "",
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:

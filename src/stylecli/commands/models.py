@@ -66,9 +66,14 @@ models = typer.Typer(
     subcommand_metavar="[NAME | COMMAND ...]",
 )
 _Name = Annotated[
-    str, typer.Argument(help="Name, file or URL of a model.", autocompletion=completion.models)
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name, file or URL of a model.", autocompletion=completion.models
+    ),
 ]
-_OwnName = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_own_names)]
+_OwnName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A model's name.", autocompletion=_own_names)
+]
 
 
 def _add_command(function: Callable[..., None]) -> Callable[..., None]:
@@ -79,7 +84,7 @@ def _add_command(function: Callable[..., None]) -> Callable[..., None]:
 @command
 def list_(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="List them on stdout, one JSON object a line.")] = False,
     paths: Annotated[
         bool, typer.Option("--paths", help="Show the files, their sizes and networks instead.")
     ] = False,
@@ -209,7 +214,9 @@ def add(
     name: Annotated[
         str | None, typer.Option(help=r"Its name here. \[default: the file's name]")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is there.")
+    ] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Check a model, and copy it to where it is found from every folder.
@@ -235,7 +242,7 @@ def add(
     styles = counted(len(added.info.styles), "style")
     reporter.say(f"added {added.info.name}: {styles}, {shown_size(added.path)}, {added.path}")
     if sha256 is None and added.is_fetched:
-        reporter.say(f"not compared with any sum; next time, give --sha256 {added.sha256}")
+        reporter.say(f"its SHA-256 was not compared; next time, give --sha256 {added.sha256}")
     reporter.say(use_of(added.path, added.info.styles))
 
 

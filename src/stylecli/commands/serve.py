@@ -19,7 +19,10 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="N", min=0, max=65535, help=_PORT)] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help=_HOST)] = "127.0.0.1",
     browser: Annotated[
-        bool, typer.Option(" /--no-browser", help="Do not open the page in a browser.")
+        bool,
+        typer.Option(
+            " /--no-browser", help="Do not open the page in a browser.", show_default=False
+        ),
     ] = True,
 ) -> None:
     """Open a page in the browser: paint photos and films, train, compare, use the camera.
