@@ -126,7 +126,7 @@ def _top(
         ),
     ] = False,
 ) -> None:
-    """Paint photos in the style of a painting, in one pass of a network trained for it.
+    """Paint photos and films in the style of a painting, with a network that is trained for it.
 
     stylecli COMMAND --help shows what a command can do.
 

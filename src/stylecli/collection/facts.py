@@ -136,7 +136,7 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield from ("---", f"license: {license_of(info.license)}", "library_name: stylecli")
     yield from ("pipeline_tag: image-to-image", "tags:", "- style-transfer", "---", "")
     yield from (f"# {_plain(name)}", "")
-    yield "A network for `stylecli` that paints any photo in the style of a painting, in one pass."
+    yield "A network for `stylecli` that paints any photo in the style of a painting."
     yield f"It holds {counted(len(info.styles), 'style')}."
     yield from ("", f"- **Generator**: {_plain(generator_of(info))}")
     yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {shown_size(path)}"
