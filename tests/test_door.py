@@ -35,6 +35,12 @@ def test_all_else_is_refused_in_one_line(tmp_path, name, says):
         require_regular(tmp_path / name)
 
 
+def test_in_the_place_of_a_file_a_folder_leads_to_the_files_in_it(tmp_path):
+    with pytest.raises(StyleCliError) as caught:
+        require_regular(tmp_path)
+    assert caught.value.hint == "name one file in it"
+
+
 @pytest.mark.parametrize("address", ["https://host/a.jpg", "s3://bucket/a.jpg", "http://host"])
 def test_an_address_is_named_as_one(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)

@@ -25,9 +25,8 @@ def require_regular(path: Path) -> Path:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StyleCliError(f"cannot open {path}: {reason}", hint="check the name") from error
     if not stat.S_ISREG(mode):
-        raise StyleCliError(
-            f"{path} is {_kind(mode)}, not a file", hint="only regular files are read"
-        )
+        hint = "name one file in it" if stat.S_ISDIR(mode) else "only regular files are read"
+        raise StyleCliError(f"{path} is {_kind(mode)}, not a file", hint=hint)
     return path
 
 
