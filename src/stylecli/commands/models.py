@@ -84,7 +84,9 @@ def _add_command(function: Callable[..., None]) -> Callable[..., None]:
 @command
 def list_(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="List them on stdout, one JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="List them on stdout, one JSON object a line.")
+    ] = False,
     paths: Annotated[
         bool, typer.Option("--paths", help="Show the files, their sizes and networks instead.")
     ] = False,
