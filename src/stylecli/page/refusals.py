@@ -19,15 +19,6 @@ class RefusedError(StyleCliError):
         self.status = status
 
 
-def disk_full(folder: object) -> RefusedError:
-    """The disk has no room for what a request would store."""
-    return RefusedError(
-        507,
-        f"the disk has no room: {folder}",
-        "remove files; or set TMPDIR to a folder with room, and start again",
-    )
-
-
 def status_of(error: StyleCliError) -> int:
     """The status in HTTP of an error that the user can put right; 400 if it has none."""
     if isinstance(error, RefusedError):

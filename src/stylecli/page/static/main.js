@@ -40,10 +40,9 @@ let lost = false;
 function watchServer() {
   const alive = stayAlive();
   alive.onopen = () => lost && offerReload();
-  alive.onerror = () => {
+  alive.onclose = () => {
     lost = true;
     $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
-    alive.close();
     setTimeout(watchServer, 1000);
   };
 }

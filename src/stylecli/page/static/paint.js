@@ -1,6 +1,6 @@
 // Paint: photos and films, one look for all of them.
 
-import { Problem, ask, nameOf, post, state, upload } from "./api.js";
+import { Problem, ask, nameOf, post, upload } from "./api.js";
 import { $, clearProblems, clone, complain, followJob, offer, save, say, showWork, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
@@ -36,13 +36,16 @@ function blendOf() {
   return other ? `${strip.chosen}:${(1 - share).toFixed(2)},${other}:${share.toFixed(2)}` : strip.chosen;
 }
 
-const look = () => ({
-  style: blendOf(),
-  layers: Number($("layers").value),
-  stroke_size: 2 ** $("strokes").value,
-  strength: $("strength").value / 100,
-  preserve_color: $("colors").checked,
-});
+// Settings at their default are left out: a picture's metadata note only what differs.
+function look() {
+  const chosen = { style: blendOf() };
+  const add = (id, name, value) => $(id).value !== $(id).defaultValue && (chosen[name] = value);
+  add("layers", "layers", Number($("layers").value));
+  add("strokes", "stroke_size", 2 ** $("strokes").value);
+  add("strength", "strength", $("strength").value / 100);
+  if ($("colors").checked) chosen.preserve_color = true;
+  return chosen;
+}
 
 export function strokesInWords(value) {
   const times = `${Number((2 ** value).toFixed(2))}×`;
@@ -76,8 +79,7 @@ let underway = null;
 let fault = null; // what was said of the last picture that could not be painted
 
 function address(item, size, chosen = look()) {
-  const query = new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size });
-  return `/api/photos/${item.id}/painted?${query}`;
+  return `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, size })}`;
 }
 
 async function follow() {
@@ -149,9 +151,8 @@ async function paintStrip() {
 }
 
 async function paintTile(item, style, signal) {
-  const chosen = { style, layers: 2, stroke_size: 1, strength: 1, preserve_color: false };
   try {
-    const picture = await ask(address(item, STRIP_SIZE, chosen), { signal });
+    const picture = await ask(address(item, STRIP_SIZE, { style }), { signal });
     item.strip.set(style, URL.createObjectURL(await picture.blob()));
     if (item === current) strip.show(style, item.strip.get(style));
   } catch {
@@ -184,10 +185,6 @@ function addRow(file) {
 
 async function send(item) {
   try {
-    const { bytes } = (await state).limits;
-    if (item.file.size > bytes) {
-      throw new Problem(`${item.name} has ${inMegabytes(item.file.size)}`, `at most ${inMegabytes(bytes)} are read`);
-    }
     Object.assign(item, await upload("/api/photos", item.file));
     delete item.file;
     item.row.querySelector("img").src = `/api/photos/${item.id}/screen`;
@@ -200,8 +197,6 @@ async function send(item) {
   }
   showShelf();
 }
-
-const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
 
 function choose(item) {
   current = item;
@@ -278,7 +273,7 @@ onClick("download", async (item) => {
   try {
     const answer = await ask(address(item, "full"), { signal: stop.signal });
     const url = URL.createObjectURL(await answer.blob());
-    save(url, nameOf(answer, item.name));
+    save(url, nameOf(answer));
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     say(`${item.name} is saved`);
   } finally {

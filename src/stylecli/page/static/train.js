@@ -1,6 +1,6 @@
 // Train: a painting becomes a style, before one's eyes.
 
-import { Problem, ask, state, upload } from "./api.js";
+import { Problem, ask, upload } from "./api.js";
 import { $, clearProblems, clone, complain, followJob, say, takeFiles } from "./ui.js";
 import { findStyle, loadStyles, paintingOf, styles } from "./styles.js";
 import { chooseStyle } from "./paint.js";
@@ -36,7 +36,6 @@ $("training").onsubmit = async (event) => {
   const name = $("train-name").value;
   const minutes = $("training").elements.minutes.value;
   try {
-    await checkSize(painting);
     const { job } = await upload(`/api/trainings?${new URLSearchParams({ minutes, name })}`, painting);
     sessionStorage.training = JSON.stringify({ job, name });
     await follow(job, name);
@@ -44,12 +43,6 @@ $("training").onsubmit = async (event) => {
     fail(error);
   }
 };
-
-async function checkSize(file) {
-  const { bytes } = (await state).limits;
-  const limit = `at most ${Math.floor(bytes / 2 ** 20)} MB are read`;
-  if (file.size > bytes) throw new Problem(`${file.name} is too large`, limit);
-}
 
 function fail(error) {
   delete sessionStorage.training;
