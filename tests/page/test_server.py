@@ -20,6 +20,7 @@ from PIL import Image
 
 from stylecli import Stylizer
 from stylecli.errors import StyleCliError
+from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
 from stylecli.page.refusals import status_of
 from stylecli.page.studio import Studio
@@ -40,7 +41,7 @@ def test_the_state_says_how_it_computes_and_what_it_takes(server):
 
 def test_the_styles_are_those_of_the_gallery_and_each_has_its_painting(server):
     told = server.ask("GET", "/api/styles").json
-    ids = [style["id"] for style in told["styles"]]
+    ids = [style["id"] for style in told["styles"] if not style["own"]]
     assert len(ids) == 8
     assert told["default"] in ids
     (udnie,) = [style for style in told["styles"] if style["id"] == "udnie"]
@@ -50,8 +51,8 @@ def test_the_styles_are_those_of_the_gallery_and_each_has_its_painting(server):
 
 def test_a_photo_is_shown_upright_at_screen_size(server, files):
     photo = server.upload(files / "photo.jpg")
-    assert (photo["kind"], photo["width"], photo["height"]) == ("photo", 400, 600)
-    assert image_in(server.ask("GET", f"/api/photos/{photo['id']}/screen")).size == (400, 600)
+    assert (photo["kind"], photo["width"], photo["height"]) == ("photo", 200, 300)
+    assert image_in(server.ask("GET", f"/api/photos/{photo['id']}/screen")).size == (200, 300)
 
 
 def test_a_large_photo_is_painted_at_screen_size_and_small(server, tmp_path):
@@ -61,8 +62,8 @@ def test_a_large_photo_is_painted_at_screen_size_and_small(server, tmp_path):
     assert image_in(server.painted(number, style="udnie", size=160)).size == (160, 80)
 
 
-def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server, files):
-    number = server.upload(files / "photo.jpg")["id"]
+def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server):
+    number = server.upload(bundled_photos()[14])["id"]
     small = image_in(server.painted(number, style="great-wave", size=160)).convert("RGB")
     screen = image_in(server.painted(number, style="great-wave", size="screen")).convert("RGB")
     shrunk = screen.resize(small.size, Image.Resampling.LANCZOS)
@@ -258,14 +259,14 @@ def test_bodies_that_are_not_json_are_refused(server):
 
 
 def test_a_request_whose_browser_has_gone_is_not_painted(server, tmp_path):
-    """Twelve pictures are asked for and given up; the next one does not wait for them."""
-    Image.effect_noise((600, 600), 60).convert("RGB").save(tmp_path / "noise.jpg")
+    """Many pictures are asked for and given up; the next one does not wait for them."""
+    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "noise.jpg")
     number = server.upload(tmp_path / "noise.jpg")["id"]
     look = "style=cezanne&size=screen&stroke_size="
     began = time.monotonic()
     assert server.ask("GET", f"/api/photos/{number}/painted?{look}0.6").status == 200
     one = time.monotonic() - began
-    asked = [server.connect() for _ in range(12)]
+    asked = [server.connect() for _ in range(40)]
     for turn, connection in enumerate(asked):
         connection.request("GET", f"/api/photos/{number}/painted?{look}{0.7 + turn / 1000}")
     time.sleep(one / 2)
@@ -274,7 +275,7 @@ def test_a_request_whose_browser_has_gone_is_not_painted(server, tmp_path):
         connection.close()
     began = time.monotonic()
     assert server.ask("GET", f"/api/photos/{number}/painted?{look}0.61").status == 200
-    assert time.monotonic() - began < 6 * one
+    assert time.monotonic() - began < 10 * one
 
 
 def test_it_listens_on_loopback_only(server):

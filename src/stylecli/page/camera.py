@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class _Settings:
 
 
 class Camera:
-    """One connection of a camera: of frames that wait, only the newest is painted.
+    """One connection of a camera: of frames that wait, only the newest are painted.
 
     Args:
         socket: the connection.
@@ -64,7 +65,7 @@ class Camera:
     def __init__(self, socket: WebSocket, studio: Studio, painting: Workers) -> None:
         self._socket, self._studio, self._painting = socket, studio, painting
         self._text: str | None = None  # the settings that were sent last
-        self._frame: bytes | None = None  # the newest that is not painted yet
+        self._frames: deque[bytes | None] = deque(maxlen=AT_ONCE)  # the newest that wait
         self._known = Recent[str, _Settings](1)
         self._news, self._free = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
         self._answers: asyncio.Queue[Future[bytes | None]] = asyncio.Queue()
@@ -87,17 +88,18 @@ class Camera:
             if message.get("text") is not None:
                 self._text = message["text"]
             else:
-                self._frame = message.get("bytes")
+                self._frames.append(message.get("bytes"))
             self._news.set()
 
     async def _begin(self) -> None:
-        """Give each newest frame to a thread, as soon as one is free."""
+        """Give the frames to threads, as soon as one is free."""
         while True:
             await self._news.wait()
             await self._free.acquire()
-            self._news.clear()
-            do = partial(self._paint, self._text, self._frame)
-            self._frame = None
+            frame = self._frames.popleft() if self._frames else None
+            if not self._frames:
+                self._news.clear()
+            do = partial(self._paint, self._text, frame)
             await self._answers.put(self._painting.submit(do, Urgency.FRAME))
 
     async def _send(self) -> None:

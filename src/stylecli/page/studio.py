@@ -17,7 +17,7 @@ from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
-from stylecli.files.formats import READABLE, VIDEOS, ending_for
+from stylecli.files.formats import READABLE, USUAL_ENDINGS, VIDEOS, WRITABLE_VIDEOS, ending_for
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
@@ -152,7 +152,7 @@ class Studio:
         name = PurePath(shown.replace("\\", "/")).name[-_NAME:] or "photo"
         suffix = PurePath(name).suffix.lower()
         if suffix not in READABLE | VIDEOS:
-            known = " ".join(sorted(READABLE | VIDEOS))
+            known = " ".join(sorted(USUAL_ENDINGS | WRITABLE_VIDEOS))
             message = f"{name} is not an image or a video by its name"
             raise RefusedError(400, message, f"they end in: {known}")
         if len(self._photos) >= MOST_PHOTOS:

@@ -2,8 +2,7 @@
 
 import { Problem, openSocket } from "./api.js";
 import { $, clearProblems, clone, complain, say } from "./ui.js";
-import { Strip, showChosen } from "./styles.js";
-import { strokesInWords } from "./paint.js";
+import { look } from "./paint.js";
 
 const WIDTHS = [240, 320, 400, 480, 560, 640]; // px; each is compiled once by the server
 const AT_ONCE = 2; // frames at the server, each painted on a core of its own
@@ -22,21 +21,11 @@ let tooSlow = WIDTHS.length; // the last level that was
 let times = []; // ms from frame to screen, at this width
 let arrivals = []; // when the last frames came
 
-const strip = new Strip($("camera-strip"), (style) => {
-  showChosen("camera", style);
-  sendLook();
-});
-
 function sendLook() {
-  const strokes = $("camera-strokes");
-  $("camera-strokes-value").textContent = strokes.ariaValueText = strokesInWords(strokes.value);
-  if (socket?.readyState !== WebSocket.OPEN) return;
-  const look = { style: strip.chosen, stroke_size: 2 ** strokes.value, width: WIDTHS[level] };
-  socket.send(JSON.stringify(look));
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ...look(), width: WIDTHS[level] }));
 }
 
-$("camera-look").oninput = sendLook;
-$("camera-look").onsubmit = (event) => event.preventDefault();
+$("look").addEventListener("look", sendLook);
 
 // From the camera to the server
 
@@ -134,7 +123,7 @@ async function show(data) {
   screen.getContext("2d").drawImage(picture, 0, 0);
   picture.close();
   const now = performance.now();
-  times = [...times, now - sent.shift()].slice(-3 * PATIENCE);
+  times = [...times, now - (sent.shift() ?? now)].slice(-3 * PATIENCE);
   arrivals = [...arrivals, now].slice(-3 * PATIENCE);
   adapt();
   pump();
@@ -208,7 +197,7 @@ function showLive(on) {
   (on ? $("still") : $("camera-start")).focus();
 }
 
-addEventListener("hashchange", () => socket && $("camera").hidden && stop());
+document.addEventListener("view", () => socket && $("camera").hidden && stop());
 
 $("still").onclick = () =>
   screen.toBlob((blob) => {

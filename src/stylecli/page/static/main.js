@@ -19,6 +19,12 @@ function showView() {
     tab.tabIndex = here ? 0 : -1;
     $(tab.getAttribute("aria-controls")).hidden = !here;
   }
+  const view = $(chosen.getAttribute("aria-controls"));
+  if (view.querySelector(".side")) {
+    view.querySelector(".side").append($("strip"));
+    view.querySelector(".panel").prepend($("look"));
+  }
+  document.dispatchEvent(new Event("view"));
   document.title = `${chosen.textContent} · stylecli`;
 }
 

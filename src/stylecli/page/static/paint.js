@@ -14,8 +14,8 @@ let current = null;
 
 // What is chosen
 
-const strip = new Strip($("paint-strip"), (style) => {
-  showChosen("paint", style);
+const strip = new Strip((style) => {
+  showChosen(style);
   offerBlends(style);
   changeLook();
 });
@@ -37,7 +37,7 @@ function blendOf() {
 }
 
 // Settings at their default are left out: a picture's metadata note only what differs.
-function look() {
+export function look() {
   const chosen = { style: blendOf() };
   const add = (id, name, value) => $(id).value !== $(id).defaultValue && (chosen[name] = value);
   add("layers", "layers", Number($("layers").value));
@@ -47,7 +47,7 @@ function look() {
   return chosen;
 }
 
-export function strokesInWords(value) {
+function strokesInWords(value) {
   const times = `${Number((2 ** value).toFixed(2))}×`;
   return value == 0 ? "normal" : value < 0 ? `finer, ${times}` : `broader, ${times}`;
 }
@@ -66,6 +66,7 @@ function changeLook() {
   showValues();
   showFilm(null);
   follow();
+  form.dispatchEvent(new Event("look"));
 }
 
 form.oninput = changeLook;
@@ -83,7 +84,7 @@ function address(item, size, chosen = look()) {
 }
 
 async function follow() {
-  if (underway) return;
+  if (underway || $("paint").hidden) return;
   $("frame").ariaBusy = true;
   while (current && strip.chosen && shown !== address(current, "screen")) {
     underway = new AbortController();
@@ -133,6 +134,8 @@ function decode(url) {
   image.src = url;
   return image.decode();
 }
+
+document.addEventListener("view", follow);
 
 // The strip: the chosen photo small in each style, two at a time.
 

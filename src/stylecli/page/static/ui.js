@@ -18,15 +18,16 @@ export function complain(place, error) {
   if (error.name === "AbortError") return null;
   if (!(error instanceof Problem)) console.error(error);
   const line = document.createElement("p");
+  const words = document.createElement("span");
   const what = document.createElement("strong");
   what.textContent = error.message;
-  line.append(what, error.hint ? ` ${error.hint}` : "");
+  words.append(what, error.hint ? ` ${error.hint}` : "");
   const close = document.createElement("button");
   close.type = "button";
   close.textContent = "×";
   close.ariaLabel = "Close this message";
   close.onclick = () => line.remove();
-  line.append(close);
+  line.append(words, close);
   place.append(line);
   return line;
 }
