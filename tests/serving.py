@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Server:
                 return told
             time.sleep(0.05)
 
-    def open_tab(self, tab: str) -> ClientConnection:
+    def open_tab(self, tab: str) -> AbstractContextManager[object]:
         """The connection that a tab of a browser keeps while it is open."""
         return connect(f"ws://127.0.0.1:{self.port}/api/tab?tab={tab}")
 

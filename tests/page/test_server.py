@@ -82,8 +82,8 @@ def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server):
             ],
         ),
         (
-            {"style": "the-scream", "preserve_color": 1, "stroke_size": "network"},
-            ["--model", "the-scream", "--preserve-color", "--stroke-size", "network"],
+            {"style": "the-scream", "preserve_color": 1},
+            ["--model", "the-scream", "--preserve-color"],
         ),
     ],
 )
@@ -117,8 +117,8 @@ def test_strength_and_colors_are_those_of_the_painter(server, files):
     assert np.abs(np.asarray(painted, float) - expected.astype(float)).mean() < 3  # JPEG
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "moves.gif"])
-def test_a_film_is_painted_with_its_progress(server, files, name):
+@pytest.mark.parametrize(("name", "frames"), [("clip.mp4", 6), ("moves.gif", 4)])
+def test_a_film_is_painted_with_its_progress(server, files, name, frames):
     film = server.upload(files / name)
     assert (film["kind"], film["width"], film["height"]) == ("film", 64, 48)
     assert image_in(server.painted(film["id"], style="udnie", size="screen")).size == (64, 48)
@@ -127,10 +127,9 @@ def test_a_film_is_painted_with_its_progress(server, files, name):
     begun = server.ask("POST", "/api/films", body)
     told = server.follow(begun.json["job"])
     assert told["state"] == "done"
-    assert told["done"] == told["total"] == film["frames"]
+    assert told["done"] == told["total"] == frames
     assert "seconds_left" in told
     result = server.ask("GET", f"/api/jobs/{begun.json['job']}/result")
-    assert film.get("seconds", 0.24) == 0.24
     kind = b"ftyp" if name.endswith("mp4") else b"GIF8"
     assert kind in result.body[:12]
 
@@ -305,15 +304,14 @@ def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, nu
         "POST", "/api/trainings?minutes=5", (files / "photo.jpg").read_bytes(), x_name="sky.jpg"
     )
     assert training.status == 201
-    server.open_tab("one")
     busy = server.connect()
     busy.request("GET", f"/api/photos/{photo}/painted?style=udnie&stroke_size=0.06")
-    time.sleep(1)
-    children = _children(server.process.pid)
-    assert children
-    began = time.monotonic()
-    assert server.stop(number) == 130
-    assert time.monotonic() - began < 5  # two seconds, on a machine that does nothing else
+    while not (children := _children(server.process.pid)):
+        time.sleep(0.02)
+    with server.open_tab("one"):
+        began = time.monotonic()
+        assert server.stop(number) == 130
+        assert time.monotonic() - began < 5  # two seconds, on a machine that does nothing else
     assert server.temporary == []
     assert not [child for child in children if _is_running(child)]
     assert "Traceback" not in "".join(server.said)

@@ -49,6 +49,8 @@ def test_a_training_that_ends_by_itself_has_a_preview(server, painting):
     end = server.follow(job)
     assert (end["state"], end["style"]) == ("done", "udnie-2")
     assert end["preview"] > 0
+    titles = {one["id"]: one["title"] for one in server.ask("GET", "/api/styles").json["styles"]}
+    assert titles["udnie-2"] == "udnie 2"
     assert image_of(server, f"/api/jobs/{job}/preview").size == (1024, 512)
     assert server.ask("DELETE", "/api/styles/udnie-2").status == 204
 
@@ -138,7 +140,8 @@ def test_a_closed_tab_stops_its_work_but_trainings_and_no_other(server, painting
     jobs = [compare(tab).json["job"] for tab in ["two", *["one"] * 10]]
     assert compare("one").status == 429
     with server.open_tab("two"):
-        server.open_tab("one").close()
+        with server.open_tab("one"):
+            pass
         assert [server.follow(job)["state"] for job in jobs[1:]] == ["stopped"] * 10
         assert server.ask("GET", f"/api/jobs/{jobs[0]}").json["state"] == "waiting"
         assert server.ask("GET", f"/api/jobs/{training}").json["state"] != "stopped"

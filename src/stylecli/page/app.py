@@ -22,7 +22,7 @@ from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL
 from stylecli.errors import StyleCliError
 from stylecli.page.camera import AT_ONCE, Camera
-from stylecli.page.refusals import RefusedError, status_of
+from stylecli.page.refusals import RefusedError, answer_error, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
 from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, require_size, result_name
 from stylecli.page.styles import (
@@ -136,13 +136,9 @@ def _rooms(request: Request | WebSocket) -> Rooms:
     return rooms
 
 
-def _error(status: int, error: str, hint: str = "") -> Response:
-    return JSONResponse({"error": error, "hint": hint}, status_code=status)
-
-
 async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, StyleCliError)
-    return _error(status_of(error), error.message, error.hint)
+    return answer_error(status_of(error), error.message, error.hint)
 
 
 async def _give_up(request: Request, error: Exception) -> Response:
@@ -151,16 +147,16 @@ async def _give_up(request: Request, error: Exception) -> Response:
 
 async def _explain_missing(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    return _error(status, f"there is nothing at {request.method} {request.url.path}")
+    return answer_error(status, f"there is nothing at {request.method} {request.url.path}")
 
 
 async def _explain_bug(request: Request, error: Exception) -> Response:
-    return _error(500, f"a bug of stylecli: {error!r}", "please report it")
+    return answer_error(500, f"a bug of stylecli: {error!r}", "please report it")
 
 
-async def _in(workers: Workers, function: Callable[[], T]) -> T:
-    """The result of a function in another thread."""
-    return await asyncio.wrap_future(workers.submit(function))
+async def _do(request: Request, function: Callable[[], T]) -> T:
+    """The result of a function that reads or writes files, in another thread."""
+    return await asyncio.wrap_future(_rooms(request).chores.submit(function))
 
 
 async def _show_page(request: Request) -> Response:
@@ -169,7 +165,7 @@ async def _show_page(request: Request) -> Response:
 
 async def _tell_state(request: Request) -> Response:
     rooms = _rooms(request)
-    network = await _in(rooms.chores, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
+    network = await _do(request, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
     return JSONResponse(
         {
             "version": __version__,
@@ -183,13 +179,13 @@ async def _list_styles(request: Request) -> Response:
     def describe() -> list[dict[str, object]]:
         return [style.describe() for style in list_styles().values()]
 
-    styles = await _in(_rooms(request).chores, describe)
+    styles = await _do(request, describe)
     return JSONResponse({"styles": styles, "default": DEFAULT_MODEL})
 
 
 async def _style(request: Request) -> Style:
     number = request.path_params["id"]
-    return await _in(_rooms(request).chores, lambda: find_style(number))
+    return await _do(request, lambda: find_style(number))
 
 
 async def _own_style(request: Request) -> Style:
@@ -201,7 +197,7 @@ async def _own_style(request: Request) -> Style:
 
 async def _send_painting(request: Request) -> Response:
     style = await _style(request)
-    painting = await _in(_rooms(request).chores, style.painting)
+    painting = await _do(request, style.painting)
     if painting is None:
         raise RefusedError(404, f"the painting of {style.id} is not known")
     return Response(painting, media_type=_JPEG)
@@ -215,13 +211,13 @@ async def _send_model(request: Request) -> Response:
 async def _rename_style(request: Request) -> Response:
     style, given = await _own_style(request), await _read_json(request)
     name = str(given.get("name", ""))
-    renamed = await _in(_rooms(request).chores, lambda: rename_style(style, name).describe())
+    renamed = await _do(request, lambda: rename_style(style, name).describe())
     return JSONResponse(renamed)
 
 
 async def _remove_style(request: Request) -> Response:
     style = await _own_style(request)
-    await _in(_rooms(request).chores, lambda: remove_style(style))
+    await _do(request, lambda: remove_style(style))
     return Response(status_code=204)
 
 
@@ -259,7 +255,7 @@ async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
     given = unquote(request.headers.get("x-name", ""))
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
-    name, path = await _in(rooms.chores, lambda: rooms.studio.begin_upload(given, size))
+    name, path = await _do(request, lambda: rooms.studio.begin_upload(given, size))
     try:
         await _write_body(request, path)
         yield name, path
@@ -281,14 +277,14 @@ async def _write_body(request: Request, path: Path) -> None:
                 require_size(done)
                 rooms.studio.require_room()
                 full, block = block, bytearray()
-                await _in(rooms.chores, partial(file.write, full))
-        await _in(rooms.chores, lambda: file.write(block))
+                await _do(request, partial(file.write, full))
+        await _do(request, lambda: file.write(block))
 
 
 async def _take_photo(request: Request) -> Response:
     rooms = _rooms(request)
     async with _store_upload(request) as (name, path):
-        photo = await _in(rooms.chores, lambda: rooms.studio.add(name, path))
+        photo = await _do(request, lambda: rooms.studio.add(name, path))
     return JSONResponse(photo.about, status_code=201)
 
 
@@ -298,19 +294,19 @@ def _photo(request: Request) -> Photo:
 
 async def _send_screen(request: Request) -> Response:
     studio, photo = _rooms(request).studio, _photo(request)
-    picture = await _in(_rooms(request).chores, lambda: studio.encode_screen(photo))
+    picture = await _do(request, lambda: studio.encode_screen(photo))
     return Response(picture, media_type=_JPEG)
 
 
 async def _remove_photo(request: Request) -> Response:
     studio, number = _rooms(request).studio, request.path_params["id"]
-    await _in(_rooms(request).chores, lambda: studio.remove(number))
+    await _do(request, lambda: studio.remove(number))
     return Response(status_code=204)
 
 
 async def _paint(request: Request) -> Response:
     studio, photo, given = _rooms(request).studio, _photo(request), dict(request.query_params)
-    look = await _in(_rooms(request).chores, lambda: Look.of(given))
+    look = await _do(request, lambda: Look.of(given))
     size = given.get("size", "screen")
     if size == "full":
         painted = await _painted(request, Urgency.FULL, lambda: studio.paint_full(photo, look))
@@ -367,7 +363,7 @@ async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo
     wanted, ids = given.get("look"), given.get(key)
     if not isinstance(wanted, dict):
         raise RefusedError(400, "the request has no look")
-    look = await _in(rooms.chores, lambda: Look.of(wanted))
+    look = await _do(request, lambda: Look.of(wanted))
     listed = ids if isinstance(ids, list) else [ids]
     return look, [rooms.studio.find(str(one)) for one in listed]
 
@@ -393,7 +389,7 @@ async def _begin_training(request: Request) -> Response:
     wanted, minutes = query.get("name", ""), query.get("minutes", "3")
     async with _store_upload(request) as (name, path):
         begin = partial(works.begin_training, path, name, wanted, minutes, tab)
-        return _begun(await _in(_rooms(request).chores, begin))
+        return _begun(await _do(request, begin))
 
 
 async def _begin_comparison(request: Request) -> Response:
@@ -401,7 +397,7 @@ async def _begin_comparison(request: Request) -> Response:
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
     if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
-    return _begun(await _in(rooms.chores, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+    return _begun(await _do(request, lambda: rooms.works.begin_comparison(norms, archs, tab)))
 
 
 def _are_names(given: object) -> bool:
@@ -423,7 +419,7 @@ async def _stop(request: Request) -> Response:
 
 async def _send_preview(request: Request) -> Response:
     rooms, work = _rooms(request), _work(request)
-    return Response(await _in(rooms.chores, lambda: rooms.works.preview(work)), media_type=_JPEG)
+    return Response(await _do(request, lambda: rooms.works.preview(work)), media_type=_JPEG)
 
 
 async def _send_result(request: Request) -> Response:

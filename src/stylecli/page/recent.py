@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Generic, TypeVar
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):

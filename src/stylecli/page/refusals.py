@@ -1,5 +1,7 @@
 """Errors that a request causes, each with its status in HTTP."""
 
+from starlette.responses import JSONResponse, Response
+
 from stylecli.engine.pipeline import is_disk_full
 from stylecli.errors import StyleCliError
 
@@ -24,3 +26,8 @@ def status_of(error: StyleCliError) -> int:
     if isinstance(error, RefusedError):
         return error.status
     return 507 if is_disk_full(error) else 400
+
+
+def answer_error(status: int, error: str, hint: str = "") -> Response:
+    """The answer that tells the page of an error."""
+    return JSONResponse({"error": error, "hint": hint}, status_code=status)

@@ -21,7 +21,6 @@ from stylecli.files.formats import READABLE, USUAL_ENDINGS, VIDEOS, WRITABLE_VID
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
-from stylecli.files.video.frames import Clip
 from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
 from stylecli.page.styles import Chosen, Networks
@@ -110,8 +109,6 @@ def _setting(name: str, given: object) -> object:
         RefusedError: it is not of its kind.
     """
     text = str(given).lower()
-    if name == "stroke_size" and text == "network":
-        return text
     try:
         if name == "preserve_color":
             return {"0": False, "1": True, "false": False, "true": True}[text]
@@ -286,18 +283,9 @@ def _look_at(path: Path) -> tuple[dict[str, object], Picture]:
     if isinstance(read, Picture):
         return _about("photo", read), shrink(read, SCREEN)
     first = next(read.frames()).picture
-    return {**_about("film", first), **_length(read)}, shrink(first, SCREEN)
+    return _about("film", first), shrink(first, SCREEN)
 
 
 def _about(kind: str, picture: Picture) -> dict[str, object]:
     height, width = picture.rgb.shape[:2]
     return {"kind": kind, "width": width, "height": height}
-
-
-def _length(clip: Clip) -> dict[str, object]:
-    """The frames of a clip, and its seconds if it has a rate."""
-    rate = getattr(clip, "rate", None)
-    return {
-        "frames": clip.count,
-        **({"seconds": round(float(clip.count / rate), 2)} if rate else {}),
-    }

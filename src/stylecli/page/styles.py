@@ -60,7 +60,6 @@ class Style:
             "title": known.get("title", alone),
             "painter": known.get("painter", ""),
             "year": known.get("year", ""),
-            "license": info.license,
             "own": self.is_own,
             "model": info.name,
         }
@@ -198,11 +197,7 @@ class Chosen:
             RefusedError: there is no such style, or the styles of a blend are of several models.
         """
         parts = [part.partition(":") for part in (given or DEFAULT_MODEL).split(",")]
-        known = list_styles()
-        for name, _, _ in parts:
-            if name not in known:
-                raise RefusedError(404, f"there is no style {name!r}", "load the page again")
-        choices = [known[name].choice for name, _, _ in parts]
+        choices = [find_style(name).choice for name, _, _ in parts]
         label = "-".join(name for name, _, _ in parts)
         path = choices[0].path
         version = path.stat().st_mtime_ns if path.exists() else 0

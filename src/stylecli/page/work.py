@@ -301,9 +301,11 @@ class Works:
     def _add_trained(self, work: Work, trained: Path, title: str) -> None:
         """Add a model to the user's, under a name that is free."""
         with self._adding:
-            title = _free(title, lambda text: _is_taken(plain_name(text)), " ")
-            added = add_model(str(trained), plain_name(title)).path
-        keep_title(added, title)
+            name = _free(plain_name(title), _is_taken, "-")
+            added = add_model(str(trained), name).path
+        number = name.removeprefix(plain_name(title)).replace("-", " ")
+        with suppress(StyleCliError):  # the page then shows its name
+            keep_title(added, title + number)
         work.result, work.name = added, added.name
         work.tell(style=id_of(added))
 

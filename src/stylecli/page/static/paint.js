@@ -1,14 +1,12 @@
 // Paint: photos and films, one look for all of them.
 
 import { Problem, ask, nameOf, post, upload } from "./api.js";
-import { $, clearProblems, clone, complain, followJob, offer, save, say, showWork, takeFiles } from "./ui.js";
+import { $, clearProblems, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
 const STRIP_SIZE = 320;
-const KEPT_PICTURES = 40; // at screen size, of about half a megabyte
 const form = $("look");
 const problems = $("paint-problems");
-const pictures = new Map(); // address -> blob URL, the newest last
 let items = []; // {id, kind, name, width, height, row, strip: Map(style -> blob URL)}
 let current = null;
 
@@ -96,11 +94,13 @@ async function follow() {
 
 async function paintScreen(item, wanted, signal) {
   try {
-    const url = await fetchPicture(wanted, signal);
+    const picture = new Image();
+    picture.src = URL.createObjectURL(await (await ask(wanted, { signal })).blob());
+    await picture.decode();
     fault?.remove();
     if (item !== current) return;
-    await decode(url);
-    $("after").src = url;
+    URL.revokeObjectURL($("after").src);
+    $("after").src = picture.src;
     $("after").alt = `${item.name}, painted as ${titleOf()}`;
     $("frame").classList.add("painted");
     say(`${item.name} is painted as ${titleOf()}`);
@@ -115,24 +115,6 @@ async function paintScreen(item, wanted, signal) {
 function titleOf() {
   const other = findStyle($("blend").value);
   return findStyle(strip.chosen).title + (other ? ` and ${other.title}` : "");
-}
-
-async function fetchPicture(path, signal) {
-  const url = pictures.get(path) ?? URL.createObjectURL(await (await ask(path, { signal })).blob());
-  pictures.delete(path);
-  pictures.set(path, url);
-  if (pictures.size > KEPT_PICTURES) {
-    const [oldest, its] = pictures.entries().next().value;
-    pictures.delete(oldest);
-    URL.revokeObjectURL(its);
-  }
-  return url;
-}
-
-function decode(url) {
-  const image = new Image();
-  image.src = url;
-  return image.decode();
 }
 
 document.addEventListener("view", follow);
@@ -276,7 +258,7 @@ onClick("download", async (item) => {
   try {
     const answer = await ask(address(item, "full"), { signal: stop.signal });
     const url = URL.createObjectURL(await answer.blob());
-    save(url, nameOf(answer));
+    linkTo(url, nameOf(answer)).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     say(`${item.name} is saved`);
   } finally {
@@ -289,17 +271,24 @@ onClick("download-all", async () => {
   const { job } = await post("/api/zip", { photos, look: look() });
   const last = await followJob(jobs, job, `Paints ${photos.length} photos at full size`);
   if (last.error) complain($("look-problems"), new Problem(`Left out: ${last.error}`));
-  if (last.state === "done") offer(jobs, `/api/jobs/${job}/result`, last.name).click();
+  if (last.state === "done") offer(job, last.name).click();
 });
+
+// A link to a finished file, which stays.
+function offer(job, name) {
+  const link = linkTo(`/api/jobs/${job}/result`, name);
+  jobs.append(link);
+  return link;
+}
 
 onClick("paint-film", async (item) => {
   const chosen = address(item, "screen");
   const { job } = await post("/api/films", { photo: item.id, look: look() });
   const last = await followJob(jobs, job, `Paints ${item.name}`);
   if (last.state !== "done") return;
-  offer(jobs, `/api/jobs/${job}/result`, last.name);
+  const { href } = offer(job, last.name);
   say(`${item.name} is painted`);
-  if (item === current && chosen === address(item, "screen")) showFilm(`/api/jobs/${job}/result`, last.name);
+  if (item === current && chosen === address(item, "screen")) showFilm(href, last.name);
 });
 
 // A painted film plays in place of the picture until another look or photo is chosen.

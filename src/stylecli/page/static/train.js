@@ -47,6 +47,7 @@ $("training").onsubmit = async (event) => {
 function fail(error) {
   delete sessionStorage.training;
   showTraining(false);
+  showStage(painting !== null);
   complain(problems, error);
 }
 
@@ -125,7 +126,7 @@ $("paint-with-it").onclick = () => chooseStyle(trained);
 // A training goes on when its tab is loaded again.
 if (sessionStorage.training) {
   const { job, name } = JSON.parse(sessionStorage.training);
-  showStage(true);
+  $("train-hero").hidden = true; // the painting is not known any more
   follow(job, name).catch(fail);
 }
 

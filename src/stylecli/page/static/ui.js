@@ -17,17 +17,10 @@ export function clearProblems(place) {
 export function complain(place, error) {
   if (error.name === "AbortError") return null;
   if (!(error instanceof Problem)) console.error(error);
-  const line = document.createElement("p");
-  const words = document.createElement("span");
-  const what = document.createElement("strong");
-  what.textContent = error.message;
-  words.append(what, error.hint ? ` ${error.hint}` : "");
-  const close = document.createElement("button");
-  close.type = "button";
-  close.textContent = "×";
-  close.ariaLabel = "Close this message";
-  close.onclick = () => line.remove();
-  line.append(words, close);
+  const line = clone("problem");
+  line.querySelector("strong").textContent = error.message;
+  line.querySelector("span").append(error.hint ? ` ${error.hint}` : "");
+  line.querySelector("button").onclick = () => line.remove();
   place.append(line);
   return line;
 }
@@ -64,20 +57,9 @@ export function inWords(seconds) {
   return minutes < 60 ? `${minutes} min left` : `${(seconds / 3600).toFixed(1)} h left`;
 }
 
-export function save(href, name) {
-  const link = document.createElement("a");
-  link.href = href;
-  link.download = name;
-  link.click();
-}
-
-// A link to a finished file, which stays.
-export function offer(place, href, name) {
-  const link = document.createElement("a");
-  Object.assign(link, { href, download: name, className: "button", textContent: `Save ${name}` });
-  place.append(link);
-  return link;
-}
+// A button that downloads a file.
+export const linkTo = (href, download) =>
+  Object.assign(document.createElement("a"), { href, download, className: "button", textContent: `Save ${download}` });
 
 // A line of work that can be cancelled, with a bar.
 export function showWork(place, what, cancelWord, cancel) {
