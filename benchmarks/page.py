@@ -33,7 +33,6 @@ from websockets.sync.client import connect
 from stylecli.page.camera import AT_ONCE
 
 TWELVE = (4000, 3000)
-STRIP = 240  # px
 WIDTHS = (320, 400, 480, 640)
 FRAMES = 20
 
@@ -92,7 +91,7 @@ def photos(address: str, process: psutil.Process, photo: bytes, rounds: int) -> 
     def strip() -> None:
         drop()
         with ThreadPoolExecutor(6) as browser:  # it opens six connections
-            list(browser.map(lambda style: ask(style=style, size=STRIP), styles))
+            list(browser.map(lambda style: ask(style=style, size="strip"), styles))
 
     turns = iter(range(10**6))
 

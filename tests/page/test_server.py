@@ -59,12 +59,12 @@ def test_a_large_photo_is_painted_at_screen_size_and_small(server, tmp_path):
     Image.effect_noise((2400, 1200), 40).convert("RGB").save(tmp_path / "large.jpg")
     number = server.upload(tmp_path / "large.jpg")["id"]
     assert image_in(server.painted(number, style="udnie", size="screen")).size == (1600, 800)
-    assert image_in(server.painted(number, style="udnie", size=160)).size == (160, 80)
+    assert image_in(server.painted(number, style="udnie", size="strip")).size == (320, 160)
 
 
 def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server):
     number = server.upload(bundled_photos()[14])["id"]
-    small = image_in(server.painted(number, style="great-wave", size=160)).convert("RGB")
+    small = image_in(server.painted(number, style="great-wave", size="strip")).convert("RGB")
     screen = image_in(server.painted(number, style="great-wave", size="screen")).convert("RGB")
     shrunk = screen.resize(small.size, Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(small, float) - np.asarray(shrunk, float)).mean() < 6

@@ -24,7 +24,16 @@ from stylecli.errors import StyleCliError
 from stylecli.page.camera import AT_ONCE, Camera
 from stylecli.page.refusals import RefusedError, answer_error, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
-from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, require_size, result_name
+from stylecli.page.studio import (
+    MOST_BYTES,
+    SCREEN,
+    STRIP,
+    Look,
+    Photo,
+    Studio,
+    require_size,
+    result_name,
+)
 from stylecli.page.styles import (
     Chosen,
     Style,
@@ -40,7 +49,7 @@ STATIC = Path(__file__).parent / "static"
 _BLOCK = 2**20  # bytes of an upload that are written at once
 _MOST_JSON = 2**16  # bytes
 _MOST_WAITING = 200  # pictures
-_LEAST, _SMALL = 16, 400  # px of a small picture
+_SIZES = {"strip": (STRIP, Urgency.SMALL), "screen": (SCREEN, Urgency.SCREEN)}
 _JPEG, _BYTES = "image/jpeg", "application/octet-stream"
 _ROOM = "see whether the disk has room; TMPDIR names another folder"
 
@@ -312,16 +321,11 @@ async def _paint(request: Request) -> Response:
         painted = await _painted(request, Urgency.FULL, lambda: studio.paint_full(photo, look))
         saved = f"attachment; filename*=utf-8''{quote(result_name(photo, look))}"
         return Response(painted, headers={"Content-Disposition": saved}, media_type=_BYTES)
-    side = SCREEN if size == "screen" else _side(size)
-    urgency = Urgency.SMALL if side <= _SMALL else Urgency.SCREEN
+    if size not in _SIZES:
+        raise RefusedError(400, f"size is {size!r}", "it is strip, screen or full")
+    side, urgency = _SIZES[size]
     painted = await _painted(request, urgency, lambda: studio.paint_small(photo, look, side))
     return Response(painted, media_type=_JPEG)
-
-
-def _side(text: str) -> int:
-    if not text.isdecimal() or not _LEAST <= int(text[:6]) <= SCREEN:
-        raise RefusedError(400, f"size is {text!r}", f"{_LEAST} to {SCREEN}, screen or full")
-    return int(text)
 
 
 async def _painted(request: Request, urgency: Urgency, paint: Callable[[], bytes]) -> bytes:
@@ -385,10 +389,10 @@ async def _begin_film(request: Request) -> Response:
 
 
 async def _begin_training(request: Request) -> Response:
-    works, query, tab = _rooms(request).works, request.query_params, _tab(request)
+    works, query = _rooms(request).works, request.query_params
     wanted, minutes = query.get("name", ""), query.get("minutes", "3")
     async with _store_upload(request) as (name, path):
-        begin = partial(works.begin_training, path, name, wanted, minutes, tab)
+        begin = partial(works.begin_training, path, name, wanted, minutes)
         return _begun(await _do(request, begin))
 
 
@@ -444,7 +448,7 @@ async def _watch_tab(socket: WebSocket) -> None:
         while (await socket.receive())["type"] != "websocket.disconnect":
             pass
     finally:
-        _rooms(socket).works.stop_all(socket.query_params.get("tab", ""))
+        _rooms(socket).works.stop_tab(socket.query_params.get("tab", ""))
 
 
 async def _run_camera(socket: WebSocket) -> None:

@@ -25,7 +25,7 @@ from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
 from stylecli.page.styles import Chosen, Networks
 
-SCREEN = 1600  # px, the long side of a picture in the main view
+SCREEN, STRIP = 1600, 320  # px, the long side of a picture in the main view, and in the strip
 MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
 MOST_PHOTOS = 500  # at once
 _SPARE = 256 * 2**20  # bytes of the disk that stay free
@@ -223,7 +223,7 @@ class Studio:
         """
         return encode_jpeg(self.screen(photo))
 
-    def paint_small(self, photo: Photo, look: Look, size: int = SCREEN) -> bytes:
+    def paint_small(self, photo: Photo, look: Look, size: int) -> bytes:
         """A photo painted at screen size or smaller: a JPEG.
 
         A small picture is painted where strokes have the width that they have in a large one, and

@@ -38,7 +38,6 @@ from stylecli.page.styles import clean_title, id_of, keep_title, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
-ENDED = ("done", "stopped", "failed")
 _MOST = 50  # kept with their results; of these at most as many wait or run as below
 _MOST_OPEN = 12
 _PARTS = 1000  # of a training or a comparison
@@ -53,8 +52,7 @@ class Work:
 
     Attributes:
         folder: for its files.
-        tab: the tab of the browser that asked for it.
-        outlives_tab: whether it goes on when that tab is closed.
+        tab: the tab of the browser with which it stops; None if it goes on without.
         id: what the page calls it.
         told: what the page is told of it.
         stopping: whether it is to stop.
@@ -66,8 +64,7 @@ class Work:
     """
 
     folder: Path
-    tab: str = ""
-    outlives_tab: bool = False
+    tab: str | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     told: dict[str, Any] = field(default_factory=lambda: {"state": "waiting"})
     stopping: bool = False
@@ -80,7 +77,7 @@ class Work:
     @property
     def has_ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self.told["state"] in ENDED
+        return self.told["state"] in ("done", "stopped", "failed")
 
     def tell(self, **values: object) -> None:
         """Tell the page something new."""
@@ -152,15 +149,18 @@ class Works:
             raise RefusedError(404, "this work is not here any more", "begin it again")
         return self._all[number]
 
-    def stop_all(self, tab: str | None = None) -> None:
-        """Stop the work of a closed tab, but for trainings; or of all tabs, at once."""
+    def stop_tab(self, tab: str) -> None:
+        """Stop the work of a tab that is closed."""
         for work in list(self._all.values()):
-            if tab is None:
-                work.stop(at_once=True)
-            elif work.tab == tab and not (work.outlives_tab or work.has_ended):
+            if work.tab == tab:
                 work.stop()
 
-    def _new(self, tab: str, **more: Any) -> Work:
+    def stop_all(self) -> None:
+        """Stop all work at once."""
+        for work in list(self._all.values()):
+            work.stop(at_once=True)
+
+    def _new(self, tab: str | None, name: str = "") -> Work:
         """New work, with a folder of its own; the results of old work are dropped.
 
         Raises:
@@ -177,7 +177,7 @@ class Works:
             shutil.rmtree(old.folder, ignore_errors=True)
         folder = self._studio.new_path("")
         folder.mkdir()
-        return Work(folder, tab, **more)
+        return Work(folder, tab, name=name)
 
     def _begin(self, workers: Workers, work: Work, do: Callable[[Work], bool]) -> Work:
         self._all[work.id] = work
@@ -255,15 +255,14 @@ class Works:
         names.add(f"{wanted}{name.suffix}".lower())
         archive.writestr(f"{wanted}{name.suffix}", painted)
 
-    def begin_training(self, painting: Path, given: str, name: str, minutes: str, tab: str) -> Work:
-        """Train a model of a painting, and add it to the user's.
+    def begin_training(self, painting: Path, given: str, name: str, minutes: str) -> Work:
+        """Train a model of a painting, and add it to the user's, also if the tab is closed.
 
         Args:
             painting: its file.
             given: what the user calls that file.
             name: what the model is to be called; empty for the painting's name.
             minutes: how long, a number.
-            tab: the tab that asks.
 
         Raises:
             StyleCliError: the painting cannot be read, the time is not one, or too much waits.
@@ -278,7 +277,7 @@ class Works:
         if not 0 < length <= _MOST_MINUTES:
             raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
         title = clean_title(name or PurePath(given).stem)
-        work = self._new(tab, outlives_tab=True)
+        work = self._new(None)
         painting = painting.rename(work.folder / f"{plain_name(title)}{painting.suffix}")
         return self._begin(
             self._processes, work, lambda work: self._train(work, painting, given, title, length)

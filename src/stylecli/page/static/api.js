@@ -37,7 +37,7 @@ export async function upload(path, file) {
   if (file.size > most) {
     throw new Problem(`${file.name} has ${inMegabytes(file.size)}`, `at most ${inMegabytes(most)} are read`);
   }
-  return askJson(path, { method: "POST", headers: { "X-Tab": tab, "X-Name": encodeURIComponent(file.name) }, body: file });
+  return askJson(path, { method: "POST", headers: { "X-Name": encodeURIComponent(file.name) }, body: file });
 }
 
 const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;

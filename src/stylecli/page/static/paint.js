@@ -4,7 +4,6 @@ import { Problem, ask, nameOf, post, upload } from "./api.js";
 import { $, clearProblems, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
-const STRIP_SIZE = 320;
 const form = $("look");
 const problems = $("paint-problems");
 let items = []; // {id, kind, name, width, height, row, strip: Map(style -> blob URL)}
@@ -137,7 +136,7 @@ async function paintStrip() {
 
 async function paintTile(item, style, signal) {
   try {
-    const picture = await ask(address(item, STRIP_SIZE, { style }), { signal });
+    const picture = await ask(address(item, "strip", { style }), { signal });
     item.strip.set(style, URL.createObjectURL(await picture.blob()));
     if (item === current) strip.show(style, item.strip.get(style));
   } catch {
