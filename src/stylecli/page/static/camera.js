@@ -1,7 +1,7 @@
 // Camera: a few frames are at the server at a time, and the next one is the newest.
 
 import { Problem, openSocket } from "./api.js";
-import { $, clearProblems, clone, complain, say } from "./ui.js";
+import { $, clone, complain, say } from "./ui.js";
 import { look } from "./paint.js";
 
 const WIDTHS = [240, 320, 400, 480, 560, 640]; // px; each is compiled once by the server
@@ -34,7 +34,7 @@ $("camera-stop").onclick = () => stop();
 $("device").onchange = start;
 
 async function start() {
-  clearProblems(problems);
+  problems.replaceChildren();
   try {
     await openLens();
   } catch (error) {
@@ -131,7 +131,7 @@ async function show(data) {
 
 function refuse(text) {
   const { error, hint } = JSON.parse(text);
-  clearProblems(problems);
+  problems.replaceChildren();
   complain(problems, new Problem(error, hint));
   sent.shift();
 }

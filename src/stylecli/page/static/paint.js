@@ -1,7 +1,7 @@
 // Paint: photos and films, one look for all of them.
 
 import { Problem, ask, nameOf, post, upload } from "./api.js";
-import { $, clearProblems, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
+import { $, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
 const form = $("look");
@@ -149,7 +149,7 @@ styles.addEventListener("change", paintStrip);
 // Photos
 
 takeFiles($("paint"), [$("paint-files"), $("more-files")], async (files) => {
-  clearProblems(problems);
+  problems.replaceChildren();
   for (const item of files.map(addRow)) await send(item);
 });
 
@@ -246,7 +246,7 @@ const jobs = $("paint-jobs");
 // Does what a button asks for; what goes wrong is said below it.
 function onClick(button, act) {
   $(button).onclick = async () => {
-    clearProblems($("look-problems"));
+    $("look-problems").replaceChildren();
     await act(current).catch((error) => complain($("look-problems"), error));
   };
 }

@@ -1,7 +1,7 @@
 // Train: a painting becomes a style, before one's eyes.
 
 import { Problem, ask, upload } from "./api.js";
-import { $, clearProblems, clone, complain, followJob, say, takeFiles } from "./ui.js";
+import { $, clone, complain, followJob, say, takeFiles } from "./ui.js";
 import { findStyle, loadStyles, paintingOf, styles } from "./styles.js";
 import { chooseStyle } from "./paint.js";
 
@@ -12,7 +12,7 @@ let trained = "";
 takeFiles($("train"), [$("train-file"), $("other-file")], ([file]) => {
   if ($("training").hidden) return;
   painting = file;
-  clearProblems(problems);
+  problems.replaceChildren();
   const image = $("model-painting").querySelector("img");
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(file);
@@ -32,7 +32,7 @@ function showStage(chosen) {
 
 $("training").onsubmit = async (event) => {
   event.preventDefault();
-  clearProblems(problems);
+  problems.replaceChildren();
   const name = $("train-name").value;
   const minutes = $("training").elements.minutes.value;
   try {
@@ -171,7 +171,7 @@ function open(dialog, act) {
 }
 
 async function change(id, options) {
-  clearProblems(ownProblems);
+  ownProblems.replaceChildren();
   await ask(`/api/styles/${encodeURIComponent(id)}`, options).catch((error) => complain(ownProblems, error));
   await loadStyles().catch((error) => complain(ownProblems, error));
 }

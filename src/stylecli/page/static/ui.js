@@ -9,10 +9,6 @@ export const clone = (template) => $(template).content.firstElementChild.cloneNo
 // Tells a screen reader.
 export const say = (text) => ($("said").textContent = text);
 
-export function clearProblems(place) {
-  place.replaceChildren();
-}
-
 // Returns the line that it shows.
 export function complain(place, error) {
   if (error.name === "AbortError") return null;
@@ -78,7 +74,7 @@ export function showWork(place, what, cancelWord, cancel) {
     const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
     left.textContent = state === "waiting" ? "Waits for other work" : known || "\u00a0";
   };
-  return { block, show, remove: () => block.remove() };
+  return { show, remove: () => block.remove() };
 }
 
 // Shows a job until its end; resolves with its last event.
