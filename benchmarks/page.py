@@ -4,7 +4,7 @@ r"""How soon the page of `stylecli serve` shows a picture, and how many frames a
     python benchmarks/page.py PHOTO.jpg --rounds 9
 
 The server is a process of its own, and is asked as a browser asks it: for the eight pictures of the
-strip at once, and for one frame of the camera after the other. Medians; the time of the processor
+strip at once, and for two frames of the camera at a time. Medians; the time of the processor
 is the server's own, of all threads. Close other programs first.
 """
 
@@ -30,8 +30,9 @@ from engine import show
 from PIL import Image
 from websockets.sync.client import connect
 
+from stylecli.page.camera import AT_ONCE
+
 TWELVE = (4000, 3000)
-STRIP = 240  # px
 WIDTHS = (320, 400, 480, 640)
 FRAMES = 20
 
@@ -90,7 +91,7 @@ def photos(address: str, process: psutil.Process, photo: bytes, rounds: int) -> 
     def strip() -> None:
         drop()
         with ThreadPoolExecutor(6) as browser:  # it opens six connections
-            list(browser.map(lambda style: ask(style=style, size=STRIP), styles))
+            list(browser.map(lambda style: ask(style=style, size="strip"), styles))
 
     turns = iter(range(10**6))
 
@@ -108,7 +109,7 @@ def photos(address: str, process: psutil.Process, photo: bytes, rounds: int) -> 
 
 
 def camera(address: str, process: psutil.Process, photo: Image.Image, rounds: int) -> list:
-    """A frame after the other, as the page sends them."""
+    """Frames as the page sends them: the next when one has come back."""
     rows = []
     with connect(f"{address.replace('http', 'ws')}api/camera") as socket:
         for stroke in (1, 2):
@@ -119,8 +120,12 @@ def camera(address: str, process: psutil.Process, photo: Image.Image, rounds: in
                 socket.send(json.dumps(look))
 
                 def paint(frame: bytes = frame.getvalue()) -> None:
-                    for _ in range(FRAMES):
+                    for _ in range(AT_ONCE):
                         socket.send(frame)
+                    for _ in range(FRAMES - AT_ONCE):
+                        socket.recv()
+                        socket.send(frame)
+                    for _ in range(AT_ONCE):
                         socket.recv()
 
                 name = f"camera, {width} px wide, strokes at {stroke}"

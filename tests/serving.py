@@ -8,10 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from websockets.sync.client import connect
 
 
 @dataclass
@@ -74,13 +79,19 @@ class Server:
     def painted(self, number: str, **look: object) -> Answer:
         return self.ask("GET", f"/api/photos/{number}/painted?{urlencode(look)}")
 
-    def follow(self, job: str) -> list[dict[str, Any]]:
-        """What is told of a piece of work, until it has ended."""
-        connection = self.connect()
-        connection.request("GET", f"/api/jobs/{job}/events")
-        lines = [line for line in connection.getresponse() if line.startswith(b"data: ")]
-        connection.close()
-        return [json.loads(line.removeprefix(b"data: ")) for line in lines]
+    def follow(
+        self, job: str, until: Callable[[dict[str, Any]], bool] = lambda told: False
+    ) -> dict[str, Any]:
+        """What is told of a piece of work at its end, or as soon as something is told."""
+        while True:
+            told = self.ask("GET", f"/api/jobs/{job}").json
+            if told["state"] in ("done", "stopped", "failed") or until(told):
+                return told
+            time.sleep(0.05)
+
+    def open_tab(self, tab: str) -> AbstractContextManager[object]:
+        """The connection that a tab of a browser keeps while it is open."""
+        return connect(f"ws://127.0.0.1:{self.port}/api/tab?tab={tab}")
 
     def stop(self, number: int = signal.SIGTERM, within: float = 10.0) -> int:
         """Send a signal, and return the exit code."""

@@ -11,13 +11,14 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 from clips import make_clip
-from serving import Server, start
+from serving import Server, start, start_small
 from stylecli.files.content import bundled_photos
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start(tmp_path_factory.mktemp("served"))
+    """Its trainings and comparisons are short."""
+    started = start_small(tmp_path_factory.mktemp("served"))
     yield started
     try:
         assert started.stop() == 130
@@ -44,7 +45,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A photo with EXIF, one with transparency, an animation, a film, and what is none of these."""
     folder = tmp_path_factory.mktemp("files")
-    photo = Image.open(bundled_photos()[14]).resize((600, 400))
+    photo = Image.open(bundled_photos()[14]).resize((300, 200))
     exif = Image.Exif()
     exif[0x010F] = "A camera"
     exif[0x0112] = 6  # lies on its side

@@ -55,7 +55,16 @@ def test_the_settings_can_change_between_frames(camera):
     assert len({one.tobytes() for one in seen}) == 4
 
 
-def test_of_frames_that_wait_only_the_newest_is_painted(camera):
+def test_two_frames_are_painted_at_once_and_come_back_in_their_order(camera):
+    """The small one is ready first. None is left out, as the page waits for both."""
+    camera.send(json.dumps({"style": "udnie"}))
+    for size in [(480, 360), (96, 72)] * 2:
+        camera.send(frame(*size))
+        if size == (96, 72):
+            assert [picture(camera.recv(30)).size for _ in range(2)] == [(480, 360), size]
+
+
+def test_of_frames_that_wait_only_the_newest_are_painted(camera):
     camera.send(json.dumps({"style": "udnie"}))
     camera.send(frame(640, 480))
     for width in range(96, 136, 2):

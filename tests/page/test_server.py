@@ -20,6 +20,7 @@ from PIL import Image
 
 from stylecli import Stylizer
 from stylecli.errors import StyleCliError
+from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
 from stylecli.page.refusals import status_of
 from stylecli.page.studio import Studio
@@ -35,12 +36,12 @@ def image_in(answer) -> Image.Image:
 def test_the_state_says_how_it_computes_and_what_it_takes(server):
     state = server.ask("GET", "/api/state").json
     assert state["device"].split(", ")[0] in ("cpu", "cuda", "cuda:0", "mps")
-    assert state["limits"]["pixels"] == 200_000_000
+    assert state["most_bytes"] == 4 * 2**30
 
 
 def test_the_styles_are_those_of_the_gallery_and_each_has_its_painting(server):
     told = server.ask("GET", "/api/styles").json
-    ids = [style["id"] for style in told["styles"]]
+    ids = [style["id"] for style in told["styles"] if not style["own"]]
     assert len(ids) == 8
     assert told["default"] in ids
     (udnie,) = [style for style in told["styles"] if style["id"] == "udnie"]
@@ -50,20 +51,20 @@ def test_the_styles_are_those_of_the_gallery_and_each_has_its_painting(server):
 
 def test_a_photo_is_shown_upright_at_screen_size(server, files):
     photo = server.upload(files / "photo.jpg")
-    assert (photo["kind"], photo["width"], photo["height"]) == ("photo", 400, 600)
-    assert image_in(server.ask("GET", f"/api/photos/{photo['id']}/screen")).size == (400, 600)
+    assert (photo["kind"], photo["width"], photo["height"]) == ("photo", 200, 300)
+    assert image_in(server.ask("GET", f"/api/photos/{photo['id']}/screen")).size == (200, 300)
 
 
 def test_a_large_photo_is_painted_at_screen_size_and_small(server, tmp_path):
     Image.effect_noise((2400, 1200), 40).convert("RGB").save(tmp_path / "large.jpg")
     number = server.upload(tmp_path / "large.jpg")["id"]
     assert image_in(server.painted(number, style="udnie", size="screen")).size == (1600, 800)
-    assert image_in(server.painted(number, style="udnie", size=160)).size == (160, 80)
+    assert image_in(server.painted(number, style="udnie", size="strip")).size == (320, 160)
 
 
-def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server, files):
-    number = server.upload(files / "photo.jpg")["id"]
-    small = image_in(server.painted(number, style="great-wave", size=160)).convert("RGB")
+def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server):
+    number = server.upload(bundled_photos()[14])["id"]
+    small = image_in(server.painted(number, style="great-wave", size="strip")).convert("RGB")
     screen = image_in(server.painted(number, style="great-wave", size="screen")).convert("RGB")
     shrunk = screen.resize(small.size, Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(small, float) - np.asarray(shrunk, float)).mean() < 6
@@ -81,8 +82,8 @@ def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server, files):
             ],
         ),
         (
-            {"style": "the-scream", "preserve_color": 1, "stroke_size": "network"},
-            ["--model", "the-scream", "--preserve-color", "--stroke-size", "network"],
+            {"style": "the-scream", "preserve_color": 1},
+            ["--model", "the-scream", "--preserve-color"],
         ),
     ],
 )
@@ -116,8 +117,8 @@ def test_strength_and_colors_are_those_of_the_painter(server, files):
     assert np.abs(np.asarray(painted, float) - expected.astype(float)).mean() < 3  # JPEG
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "moves.gif"])
-def test_a_film_is_painted_with_its_progress(server, files, name):
+@pytest.mark.parametrize(("name", "frames"), [("clip.mp4", 6), ("moves.gif", 4)])
+def test_a_film_is_painted_with_its_progress(server, files, name, frames):
     film = server.upload(files / name)
     assert (film["kind"], film["width"], film["height"]) == ("film", 64, 48)
     assert image_in(server.painted(film["id"], style="udnie", size="screen")).size == (64, 48)
@@ -125,11 +126,10 @@ def test_a_film_is_painted_with_its_progress(server, files, name):
     body = {"photo": film["id"], "look": {"style": "udnie"}}
     begun = server.ask("POST", "/api/films", body)
     told = server.follow(begun.json["job"])
-    assert told[-1]["state"] == "done"
-    assert told[-1]["done"] == told[-1]["total"] == film["frames"]
-    assert {"seconds_left"} <= told[-1].keys()
+    assert told["state"] == "done"
+    assert told["done"] == told["total"] == frames
+    assert "seconds_left" in told
     result = server.ask("GET", f"/api/jobs/{begun.json['job']}/result")
-    assert film.get("seconds", 0.24) == 0.24
     kind = b"ftyp" if name.endswith("mp4") else b"GIF8"
     assert kind in result.body[:12]
 
@@ -139,7 +139,7 @@ def test_a_zip_holds_every_photo_once_and_names_what_failed(server, files):
     numbers.append(server.upload(files / "clear.png")["id"])
     body = {"photos": numbers, "look": {"style": "udnie", "strength": 0.5}}
     job = server.ask("POST", "/api/zip", body).json["job"]
-    assert server.follow(job)[-1]["state"] == "done"
+    assert server.follow(job)["state"] == "done"
     with zipfile.ZipFile(io.BytesIO(server.ask("GET", f"/api/jobs/{job}/result").body)) as archive:
         names = archive.namelist()
         alone = server.painted(numbers[0], style="udnie", strength=0.5, size="full").body
@@ -203,7 +203,7 @@ def test_a_name_never_becomes_a_part_of_a_path(server, files, name):
     [
         ("/api/photos/..%2F..%2Fetc%2Fpasswd/screen", 404),
         ("/api/photos/nope/painted?style=udnie", 404),
-        ("/api/jobs/nope/events", 404),
+        ("/api/jobs/nope", 404),
         ("/api/styles/..%2Fgallery/file", 404),
         ("/static/..%2F..%2Fapp.py", 404),
         ("/static/../../app.py", 404),
@@ -258,14 +258,14 @@ def test_bodies_that_are_not_json_are_refused(server):
 
 
 def test_a_request_whose_browser_has_gone_is_not_painted(server, tmp_path):
-    """Twelve pictures are asked for and given up; the next one does not wait for them."""
-    Image.effect_noise((600, 600), 60).convert("RGB").save(tmp_path / "noise.jpg")
+    """Many pictures are asked for and given up; the next one does not wait for them."""
+    Image.effect_noise((300, 300), 60).convert("RGB").save(tmp_path / "noise.jpg")
     number = server.upload(tmp_path / "noise.jpg")["id"]
     look = "style=cezanne&size=screen&stroke_size="
     began = time.monotonic()
     assert server.ask("GET", f"/api/photos/{number}/painted?{look}0.6").status == 200
     one = time.monotonic() - began
-    asked = [server.connect() for _ in range(12)]
+    asked = [server.connect() for _ in range(40)]
     for turn, connection in enumerate(asked):
         connection.request("GET", f"/api/photos/{number}/painted?{look}{0.7 + turn / 1000}")
     time.sleep(one / 2)
@@ -274,7 +274,7 @@ def test_a_request_whose_browser_has_gone_is_not_painted(server, tmp_path):
         connection.close()
     began = time.monotonic()
     assert server.ask("GET", f"/api/photos/{number}/painted?{look}0.61").status == 200
-    assert time.monotonic() - began < 6 * one
+    assert time.monotonic() - began < 10 * one
 
 
 def test_it_listens_on_loopback_only(server):
@@ -304,16 +304,14 @@ def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, nu
         "POST", "/api/trainings?minutes=5", (files / "photo.jpg").read_bytes(), x_name="sky.jpg"
     )
     assert training.status == 201
-    alive = server.connect()
-    alive.request("GET", "/api/alive")
     busy = server.connect()
     busy.request("GET", f"/api/photos/{photo}/painted?style=udnie&stroke_size=0.06")
-    time.sleep(1)
-    children = _children(server.process.pid)
-    assert children
-    began = time.monotonic()
-    assert server.stop(number) == 130
-    assert time.monotonic() - began < 5  # two seconds, on a machine that does nothing else
+    while not (children := _children(server.process.pid)):
+        time.sleep(0.02)
+    with server.open_tab("one"):
+        began = time.monotonic()
+        assert server.stop(number) == 130
+        assert time.monotonic() - began < 5  # two seconds, on a machine that does nothing else
     assert server.temporary == []
     assert not [child for child in children if _is_running(child)]
     assert "Traceback" not in "".join(server.said)

@@ -2,35 +2,46 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from stylecli import __version__
-from stylecli.collection.own import remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
 from stylecli.errors import StyleCliError
-from stylecli.files.formats import MAX_PIXELS, has_heif
-from stylecli.page.camera import Camera
-from stylecli.page.refusals import RefusedError, status_of
+from stylecli.page.camera import AT_ONCE, Camera
+from stylecli.page.refusals import RefusedError, answer_error, status_of
 from stylecli.page.safety import REPORT_CSP, Door, Guard
-from stylecli.page.studio import MOST_BYTES, SCREEN, Look, Photo, Studio, require_size, result_name
-from stylecli.page.styles import Chosen, Style, find_style, id_of, list_styles, plain_name
+from stylecli.page.studio import (
+    MOST_BYTES,
+    SCREEN,
+    STRIP,
+    Look,
+    Photo,
+    Studio,
+    require_size,
+    result_name,
+)
+from stylecli.page.styles import (
+    Chosen,
+    Style,
+    find_style,
+    list_styles,
+    remove_style,
+    rename_style,
+)
 from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
 
@@ -38,10 +49,8 @@ STATIC = Path(__file__).parent / "static"
 _BLOCK = 2**20  # bytes of an upload that are written at once
 _MOST_JSON = 2**16  # bytes
 _MOST_WAITING = 200  # pictures
-_LEAST, _SMALL = 16, 400  # px of a small picture
-_EVERY = 0.1  # seconds between two looks at a piece of work
-_GRACE = 3.0  # seconds after which a tab that does not come back is closed: a reload takes some
-_JPEG = "image/jpeg"
+_SIZES = {"strip": (STRIP, Urgency.SMALL), "screen": (SCREEN, Urgency.SCREEN)}
+_JPEG, _BYTES = "image/jpeg", "application/octet-stream"
 _ROOM = "see whether the disk has room; TMPDIR names another folder"
 
 T = TypeVar("T")
@@ -53,18 +62,14 @@ class Rooms:
 
     Attributes:
         studio: photos and networks.
-        painting: paints pictures, one at a time.
+        painting: paints pictures.
         chores: reads and writes files.
         works: films, ZIPs, trainings, comparisons.
-        tabs: how many streams each tab of the browser has open.
-        closing: whether the server ends: streams end too.
     """
 
     studio: Studio
-    painting: Workers = field(default_factory=Workers)
+    painting: Workers = field(default_factory=lambda: Workers(AT_ONCE))
     chores: Workers = field(default_factory=lambda: Workers(2))
-    tabs: Counter[str] = field(default_factory=Counter)
-    closing: bool = False
 
     def __post_init__(self) -> None:
         self.works = Works(self.studio, self.painting)
@@ -83,7 +88,6 @@ class Rooms:
 
     def close(self) -> None:
         """Stop all work; nothing is waited for."""
-        self.closing = True
         self.painting.cancel()
         self.chores.cancel()
         self.works.stop_all()
@@ -101,7 +105,6 @@ def build_app(rooms: Rooms, door: Door) -> ASGIApp:
         Route("/", _show_page),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
         Route("/api/state", _tell_state),
-        Route("/api/alive", _stay_alive),
         Route("/api/styles", _list_styles),
         Route(f"{style}/painting", _send_painting),
         Route(f"{style}/file", _send_model),
@@ -115,11 +118,12 @@ def build_app(rooms: Rooms, door: Door) -> ASGIApp:
         Route("/api/films", _begin_film, methods=["POST"]),
         Route("/api/trainings", _begin_training, methods=["POST"]),
         Route("/api/comparisons", _begin_comparison, methods=["POST"]),
-        Route(f"{job}/events", _follow),
+        Route(job, _tell_work),
         Route(f"{job}/stop", _stop, methods=["POST"]),
         Route(f"{job}/preview", _send_preview),
         Route(f"{job}/result", _send_result),
         Route(f"{job}/report/", _send_report),
+        WebSocketRoute("/api/tab", _watch_tab),
         WebSocketRoute("/api/camera", _run_camera),
     ]
     app = Starlette(
@@ -141,13 +145,9 @@ def _rooms(request: Request | WebSocket) -> Rooms:
     return rooms
 
 
-def _error(status: int, error: str, hint: str = "") -> Response:
-    return JSONResponse({"error": error, "hint": hint}, status_code=status)
-
-
 async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, StyleCliError)
-    return _error(status_of(error), error.message, error.hint)
+    return answer_error(status_of(error), error.message, error.hint)
 
 
 async def _give_up(request: Request, error: Exception) -> Response:
@@ -156,16 +156,16 @@ async def _give_up(request: Request, error: Exception) -> Response:
 
 async def _explain_missing(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    return _error(status, f"there is nothing at {request.method} {request.url.path}")
+    return answer_error(status, f"there is nothing at {request.method} {request.url.path}")
 
 
 async def _explain_bug(request: Request, error: Exception) -> Response:
-    return _error(500, f"a bug of stylecli: {error!r}", "please report it")
+    return answer_error(500, f"a bug of stylecli: {error!r}", "please report it")
 
 
-async def _in(workers: Workers, function: Callable[[], T]) -> T:
-    """The result of a function in another thread."""
-    return await asyncio.wrap_future(workers.submit(function))
+async def _do(request: Request, function: Callable[[], T]) -> T:
+    """The result of a function that reads or writes files, in another thread."""
+    return await asyncio.wrap_future(_rooms(request).chores.submit(function))
 
 
 async def _show_page(request: Request) -> Response:
@@ -174,14 +174,12 @@ async def _show_page(request: Request) -> Response:
 
 async def _tell_state(request: Request) -> Response:
     rooms = _rooms(request)
-    network = await _in(rooms.chores, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
+    network = await _do(request, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
     return JSONResponse(
         {
             "version": __version__,
             "device": network.description.rpartition(" on ")[2],
-            "films": True,
-            "heic": has_heif(),
-            "limits": {"bytes": MOST_BYTES, "pixels": MAX_PIXELS},
+            "most_bytes": MOST_BYTES,
         }
     )
 
@@ -190,13 +188,13 @@ async def _list_styles(request: Request) -> Response:
     def describe() -> list[dict[str, object]]:
         return [style.describe() for style in list_styles().values()]
 
-    styles = await _in(_rooms(request).chores, describe)
+    styles = await _do(request, describe)
     return JSONResponse({"styles": styles, "default": DEFAULT_MODEL})
 
 
 async def _style(request: Request) -> Style:
     number = request.path_params["id"]
-    return await _in(_rooms(request).chores, lambda: find_style(number))
+    return await _do(request, lambda: find_style(number))
 
 
 async def _own_style(request: Request) -> Style:
@@ -208,7 +206,7 @@ async def _own_style(request: Request) -> Style:
 
 async def _send_painting(request: Request) -> Response:
     style = await _style(request)
-    painting = await _in(_rooms(request).chores, style.painting)
+    painting = await _do(request, style.painting)
     if painting is None:
         raise RefusedError(404, f"the painting of {style.id} is not known")
     return Response(painting, media_type=_JPEG)
@@ -216,23 +214,19 @@ async def _send_painting(request: Request) -> Response:
 
 async def _send_model(request: Request) -> Response:
     path = (await _style(request)).choice.path
-    return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+    return FileResponse(path, filename=path.name, media_type=_BYTES)
 
 
 async def _rename_style(request: Request) -> Response:
     style, given = await _own_style(request), await _read_json(request)
-    name = plain_name(str(given.get("name", "")))
-
-    def rename() -> dict[str, object]:
-        path = rename_model(style.choice.path.stem, name)
-        return find_style(id_of(path)).describe()
-
-    return JSONResponse(await _in(_rooms(request).chores, rename))
+    name = str(given.get("name", ""))
+    renamed = await _do(request, lambda: rename_style(style, name).describe())
+    return JSONResponse(renamed)
 
 
 async def _remove_style(request: Request) -> Response:
     style = await _own_style(request)
-    await _in(_rooms(request).chores, lambda: remove_model(style.choice.path.stem))
+    await _do(request, lambda: remove_style(style))
     return Response(status_code=204)
 
 
@@ -256,10 +250,11 @@ async def _read_json(request: Request) -> dict[str, Any]:
     return given
 
 
-async def _store_upload(request: Request) -> tuple[str, Path]:
-    """Write a body into a file, as it comes.
+@asynccontextmanager
+async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
+    """Write a body into a file, as it comes; on an error, the file is removed.
 
-    Returns:
+    Yields:
         What the user calls it, and the file.
 
     Raises:
@@ -269,16 +264,16 @@ async def _store_upload(request: Request) -> tuple[str, Path]:
     given = unquote(request.headers.get("x-name", ""))
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
-    name, path = await _in(rooms.chores, lambda: rooms.studio.begin_upload(given, size))
+    name, path = await _do(request, lambda: rooms.studio.begin_upload(given, size))
     try:
         await _write_body(request, path)
+        yield name, path
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             reason = error.strerror or error
             raise StyleCliError(f"cannot store {name}: {reason}", hint=_ROOM) from error
         raise
-    return name, path
 
 
 async def _write_body(request: Request, path: Path) -> None:
@@ -291,18 +286,14 @@ async def _write_body(request: Request, path: Path) -> None:
                 require_size(done)
                 rooms.studio.require_room()
                 full, block = block, bytearray()
-                await _in(rooms.chores, partial(file.write, full))
-        await _in(rooms.chores, lambda: file.write(block))
+                await _do(request, partial(file.write, full))
+        await _do(request, lambda: file.write(block))
 
 
 async def _take_photo(request: Request) -> Response:
     rooms = _rooms(request)
-    name, path = await _store_upload(request)
-    try:
-        photo = await _in(rooms.chores, lambda: rooms.studio.add(name, path))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    async with _store_upload(request) as (name, path):
+        photo = await _do(request, lambda: rooms.studio.add(name, path))
     return JSONResponse(photo.about, status_code=201)
 
 
@@ -312,81 +303,52 @@ def _photo(request: Request) -> Photo:
 
 async def _send_screen(request: Request) -> Response:
     studio, photo = _rooms(request).studio, _photo(request)
-    picture = await _in(_rooms(request).chores, lambda: studio.encode_screen(photo))
+    picture = await _do(request, lambda: studio.encode_screen(photo))
     return Response(picture, media_type=_JPEG)
 
 
 async def _remove_photo(request: Request) -> Response:
     studio, number = _rooms(request).studio, request.path_params["id"]
-    await _in(_rooms(request).chores, lambda: studio.remove(number))
+    await _do(request, lambda: studio.remove(number))
     return Response(status_code=204)
 
 
 async def _paint(request: Request) -> Response:
-    rooms, photo, given = _rooms(request), _photo(request), dict(request.query_params)
-    look = await _in(rooms.chores, lambda: Look.of(given))
+    studio, photo, given = _rooms(request).studio, _photo(request), dict(request.query_params)
+    look = await _do(request, lambda: Look.of(given))
     size = given.get("size", "screen")
     if size == "full":
-        path = await _painted(
-            request, Urgency.FULL, lambda: rooms.studio.paint_full(photo, look), _remove
-        )
-        return FileResponse(
-            path, filename=result_name(photo, look), background=BackgroundTask(_remove, path)
-        )
-    side = SCREEN if size == "screen" else _side(size)
-    urgency = Urgency.SMALL if side <= _SMALL else Urgency.SCREEN
-    picture = await _painted(request, urgency, lambda: rooms.studio.paint_small(photo, look, side))
-    return Response(picture, media_type=_JPEG)
+        painted = await _painted(request, Urgency.FULL, lambda: studio.paint_full(photo, look))
+        saved = f"attachment; filename*=utf-8''{quote(result_name(photo, look))}"
+        return Response(painted, headers={"Content-Disposition": saved}, media_type=_BYTES)
+    if size not in _SIZES:
+        raise RefusedError(400, f"size is {size!r}", "it is strip, screen or full")
+    side, urgency = _SIZES[size]
+    painted = await _painted(request, urgency, lambda: studio.paint_small(photo, look, side))
+    return Response(painted, media_type=_JPEG)
 
 
-def _side(text: str) -> int:
-    if not text.isdecimal() or not _LEAST <= int(text[:6]) <= SCREEN:
-        raise RefusedError(400, f"size is {text!r}", f"{_LEAST} to {SCREEN}, screen or full")
-    return int(text)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-async def _painted(
-    request: Request,
-    urgency: Urgency,
-    paint: Callable[[], T],
-    drop: Callable[[T], None] = lambda painted: None,
-) -> T:
+async def _painted(request: Request, urgency: Urgency, paint: Callable[[], bytes]) -> bytes:
     """What a function paints; if the browser goes before it has begun, it never runs.
 
     Raises:
         RefusedError: too many pictures wait.
         ClientDisconnect: the browser has gone.
     """
-    rooms = _rooms(request)
-    painting = rooms.painting
+    painting = _rooms(request).painting
     if painting.count >= _MOST_WAITING:
         raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
-    future = painting.submit(paint, urgency)
-    picture = asyncio.wrap_future(future)
+    picture = asyncio.wrap_future(painting.submit(paint, urgency))
     gone = asyncio.ensure_future(_wait_until_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {picture, gone}
-        done: set[asyncio.Future[Any]] = set()
-        while not done and not rooms.closing:
-            done, _ = await asyncio.wait(
-                either, timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED
-            )
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if picture.done() and not picture.cancelled():
             return picture.result()
         raise ClientDisconnect
     finally:
         gone.cancel()
-        if not picture.done() and not future.cancel():  # it has begun, and nobody waits for it
-            future.add_done_callback(partial(_drop, drop))
-
-
-def _drop(drop: Callable[[T], None], done: "Future[T]") -> None:
-    if not done.cancelled() and done.exception() is None:
-        drop(done.result())
+        picture.cancel()
 
 
 async def _wait_until_gone(request: Request) -> None:
@@ -396,7 +358,7 @@ async def _wait_until_gone(request: Request) -> None:
 
 def _tab(request: Request) -> str:
     """The tab that asks: any text by which the page tells one from another."""
-    return (request.headers.get("x-tab") or request.query_params.get("tab", ""))[:64]
+    return request.headers.get("x-tab", "")
 
 
 async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
@@ -405,7 +367,7 @@ async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo
     wanted, ids = given.get("look"), given.get(key)
     if not isinstance(wanted, dict):
         raise RefusedError(400, "the request has no look")
-    look = await _in(rooms.chores, lambda: Look.of(wanted))
+    look = await _do(request, lambda: Look.of(wanted))
     listed = ids if isinstance(ids, list) else [ids]
     return look, [rooms.studio.find(str(one)) for one in listed]
 
@@ -427,17 +389,11 @@ async def _begin_film(request: Request) -> Response:
 
 
 async def _begin_training(request: Request) -> Response:
-    rooms, query, tab = _rooms(request), request.query_params, _tab(request)
-    name, path = await _store_upload(request)
+    works, query = _rooms(request).works, request.query_params
     wanted, minutes = query.get("name", ""), query.get("minutes", "3")
-    try:
-        work = await _in(
-            rooms.chores, lambda: rooms.works.begin_training(path, name, wanted, minutes, tab)
-        )
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return _begun(work)
+    async with _store_upload(request) as (name, path):
+        begin = partial(works.begin_training, path, name, wanted, minutes)
+        return _begun(await _do(request, begin))
 
 
 async def _begin_comparison(request: Request) -> Response:
@@ -445,7 +401,7 @@ async def _begin_comparison(request: Request) -> Response:
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
     if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
-    return _begun(await _in(rooms.chores, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+    return _begun(await _do(request, lambda: rooms.works.begin_comparison(norms, archs, tab)))
 
 
 def _are_names(given: object) -> bool:
@@ -456,43 +412,8 @@ def _work(request: Request) -> Work:
     return _rooms(request).works.find(request.path_params["id"])
 
 
-async def _follow(request: Request) -> Response:
-    rooms, work = _rooms(request), _work(request)
-
-    async def events() -> AsyncIterator[str]:
-        seen = -1
-        while not rooms.closing:
-            if work.changes != seen:
-                seen, told = work.changes, work.told
-                yield f"data: {json.dumps(told)}\n\n"
-                if work.has_ended and work.changes == seen:
-                    return
-            await asyncio.sleep(_EVERY)
-
-    return StreamingResponse(events(), media_type="text/event-stream")
-
-
-async def _stay_alive(request: Request) -> Response:
-    rooms, tab = _rooms(request), _tab(request)
-
-    async def beats() -> AsyncIterator[str]:
-        rooms.tabs[tab] += 1
-        try:
-            yield "data: {}\n\n"
-            while not rooms.closing:
-                await asyncio.sleep(_EVERY)
-        finally:
-            rooms.tabs[tab] -= 1
-            asyncio.get_running_loop().call_later(_GRACE, _leave, rooms, tab)
-
-    return StreamingResponse(beats(), media_type="text/event-stream")
-
-
-def _leave(rooms: Rooms, tab: str) -> None:
-    """Stop the work of a tab that was closed and did not come back."""
-    if not rooms.tabs[tab]:
-        del rooms.tabs[tab]
-        rooms.works.stop_all(tab)
+async def _tell_work(request: Request) -> Response:
+    return JSONResponse(_work(request).told)
 
 
 async def _stop(request: Request) -> Response:
@@ -502,7 +423,7 @@ async def _stop(request: Request) -> Response:
 
 async def _send_preview(request: Request) -> Response:
     rooms, work = _rooms(request), _work(request)
-    return Response(await _in(rooms.chores, lambda: rooms.works.preview(work)), media_type=_JPEG)
+    return Response(await _do(request, lambda: rooms.works.preview(work)), media_type=_JPEG)
 
 
 async def _send_result(request: Request) -> Response:
@@ -514,10 +435,20 @@ async def _send_result(request: Request) -> Response:
 
 async def _send_report(request: Request) -> Response:
     work = _work(request)
-    if work.report is None:
+    if work.result is None or work.result.suffix != ".html":
         raise RefusedError(404, "there is no report", "wait until it is done")
     headers = {"Content-Security-Policy": REPORT_CSP}
-    return FileResponse(work.report, media_type="text/html", headers=headers)
+    return FileResponse(work.result, media_type="text/html", headers=headers)
+
+
+async def _watch_tab(socket: WebSocket) -> None:
+    """Wait for the end of a tab, and stop its work then."""
+    await socket.accept()
+    try:
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+    finally:
+        _rooms(socket).works.stop_tab(socket.query_params.get("tab", ""))
 
 
 async def _run_camera(socket: WebSocket) -> None:

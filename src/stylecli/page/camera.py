@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 from PIL import Image
@@ -11,10 +14,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stylecli.errors import StyleCliError
 from stylecli.files.pictures import Picture, as_picture, encode_jpeg, shrink
+from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Studio
 from stylecli.page.workers import Urgency, Workers
 
+AT_ONCE = 2  # frames that are painted at the same time: a network paints each on its own core
 MOST_BYTES = 4 * 2**20  # of a frame
 _MOST_PIXELS = 4_000_000
 _WIDEST = 1920  # px
@@ -49,7 +54,7 @@ class _Settings:
 
 
 class Camera:
-    """One connection of a camera: of frames that wait, only the newest is painted.
+    """One connection of a camera: of frames that wait, only the newest are painted.
 
     Args:
         socket: the connection.
@@ -59,69 +64,68 @@ class Camera:
 
     def __init__(self, socket: WebSocket, studio: Studio, painting: Workers) -> None:
         self._socket, self._studio, self._painting = socket, studio, painting
-        self._asked: str | None = None  # settings that are not looked at yet
-        self._frame: bytes | None = None  # the newest that is not painted yet
-        self._settings: _Settings | None = None
-        self._news = asyncio.Event()
+        self._text: str | None = None  # the settings that were sent last
+        self._frames: deque[bytes | None] = deque(maxlen=AT_ONCE)  # the newest that wait
+        self._known = Recent[str, _Settings](1)
+        self._news, self._free = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
+        self._answers: asyncio.Queue[Future[bytes | None]] = asyncio.Queue()
 
     async def run(self) -> None:
         """Paint frames until the connection ends."""
         await self._socket.accept()
-        painter = asyncio.ensure_future(self._paint())
-        try:
-            await self._listen()
-        except WebSocketDisconnect:
-            pass
+        tasks = {asyncio.ensure_future(do()) for do in (self._listen, self._begin, self._send)}
+        try:  # the first that ends is the one that listens, or cannot send any more
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(WebSocketDisconnect):
+                done.pop().result()
         finally:
-            painter.cancel()
-            with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await painter
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _listen(self) -> None:
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
             if message.get("text") is not None:
-                self._asked = message["text"]
+                self._text = message["text"]
             else:
-                self._frame = message.get("bytes")
+                self._frames.append(message.get("bytes"))
             self._news.set()
 
-    async def _paint(self) -> None:
+    async def _begin(self) -> None:
+        """Give the frames to threads, as soon as one is free."""
         while True:
             await self._news.wait()
-            self._news.clear()
+            await self._free.acquire()
+            frame = self._frames.popleft() if self._frames else None
+            if not self._frames:
+                self._news.clear()
+            do = partial(self._paint, self._text, frame)
+            await self._answers.put(self._painting.submit(do, Urgency.FRAME))
+
+    async def _send(self) -> None:
+        """Send the painted frames in their order."""
+        while True:
+            answer = await self._answers.get()
             try:
-                answer = await self._answer()
+                painted = await asyncio.wrap_future(answer)
             except StyleCliError as error:
                 fault = {"error": error.message, "hint": error.hint}
                 await self._socket.send_text(json.dumps(fault))
             else:
-                if answer is not None:
-                    await self._socket.send_bytes(answer)
+                if painted is not None:
+                    await self._socket.send_bytes(painted)
+            self._free.release()
 
-    async def _answer(self) -> bytes | None:
-        """The newest frame, painted; None if there is none."""
-        asked, self._asked = self._asked, None
-        frame, self._frame = self._frame, None
-        if asked is None and frame is None:
-            return None
-        return await asyncio.wrap_future(
-            self._painting.submit(lambda: self._do(asked, frame), Urgency.FRAME)
-        )
-
-    def _do(self, asked: str | None, frame: bytes | None) -> bytes | None:
-        if asked is not None:
-            self._settings = _Settings.of(asked)
+    def _paint(self, text: str | None, frame: bytes | None) -> bytes | None:
+        """A painted frame; None if none was sent, but only settings, which are checked."""
+        if text is None:
+            raise RefusedError(400, "a frame came before the settings", "send the settings first")
+        settings = self._known.get(text, lambda: _Settings.of(text))
         if frame is None:
             return None
-        if self._settings is None:
-            raise RefusedError(400, "a frame came before the settings", "send the settings first")
-        picture = _shrunk_to_width(_decode(frame), self._settings.width)
-        look = self._settings.look
-        rgb = self._studio.networks.of(look.chosen)(picture.rgb, **look.settings)
-        return encode_jpeg(Picture(rgb), _QUALITY)
+        picture = _shrunk_to_width(_decode(frame), settings.width)
+        network = self._studio.networks.of(settings.look.chosen)
+        return encode_jpeg(Picture(settings.look.paint(network, picture.rgb)), _QUALITY)
 
 
 def _decode(frame: bytes) -> Picture:

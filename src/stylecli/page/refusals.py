@@ -1,5 +1,7 @@
 """Errors that a request causes, each with its status in HTTP."""
 
+from starlette.responses import JSONResponse, Response
+
 from stylecli.engine.pipeline import is_disk_full
 from stylecli.errors import StyleCliError
 
@@ -19,17 +21,13 @@ class RefusedError(StyleCliError):
         self.status = status
 
 
-def disk_full(folder: object) -> RefusedError:
-    """The disk has no room for what a request would store."""
-    return RefusedError(
-        507,
-        f"the disk has no room: {folder}",
-        "remove files; or set TMPDIR to a folder with room, and start again",
-    )
-
-
 def status_of(error: StyleCliError) -> int:
     """The status in HTTP of an error that the user can put right; 400 if it has none."""
     if isinstance(error, RefusedError):
         return error.status
     return 507 if is_disk_full(error) else 400
+
+
+def answer_error(status: int, error: str, hint: str = "") -> Response:
+    """The answer that tells the page of an error."""
+    return JSONResponse({"error": error, "hint": hint}, status_code=status)

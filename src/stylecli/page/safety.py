@@ -13,8 +13,10 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stylecli.page.refusals import answer_error
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -132,9 +134,6 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
 
         async def send_bound(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -156,15 +155,17 @@ class Guard:
         """The answer to a request that is not let in."""
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or not self._door.is_own(headers["host"]):
-            return _refused(421, "this server has another name", "use the address that it printed")
+            return answer_error(
+                421, "this server has another name", "use the address that it printed"
+            )
         if self._is_foreign(scope, headers):
-            return _refused(403, "only this server's own page may ask for that", "")
+            return answer_error(403, "only this server's own page may ask for that")
         if not self._door.token or self._door.knows(headers.get("cookie", "")):
             return None
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
         if scope["type"] == "http" and scope["path"] == "/" and self._door.is_token(given):
             return self._with_cookie()
-        return _refused(403, "the token is missing", "open the whole address that was printed")
+        return answer_error(403, "the token is missing", "open the whole address that was printed")
 
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
         """Whether another page sends a request that it may not send."""
@@ -181,7 +182,3 @@ class Guard:
             self._door.cookie, self._door.token, httponly=True, samesite="strict", path="/"
         )
         return answer
-
-
-def _refused(status: int, error: str, hint: str) -> Response:
-    return JSONResponse({"error": error, "hint": hint}, status_code=status)

@@ -59,45 +59,42 @@ def serve(
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE,
         )
-        server = _Server(config, rooms, should_stop)
 
         def begin() -> None:
             address = address_of(door, host)
             say_address(address)
             if open_browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            rooms.warm_up()
 
-        server.begin = begin
-        asyncio.run(server.serve(sockets=[listening]))
+        server = _Server(config, begin, should_stop, rooms.close)
+        asyncio.run(server._serve(sockets=[listening]))  # serve() would take over the signals
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to those who started it."""
+    """A server that says when it begins to answer, and asks when to stop."""
 
     def __init__(
-        self, config: uvicorn.Config, rooms: Rooms, should_stop: Callable[[], bool]
+        self,
+        config: uvicorn.Config,
+        begin: Callable[[], None],
+        should_stop: Callable[[], bool],
+        close: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._rooms, self._should_stop = rooms, should_stop
-        self.begin: Callable[[], None] = lambda: None
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer requests until it is to stop."""
-        await self._serve(sockets)
+        self._begin, self._should_stop, self._close = begin, should_stop, close
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
-        self.begin()
-        self._rooms.warm_up()
+        self._begin()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to stop; asked ten times a second."""
         if self._should_stop():
-            self._rooms.close()
-            logging.getLogger("uvicorn.error").setLevel(
-                logging.CRITICAL
-            )  # it tells what it cuts off
+            self._close()
+            # It would tell of each answer that it cuts off.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             self.should_exit = True
         return await super().on_tick(counter)
 

@@ -5,28 +5,27 @@ All files lie in one folder that goes at the end, under random names.
 
 import secrets
 import shutil
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from threading import Lock
 from typing import Any
 
 from stylecli.config import StylizeConfig
 from stylecli.core.schema import is_control
+from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
-from stylecli.files.formats import READABLE, VIDEOS, ending_for
+from stylecli.files.formats import READABLE, USUAL_ENDINGS, VIDEOS, WRITABLE_VIDEOS, ending_for
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
-from stylecli.files.video.frames import Clip
-from stylecli.page.refusals import RefusedError, disk_full
+from stylecli.page.recent import Recent
+from stylecli.page.refusals import RefusedError
 from stylecli.page.styles import Chosen, Networks
 
-SCREEN = 1600  # px, the long side of a picture in the main view
+SCREEN, STRIP = 1600, 320  # px, the long side of a picture in the main view, and in the strip
 MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
 MOST_PHOTOS = 500  # at once
 _SPARE = 256 * 2**20  # bytes of the disk that stay free
@@ -55,10 +54,6 @@ class Photo:
     def is_film(self) -> bool:
         """Whether it has many frames."""
         return self.about["kind"] == "film"
-
-    def named(self, error: StyleCliError) -> StyleCliError:
-        """An error in which the file has the name that the user knows."""
-        return rename_in(error, self.path, self.name)
 
 
 def require_size(size: int) -> None:
@@ -98,10 +93,10 @@ class Look:
         config.check()
         return cls(Chosen.of(str(given.get("style") or "")), config)
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """What :class:`Stylizer` is told of it."""
-        return {name: getattr(self.config, name) for name in _LOOK}
+    def paint(self, network: Stylizer, rgb: Rgb) -> Rgb:
+        """An image that a network paints so: (H, W, 3) in 0..255, and as large."""
+        painted: Rgb = network(rgb, **{name: getattr(self.config, name) for name in _LOOK})
+        return painted
 
 
 _LOOK = {"layers", "stroke_size", "strength", "preserve_color"}
@@ -114,8 +109,6 @@ def _setting(name: str, given: object) -> object:
         RefusedError: it is not of its kind.
     """
     text = str(given).lower()
-    if name == "stroke_size" and text == "network":
-        return text
     try:
         if name == "preserve_color":
             return {"0": False, "1": True, "false": False, "true": True}[text]
@@ -134,9 +127,8 @@ class Studio:
     def __init__(self, folder: Path) -> None:
         self.folder, self.networks = folder, Networks()
         self._photos: dict[str, Photo] = {}
-        self._screens: OrderedDict[str, Picture] = OrderedDict()
-        self._paintings: OrderedDict[object, Rgb] = OrderedDict()
-        self._lock = Lock()
+        self._screens = Recent[str, Picture](_IN_MEMORY)
+        self._paintings = Recent[object, Rgb](_PAINTINGS)
 
     def new_path(self, suffix: str) -> Path:
         """A path for a new file."""
@@ -157,7 +149,7 @@ class Studio:
         name = PurePath(shown.replace("\\", "/")).name[-_NAME:] or "photo"
         suffix = PurePath(name).suffix.lower()
         if suffix not in READABLE | VIDEOS:
-            known = " ".join(sorted(READABLE | VIDEOS))
+            known = " ".join(sorted(USUAL_ENDINGS | WRITABLE_VIDEOS))
             message = f"{name} is not an image or a video by its name"
             raise RefusedError(400, message, f"they end in: {known}")
         if len(self._photos) >= MOST_PHOTOS:
@@ -174,7 +166,11 @@ class Studio:
             message = f"cannot use the folder {self.folder}: {error.strerror or error}"
             raise StyleCliError(message, hint="start stylecli serve again") from error
         if free < size + _SPARE:
-            raise disk_full(self.folder)
+            raise RefusedError(
+                507,
+                f"the disk has no room: {self.folder}",
+                "remove files; or set TMPDIR to a folder with room, and start again",
+            )
 
     def add(self, name: str, path: Path) -> Photo:
         """Look at an upload, and keep it.
@@ -189,7 +185,7 @@ class Studio:
             raise rename_in(error, path, name) from error
         photo = Photo(number, name, path, {"id": number, "name": name, **about})
         self._photos[number] = photo
-        self._keep(photo, picture)
+        self._screens.get(number, lambda: picture)
         return photo
 
     def find(self, number: str) -> Photo:
@@ -207,8 +203,7 @@ class Studio:
         """Forget a photo, and remove its file."""
         photo = self.find(number)
         self._photos.pop(number, None)
-        with self._lock:
-            self._screens.pop(number, None)
+        self._screens.drop(number)
         with suppress(OSError):
             photo.path.unlink()
 
@@ -218,11 +213,7 @@ class Studio:
         Raises:
             StyleCliError: its file cannot be read any more.
         """
-        with self._lock:
-            if picture := self._screens.get(photo.id):
-                self._screens.move_to_end(photo.id)
-                return picture
-        return self._keep(photo, _look_at(photo.path)[1])
+        return self._screens.get(photo.id, lambda: _look_at(photo.path)[1])
 
     def encode_screen(self, photo: Photo) -> bytes:
         """A photo at screen size: a JPEG.
@@ -232,14 +223,7 @@ class Studio:
         """
         return encode_jpeg(self.screen(photo))
 
-    def _keep(self, photo: Photo, picture: Picture) -> Picture:
-        with self._lock:
-            self._screens[photo.id] = picture
-            while len(self._screens) > _IN_MEMORY:
-                self._screens.popitem(last=False)
-        return picture
-
-    def paint_small(self, photo: Photo, look: Look, size: int = SCREEN) -> bytes:
+    def paint_small(self, photo: Photo, look: Look, size: int) -> bytes:
         """A photo painted at screen size or smaller: a JPEG.
 
         A small picture is painted where strokes have the width that they have in a large one, and
@@ -258,31 +242,17 @@ class Studio:
         if size < SCREEN:
             needed = FINEST * max(height, width) / min(height, width)
             picture = shrink(picture, max(size, round(needed)))
-        painted = self._painting(photo, look, picture.rgb)
-        config = look.config
+        config, network = look.config, self.networks.of(look.chosen)
+        # Paintings are kept at full strength in their own colors: so, a moved slider of the
+        # strength or the colors needs no network.
+        strokes = {"layers": config.layers, "stroke_size": config.stroke_size}
+        key = photo.id, look.chosen, *strokes.values(), picture.rgb.shape
+        painted = self._paintings.get(key, lambda: network(picture.rgb, **strokes))
         rgb = mix(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
         return encode_jpeg(shrink(replace(picture, rgb=rgb), size))
 
-    def _painting(self, photo: Photo, look: Look, rgb: Rgb) -> Rgb:
-        """A painting at full strength, in its own colors; those made last are kept.
-
-        So, a moved slider of the strength or the colors needs no network.
-        """
-        strokes = {name: getattr(look.config, name) for name in ("layers", "stroke_size")}
-        key = photo.id, look.chosen, *strokes.values(), rgb.shape
-        with self._lock:
-            if (known := self._paintings.get(key)) is not None:
-                self._paintings.move_to_end(key)
-                return known
-        painted = self.networks.of(look.chosen)(rgb, **strokes)
-        with self._lock:
-            self._paintings[key] = painted
-            while len(self._paintings) > _PAINTINGS:
-                self._paintings.popitem(last=False)
-        return painted
-
-    def paint_full(self, photo: Photo, look: Look) -> Path:
-        """A photo painted at full size as the command line does it: a new file.
+    def paint_full(self, photo: Photo, look: Look) -> bytes:
+        """A photo painted at full size: the file that the command line would write.
 
         Raises:
             StyleCliError: it is a film, it cannot be read, or the result cannot be written.
@@ -294,8 +264,11 @@ class Studio:
         (result,) = self.networks.of(look.chosen).run_jobs(jobs, config=look.config)
         if result.error:
             self.require_room()
-            raise photo.named(StyleCliError(result.error))
-        return target
+            raise rename_in(StyleCliError(result.error), photo.path, photo.name)
+        try:
+            return target.read_bytes()
+        finally:
+            target.unlink()
 
 
 def result_name(photo: Photo, look: Look) -> str:
@@ -310,18 +283,9 @@ def _look_at(path: Path) -> tuple[dict[str, object], Picture]:
     if isinstance(read, Picture):
         return _about("photo", read), shrink(read, SCREEN)
     first = next(read.frames()).picture
-    return {**_about("film", first), **_length(read)}, shrink(first, SCREEN)
+    return _about("film", first), shrink(first, SCREEN)
 
 
 def _about(kind: str, picture: Picture) -> dict[str, object]:
     height, width = picture.rgb.shape[:2]
     return {"kind": kind, "width": width, "height": height}
-
-
-def _length(clip: Clip) -> dict[str, object]:
-    """The frames of a clip, and its seconds if it has a rate."""
-    rate = getattr(clip, "rate", None)
-    return {
-        "frames": clip.count,
-        **({"seconds": round(float(clip.count / rate), 2)} if rate else {}),
-    }

@@ -1,22 +1,35 @@
 """The styles that the page offers, and their networks, of which the last used stay open."""
 
+import itertools
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from stylecli.collection.facts import painting_of
+from stylecli.collection.own import remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.model_files import bundled_models, read_info, style_name, user_models
+from stylecli.core.model_files import (
+    bundled_models,
+    read_info,
+    shorten_name,
+    style_name,
+    user_models,
+)
+from stylecli.core.schema import is_control
 from stylecli.engine import Stylizer
+from stylecli.errors import StyleCliError
+from stylecli.files.atomic import write_text
 from stylecli.files.pictures import Picture, encode_jpeg, shrink
+from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
 from stylecli.sheet import Choice, all_styles, find_painting
 
 _OPEN = 12  # networks, of 20 to 30 MB each: all styles that are bundled, and some blends
 _PAINTING = 320  # px, of the long side
+_TITLE = 80  # characters
+_TITLES = ".title"  # the ending of a file that holds one
 
 
 @dataclass(frozen=True)
@@ -40,13 +53,13 @@ class Style:
         """What the page shows of it."""
         info = read_info(self.choice.path)
         known = painting_of(self.choice.path, self.choice.style or info.styles[0])
-        alone = info.name if len(info.styles) == 1 else f"{self.choice.style} ({info.name})"
+        title = read_title(self.choice.path)
+        alone = title if len(info.styles) == 1 else f"{self.choice.style} ({title})"
         return {
             "id": self.id,
             "title": known.get("title", alone),
             "painter": known.get("painter", ""),
             "year": known.get("year", ""),
-            "license": info.license,
             "own": self.is_own,
             "model": info.name,
         }
@@ -77,15 +90,70 @@ def _ids(choice: Choice) -> Iterator[str]:
     style = plain_name(choice.style) if choice.style else ""
     name = style if is_bundled and style else "-in-".join(filter(None, [style, model]))
     yield name
-    number = 2
-    while True:
-        yield f"{name}-{number}"
-        number += 1
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def plain_name(text: str) -> str:
     """A name for a model or a style, from what a person or a file calls it."""
-    return style_name(Path(re.sub(r"[\\/]", " ", text) + ".x"))
+    name = style_name(Path(re.sub(r"[\\/]", " ", text) + ".x"))
+    return shorten_name(name).strip("-")
+
+
+def clean_title(text: str) -> str:
+    """What a user calls a style, on one line and not long."""
+    shown = "".join(char for char in text if not is_control(char) or char.isspace())
+    return " ".join(shown.split())[:_TITLE].strip()
+
+
+def read_title(path: Path) -> str:
+    """What the user calls a model; its name, if that is not known.
+
+    The title lies beside the model. It counts only while it fits the model's name, so that one
+    that is left of another model does not.
+    """
+    with suppress(OSError, ValueError):
+        title = clean_title(path.with_suffix(_TITLES).read_text(encoding="utf-8"))
+        if title and plain_name(title) == path.stem:
+            return title
+    return path.stem
+
+
+def keep_title(path: Path, title: str) -> None:
+    """Note what the user calls a model.
+
+    Raises:
+        StyleCliError: it cannot be written.
+    """
+    try:
+        write_text(path.with_suffix(_TITLES), title)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StyleCliError(f"cannot write {path.with_suffix(_TITLES)}: {reason}") from error
+
+
+def rename_style(style: Style, given: str) -> Style:
+    """Give one of the user's models another name; returns the style as it is then.
+
+    Raises:
+        StyleCliError: the name is taken, or the folder cannot be written.
+    """
+    path, title = style.choice.path, clean_title(given)
+    name = plain_name(title)
+    if name != path.stem:
+        renamed = rename_model(path.stem, name)
+        path.with_suffix(_TITLES).unlink(missing_ok=True)
+        path = renamed
+    keep_title(path, title)
+    return find_style(id_of(path))
+
+
+def remove_style(style: Style) -> None:
+    """Remove one of the user's models.
+
+    Raises:
+        StyleCliError: it cannot be removed.
+    """
+    remove_model(style.choice.path.stem).with_suffix(_TITLES).unlink(missing_ok=True)
 
 
 def find_style(given: str) -> Style:
@@ -129,11 +197,7 @@ class Chosen:
             RefusedError: there is no such style, or the styles of a blend are of several models.
         """
         parts = [part.partition(":") for part in (given or DEFAULT_MODEL).split(",")]
-        known = list_styles()
-        for name, _, _ in parts:
-            if name not in known:
-                raise RefusedError(404, f"there is no style {name!r}", "load the page again")
-        choices = [known[name].choice for name, _, _ in parts]
+        choices = [find_style(name).choice for name, _, _ in parts]
         label = "-".join(name for name, _, _ in parts)
         path = choices[0].path
         version = path.stat().st_mtime_ns if path.exists() else 0
@@ -154,8 +218,7 @@ class Networks:
     """The networks of styles, of which those used last stay open: to open one takes some time."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Chosen, Stylizer] = OrderedDict()
-        self._lock = Lock()
+        self._open = Recent[Chosen, Stylizer](_OPEN)
 
     def of(self, chosen: Chosen) -> Stylizer:
         """The network of a style or blend.
@@ -163,10 +226,4 @@ class Networks:
         Raises:
             StyleCliError: the model is gone or damaged, or the blend is not one.
         """
-        with self._lock:
-            if chosen not in self._open:
-                self._open[chosen] = Stylizer(chosen.path, chosen.style)
-            self._open.move_to_end(chosen)
-            while len(self._open) > _OPEN:
-                self._open.popitem(last=False)
-            return self._open[chosen]
+        return self._open.get(chosen, lambda: Stylizer(chosen.path, chosen.style))

@@ -1,5 +1,6 @@
 """Work that takes longer than a request: films, many photos, trainings, comparisons."""
 
+import itertools
 import json
 import secrets
 import shlex
@@ -21,7 +22,7 @@ import psutil
 
 from stylecli.collection.own import add_model
 from stylecli.config import CompareConfig, TrainConfig
-from stylecli.core.model_files import find_model, shorten_name, user_models
+from stylecli.core.model_files import find_model, user_models
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.engine import Result
 from stylecli.errors import StyleCliError
@@ -33,11 +34,10 @@ from stylecli.files.pictures import Picture, encode_jpeg
 from stylecli.options import command_line
 from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
-from stylecli.page.styles import id_of, plain_name
+from stylecli.page.styles import clean_title, id_of, keep_title, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
-ENDED = ("done", "stopped", "failed")
 _MOST = 50  # kept with their results; of these at most as many wait or run as below
 _MOST_OPEN = 12
 _PARTS = 1000  # of a training or a comparison
@@ -52,30 +52,24 @@ class Work:
 
     Attributes:
         folder: for its files.
-        tab: the tab of the browser that asked for it.
-        outlives_tab: whether it goes on when that tab is closed.
+        tab: the tab of the browser with which it stops; None if it goes on without.
         id: what the page calls it.
         told: what the page is told of it.
-        changes: grows with each change of what it is told.
         stopping: whether it is to stop.
         result: the file to download.
         name: what the download is called.
-        report: the page of a comparison.
         preview: the newest preview of a training.
         process: the command that does it, while it runs.
         began: when, in seconds of the system's clock.
     """
 
     folder: Path
-    tab: str = ""
-    outlives_tab: bool = False
+    tab: str | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     told: dict[str, Any] = field(default_factory=lambda: {"state": "waiting"})
-    changes: int = 0
     stopping: bool = False
     result: Path | None = None
     name: str = ""
-    report: Path | None = None
     preview: Path | None = None
     process: "subprocess.Popen[bytes] | None" = None
     began: float = 0.0
@@ -83,12 +77,11 @@ class Work:
     @property
     def has_ended(self) -> bool:
         """Whether nothing will change any more."""
-        return self.told["state"] in ENDED
+        return self.told["state"] in ("done", "stopped", "failed")
 
     def tell(self, **values: object) -> None:
         """Tell the page something new."""
         self.told = {**self.told, **values}
-        self.changes += 1
 
     def advance(self, done: float, total: float, **more: object) -> None:
         """Tell how much is done, and about how long the rest takes."""
@@ -156,15 +149,18 @@ class Works:
             raise RefusedError(404, "this work is not here any more", "begin it again")
         return self._all[number]
 
-    def stop_all(self, tab: str | None = None) -> None:
-        """Stop the work of a closed tab, but for trainings; or of all tabs, at once."""
+    def stop_tab(self, tab: str) -> None:
+        """Stop the work of a tab that is closed."""
         for work in list(self._all.values()):
-            if tab is None:
-                work.stop(at_once=True)
-            elif work.tab == tab and not (work.outlives_tab or work.has_ended):
+            if work.tab == tab:
                 work.stop()
 
-    def _new(self, tab: str, **more: Any) -> Work:
+    def stop_all(self) -> None:
+        """Stop all work at once."""
+        for work in list(self._all.values()):
+            work.stop(at_once=True)
+
+    def _new(self, tab: str | None, name: str = "") -> Work:
         """New work, with a folder of its own; the results of old work are dropped.
 
         Raises:
@@ -181,7 +177,7 @@ class Works:
             shutil.rmtree(old.folder, ignore_errors=True)
         folder = self._studio.new_path("")
         folder.mkdir()
-        return Work(folder, tab, **more)
+        return Work(folder, tab, name=name)
 
     def _begin(self, workers: Workers, work: Work, do: Callable[[Work], bool]) -> Work:
         self._all[work.id] = work
@@ -210,7 +206,7 @@ class Works:
         jobs = [Job(photo.path, target)]
         results = stylizer.run_jobs(jobs, report, lambda: work.stopping, look.config)
         if results and results[0].error:
-            raise photo.named(StyleCliError(results[0].error))
+            raise rename_in(StyleCliError(results[0].error), photo.path, photo.name)
         work.result = target if results else None
         return bool(results)
 
@@ -254,25 +250,19 @@ class Works:
     ) -> None:
         """Add a painted photo to an archive, under a name that is free in there."""
         painted = self._studio.paint_full(photo, look)
-        try:
-            name = PurePath(result_name(photo, look))
-            wanted, number = name.name, 2
-            while wanted.lower() in names:
-                wanted, number = f"{name.stem}-{number}{name.suffix}", number + 1
-            names.add(wanted.lower())
-            archive.write(painted, wanted)
-        finally:
-            painted.unlink(missing_ok=True)
+        name = PurePath(result_name(photo, look))
+        wanted = _free(name.stem, lambda stem: f"{stem}{name.suffix}".lower() in names, "-")
+        names.add(f"{wanted}{name.suffix}".lower())
+        archive.writestr(f"{wanted}{name.suffix}", painted)
 
-    def begin_training(self, painting: Path, given: str, name: str, minutes: str, tab: str) -> Work:
-        """Train a model of a painting, and add it to the user's.
+    def begin_training(self, painting: Path, given: str, name: str, minutes: str) -> Work:
+        """Train a model of a painting, and add it to the user's, also if the tab is closed.
 
         Args:
             painting: its file.
             given: what the user calls that file.
             name: what the model is to be called; empty for the painting's name.
             minutes: how long, a number.
-            tab: the tab that asks.
 
         Raises:
             StyleCliError: the painting cannot be read, the time is not one, or too much waits.
@@ -286,36 +276,37 @@ class Works:
             raise rename_in(error, painting, given) from error
         if not 0 < length <= _MOST_MINUTES:
             raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
-        wanted = shorten_name(plain_name(name or PurePath(given).stem))
-        work = self._new(tab, outlives_tab=True)
-        painting = painting.rename(work.folder / f"{wanted}{painting.suffix}")
+        title = clean_title(name or PurePath(given).stem)
+        work = self._new(None)
+        painting = painting.rename(work.folder / f"{plain_name(title)}{painting.suffix}")
         return self._begin(
-            self._processes, work, lambda work: self._train(work, painting, given, length)
+            self._processes, work, lambda work: self._train(work, painting, given, title, length)
         )
 
-    def _train(self, work: Work, painting: Path, given: str, minutes: float) -> bool:
+    def _train(self, work: Work, painting: Path, given: str, title: str, minutes: float) -> bool:
         files = TrainFiles(painting.with_suffix(SUFFIX))
         work.preview = files.preview
         config = TrainConfig(styles=(painting,), minutes=minutes, output=files.model)
         try:
-            self._run_process(work, command_line("train", config), _Course(work).follow)
+            self._run_process(work, command_line("train", config))
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
         for trained in (files.model, files.so_far):
             if trained.is_file():
-                self._add_trained(work, trained, painting.stem)
+                self._add_trained(work, trained, title)
                 return trained == files.model
         return False
 
-    def _add_trained(self, work: Work, trained: Path, name: str) -> None:
+    def _add_trained(self, work: Work, trained: Path, title: str) -> None:
         """Add a model to the user's, under a name that is free."""
         with self._adding:
-            number, wanted = 2, name
-            while _is_taken(wanted):
-                wanted, number = f"{name}-{number}", number + 1
-            added = add_model(str(trained), wanted)
-        work.result, work.name = added.path, added.path.name
-        work.tell(style=id_of(added.path))
+            name = _free(plain_name(title), _is_taken, "-")
+            added = add_model(str(trained), name).path
+        number = name.removeprefix(plain_name(title)).replace("-", " ")
+        with suppress(StyleCliError):  # the page then shows its name
+            keep_title(added, title + number)
+        work.result, work.name = added, added.name
+        work.tell(style=id_of(added))
 
     def begin_comparison(self, norms: Sequence[str], archs: Sequence[str], tab: str) -> Work:
         """Run the experiment of the paper on the bundled photos.
@@ -331,20 +322,15 @@ class Works:
         return self._begin(self._processes, work, lambda work: self._compare(work, config))
 
     def _compare(self, work: Work, config: CompareConfig) -> bool:
-        self._run_process(work, command_line("compare", config), _Course(work).follow)
+        self._run_process(work, command_line("compare", config))
         report = config.out / "report.html"
         if not report.is_file():
             return False
-        work.report = work.result = report
+        work.result = report
         work.tell(report=f"/api/jobs/{work.id}/report/")
         return True
 
-    def _run_process(
-        self,
-        work: Work,
-        words: str,
-        report: Callable[[dict[str, Any]], None],
-    ) -> None:
+    def _run_process(self, work: Work, words: str) -> None:
         """Run a command of this program, and follow the events that it writes.
 
         If this server is killed, the command ends at its next event, which has no reader any more.
@@ -372,7 +358,7 @@ class Works:
             assert process.stdout is not None
             for line in process.stdout:
                 with suppress(ValueError):
-                    report(json.loads(line))
+                    _follow(work, json.loads(line))
             code = process.wait()
             work.process = None
             if code and not work.stopping:
@@ -390,40 +376,27 @@ class Works:
         return encode_jpeg(Picture(read_picture(work.preview).rgb))
 
 
-class _Course:
-    """How far a command is, by the events that it writes.
+def _follow(work: Work, event: dict[str, Any]) -> None:
+    """Tell how far a command is, by an event that it writes."""
+    more: dict[str, object] = {}
+    if event["event"] == "step":
+        more = {"step": event["step"], "objective": event["losses"]["total"], "note": ""}
+        if "seconds_left" in event:
+            more["seconds_left"] = round(event["seconds_left"], 1)
+    elif event["event"] == "progress":
+        more = {"note": event["note"]}
+    if work.preview is not None and work.preview.is_file():
+        more["preview"] = work.preview.stat().st_mtime  # another one, another preview
+    if "progress" in event:
+        work.advance(round(event["progress"] * _PARTS), _PARTS, **more)
+    elif more:
+        work.tell(**more)
 
-    Args:
-        work: is told of it.
-    """
 
-    def __init__(self, work: Work) -> None:
-        self._work, self._previews, self._seen = work, 0, 0
-
-    def follow(self, event: dict[str, Any]) -> None:
-        """Tell of an event."""
-        more: dict[str, object] = {}
-        if event["event"] == "step":
-            more = {"step": event["step"], "objective": event["losses"]["total"], "note": ""}
-            if "seconds_left" in event:
-                more["seconds_left"] = round(event["seconds_left"], 1)
-        elif event["event"] == "progress":
-            more = {"note": event["note"]}
-        if self._has_new_preview():
-            more["preview"] = self._previews
-        if "progress" in event:
-            self._work.advance(round(event["progress"] * _PARTS), _PARTS, **more)
-        elif more:
-            self._work.tell(**more)
-
-    def _has_new_preview(self) -> bool:
-        if self._work.preview is None or not self._work.preview.is_file():
-            return False
-        changed = self._work.preview.stat().st_mtime_ns
-        if changed == self._seen:
-            return False
-        self._seen, self._previews = changed, self._previews + 1
-        return True
+def _free(name: str, is_taken: Callable[[str], bool], mark: str) -> str:
+    """A name that is not taken: itself, or with a number behind it."""
+    numbered = (f"{name}{mark}{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if not is_taken(one))
 
 
 def _is_taken(name: str) -> bool:

@@ -32,42 +32,33 @@ export const state = askJson("/api/state");
 export const post = (path, value) =>
   askJson(path, { method: "POST", headers: { "X-Tab": tab }, body: JSON.stringify(value) });
 
-export const upload = (path, file) =>
-  askJson(path, { method: "POST", headers: { "X-Tab": tab, "X-Name": encodeURIComponent(file.name) }, body: file });
+export async function upload(path, file) {
+  const { most_bytes: most } = await state;
+  if (file.size > most) {
+    throw new Problem(`${file.name} has ${inMegabytes(file.size)}`, `at most ${inMegabytes(most)} are read`);
+  }
+  return askJson(path, { method: "POST", headers: { "X-Name": encodeURIComponent(file.name) }, body: file });
+}
+
+const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
+
+// A WebSocket, as a browser has only six other connections to a server, for all tabs together.
+export const openSocket = (path) => new WebSocket(`${location.origin.replace("http", "ws")}/api/${path}`);
 
 // The server takes the end of this connection for the end of the tab, and the page takes it for the
 // end of the server.
-export const stayAlive = () => new EventSource(`/api/alive?tab=${tab}`);
+export const stayAlive = () => openSocket(`tab?tab=${tab}`);
 
-// Calls show with the events of a job; resolves with the last one. A browser has six connections to
-// a server, for all tabs together: none is kept open for a job.
+// Calls show with the state of a job again and again; resolves with the last one.
 export async function watchJob(job, show) {
   for (;;) {
-    const event = await askEvent(`/api/jobs/${job}/events`);
-    show(event);
-    if (event.state === "failed") throw new Problem(event.error, event.hint);
-    if (event.state === "done" || event.state === "stopped") return event;
+    const told = await askJson(`/api/jobs/${job}`);
+    show(told);
+    if (told.state === "failed") throw new Problem(told.error, told.hint);
+    if (told.state === "done" || told.state === "stopped") return told;
     await new Promise((wake) => setTimeout(wake, 300));
   }
 }
 
-// The first event of a stream, which is the present state.
-async function askEvent(path) {
-  const reader = (await ask(path)).body.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  while (!text.includes("\n\n")) {
-    const { value, done } = await reader.read().catch(() => ({ done: true }));
-    if (done) throw SILENT;
-    text += decoder.decode(value, { stream: true });
-  }
-  reader.cancel();
-  return JSON.parse(text.slice("data: ".length, text.indexOf("\n\n")));
-}
-
 // The name that the server gives to a download.
-export function nameOf(answer, otherwise) {
-  const said = answer.headers.get("Content-Disposition") ?? "";
-  const encoded = said.match(/filename\*=utf-8''([^;]+)/i)?.[1];
-  return encoded ? decodeURIComponent(encoded) : (said.match(/filename="?([^";]+)"?/)?.[1] ?? otherwise);
-}
+export const nameOf = (answer) => decodeURIComponent(answer.headers.get("Content-Disposition").split("''")[1]);

@@ -1,12 +1,12 @@
-// Camera: one frame is at the server at a time, and the next one is the newest.
+// Camera: a few frames are at the server at a time, and the next one is the newest.
 
-import { Problem } from "./api.js";
-import { $, clearProblems, clone, complain, say } from "./ui.js";
-import { Strip, showChosen } from "./styles.js";
-import { strokesInWords } from "./paint.js";
+import { Problem, openSocket } from "./api.js";
+import { $, clone, complain, say } from "./ui.js";
+import { look } from "./paint.js";
 
 const WIDTHS = [240, 320, 400, 480, 560, 640]; // px; each is compiled once by the server
-const SLOWEST = 95; // ms for a frame: more than 10 a second, with some air
+const AT_ONCE = 2; // frames at the server, each painted on a core of its own
+const SLOWEST = 85; // ms for a frame: more than 10 a second, with some air
 const PATIENCE = 12; // frames at a width before another one is tried
 const lens = $("lens");
 const screen = $("screen");
@@ -15,28 +15,17 @@ const capture = document.createElement("canvas");
 
 let socket = null;
 let fresh = false; // whether the camera has a frame that was not sent
-let idle = false; // whether the server waits for a frame
+let sent = []; // when the frames left that are at the server
 let level = WIDTHS.indexOf(480);
 let tooSlow = WIDTHS.length; // the last level that was
-let sentAt = 0;
 let times = []; // ms from frame to screen, at this width
 let arrivals = []; // when the last frames came
 
-const strip = new Strip($("camera-strip"), (style) => {
-  showChosen("camera", style);
-  sendLook();
-});
-
 function sendLook() {
-  const strokes = $("camera-strokes");
-  $("camera-strokes-value").textContent = strokes.ariaValueText = strokesInWords(strokes.value);
-  if (socket?.readyState !== WebSocket.OPEN) return;
-  const look = { style: strip.chosen, layers: 2, stroke_size: 2 ** strokes.value, strength: 1 };
-  socket.send(JSON.stringify({ ...look, width: WIDTHS[level] }));
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ...look(), width: WIDTHS[level] }));
 }
 
-$("camera-look").oninput = sendLook;
-$("camera-look").onsubmit = (event) => event.preventDefault();
+$("look").addEventListener("look", sendLook);
 
 // From the camera to the server
 
@@ -45,7 +34,7 @@ $("camera-stop").onclick = () => stop();
 $("device").onchange = start;
 
 async function start() {
-  clearProblems(problems);
+  problems.replaceChildren();
   try {
     await openLens();
   } catch (error) {
@@ -87,15 +76,16 @@ const LENS_PROBLEMS = {
 
 function connect() {
   socket?.close();
-  const here = (socket = new WebSocket(`${location.origin.replace("http", "ws")}/api/camera`));
+  const here = (socket = openSocket("camera"));
   socket.binaryType = "blob";
   socket.onopen = () => {
-    idle = true;
+    sent = [];
     sendLook();
     pump();
   };
+  let turn = Promise.resolve(); // frames are shown in their order
   socket.onmessage = ({ data }) => {
-    if (here === socket) (typeof data === "string" ? refuse : show)(data);
+    if (here === socket) turn = turn.then(() => (typeof data === "string" ? refuse : show)(data));
   };
   const ended = new Problem("The connection to stylecli has ended.", "See whether it still runs, then start again.");
   socket.onclose = () => here === socket && stop(ended);
@@ -109,9 +99,9 @@ function onFrame() {
 }
 
 function pump() {
-  if (!fresh || !idle || document.hidden) return;
-  fresh = idle = false;
-  sentAt = performance.now();
+  if (!fresh || socket?.readyState !== WebSocket.OPEN || sent.length === AT_ONCE || document.hidden) return;
+  fresh = false;
+  sent.push(performance.now());
   const width = WIDTHS[level];
   const height = Math.round((width * lens.videoHeight) / lens.videoWidth / 2) * 2;
   Object.assign(capture, { width, height });
@@ -133,28 +123,28 @@ async function show(data) {
   screen.getContext("2d").drawImage(picture, 0, 0);
   picture.close();
   const now = performance.now();
-  times.push(now - sentAt);
-  arrivals = [...arrivals, now].slice(-30);
+  times = [...times, now - (sent.shift() ?? now)].slice(-3 * PATIENCE);
+  arrivals = [...arrivals, now].slice(-3 * PATIENCE);
   adapt();
-  idle = true;
   pump();
 }
 
 function refuse(text) {
   const { error, hint } = JSON.parse(text);
-  clearProblems(problems);
+  problems.replaceChildren();
   complain(problems, new Problem(error, hint));
-  idle = true;
+  sent.shift();
 }
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
 
 // A width that is too slow is left for the widest one that should be quick enough, and a wider one
-// is tried where it should be. Its first frame is not counted: the server compiles for its size.
+// is tried where it should be. The first frames are not counted: some are of the width before, and
+// the server compiles for the new one.
 function adapt() {
-  const counted = times.slice(1);
-  if (counted.length < PATIENCE && !(counted.length === 3 && Math.min(...counted) > 2 * SLOWEST)) return;
-  const time = median(counted.slice(-PATIENCE));
+  const counted = times.slice(2 * AT_ONCE);
+  if (counted.length < PATIENCE && !(counted.length === 3 && Math.min(...counted) > 2 * AT_ONCE * SLOWEST)) return;
+  const time = median(counted.slice(-PATIENCE)) / AT_ONCE;
   const expected = (to) => time * (WIDTHS[to] / WIDTHS[level]) ** 2;
   let to = level;
   if (time > SLOWEST) {
@@ -189,7 +179,7 @@ function closeLens() {
 function stop(problem) {
   const was = socket;
   socket = null;
-  idle = fresh = false;
+  fresh = false;
   was?.close();
   closeLens();
   showLive(false);
@@ -207,7 +197,7 @@ function showLive(on) {
   (on ? $("still") : $("camera-start")).focus();
 }
 
-addEventListener("hashchange", () => socket && $("camera").hidden && stop());
+document.addEventListener("view", () => socket && $("camera").hidden && stop());
 
 $("still").onclick = () =>
   screen.toBlob((blob) => {

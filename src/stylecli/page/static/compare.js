@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { paintingOf, styles } from "./styles.js";
-import { $, clearProblems, complain, followJob, say } from "./ui.js";
+import { $, complain, followJob, say } from "./ui.js";
 
 const form = $("comparison");
 const problems = $("compare-problems");
@@ -16,7 +16,7 @@ form.onchange = () => ($("compare-start").disabled = !chosen("norms").length || 
 
 form.onsubmit = async (event) => {
   event.preventDefault();
-  clearProblems(problems);
+  problems.replaceChildren();
   $("compare-start").disabled = true;
   try {
     const { job } = await post("/api/comparisons", { norms: chosen("norms"), archs: chosen("archs") });

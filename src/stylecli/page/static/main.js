@@ -19,6 +19,12 @@ function showView() {
     tab.tabIndex = here ? 0 : -1;
     $(tab.getAttribute("aria-controls")).hidden = !here;
   }
+  const view = $(chosen.getAttribute("aria-controls"));
+  if (view.querySelector(".side")) {
+    view.querySelector(".side").append($("strip"));
+    view.querySelector(".panel").prepend($("look"));
+  }
+  document.dispatchEvent(new Event("view"));
   document.title = `${chosen.textContent} · stylecli`;
 }
 
@@ -40,10 +46,9 @@ let lost = false;
 function watchServer() {
   const alive = stayAlive();
   alive.onopen = () => lost && offerReload();
-  alive.onerror = () => {
+  alive.onclose = () => {
     lost = true;
     $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
-    alive.close();
     setTimeout(watchServer, 1000);
   };
 }

@@ -1,21 +1,18 @@
 // Paint: photos and films, one look for all of them.
 
-import { Problem, ask, nameOf, post, state, upload } from "./api.js";
-import { $, clearProblems, clone, complain, followJob, offer, save, say, showWork, takeFiles } from "./ui.js";
+import { Problem, ask, nameOf, post, upload } from "./api.js";
+import { $, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
-const STRIP_SIZE = 320;
-const KEPT_PICTURES = 40; // at screen size, of about half a megabyte
 const form = $("look");
 const problems = $("paint-problems");
-const pictures = new Map(); // address -> blob URL, the newest last
 let items = []; // {id, kind, name, width, height, row, strip: Map(style -> blob URL)}
 let current = null;
 
 // What is chosen
 
-const strip = new Strip($("paint-strip"), (style) => {
-  showChosen("paint", style);
+const strip = new Strip((style) => {
+  showChosen(style);
   offerBlends(style);
   changeLook();
 });
@@ -36,15 +33,18 @@ function blendOf() {
   return other ? `${strip.chosen}:${(1 - share).toFixed(2)},${other}:${share.toFixed(2)}` : strip.chosen;
 }
 
-const look = () => ({
-  style: blendOf(),
-  layers: Number($("layers").value),
-  stroke_size: 2 ** $("strokes").value,
-  strength: $("strength").value / 100,
-  preserve_color: $("colors").checked,
-});
+// Settings at their default are left out: a picture's metadata note only what differs.
+export function look() {
+  const chosen = { style: blendOf() };
+  const add = (id, name, value) => $(id).value !== $(id).defaultValue && (chosen[name] = value);
+  add("layers", "layers", Number($("layers").value));
+  add("strokes", "stroke_size", 2 ** $("strokes").value);
+  add("strength", "strength", $("strength").value / 100);
+  if ($("colors").checked) chosen.preserve_color = true;
+  return chosen;
+}
 
-export function strokesInWords(value) {
+function strokesInWords(value) {
   const times = `${Number((2 ** value).toFixed(2))}×`;
   return value == 0 ? "normal" : value < 0 ? `finer, ${times}` : `broader, ${times}`;
 }
@@ -63,6 +63,7 @@ function changeLook() {
   showValues();
   showFilm(null);
   follow();
+  form.dispatchEvent(new Event("look"));
 }
 
 form.oninput = changeLook;
@@ -76,12 +77,11 @@ let underway = null;
 let fault = null; // what was said of the last picture that could not be painted
 
 function address(item, size, chosen = look()) {
-  const query = new URLSearchParams({ ...chosen, preserve_color: Number(chosen.preserve_color), size });
-  return `/api/photos/${item.id}/painted?${query}`;
+  return `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, size })}`;
 }
 
 async function follow() {
-  if (underway) return;
+  if (underway || $("paint").hidden) return;
   $("frame").ariaBusy = true;
   while (current && strip.chosen && shown !== address(current, "screen")) {
     underway = new AbortController();
@@ -93,11 +93,13 @@ async function follow() {
 
 async function paintScreen(item, wanted, signal) {
   try {
-    const url = await fetchPicture(wanted, signal);
+    const picture = new Image();
+    picture.src = URL.createObjectURL(await (await ask(wanted, { signal })).blob());
+    await picture.decode();
     fault?.remove();
     if (item !== current) return;
-    await decode(url);
-    $("after").src = url;
+    URL.revokeObjectURL($("after").src);
+    $("after").src = picture.src;
     $("after").alt = `${item.name}, painted as ${titleOf()}`;
     $("frame").classList.add("painted");
     say(`${item.name} is painted as ${titleOf()}`);
@@ -114,23 +116,7 @@ function titleOf() {
   return findStyle(strip.chosen).title + (other ? ` and ${other.title}` : "");
 }
 
-async function fetchPicture(path, signal) {
-  const url = pictures.get(path) ?? URL.createObjectURL(await (await ask(path, { signal })).blob());
-  pictures.delete(path);
-  pictures.set(path, url);
-  if (pictures.size > KEPT_PICTURES) {
-    const [oldest, its] = pictures.entries().next().value;
-    pictures.delete(oldest);
-    URL.revokeObjectURL(its);
-  }
-  return url;
-}
-
-function decode(url) {
-  const image = new Image();
-  image.src = url;
-  return image.decode();
-}
+document.addEventListener("view", follow);
 
 // The strip: the chosen photo small in each style, two at a time.
 
@@ -149,9 +135,8 @@ async function paintStrip() {
 }
 
 async function paintTile(item, style, signal) {
-  const chosen = { style, layers: 2, stroke_size: 1, strength: 1, preserve_color: false };
   try {
-    const picture = await ask(address(item, STRIP_SIZE, chosen), { signal });
+    const picture = await ask(address(item, "strip", { style }), { signal });
     item.strip.set(style, URL.createObjectURL(await picture.blob()));
     if (item === current) strip.show(style, item.strip.get(style));
   } catch {
@@ -164,7 +149,7 @@ styles.addEventListener("change", paintStrip);
 // Photos
 
 takeFiles($("paint"), [$("paint-files"), $("more-files")], async (files) => {
-  clearProblems(problems);
+  problems.replaceChildren();
   for (const item of files.map(addRow)) await send(item);
 });
 
@@ -184,10 +169,6 @@ function addRow(file) {
 
 async function send(item) {
   try {
-    const { bytes } = (await state).limits;
-    if (item.file.size > bytes) {
-      throw new Problem(`${item.name} has ${inMegabytes(item.file.size)}`, `at most ${inMegabytes(bytes)} are read`);
-    }
     Object.assign(item, await upload("/api/photos", item.file));
     delete item.file;
     item.row.querySelector("img").src = `/api/photos/${item.id}/screen`;
@@ -200,8 +181,6 @@ async function send(item) {
   }
   showShelf();
 }
-
-const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
 
 function choose(item) {
   current = item;
@@ -267,7 +246,7 @@ const jobs = $("paint-jobs");
 // Does what a button asks for; what goes wrong is said below it.
 function onClick(button, act) {
   $(button).onclick = async () => {
-    clearProblems($("look-problems"));
+    $("look-problems").replaceChildren();
     await act(current).catch((error) => complain($("look-problems"), error));
   };
 }
@@ -278,7 +257,7 @@ onClick("download", async (item) => {
   try {
     const answer = await ask(address(item, "full"), { signal: stop.signal });
     const url = URL.createObjectURL(await answer.blob());
-    save(url, nameOf(answer, item.name));
+    linkTo(url, nameOf(answer)).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     say(`${item.name} is saved`);
   } finally {
@@ -291,17 +270,24 @@ onClick("download-all", async () => {
   const { job } = await post("/api/zip", { photos, look: look() });
   const last = await followJob(jobs, job, `Paints ${photos.length} photos at full size`);
   if (last.error) complain($("look-problems"), new Problem(`Left out: ${last.error}`));
-  if (last.state === "done") offer(jobs, `/api/jobs/${job}/result`, last.name).click();
+  if (last.state === "done") offer(job, last.name).click();
 });
+
+// A link to a finished file, which stays.
+function offer(job, name) {
+  const link = linkTo(`/api/jobs/${job}/result`, name);
+  jobs.append(link);
+  return link;
+}
 
 onClick("paint-film", async (item) => {
   const chosen = address(item, "screen");
   const { job } = await post("/api/films", { photo: item.id, look: look() });
   const last = await followJob(jobs, job, `Paints ${item.name}`);
   if (last.state !== "done") return;
-  offer(jobs, `/api/jobs/${job}/result`, last.name);
+  const { href } = offer(job, last.name);
   say(`${item.name} is painted`);
-  if (item === current && chosen === address(item, "screen")) showFilm(`/api/jobs/${job}/result`, last.name);
+  if (item === current && chosen === address(item, "screen")) showFilm(href, last.name);
 });
 
 // A painted film plays in place of the picture until another look or photo is chosen.

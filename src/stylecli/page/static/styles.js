@@ -17,21 +17,21 @@ export const findStyle = (id) => styles.list.find((style) => style.id === id);
 
 export const paintingOf = (id) => `/api/styles/${encodeURIComponent(id)}/painting`;
 
-// The chosen painting in a view, with its painter.
-export function showChosen(prefix, style) {
-  for (const image of $(prefix).querySelectorAll(".chosen img, .backdrop")) image.src = paintingOf(style.id);
-  $(`${prefix}-title`).textContent = style.title;
-  $(`${prefix}-by`).textContent = [style.painter, style.year].filter(Boolean).join(", ") || "Your own";
+// The chosen painting, with its painter.
+export function showChosen(style) {
+  const images = document.querySelectorAll("#look img, #paint .backdrop, #camera .backdrop");
+  for (const image of images) image.src = paintingOf(style.id);
+  $("title").textContent = style.title;
+  $("painter").textContent = [style.painter, style.year].filter(Boolean).join(", ") || "Your own";
 }
 
 // A group of radio buttons, one for each style; what is chosen stays so when the list changes.
 export class Strip {
-  constructor(place, choose) {
-    this.place = place;
+  constructor(choose) {
     this.choose = choose;
     this.tiles = new Map();
     this.row = document.createElement("div");
-    place.append(this.row);
+    $("strip").append(this.row);
     this.row.onchange = ({ target }) => this.select(target.value);
     styles.addEventListener("change", () => this.fill());
     new ResizeObserver(() => this.reveal()).observe(this.row);
@@ -54,7 +54,7 @@ export class Strip {
   add(id) {
     const tile = clone("tile");
     const input = tile.querySelector("input");
-    input.name = this.place.id;
+    input.name = "style";
     input.value = id;
     tile.querySelector(".painting").src = paintingOf(id);
     this.row.append(tile);

@@ -1,7 +1,7 @@
 // Train: a painting becomes a style, before one's eyes.
 
-import { Problem, ask, state, upload } from "./api.js";
-import { $, clearProblems, clone, complain, followJob, say, takeFiles } from "./ui.js";
+import { Problem, ask, upload } from "./api.js";
+import { $, clone, complain, followJob, say, takeFiles } from "./ui.js";
 import { findStyle, loadStyles, paintingOf, styles } from "./styles.js";
 import { chooseStyle } from "./paint.js";
 
@@ -12,7 +12,7 @@ let trained = "";
 takeFiles($("train"), [$("train-file"), $("other-file")], ([file]) => {
   if ($("training").hidden) return;
   painting = file;
-  clearProblems(problems);
+  problems.replaceChildren();
   const image = $("model-painting").querySelector("img");
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(file);
@@ -32,11 +32,10 @@ function showStage(chosen) {
 
 $("training").onsubmit = async (event) => {
   event.preventDefault();
-  clearProblems(problems);
+  problems.replaceChildren();
   const name = $("train-name").value;
   const minutes = $("training").elements.minutes.value;
   try {
-    await checkSize(painting);
     const { job } = await upload(`/api/trainings?${new URLSearchParams({ minutes, name })}`, painting);
     sessionStorage.training = JSON.stringify({ job, name });
     await follow(job, name);
@@ -45,15 +44,10 @@ $("training").onsubmit = async (event) => {
   }
 };
 
-async function checkSize(file) {
-  const { bytes } = (await state).limits;
-  const limit = `at most ${Math.floor(bytes / 2 ** 20)} MB are read`;
-  if (file.size > bytes) throw new Problem(`${file.name} is too large`, limit);
-}
-
 function fail(error) {
   delete sessionStorage.training;
   showTraining(false);
+  showStage(painting !== null);
   complain(problems, error);
 }
 
@@ -132,7 +126,7 @@ $("paint-with-it").onclick = () => chooseStyle(trained);
 // A training goes on when its tab is loaded again.
 if (sessionStorage.training) {
   const { job, name } = JSON.parse(sessionStorage.training);
-  showStage(true);
+  $("train-hero").hidden = true; // the painting is not known any more
   follow(job, name).catch(fail);
 }
 
@@ -177,7 +171,7 @@ function open(dialog, act) {
 }
 
 async function change(id, options) {
-  clearProblems(ownProblems);
+  ownProblems.replaceChildren();
   await ask(`/api/styles/${encodeURIComponent(id)}`, options).catch((error) => complain(ownProblems, error));
   await loadStyles().catch((error) => complain(ownProblems, error));
 }

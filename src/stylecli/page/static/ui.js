@@ -9,24 +9,14 @@ export const clone = (template) => $(template).content.firstElementChild.cloneNo
 // Tells a screen reader.
 export const say = (text) => ($("said").textContent = text);
 
-export function clearProblems(place) {
-  place.replaceChildren();
-}
-
 // Returns the line that it shows.
 export function complain(place, error) {
   if (error.name === "AbortError") return null;
   if (!(error instanceof Problem)) console.error(error);
-  const line = document.createElement("p");
-  const what = document.createElement("strong");
-  what.textContent = error.message;
-  line.append(what, error.hint ? ` ${error.hint}` : "");
-  const close = document.createElement("button");
-  close.type = "button";
-  close.textContent = "×";
-  close.ariaLabel = "Close this message";
-  close.onclick = () => line.remove();
-  line.append(close);
+  const line = clone("problem");
+  line.querySelector("strong").textContent = error.message;
+  line.querySelector("span").append(error.hint ? ` ${error.hint}` : "");
+  line.querySelector("button").onclick = () => line.remove();
   place.append(line);
   return line;
 }
@@ -63,20 +53,9 @@ export function inWords(seconds) {
   return minutes < 60 ? `${minutes} min left` : `${(seconds / 3600).toFixed(1)} h left`;
 }
 
-export function save(href, name) {
-  const link = document.createElement("a");
-  link.href = href;
-  link.download = name;
-  link.click();
-}
-
-// A link to a finished file, which stays.
-export function offer(place, href, name) {
-  const link = document.createElement("a");
-  Object.assign(link, { href, download: name, className: "button", textContent: `Save ${name}` });
-  place.append(link);
-  return link;
-}
+// A button that downloads a file.
+export const linkTo = (href, download) =>
+  Object.assign(document.createElement("a"), { href, download, className: "button", textContent: `Save ${download}` });
 
 // A line of work that can be cancelled, with a bar.
 export function showWork(place, what, cancelWord, cancel) {
@@ -95,7 +74,7 @@ export function showWork(place, what, cancelWord, cancel) {
     const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
     left.textContent = state === "waiting" ? "Waits for other work" : known || "\u00a0";
   };
-  return { block, show, remove: () => block.remove() };
+  return { show, remove: () => block.remove() };
 }
 
 // Shows a job until its end; resolves with its last event.
