@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from stylecli.config import ObjectiveConfig
-from stylecli.core.losses import total_variation
 from stylecli.core.objective import (
     PerceptualObjective,
     Scales,
     build_objective,
     prepared_network,
     style_targets,
+    total_variation,
 )
 from stylecli.core.vgg import load_loss_network
 from stylecli.errors import StyleCliError

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylecli.core.losses import content_loss
-from stylecli.core.objective import PerceptualObjective, style_targets
+from stylecli.core.objective import PerceptualObjective, content_loss, style_targets
 from stylecli.core.vgg import LossNetwork
 
 Grams = dict[str, Tensor]  # layer to (1, C, C)

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures.layers import upsampling_taps
-from stylecli.core.noise import noise_plane
+from stylecli.core.architectures.layers import noise_plane, upsampling_taps
 from stylecli.core.spec import EPSILON
 
 # A new network has this strength of noise, times a normal number for each channel. Found by trial.
