@@ -27,8 +27,8 @@ from stylecli.comparison.metrics import (
     style_at_scales,
 )
 from stylecli.config import GALLERY
+from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import bundled_models
-from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import LossNetwork, load_loss_network
 from stylecli.files.colors import Rgb
 from stylecli.files.images import read_picture

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli.config import ObjectiveConfig, TrainConfig
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.objective import (
@@ -42,7 +43,6 @@ from stylecli.core.objective import (
 )
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import load_tensors, read_metadata
-from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -22,7 +23,6 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
-from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import bundled_photos

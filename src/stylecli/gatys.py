@@ -19,14 +19,13 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.devices import resolve_device, resolve_precision, to_tensor, to_uint8
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
     build_objective,
     prepared_network,
 )
-from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
-from stylecli.core.schema import is_control, is_number
+from stylecli.core.tensor_files import is_control, is_number
 from stylecli.events import counted
 
 # The Hugging Face Hub's names of licenses that are found in a model's line.

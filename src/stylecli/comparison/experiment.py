@@ -38,10 +38,9 @@ from stylecli.comparison.metrics import (
     style_at_scales,
 )
 from stylecli.config import CompareConfig, GatysConfig
-from stylecli.core.devices import resolve_device
+from stylecli.core.devices import resolve_device, to_tensor, to_uint8
 from stylecli.core.generators import Generator
 from stylecli.core.objective import Scales, build_objective, prepared_network
-from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from stylecli.core import schema
+from stylecli.core import tensor_files
 from stylecli.core.architectures import weight_shapes
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
@@ -331,7 +331,7 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
         raise StyleCliError(
             f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
-    if bad := schema.bad_fields(vars(info), schema.MODEL):
+    if bad := tensor_files.bad_fields(vars(info), tensor_files.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     try:
         info.spec.check()

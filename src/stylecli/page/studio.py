@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 
 from stylecli.config import StylizeConfig
-from stylecli.core.schema import is_control
+from stylecli.core.tensor_files import is_control
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
-from stylecli.core import schema
+from stylecli.core import tensor_files
 from stylecli.core.model_files import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
@@ -44,7 +44,7 @@ class TrainFiles:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
             return cls(Path("models") / f"{shorten_name(name)}{SUFFIX}")
-        if schema.has_controls(config.output.name):
+        if tensor_files.has_controls(config.output.name):
             raise StyleCliError(
                 f"the output {config.output.name!r} holds a control character",
                 hint="give the model a name that can be shown",
@@ -192,12 +192,12 @@ class TrainFiles:
 def _step_of(line: str) -> float:
     """The step of a line in a log; infinity if the line is not one of a log."""
     step: Any = _parse(line).get("step")
-    return float(step) if schema.is_number(step) else math.inf
+    return float(step) if tensor_files.is_number(step) else math.inf
 
 
 def _parse(line: str) -> dict[str, Any]:
     """The JSON object in a line; empty for another line, such as half of one, of a full disk."""
     try:
-        return schema.parse(line)
+        return tensor_files.parse(line)
     except ValueError:
         return {}

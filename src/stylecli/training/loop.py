@@ -14,9 +14,9 @@ from torch import Tensor
 from stylecli import __version__
 from stylecli.config import StylizeConfig, TrainConfig
 from stylecli.core.backend import Batch, OutOfMemoryError, memory_errors
+from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorConfig
-from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError

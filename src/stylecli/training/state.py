@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylecli.config import TrainConfig
-from stylecli.core import schema, tensor_files
+from stylecli.core import tensor_files
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import CONVENTIONS, check_conventions
 from stylecli.core.objective import PerceptualObjective, Scales
-from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.vgg import LossNetwork
 from stylecli.errors import StyleCliError
@@ -28,9 +27,8 @@ from stylecli.events import Notice, Report, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
-from stylecli.training.divergence import Guard, State
 from stylecli.training.files import TrainFiles
-from stylecli.training.initial import Start
+from stylecli.training.optimizers import GeneratorOptimizer, Guard, State
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
 
@@ -38,6 +36,46 @@ from stylecli.training.schedule import Schedule
 _FREE = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
 _FREE |= {"device", "precision"}
 FIXED = tuple(one.name for one in options_of(TrainConfig) if one.name not in _FREE)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and which part of it is trained.
+
+    Attributes:
+        generator: with a row of scales and shifts for each style.
+        styles: their names.
+        first_row: the row of the first style that is trained; those before it are kept.
+        origin: where the weights come from: ``scratch``, or a model's name.
+        license: of the model that a style is added to.
+    """
+
+    generator: Generator
+    styles: list[str]
+    first_row: int
+    origin: str
+    license: str = ""
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters; or, where a style is added, the tables that it has a row in."""
+        if self.first_row:
+            return [table for _, table in self.generator.tables()]
+        return list(self.generator.parameters())
+
+    def freeze_the_rest(self) -> None:
+        """Give no gradient to other parameters, nor to the rows of styles that are kept."""
+        if not self.first_row:
+            return
+        trained = self.trained_parameters()
+        self.generator.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+            parameter.register_hook(self._clear_kept_rows)  # type: ignore[no-untyped-call]
+
+    def _clear_kept_rows(self, gradient: Tensor) -> Tensor:
+        changed = gradient.clone()
+        changed[: self.first_row] = 0
+        return changed
 
 
 @dataclass(frozen=True)
@@ -127,13 +165,13 @@ class Training:
             self.report_once(str(error))
 
 
-def _checked(check: schema.Check) -> Any:
+def _checked(check: tensor_files.Check) -> Any:
     """A field of a checkpoint, with the check that its value in a file has to pass."""
     return field(metadata={"check": check})
 
 
 def _is_table(value: Any) -> bool:
-    return schema.is_table(value, lambda _: True)
+    return tensor_files.is_table(value, lambda _: True)
 
 
 @dataclass(frozen=True)
@@ -158,25 +196,25 @@ class Checkpoint:
 
     config: dict[str, Any] = _checked(_is_table)
     spec: dict[str, Any] = _checked(_is_table)
-    style_names: list[str] = _checked(lambda names: schema.are_styles(names) and names)
-    first_row: int = _checked(schema.is_count)
-    origin: str = _checked(schema.is_text)
-    base_license: str = _checked(schema.is_text)
-    step: int = _checked(schema.is_count)
-    seconds: float = _checked(schema.is_number)
+    style_names: list[str] = _checked(lambda names: tensor_files.are_styles(names) and names)
+    first_row: int = _checked(tensor_files.is_count)
+    origin: str = _checked(tensor_files.is_text)
+    base_license: str = _checked(tensor_files.is_text)
+    step: int = _checked(tensor_files.is_count)
+    seconds: float = _checked(tensor_files.is_number)
     recent: list[dict[str, float]] = _checked(
-        lambda value: schema.is_list(value, schema.are_losses)
+        lambda value: tensor_files.is_list(value, tensor_files.are_losses)
     )
-    lr_factor: float = _checked(schema.is_number)
-    rollbacks: int = _checked(schema.is_count)
-    outliers: int = _checked(schema.is_count)
-    left_out: int = _checked(schema.is_count)
+    lr_factor: float = _checked(tensor_files.is_number)
+    rollbacks: int = _checked(tensor_files.is_count)
+    outliers: int = _checked(tensor_files.is_count)
+    left_out: int = _checked(tensor_files.is_count)
     overwrite: bool = _checked(lambda value: isinstance(value, bool))
     scales: list[dict[str, list[float]]] = _checked(
-        lambda value: schema.is_list(value, schema.are_scales)
+        lambda value: tensor_files.is_list(value, tensor_files.are_scales)
     )
-    style_sha: str = _checked(schema.is_text)
-    photos_sha: str = _checked(schema.is_text)
+    style_sha: str = _checked(tensor_files.is_text)
+    photos_sha: str = _checked(tensor_files.is_text)
 
 
 def save_checkpoint(training: Training) -> None:
@@ -218,7 +256,7 @@ def read_unfinished_steps(path: Path) -> int:
     step: Any = None
     with suppress(StyleCliError):
         step = tensor_files.read_metadata(path).get("step")
-    return step if schema.is_count(step) else 0
+    return step if tensor_files.is_count(step) else 0
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -235,7 +273,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with _explaining_damage(path):
         saved = tensor_files.read_metadata(path)
     checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
-    if bad := schema.bad_fields(saved, checks):
+    if bad := tensor_files.bad_fields(saved, checks):
         raise _damaged(path, f"its {bad[0]}")
     return Checkpoint(**{name: saved[name] for name in checks})
 
@@ -253,7 +291,7 @@ def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> Tr
             hint="leave --devices to the command, or to torchrun, which start the processes",
         )
     began = saved.config.get("devices", count) if saved else count
-    if schema.is_count(began) and began != count:  # or else its settings are damaged
+    if tensor_files.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
             f"this training began on {counted(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
