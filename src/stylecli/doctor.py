@@ -160,11 +160,6 @@ def _temporary() -> Facts:
     return {"folder": str(folder), "free_gib": _gib(shutil.disk_usage(folder).free)}
 
 
-def _cache() -> Facts:
-    """Copies of models that were named by a URL."""
-    return _folder(platformdirs.user_cache_path("stylecli"))
-
-
 def _downloads() -> Facts:
     """The weights that ``--loss-net vgg19`` downloads, where torchvision keeps them."""
     import torch
@@ -172,7 +167,11 @@ def _downloads() -> Facts:
     return _folder(Path(torch.hub.get_dir()) / "checkpoints")
 
 
-_FOLDERS = {"temporary": _temporary, "cache": _cache, "downloads": _downloads}
+_FOLDERS: dict[str, Callable[[], Facts]] = {
+    "temporary": _temporary,
+    "cache": lambda: _folder(platformdirs.user_cache_path("stylecli")),
+    "downloads": _downloads,
+}
 
 
 def _models_in(folder: Path) -> Facts:

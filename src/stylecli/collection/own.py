@@ -6,8 +6,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stylecli.core.model_files import (
     ModelInfo,
@@ -36,21 +36,13 @@ _PART = 2**20  # bytes
 Source = Path | Url | str  # the last is an address of the web
 
 
-@dataclass(frozen=True)
-class Added:
-    """A model that was added.
-
-    Attributes:
-        path: its file.
-        info: its description.
-        sha256: of its bytes, 64 hexadecimal digits.
-        is_fetched: whether it came from another machine.
-    """
+class Added(NamedTuple):
+    """A model that was added."""
 
     path: Path
     info: ModelInfo
-    sha256: str
-    is_fetched: bool
+    sha256: str  # of its bytes, 64 hexadecimal digits
+    is_fetched: bool  # from another machine
 
 
 def add_model(
@@ -61,11 +53,7 @@ def add_model(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Added:
-    """Copy a model into the user's folder, if it is one.
-
-    First its bytes are copied and checked: against the beginnings of other kinds of files, against
-    the SHA-256, and against the description in the file, as of every model. Unless all agree, no
-    model is added or replaced.
+    """Copy a model into the user's folder, if it is one and has the SHA-256 that is given.
 
     Args:
         given: a file; an address of the web, or the URL of a store.
@@ -90,14 +78,7 @@ def add_model(
         remove_leftovers(target.parent)
         with _replacing(target) as temporary:
             _copy(source, temporary, report)
-            _refuse_other_kinds(temporary, given)
-            found = hash_file(temporary)
-            if wanted not in (None, found):
-                raise StyleCliError(
-                    f"{given} has the SHA-256 {found}, and {wanted} was given",
-                    hint="it is another file, or was changed on its way: do not use it",
-                )
-            _check(temporary, given)
+            found = _check(temporary, given, wanted)
             if not overwrite:
                 _claim(target)
     return Added(target, read_info(target), found, not isinstance(source, Path))
@@ -221,13 +202,21 @@ def hash_file(path: Path) -> str:
     return state.hexdigest()
 
 
-def _check(path: Path, given: str) -> None:
-    """Raise StyleCliError, which names the source, if a file is not a model that can be used."""
+def _check(path: Path, given: str, wanted: str | None) -> str:
+    """Check that a file is a model of a certain SHA-256, or any; return its SHA-256."""
+    _refuse_other_kinds(path, given)
+    found = hash_file(path)
+    if wanted not in (None, found):
+        raise StyleCliError(
+            f"{given} has the SHA-256 {found}, and {wanted} was given",
+            hint="it is another file, or was changed on its way: do not use it",
+        )
     try:
         load_arrays(path)
     except StyleCliError as error:
         message = error.message.replace(str(path), given)
         raise StyleCliError(message, hint=error.hint) from error
+    return found
 
 
 def remove_model(name: str) -> Path:

@@ -43,11 +43,7 @@ class Model(NamedTuple):
 
 
 def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
-    """The page, with all pictures inside; a style that cannot be painted says why.
-
-    Args:
-        report: is called before each style is painted.
-    """
+    """The page, with all pictures inside; a style that cannot be painted says why."""
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
     photo = read_picture(bundled_photos()[_PHOTO]).rgb

@@ -15,6 +15,7 @@ from stylecli import __version__
 from stylecli.comparison.arms import (
     BATCH,
     Arm,
+    StoppedError,
     check_alike,
     find_arms,
     make_painter,
@@ -65,10 +66,6 @@ _SPARE = 20  # takes the place of a companion that is the compared photo itself
 def read_photos(config: CompareConfig, report: Callable[[Notice], None]) -> dict[Path, Rgb]:
     """The photos to compare on, scaled down to the size of the comparison, by their files.
 
-    Args:
-        config: names photos and folders; if none, four bundled photos are taken.
-        report: is called with a notice of each file that cannot be read and is left out.
-
     Raises:
         StyleCliError: a file is missing, no photo can be read, there are too many, one is too
             small, or the networks would be trained on one.
@@ -81,7 +78,10 @@ def read_photos(config: CompareConfig, report: Callable[[Notice], None]) -> dict
         raise StyleCliError(
             f"no photo can be read, of {len(paths)} given", hint="JPEG and PNG always can"
         )
-    _check_sizes(photos, config.size)
+    for path, rgb in photos.items():
+        if min(rgb.shape[:2]) < SMALLEST:
+            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {config.size}"
+            raise StyleCliError(given, hint=f"its short side has to be {SMALLEST} px at least")
     return photos
 
 
@@ -123,21 +123,11 @@ def _read_photo(path: Path, size: int, report: Callable[[Notice], None]) -> Rgb 
         return None
 
 
-def _check_sizes(photos: Mapping[Path, Rgb], size: int) -> None:
-    for path, rgb in photos.items():
-        if min(rgb.shape[:2]) < SMALLEST:
-            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {size}"
-            raise StyleCliError(given, hint=f"its short side has to be {SMALLEST} px at least")
-
-
 def _name_photos(paths: Sequence[Path]) -> list[str]:
     """The names of photos in a report: of the files; with the folders where two are the same."""
     files = [path.name for path in paths]
-    names = [
-        path.name if files.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for path in paths
-    ]
-    return [name.encode(errors="replace").decode() for name in names]
+    parts = [path.parts[-1:] if files.count(path.name) == 1 else path.parts[-2:] for path in paths]
+    return ["/".join(part).encode(errors="replace").decode() for part in parts]
 
 
 def choose_companions(photo: Path) -> tuple[list[Path], list[Path]]:
@@ -179,27 +169,21 @@ def compare(
     resolve_device(config.device)
     style_image = find_style_image(config.style)
     photos = read_photos(config, report)
-    found = find_arms(config) if find_networks(config.style) else []
-    style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
+    arms = find_arms(config) if find_networks(config.style) else None
+    style_size = arms[0].info.training.get("style_size", 64) if arms else config.style_size
     painting_sha256 = hash_images([read_rgb(style_image, style_size)])
-    check_alike(found, painting_sha256)
+    check_alike(arms or [], painting_sha256)
     folder = ComparisonFolder(config, painting_sha256, list(photos), overwrite=overwrite)
-    if not found:
+    if arms is None:
         folder.check_content()
     require_writable(config.out)
     folder.claim()
-    arms = found or train_arms(config, folder, report, should_stop)
-    if arms is None:
-        return None
-    check_alike(arms, painting_sha256)
     try:
+        arms = arms or train_arms(config, folder, report, should_stop)
+        check_alike(arms, painting_sha256)
         return _Experiment(config, style_image, photos, arms, folder, report, should_stop).run()
-    except _StopError:
+    except StoppedError:
         return None
-
-
-class _StopError(Exception):
-    """The user asked to stop."""
 
 
 class _Experiment:
@@ -250,7 +234,7 @@ class _Experiment:
         return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:
-        """Make and measure all pictures; _StopError if the user asks to stop."""
+        """Make and measure all pictures; StoppedError if the user asks to stop."""
         style = center_square(self.style_image, min(self.style_image.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._optimize_all() if self.config.gatys else ([], [])
@@ -275,11 +259,11 @@ class _Experiment:
         )
 
     def _advance(self, note: str, more: float = 0.0) -> None:
-        """Report the progress, ``more`` of it of the next picture; _StopError if asked to stop."""
+        """Report the progress, with ``more`` of the next picture; StoppedError if asked to stop."""
         total = len(self.photos) * (len(self.arms) + self.config.gatys)
         self.report(Progress((self.done + more) / total, note))
         if self.should_stop():
-            raise _StopError
+            raise StoppedError
 
     def _optimize_all(self) -> tuple[list[Rgb], list[list[float]]]:
         """For each photo, the slow optimization's picture, and its totals by step."""

@@ -29,14 +29,14 @@ Points = Sequence[tuple[float, float]]
 
 
 class Tick(NamedTuple):
-    """A number on an axis."""
+    """A number on an axis, whose place is from 0 to 1."""
 
     place: float
     text: str
 
 
 class Line(NamedTuple):
-    """One curve."""
+    """One curve, whose points are from 0 to 1, from the left and from the top."""
 
     name: str
     color: str
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Curves in a square of side 1: from the left, and from the top."""
+    """Curves, and the numbers on both axes."""
 
     lines: list[Line]
     across: list[Tick]
@@ -192,15 +192,15 @@ def render_grid(comparison: Comparison) -> Rgb:
     """Rows are photos; columns are the photo, the style, each arm, and Gatys."""
     shapes = [rgb.shape for rgb in comparison.pictures["photo"]]
     side = min(max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
+    (style, *_) = comparison.pictures["style"]
+    square = Image.fromarray(style).resize((side, side), Image.Resampling.LANCZOS)
+    pictures = {**comparison.pictures, "style": [np.asarray(square)] * len(shapes)}
     cells = [
-        Cell(
-            _fit(pictures[i], side) if name == "style" else pictures[i],
-            comparison.photos[i] if name == "photo" else name,
-        )
-        for i in range(len(comparison.photos))
-        for name, pictures in comparison.pictures.items()
+        Cell(column[i], photo if name == "photo" else name)
+        for i, photo in enumerate(comparison.photos)
+        for name, column in pictures.items()
     ]
-    return page(cells, len(comparison.pictures))
+    return page(cells, len(pictures))
 
 
 def metrics_table(comparison: Comparison) -> Table:
@@ -331,11 +331,6 @@ def _trainings(comparison: Comparison) -> Chart | None:
         )
         for arm in models.values()
     )
-
-
-def _fit(rgb: Rgb, side: int) -> Rgb:
-    image = Image.fromarray(rgb)
-    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _finite(value: Any) -> Any:

@@ -143,11 +143,6 @@ def prepared_network(
 ) -> LossNetwork:
     """The loss network that settings name, ready for use; it may be downloaded.
 
-    Args:
-        settings: the network, its padding, and the layers that it has to have.
-        device: where to compute.
-        dtype: of its convolutions.
-
     Raises:
         StyleCliError: there is no such network, or it has no layer of that name.
     """

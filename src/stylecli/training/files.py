@@ -166,10 +166,6 @@ class TrainFiles:
     def refuse_loss(self, *, resume: bool, overwrite: bool) -> None:
         """Check that no file of the user's would be lost.
 
-        Args:
-            resume: whether the training goes on from its checkpoint.
-            overwrite: whether a model that is there is replaced.
-
         Raises:
             StyleCliError: a model, the checkpoint of a training, or a foreign file would be lost.
         """

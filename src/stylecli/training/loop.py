@@ -21,7 +21,6 @@ from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
-from stylecli.files.colors import Rgb
 from stylecli.files.content import NoPhotosError, bundled_photos
 from stylecli.files.images import read_rgb, write_picture
 from stylecli.files.pictures import Picture, center_square, resize, thumbnail
@@ -111,11 +110,7 @@ def _find_changes(config: TrainConfig) -> dict[str, Any]:
 
 @contextmanager
 def _explaining(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on if memory ran out or the photos are gone; a bug stays what it is.
-
-    Args:
-        checkpoint: the one that is there by now, if there is one.
-    """
+    """Say how to go on from a checkpoint, if memory ran out or the photos are gone."""
     go_on = f"--resume goes on from {checkpoint}"
     try:
         with memory_errors():
@@ -169,13 +164,7 @@ def _take_step(training: Training, photos: Batch) -> None:
 
 
 def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
-    """Change the network along the gradient of a loss; if that is odd, return what is done instead.
-
-    Args:
-        training: whose network is changed.
-        total: the loss of this rank.
-        losses: the terms, means over all ranks.
-    """
+    """Change the network along the gradient of a loss, or return what is done instead."""
     guard, optimizer = training.guard, training.optimizer
     if guard.is_outlier(losses["total"]):
         return guard.refuse(losses["total"])
@@ -358,13 +347,9 @@ def _describe_training(training: Training, result: TrainResult) -> dict[str, Any
 
 
 def write_preview(training: Training) -> None:
-    """Write a picture of what the network paints now.
-
-    Its first row is three bundled photos; below them, for each of the first styles that are
-    trained, come the painting and the photos in that style.
-    """
+    """Write a picture of three bundled photos, and below, in each row, a painting and its style."""
     paths = [bundled_photos()[i] for i in _PREVIEW_PHOTOS]
-    photos = [_square(read_rgb(path, _PREVIEW_SIDE)) for path in paths]
+    photos = [center_square(read_rgb(path, _PREVIEW_SIDE), _PREVIEW_SIDE) for path in paths]
     rows = [[np.full_like(photos[0], 255), *photos]]
     generator, inputs, first = training.generator, training.inputs, training.start.first_row
     in_layers = recipe_of(training.config).own_inputs > 0
@@ -373,10 +358,7 @@ def write_preview(training: Training) -> None:
     for mix, painting in zip(mixes, inputs.style_images, strict=False):
         network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
         paint = Painter([network], generator.spec.arch, generator.width)
-        rows.append([_square(resize(painting, _PREVIEW_SIDE)), *paint(photos, look)])
+        small = center_square(resize(painting, _PREVIEW_SIDE), _PREVIEW_SIDE)
+        rows.append([small, *paint(photos, look)])
     wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
     write_picture(training.files.preview, Picture(np.concatenate(wide)))
-
-
-def _square(rgb: Rgb) -> Rgb:
-    return center_square(rgb, _PREVIEW_SIDE)

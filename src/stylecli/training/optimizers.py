@@ -1,4 +1,4 @@
-"""The optimizer of a generator: Muon and Adam together, or Adam alone."""
+"""What changes a generator's weights: its optimizer, and the guard that undoes what breaks them."""
 
 import math
 from collections import deque
@@ -121,15 +121,10 @@ State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` o
 class Guard:
     """Watches a network while it is trained, and keeps the last state that is known to be good.
 
-    Args:
-        generator: the network.
-        optimizer: changes the network.
-
     Attributes:
         snapshot: the last state that is known to be good.
         recent: the losses of the last steps, the oldest first.
         lr_factor: of the learning rate; each roll-back halves it.
-        rollbacks: how many roll-backs there were.
         outliers: how many of the last batches in a row were odd.
         left_out: how many batches nothing was learned from.
     """
@@ -179,14 +174,11 @@ class Guard:
         return not (math.isfinite(total) and total < _OUTLIER * usual)
 
     def refuse(self, total: float) -> str:
-        """Leave a batch out, or roll back if the network itself is broken.
+        """Leave a batch out, or roll back if the network itself is broken; return what was done.
 
         A single odd batch, such as one of empty white photos, does not mean that the network is
         broken. Several in a row do, and so does a loss that is not finite. No training recovers
         from that by itself.
-
-        Returns:
-            What was done.
 
         Raises:
             StyleCliError: as for :meth:`roll_back`.
@@ -207,10 +199,7 @@ class Guard:
         self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
 
     def roll_back(self) -> str:
-        """Return to the last good state, and go on with half the learning rate.
-
-        Returns:
-            What was done.
+        """Go on from the last good state with half the learning rate; return what was done.
 
         Raises:
             StyleCliError: this was done too often already.

@@ -40,10 +40,6 @@ _FAILURE = "stylecli/failure"  # the key of the error that ended a rank
 class Ranks:
     """The processes that train together, as one of them sees them; or one that trains alone.
 
-    Args:
-        rank: which of them this one is.
-        store: through which they found each other, if there are several.
-
     Attributes:
         number: of this rank, from 0.
         count: of all ranks.
@@ -245,9 +241,6 @@ def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     threads and 2.6 with one; beside a program that keeps one core busy, 1.4 with two and 2.5 with
     one. With another number of threads, torch adds numbers in another order, and results differ in
     their last bits. So this is for trainings by time, whose results are not repeatable anyway.
-
-    Args:
-        enabled: whether the function does anything.
     """
     most = torch.get_num_threads()
     if not enabled or most == 1:

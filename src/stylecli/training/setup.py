@@ -70,14 +70,6 @@ def set_up(
 ) -> Training:
     """Put together a training: a new one, or one whose weights are still to be restored.
 
-    Args:
-        config: the settings.
-        files: where it writes.
-        report: is called with what may surprise.
-        saved: what the checkpoint says that the training goes on from, if it does.
-        ranks: the processes that train together.
-        overwrite: whether a model that is there is replaced.
-
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
@@ -86,38 +78,25 @@ def set_up(
     inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
-    if ranks.first:
-        remove_leftovers(files.model.parent)
-    schedule = Schedule(config, inputs.device.type, ranks.now)
-    if saved:
         scales = read_scales(files.checkpoint, saved, inputs)
         start = build_start(files.checkpoint, saved)
     else:
         scales = ranks.of_first(lambda: _balance(config, inputs, report))
         start = ranks.of_first(lambda: make_start(config))
-    generator = start.generator.to(inputs.device).train()
-    ranks.share_norms(generator)
+    if ranks.first:
+        remove_leftovers(files.model.parent)
+    start.generator.to(inputs.device).train()
+    ranks.share_norms(start.generator)
     start.freeze_the_rest()
+    schedule = Schedule(config, inputs.device.type, ranks.now)
     config = _fill_in(config, start, inputs, schedule)
-    assert config.lr is not None
-    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
-    objectives = (
-        PerceptualObjective(inputs.network, targets, one, config)
-        for targets, one in zip(inputs.targets, scales, strict=True)
-    )
-    return Training(
-        config=config,
-        files=files,
-        report=report,
-        overwrite=overwrite,
-        ranks=ranks,
-        inputs=inputs,
-        schedule=schedule,
-        objectives=tuple(objectives),
-        start=start,
-        optimizer=optimizer,
-        guard=Guard(generator, optimizer),
-    )
+    lr = config.lr or recipe_of(config).lr
+    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, lr)
+    guard = Guard(start.generator, optimizer)
+    pairs = zip(inputs.targets, scales, strict=True)
+    objectives = tuple(PerceptualObjective(inputs.network, *pair, config) for pair in pairs)
+    head = config, files, report, overwrite, ranks, inputs, schedule
+    return Training(*head, objectives, start, optimizer, guard)
 
 
 def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
@@ -240,25 +219,20 @@ def describe(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
-    shared = f", {_describe_sharing(training)}" if training.ranks.count > 1 else ""
+    shared = (
+        f", shared by {training.ranks.count} devices: batches of {inputs.batch_size}, "
+        f"{training.share} for each; learning rate {training.config.lr:g} at its peak and its "
+        "schedule as on one device"
+    )
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "
         f"norm {spec.norm}, width {spec.width}, on {len(inputs.photos.paths)} photos, "
-        f"{training.schedule} on {inputs.device} ({dtype}){shared}"
-    )
-
-
-def _describe_sharing(training: Training) -> str:
-    """What each of several devices does."""
-    config, count = training.config, training.ranks.count
-    return (
-        f"shared by {count} devices: batches of {training.inputs.batch_size}, {training.share} for "
-        f"each; learning rate {config.lr:g} at its peak and its schedule as on one device"
+        f"{training.schedule} on {inputs.device} ({dtype}){shared * (training.ranks.count > 1)}"
     )
 
 
 def check_start(config: TrainConfig) -> None:
-    """Refuse, before anything is computed, what a training cannot start from.
+    """Check, before anything is computed, what a training starts from.
 
     Raises:
         StyleCliError: no such model, one of another kind, a network that cannot be built, too
@@ -284,11 +258,7 @@ def check_start(config: TrainConfig) -> None:
 
 
 def make_start(config: TrainConfig) -> Start:
-    """Make the network that a new training starts with.
-
-    Args:
-        config: names a trained model, ``auto`` or ``scratch``; :func:`check_start` accepted it.
-    """
+    """Make the network that a new training starts with; :func:`check_start` accepted it."""
     names = [style_name(path) for path in config.paintings]
     path = _find_trained(config)
     if path is None:
@@ -338,15 +308,12 @@ def _find_trained(config: TrainConfig) -> Path | None:
     if not (_fits(config, info) or config.add_style):
         has = {name: getattr(info.spec, name) for name in _OPTIONS}
         asked = {name: getattr(config, name) or has[name] for name in _OPTIONS}
+        had, wanted = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (has, asked))
         raise StyleCliError(
-            f"--init {config.init} has {_list(has)}; asked for: {_list(asked)}",
+            f"--init {config.init} has {had}; asked for: {wanted}",
             hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has.items())}",
         )
     return path
-
-
-def _list(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _fits(config: TrainConfig, info: ModelInfo) -> bool:

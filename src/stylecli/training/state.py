@@ -104,41 +104,23 @@ class Inputs:
 
 @dataclass
 class Training:
-    """A training under way.
+    """A training under way."""
 
-    Attributes:
-        config: the settings, with numbers where the default depends on device or model.
-        files: where it writes.
-        report: is called with every step.
-        overwrite: whether a model that is there is replaced.
-        ranks: the processes that train together; only the first writes files.
-        inputs: what it has read.
-        schedule: its clock, and what follows from progress.
-        objectives: what is minimized, one for each scale of the recipe.
-        start: the network, and which part of it is trained.
-        optimizer: changes the network.
-        guard: keeps the losses of the last steps, and undoes what breaks the network.
-        step: how many steps are done.
-        preview_at: when the next preview is due, in seconds of training.
-        seconds_per_step: a running mean.
-        reported: problems, each of which is reported once.
-    """
-
-    config: TrainConfig
+    config: TrainConfig  # with numbers where a default depends on device or model
     files: TrainFiles
     report: Report
-    overwrite: bool
-    ranks: Ranks
+    overwrite: bool  # a model that is there
+    ranks: Ranks  # only the first writes files
     inputs: Inputs
     schedule: Schedule
-    objectives: tuple[PerceptualObjective, ...]
+    objectives: tuple[PerceptualObjective, ...]  # one for each scale of the recipe
     start: Start
     optimizer: GeneratorOptimizer
     guard: Guard
-    step: int = 0
-    preview_at: float = 0.0
-    seconds_per_step: float = 0.0
-    reported: set[str] = field(default_factory=set)
+    step: int = 0  # how many are done
+    preview_at: float = 0.0  # when the next one is due, in seconds of training
+    seconds_per_step: float = 0.0  # a running mean
+    reported: set[str] = field(default_factory=set)  # problems, each of which is reported once
 
     @property
     def generator(self) -> Generator:
@@ -170,32 +152,12 @@ def _checked(check: tensor_files.Check) -> Any:
     return field(metadata={"check": check})
 
 
-def _is_table(value: Any) -> bool:
-    return tensor_files.is_table(value, lambda _: True)
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """The description in a checkpoint.
+    """The description in a checkpoint: of :class:`Training`, its start, its guard."""
 
-    Attributes:
-        config: the settings, as :func:`stylecli.options.as_json` gives them.
-        spec: of the generator.
-        style_names: of the generator's styles.
-        first_row: the row of the first style that is trained.
-        origin: the model that the first weights came from, or ``scratch``.
-        base_license: of the model that a style is added to.
-        step: how many steps are done.
-        seconds: of training so far.
-        recent, lr_factor, rollbacks, outliers, left_out: as :class:`Guard` has them.
-        overwrite: whether a model that is there is replaced.
-        scales: of the objectives, one for each scale of the recipe.
-        style_sha: see :func:`hash_images`.
-        photos_sha: of the names of the content photos.
-    """
-
-    config: dict[str, Any] = _checked(_is_table)
-    spec: dict[str, Any] = _checked(_is_table)
+    config: dict[str, Any] = _checked(lambda value: isinstance(value, dict))
+    spec: dict[str, Any] = _checked(lambda value: isinstance(value, dict))
     style_names: list[str] = _checked(lambda names: tensor_files.are_styles(names) and names)
     first_row: int = _checked(tensor_files.is_count)
     origin: str = _checked(tensor_files.is_text)
@@ -214,7 +176,7 @@ class Checkpoint:
         lambda value: tensor_files.is_list(value, tensor_files.are_scales)
     )
     style_sha: str = _checked(tensor_files.is_text)
-    photos_sha: str = _checked(tensor_files.is_text)
+    photos_sha: str = _checked(tensor_files.is_text)  # of their names
 
 
 def save_checkpoint(training: Training) -> None:
@@ -300,14 +262,9 @@ def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> Tr
 
 
 def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
-    """The settings of a resume: those of the checkpoint, changed.
+    """The settings of a resume: those of the checkpoint with changes, name to value.
 
     Steps given in place of minutes, or the other way round, replace them.
-
-    Args:
-        path: of the checkpoint.
-        saved: what it says.
-        changes: name to value.
 
     Raises:
         StyleCliError: the settings are damaged or of another version, or a change would make it
@@ -327,18 +284,14 @@ def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tra
         config = replace(config, steps=None, minutes=None)
     config = replace(config, **changes)
     config.check()
-    _refuse_changes(as_json(config), saved.config)
-    return config
-
-
-def _refuse_changes(now: dict[str, Any], before: dict[str, Any]) -> None:
-    """Raise StyleCliError if settings have changed that make it another training."""
-    if changed := [name for name in FIXED if now[name] not in (None, before[name])]:
-        was = ", ".join(f"{name} {before[name]}" for name in changed)
+    now = as_json(config)
+    if changed := [name for name in FIXED if now[name] not in (None, saved.config[name])]:
+        was = ", ".join(f"{name} {saved.config[name]}" for name in changed)
         raise StyleCliError(
             f"a resumed training cannot change its settings; it began with {was}",
             hint="leave those options out, or start again with --overwrite",
         )
+    return config
 
 
 def refuse_another_training(
