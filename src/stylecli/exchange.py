@@ -189,9 +189,7 @@ def export_onnx(
 ) -> float:
     """Write a model as ONNX: ``photo`` (N, 3, H, W), RGB in [0, 1], to ``painted``, the same.
 
-    N, H and W are free: the network in the file pads each photo, and crops its picture. Pictures
-    of ONNX Runtime and of torch are compared at several sizes. The metadata holds the style, the
-    model, its license and the version of this program.
+    N, H and W are free: the network in the file pads each photo, and crops its picture.
 
     Args:
         model: name or file.
@@ -201,7 +199,8 @@ def export_onnx(
         overwrite: replace a file that is there.
 
     Returns:
-        The largest difference between the pictures, as a share of the range of colors.
+        The largest difference between pictures of ONNX Runtime and of torch at several sizes, as a
+        share of the range of colors.
 
     Raises:
         StyleCliError: there is no such model, the file is there, ONNX is not installed or does not
@@ -214,8 +213,10 @@ def export_onnx(
     generator, info = load_model(model, style)
     _require_onnx(opset)
     require_writable(target.parent)
+    chosen = style or match_name(model, info.styles) or info.styles[0]
+    facts = {"model": info.name, "style": chosen, "license": info.license, "stylecli": __version__}
     with atomic_path(target) as temporary:
-        temporary.write_bytes(_serialize(generator, opset, _describe(model, style, info)))
+        temporary.write_bytes(_serialize(generator, opset, facts))
         worst = _largest_difference(generator, temporary)
         if not worst < _TOLERANCE:
             raise StyleCliError(
@@ -250,13 +251,6 @@ def _import_runtime() -> Any:
     import onnxruntime
 
     return onnxruntime
-
-
-def _describe(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
-    """The metadata of a file: what it paints, and what wrote it."""
-    chosen = style or match_name(model, info.styles) or info.styles[0]
-    named = {"model": info.name, "style": chosen, "license": info.license}
-    return {**named, "stylecli": __version__}
 
 
 def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:

@@ -47,13 +47,7 @@ def painting_of(path: Path, style: str) -> Facts:
 
 
 def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
-    """Name to value of each fact in a model file, for people.
-
-    Args:
-        path: its file.
-        info: its description.
-        style: one of its styles, whose painting is described too if it is bundled.
-    """
+    """Name to value of each fact in a model file, for people."""
     painting = ", ".join(filter(None, painting_of(path, style or "").values()))
     chosen = {"style": style, "painting": painting} if style else {}
     return {

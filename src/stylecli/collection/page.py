@@ -32,7 +32,7 @@ class Style(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model as the page shows it."""
+    """A model as the page shows it; ``paintings`` is the address of a picture, or empty."""
 
     name: str
     facts: dict[str, str]
@@ -70,7 +70,13 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
             f"With {NORMS.get(norm, norm)}, a picture depends on the contrast of its "
             "photo. Such models are for comparison; instance norm paints better."
         )
-    facts, paintings = _facts(path, info), _paintings(info)
+    facts = {
+        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
+        "file": f"{shown_size(path)}, {_where(path)}",
+        "license": info.license or "not stated",
+    }
+    squares = read_thumbnail(info.thumbnail)
+    paintings = data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""
     return Model(info.name, facts, shlex.join(words), remark, paintings, styles)
 
 
@@ -87,14 +93,6 @@ def _shown(rgb: Rgb) -> str:
     return data_uri(shrink(Picture(rgb), _SHOWN).rgb, quality=82)
 
 
-def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
-    return {
-        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
-        "file": f"{shown_size(path)}, {_where(path)}",
-        "license": info.license or "not stated",
-    }
-
-
 def _where(path: Path) -> str:
     """Where a model lies. Its folder is not named, because the page may be sent to others."""
     folder = path.parent.resolve()
@@ -102,9 +100,3 @@ def _where(path: Path) -> str:
         return "comes with stylecli"
     own = folder == user_models().resolve()
     return "added by you" if own else "in models/ of the folder in which this page was made"
-
-
-def _paintings(info: ModelInfo) -> str:
-    """The address of the paintings that a model file holds; empty if it holds none."""
-    squares = read_thumbnail(info.thumbnail)
-    return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

@@ -52,14 +52,7 @@ class Chart(NamedTuple):
 
 
 def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
-    """Curves with a logarithmic vertical axis; what is not above 0 is left out.
-
-    Args:
-        curves: the name of each, and its points: x from 0, and y.
-
-    Returns:
-        The chart; None if no point is left.
-    """
+    """Curves with a logarithmic vertical axis; what is not above 0 is left out."""
     kept = [
         (name, [(x, math.log10(y)) for x, y in points if 0 < y < math.inf])
         for name, points in curves

@@ -1,4 +1,4 @@
-"""Where to compute: the device, the precision, and which of several processes this one is.
+"""Where to compute: device, precision, pictures moved there and back, one of several processes.
 
 Importing this module does not import torch, which takes seconds.
 """

@@ -1,4 +1,4 @@
-"""One objective, which the slow optimization and evaluation use; training adds terms of its own."""
+"""The objective of a training, of the slow optimization and of a comparison, and its terms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylecli.core.vgg import LossNetwork, load_loss_network
 
@@ -50,7 +50,7 @@ class Scales:
         return cls(tuple(saved["style"]), tv)
 
 
-class PerceptualObjective(nn.Module):
+class PerceptualObjective:
     """Content loss + style loss + total variation of stylized images.
 
     ``content``: mean squared difference of features at one layer from those of the photo.
@@ -77,21 +77,11 @@ class PerceptualObjective(nn.Module):
         scales: Scales,
         settings: "ObjectiveConfig",
     ) -> None:
-        super().__init__()
         if any(len(target) != len(scales.style) for target in targets.values()):
             raise ValueError(f"{len(scales.style)} scales for another number of style images")
-        self.network, self.scales, self.settings = network, scales, settings
-        self.style_layers = tuple(targets)
-        for name, target in targets.items():
-            self.register_buffer(f"gram_{name}", target)
-        self.style_scales: Tensor
+        self.network, self.targets, self.scales, self.settings = network, targets, scales, settings
         device = next(iter(targets.values())).device
-        self.register_buffer("style_scales", torch.tensor(scales.style, device=device))
-
-    @property
-    def targets(self) -> dict[str, Tensor]:
-        """Layer to (S, C, C): the Gram matrices of the style images."""
-        return {name: self.get_buffer(f"gram_{name}") for name in self.style_layers}
+        self._style_scales = torch.tensor(scales.style, device=device)  # (S,)
 
     @torch.no_grad()
     def content_target(self, photos: Tensor) -> Tensor:
@@ -100,7 +90,7 @@ class PerceptualObjective(nn.Module):
         features: dict[str, Tensor] = self.network(photos, (layer,))
         return features[layer]
 
-    def forward(
+    def __call__(
         self, stylized: Tensor, content: Tensor, styles: Sequence[int] = (0,)
     ) -> dict[str, Tensor]:
         """The weighted terms and their ``total``, each a scalar: a mean over the batch.
@@ -110,25 +100,10 @@ class PerceptualObjective(nn.Module):
             content: what :meth:`content_target` gave for the photos.
             styles: which style image for which stylized one: N of them, or one for all.
         """
-        return self.terms(stylized, self.features(stylized), content, styles)
-
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the loss network sees in images, at the layers that the terms are computed from."""
-        layers = (self.settings.content_layer, *self.style_layers)
-        features: dict[str, Tensor] = self.network(images, layers)
-        return features
-
-    def terms(
-        self,
-        stylized: Tensor,
-        features: Mapping[str, Tensor],
-        content: Tensor,
-        styles: Sequence[int],
-    ) -> dict[str, Tensor]:
-        """What :meth:`forward` returns, for images whose :meth:`features` are known already."""
         settings = self.settings
+        features = self.network(stylized, (settings.content_layer, *self.targets))
         rows = torch.tensor(list(styles), device=stylized.device)  # (N,) or (1,)
-        style = self.style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
+        style = self._style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
         content_term = content_loss(features[settings.content_layer], content)
         terms = {
             "content": settings.content_weight * content_term,

@@ -1,4 +1,4 @@
-"""Safetensors files with JSON metadata: model files, and checkpoints of trainings."""
+"""Safetensors files with JSON metadata, which is checked: models, and checkpoints of trainings."""
 
 import json
 import math

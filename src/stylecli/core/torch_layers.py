@@ -20,11 +20,6 @@ _NOISE_STRENGTH = 0.2
 class ReflectConv2d(nn.Conv2d):
     """A convolution that keeps sides as they are; beyond its edges an image is mirrored."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool = True
-    ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, bias=bias)
-
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""
         return super().forward(pad(x, self.kernel_size[0] // 2, "reflect"))

@@ -1,4 +1,4 @@
-"""What happens before the first step: inputs are read, and a training is put together."""
+"""What happens before the first step: a network is made, inputs are read, all is put together."""
 
 import shlex
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The layers that architectures are made of.
+"""The layers that architectures are made of, and what all ways to run them compute alike.
 
 An architecture is a function that calls these layers, and each way to run it has its own: torch
 builds and runs them (``core/generators.py``), in strips of rows too (``core/strips.py``), and so
@@ -124,7 +124,12 @@ _FOUR_BYTES_STD = (4 * (256**2 - 1) / 12) ** 0.5
 
 
 def noise_plane(rows: Array, columns: Array, layer: int, seed: Array) -> Array:
-    """Nearly normal numbers of mean 0 and variance 1: sums of the four bytes of a hash.
+    """Noise that depends on a position, a layer and a seed, and on nothing else.
+
+    Each number is a hash of its position (a counter-based generator: Salmon et al. 2011): the sum
+    of its four bytes, nearly normal, of mean 0 and variance 1. So strips, batches, devices and
+    backends agree, the noise in a video does not move, and a small plane is a corner of a larger
+    one. Only operators are used, so NumPy's arrays and torch's tensors both work.
 
     Args:
         rows: int64, from 0, of a shape such as (H, 1).
