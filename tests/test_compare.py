@@ -22,8 +22,8 @@ from stylecli.comparison.arms import check_alike, find_arms, read_objective, tra
 from stylecli.comparison.experiment import choose_companions, compare
 from stylecli.comparison.folder import Comparison, ComparisonFolder
 from stylecli.comparison.report import (
+    describe_outcome,
     metrics_table,
-    outcome,
     render_page,
     tabulate_settings,
     write_outputs,
@@ -153,14 +153,16 @@ def test_the_page_opens_with_the_claim_and_what_came_of_it(comparison):
     bn, batch, instance = comparison.arms
     arms = [of_total(bn, 200.0), batch, of_total(instance, 150.0)]
     found = replace(comparison, arms=arms)
-    assert "on 2 photos" in outcome(found)
-    assert "in total is 25 % lower with instance norm than with batch norm" in outcome(found)
+    assert "on 2 photos" in describe_outcome(found)
+    assert "in total is 25 % lower with instance norm than with batch norm" in describe_outcome(
+        found
+    )
     opening = render_page(found, "stylecli compare").partition("<h2>")[0]
-    assert outcome(found) in opening
+    assert describe_outcome(found) in opening
     assert "The paper says" in opening
     worse = replace(comparison, arms=[of_total(bn, 100.0), of_total(instance, 150.0)])
-    assert "50 % higher" in outcome(worse)
-    assert outcome(replace(comparison, arms=[instance])) == ""
+    assert "50 % higher" in describe_outcome(worse)
+    assert describe_outcome(replace(comparison, arms=[instance])) == ""
     alone = render_page(replace(comparison, arms=[instance]), "stylecli compare")
     assert "<strong>bn</strong>" not in alone
 

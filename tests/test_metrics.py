@@ -10,10 +10,10 @@ from stylecli.comparison.metrics import (
     contrast_sensitivity,
     feature_distance,
     grams_at_scales,
-    milliseconds,
     pixel_distance,
     steps_to_reach,
     style_at_scales,
+    time_networks,
     with_contrast,
 )
 from stylecli.config import ObjectiveConfig
@@ -152,5 +152,5 @@ def test_networks_are_timed_in_turns_and_the_least_time_counts(photo, monkeypatc
 
         return paint
 
-    assert milliseconds([network("a"), network("b")], photo) == [250, 250]
+    assert time_networks([network("a"), network("b")], photo) == [250, 250]
     assert calls == ["a", "b"] * (len(calls) // 2)

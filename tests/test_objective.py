@@ -10,7 +10,7 @@ from stylecli.core.objective import (
     PerceptualObjective,
     Scales,
     build_objective,
-    prepared_network,
+    prepare_network,
     style_targets,
     total_variation,
 )
@@ -120,4 +120,4 @@ def test_there_is_a_scale_for_each_style_image(network):
 @pytest.mark.parametrize("change", [{"content_layer": "relu9_9"}, {"style_layers": ("relu9_9",)}])
 def test_a_layer_that_there_is_not_is_refused_before_anything_is_computed(change):
     with pytest.raises(StyleCliError, match="no layer 'relu9_9'"):
-        prepared_network(ObjectiveConfig(**change), torch.device("cpu"), torch.float32)
+        prepare_network(ObjectiveConfig(**change), torch.device("cpu"), torch.float32)

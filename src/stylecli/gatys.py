@@ -24,7 +24,7 @@ from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
     build_objective,
-    prepared_network,
+    prepare_network,
 )
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
@@ -98,7 +98,7 @@ def _objective(
     config: GatysConfig, painting: Path, device: torch.device, report: Callable[[Progress], None]
 ) -> PerceptualObjective:
     """The objective that a training with these settings would have."""
-    network = prepared_network(config, device, resolve_precision(config.precision, device))
+    network = prepare_network(config, device, resolve_precision(config.precision, device))
     style_image = to_tensor(read_rgb(painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
 

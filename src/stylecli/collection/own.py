@@ -67,16 +67,16 @@ def add_model(
         StyleCliError: it cannot be read or written, is not a model, has another SHA-256, or is too
             large; or a model cannot have that name, or has it already.
     """
-    source = _source(given)
+    source = _parse_source(given)
     wanted = None if sha256 is None else _parse_sha256(sha256)
-    chosen = _name_of(source) if name is None else require_name(name)
+    chosen = _derive_name(source) if name is None else require_name(name)
     refuse_bundled_name(chosen)
     target = user_models() / f"{chosen}{SUFFIX}"
     if not overwrite:
         refuse_to_replace(target)
     with writable_folder(target.parent):
         remove_leftovers(target.parent)
-        with _replacing(target) as temporary:
+        with _replace_at_end(target) as temporary:
             _copy(source, temporary, report)
             found = _check(temporary, given, wanted)
             if not overwrite:
@@ -84,7 +84,7 @@ def add_model(
     return Added(target, read_info(target), found, not isinstance(source, Path))
 
 
-def _source(given: str) -> Source:
+def _parse_source(given: str) -> Source:
     if is_web(given):
         return given
     source = place(given)
@@ -96,7 +96,7 @@ def _source(given: str) -> Source:
     return require_regular(source) if isinstance(source, Path) else source
 
 
-def _name_of(source: Source) -> str:
+def _derive_name(source: Source) -> str:
     """The name of a model, from that of its file."""
     name = web_name(source) if isinstance(source, str) else source.name
     return shorten_name(style_name(Path(name))).strip("-")
@@ -112,7 +112,7 @@ def _parse_sha256(text: str) -> str:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def _replace_at_end(target: Path) -> Iterator[Path]:
     """A temporary path, whose file replaces the target at the end."""
     try:
         with atomic_path(target) as temporary:
@@ -225,7 +225,7 @@ def remove_model(name: str) -> Path:
     Raises:
         StyleCliError: no model has that name, or it lies elsewhere.
     """
-    path = user_models() / f"{match_name(name, own_names()) or name}{SUFFIX}"
+    path = user_models() / f"{match_name(name, list_own_names()) or name}{SUFFIX}"
     if Path(name).name != name or not os.path.lexists(path):
         raise _explain_not_own(name)
     try:
@@ -244,7 +244,7 @@ def rename_model(name: str, wanted: str) -> Path:
         StyleCliError: no model has that name; the other is not one for a model, or is taken.
     """
     path = user_models() / f"{name}{SUFFIX}"
-    if name not in own_names():
+    if name not in list_own_names():
         raise _explain_not_own(name)
     refuse_bundled_name(require_name(wanted))
     target = path.with_name(f"{wanted}{SUFFIX}")
@@ -259,7 +259,7 @@ def rename_model(name: str, wanted: str) -> Path:
     return target
 
 
-def own_names() -> list[str]:
+def list_own_names() -> list[str]:
     """The names of the models in the user's folder, broken ones too."""
     return sorted(path.stem for path in user_models().glob(f"[!.]*{SUFFIX}"))
 
@@ -269,7 +269,7 @@ def _explain_not_own(name: str) -> StyleCliError:
     if Path(name).name != name:
         hint = "the name of a model that you have added; a file elsewhere is yours to remove"
         return StyleCliError(f"{name!r} is not the name of a model", hint=hint)
-    names = own_names()
+    names = list_own_names()
     hint = choose_from(name, names) if names else "you have added none"
     try:
         path = find_model(name)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylecli import __version__
-from stylecli.collection.facts import NORMS, shown_size
+from stylecli.collection.facts import NORMS, format_size
 from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
@@ -53,15 +53,15 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
         styles = []
         for name in info.styles:
             report(Progress(done / total, f"{done + 1}/{total}  {info.name}, {name}"))
-            styles.append(_style(path, info, name, photo))
+            styles.append(_paint_style(path, info, name, photo))
             done += 1
-        models.append(_model(path, info, styles))
+        models.append(_describe_model(path, info, styles))
     return render_html(
-        "models", models=models, photo=_shown(photo), total=total, version=__version__
+        "models", models=models, photo=_embed(photo), total=total, version=__version__
     )
 
 
-def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
+def _describe_model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
     remark = ""
@@ -72,7 +72,7 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
         )
     facts = {
         "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
-        "file": f"{shown_size(path)}, {_where(path)}",
+        "file": f"{format_size(path)}, {_describe_place(path)}",
         "license": info.license or "not stated",
     }
     squares = read_thumbnail(info.thumbnail)
@@ -80,20 +80,20 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     return Model(info.name, facts, shlex.join(words), remark, paintings, styles)
 
 
-def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
+def _paint_style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
     """A style of a model, with the photo in it."""
     try:
         stylizer = Stylizer(path, name if len(info.styles) > 1 else None)
-        return Style(name, _shown(stylizer(photo)), "")
+        return Style(name, _embed(stylizer(photo)), "")
     except StyleCliError as error:
         return Style(name, "", error.message.replace(str(path), path.name))
 
 
-def _shown(rgb: Rgb) -> str:
+def _embed(rgb: Rgb) -> str:
     return data_uri(shrink(Picture(rgb), _SHOWN).rgb, quality=82)
 
 
-def _where(path: Path) -> str:
+def _describe_place(path: Path) -> str:
     """Where a model lies. Its folder is not named, because the page may be sent to others."""
     folder = path.parent.resolve()
     if folder == bundled_models().resolve():

@@ -34,14 +34,14 @@ from stylecli.comparison.metrics import (
     batch_dependence,
     contrast_sensitivity,
     grams_at_scales,
-    milliseconds,
     steps_to_reach,
     style_at_scales,
+    time_networks,
 )
 from stylecli.config import CompareConfig, GatysConfig
 from stylecli.core.devices import resolve_device, to_tensor, to_uint8
 from stylecli.core.generators import Generator
-from stylecli.core.objective import Scales, build_objective, prepared_network
+from stylecli.core.objective import Scales, build_objective, prepare_network
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
@@ -213,7 +213,7 @@ class _Experiment:
         """The objective that the networks were trained on, with the scales of that training."""
         self.settings, scales = read_objective(self.arms[0], self.config.loss_net)
         self.style_image = read_rgb(style_image, self.settings.style_size)
-        network = prepared_network(self.settings, self.device, torch.float32)
+        network = prepare_network(self.settings, self.device, torch.float32)
         images = [to_tensor(self.style_image[None], self.device)]
         self.objective = build_objective(self.settings, network, images, Scales.from_json(scales))
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
@@ -243,7 +243,7 @@ class _Experiment:
         for arm, generator in zip(self.arms, generators, strict=True):
             pictures[arm.name], result = self._measure(arm, generator, curves)
             results.append(result)
-        times = milliseconds([make_painter(one) for one in generators], self.photos[0])
+        times = time_networks([make_painter(one) for one in generators], self.photos[0])
         if slow:
             pictures["gatys"] = slow
         optimized = [to_tensor(rgb[None], self.device) for rgb in slow]

@@ -122,7 +122,7 @@ def _style_distance(image: Grams, painting: Grams) -> float:
     )
 
 
-def milliseconds(paints: Sequence[Paint], photo: Tensor) -> list[float]:
+def time_networks(paints: Sequence[Paint], photo: Tensor) -> list[float]:
     """The shortest time of each of several networks for one photo.
 
     They take turns, so that other work of the machine slows all of them alike. A first round warms

@@ -51,7 +51,7 @@ class Chart(NamedTuple):
     down: list[Tick]
 
 
-def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
+def draw_logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
     """Curves with a logarithmic vertical axis; what is not above 0 is left out."""
     kept = [
         (name, [(x, math.log10(y)) for x, y in points if 0 < y < math.inf])
@@ -72,12 +72,12 @@ def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
         Line(name, _COLORS[i % len(_COLORS)], [(round(x / last, 4), place(y)) for x, y in points])
         for i, (name, points) in enumerate(kept)
     ]
-    across = [Tick(x / last, f"{x:,.10g}") for x in _even_steps(0, last)]
-    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _numbers(10**low, 10**high)]
+    across = [Tick(x / last, f"{x:,.10g}") for x in _list_even_steps(0, last)]
+    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _choose_numbers(10**low, 10**high)]
     return Chart(lines, across, down)
 
 
-def _numbers(low: float, high: float) -> list[float]:
+def _choose_numbers(low: float, high: float) -> list[float]:
     """Round numbers for a logarithmic axis: some, and not too many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     for digits in ((1,), (1, 3), (1, 2, 5)):
@@ -85,10 +85,10 @@ def _numbers(low: float, high: float) -> list[float]:
         found = [number for number in found if low <= number <= high]
         if len(found) >= _TICKS // 2:
             return found
-    return _even_steps(low, high)
+    return _list_even_steps(low, high)
 
 
-def _even_steps(low: float, high: float) -> list[float]:
+def _list_even_steps(low: float, high: float) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten, from a number up to another."""
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
@@ -177,7 +177,7 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
 
 def stored_results(comparison: Comparison, command: str) -> dict[str, Any]:
     """All numbers of a comparison, and the command that makes it again, for JSON."""
-    stored: dict[str, Any] = _finite({"command": command, **comparison.as_json()})
+    stored: dict[str, Any] = _drop_infinite({"command": command, **comparison.as_json()})
     return stored
 
 
@@ -201,25 +201,25 @@ def metrics_table(comparison: Comparison) -> Table:
     heads = [head for group, _ in DEFINITIONS for head in group]
     if not comparison.gatys_losses:
         heads.remove("Gatys steps")
-    rows = [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms]
+    rows = [Row(arm.name, _format_cells(arm, comparison)) for arm in comparison.arms]
     if comparison.gatys:
-        cells = _judged_cells(comparison.gatys, comparison.gatys_style_at_scales)
+        cells = _format_judged(comparison.gatys, comparison.gatys_style_at_scales)
         rows.append(Row("gatys", cells + [_UNKNOWN] * (len(heads) - len(cells))))
     return Table(heads, rows)
 
 
-def _judged_cells(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
+def _format_judged(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
     """The first cells of a row, which the slow optimization has too."""
-    cells = [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
+    cells = [_format_mean([one[name] for one in losses], ",.0f") for name in _LOSSES]
     return [*cells, ", ".join(f"{fmean(share):.2f}" for share in zip(*style, strict=True))]
 
 
-def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
-    cells = _judged_cells(arm.losses, arm.style_at_scales)
+def _format_cells(arm: ArmResult, comparison: Comparison) -> list[str]:
+    cells = _format_judged(arm.losses, arm.style_at_scales)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
         moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
-        cells += [_mean_std(values, format_) for values in moved]
-    cells.append(_mean_std(arm.batch_dependence, ".2f"))
+        cells += [_format_mean(values, format_) for values in moved]
+    cells.append(_format_mean(arm.batch_dependence, ".2f"))
     cells += [f"{float(f'{arm.milliseconds:.2g}'):,g}", f"{arm.parameters:,}"]
     if comparison.gatys_losses:
         most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
@@ -227,13 +227,13 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
     return cells
 
 
-def _mean_std(values: list[float], format_: str) -> str:
+def _format_mean(values: list[float], format_: str) -> str:
     """Mean and sample standard deviation; of a single value, the value."""
     text = f"{fmean(values):{format_}}"
     return f"{text} ± {stdev(values):{format_}}" if len(values) > 1 else text
 
 
-def outcome(comparison: Comparison) -> str:
+def describe_outcome(comparison: Comparison) -> str:
     """The result for the paper's claim, in a sentence; empty without both norms."""
     totals = {arm.name: fmean(loss["total"] for loss in arm.losses) for arm in comparison.arms}
     archs = list(dict.fromkeys(arm.arch for arm in comparison.arms))
@@ -259,7 +259,7 @@ def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Ta
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
     keys = [*GENERATOR, *_FACTS, *SHARED]
-    texts = {key: [_text(known.get(key)) for known in made.values()] for key in keys}
+    texts = {key: [_format_value(known.get(key)) for known in made.values()] for key in keys}
     shared = [
         (key.replace("_", " "), one[0])
         for key, one in texts.items()
@@ -270,13 +270,13 @@ def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Ta
     return shared, Table([key.replace("_", " ") for key in other], rows)
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return _UNKNOWN
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_format_value(one)}" for key, one in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        return ", ".join(map(_format_value, value))
     return f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
@@ -298,7 +298,7 @@ def render_page(comparison: Comparison, command: str) -> str:
         pictures={name: [data_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
         table=table,
         paper=PAPER,
-        outcome=outcome(comparison),
+        outcome=describe_outcome(comparison),
         norms={arm.norm for arm in comparison.arms},
         companions=[
             f"{', '.join(names[:-1])} and {names[-1]}" for names in comparison.about["companions"]
@@ -308,16 +308,16 @@ def render_page(comparison: Comparison, command: str) -> str:
         definitions=[
             (", ".join(group), text) for group, text in DEFINITIONS if {*group} <= {*table.heads}
         ],
-        trainings=_trainings(comparison),
+        trainings=_draw_trainings(comparison),
         command=command,
         about=comparison.about,
     )
 
 
-def _trainings(comparison: Comparison) -> Chart | None:
+def _draw_trainings(comparison: Comparison) -> Chart | None:
     """Total objective in training against steps, of each model."""
     models = {arm.model: arm for arm in comparison.arms if arm.training.get("curve")}
-    return logarithmic_chart(
+    return draw_logarithmic_chart(
         (
             f"{arm.arch}, {arm.norm.partition('-')[0]}",
             [(point["step"], point["total"]) for point in arm.training["curve"]],
@@ -326,10 +326,10 @@ def _trainings(comparison: Comparison) -> Chart | None:
     )
 
 
-def _finite(value: Any) -> Any:
+def _drop_infinite(value: Any) -> Any:
     """A copy for JSON, in which null stands for numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _drop_infinite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_drop_infinite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

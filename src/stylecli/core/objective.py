@@ -60,7 +60,7 @@ class PerceptualObjective:
     Source: Johnson et al. 2016, eq. 1 to 5.
 
     Args:
-        network: the loss network, see :func:`prepared_network`.
+        network: the loss network, see :func:`prepare_network`.
         targets: layer to (S, C, C), the Gram matrices of S style images, see
             :func:`style_targets`.
         scales: the balance of the terms, see :func:`balance`.
@@ -113,7 +113,7 @@ class PerceptualObjective:
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
 
-def prepared_network(
+def prepare_network(
     settings: "ObjectiveConfig", device: torch.device, dtype: torch.dtype
 ) -> LossNetwork:
     """The loss network that settings name, ready for use; it may be downloaded.
@@ -137,7 +137,7 @@ def build_objective(
 
     Args:
         settings: layers and weights.
-        network: the loss network, see :func:`prepared_network`.
+        network: the loss network, see :func:`prepare_network`.
         style_images: each (1, 3, H, W) RGB in [0, 1]; its size sets the size of the strokes.
         balance_with: photos, (N, 3, H, W) RGB in [0, 1], to balance the terms on; or the scales
             that an earlier balance gave.

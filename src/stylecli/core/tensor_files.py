@@ -48,7 +48,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         metadata = parse(text)
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise _describe_damage(path, error) from error
     version: Any = metadata.get("format_version")
     if is_count(version) and version > FORMAT_VERSION:
         raise StyleCliError(
@@ -72,7 +72,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+        raise _describe_damage(path, error) from error
 
 
 def save_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
         _check_length(require_regular(path))
         return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from error
+        raise _describe_damage(path, error) from error
 
 
 def load_pickled(path: Path) -> Any:
@@ -161,10 +161,10 @@ def _check_length(path: Path) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > _MOST_IN_HEADER:
-        raise _damaged(path, ValueError(f"its header would have {length:,} bytes"))
+        raise _describe_damage(path, ValueError(f"its header would have {length:,} bytes"))
 
 
-def _damaged(path: Path, error: Exception) -> DamagedFileError:
+def _describe_damage(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(
         f"{path} cannot be read as a model: {error}",
         hint="it is damaged, cut short, or not a model; `stylecli models` lists what there is",

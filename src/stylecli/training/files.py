@@ -89,7 +89,7 @@ class TrainFiles:
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
 
-    def curve(self) -> list[dict[str, float]]:
+    def read_curve(self) -> list[dict[str, float]]:
         """The log in brief, for the model file: the means of stretches of equal length."""
         names = {"step", "seconds", "content", "style", "tv", "total"}
         lines = [line for line in map(_parse, self._lines()) if line.keys() >= names]
@@ -163,7 +163,7 @@ class TrainFiles:
                 ) from error
         return lock
 
-    def refuse_loss(self, *, resume: bool, overwrite: bool) -> None:
+    def refuse_to_replace_files(self, *, resume: bool, overwrite: bool) -> None:
         """Check that no file of the user's would be lost.
 
         Raises:

@@ -88,16 +88,16 @@ def train(
     with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
-        ranks.of_first(lambda: files.refuse_loss(resume=resume, overwrite=overwrite))
+        ranks.of_first(lambda: files.refuse_to_replace_files(resume=resume, overwrite=overwrite))
         config = set_devices(config, saved, ranks.count)
         if saved:
             changes = _find_changes(config) if changes is None else changes
             config = resume_config(files.checkpoint, saved, changes)
-        with _explaining(files.checkpoint if saved else None):
+        with _explain_failures(files.checkpoint if saved else None):
             report = report if ranks.first else lambda event: None
             training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
             _begin(training, saved)
-        with _explaining(files.checkpoint):
+        with _explain_failures(files.checkpoint):
             stopped = _run(training, should_stop)
             return _suspend(training) if stopped else _finish(training)
 
@@ -109,7 +109,7 @@ def _find_changes(config: TrainConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _explaining(checkpoint: Path | None) -> Iterator[None]:
+def _explain_failures(checkpoint: Path | None) -> Iterator[None]:
     """Say how to go on from a checkpoint, if memory ran out or the photos are gone."""
     go_on = f"--resume goes on from {checkpoint}"
     try:
@@ -340,7 +340,7 @@ def _describe_training(training: Training, result: TrainResult) -> dict[str, Any
         "scales_averaged_down": [one.scales.as_json() for one in training.objectives[1:]],
         "device": str(inputs.device),
         "precision": str(inputs.dtype).removeprefix("torch."),
-        "curve": training.files.curve(),
+        "curve": training.files.read_curve(),
         "stylecli": __version__,
         "torch": torch.__version__,
     }

@@ -85,7 +85,7 @@ class Ranks:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        with self._noticing_others():
+        with self._notice_failures():
             dist.all_gather_object(values, (value, time.monotonic()))
         self._now = values[0][1]
         return [one for one, _ in values]
@@ -127,14 +127,14 @@ class Ranks:
         if self.count == 1:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        with self._noticing_others():
+        with self._notice_failures():
             dist.all_reduce(flat)
         parts = torch.split(flat.div_(self.count), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     @contextmanager
-    def _noticing_others(self) -> Iterator[None]:
+    def _notice_failures(self) -> Iterator[None]:
         """Turn the error of an exchange into that of the rank which ended, if it left one."""
         try:
             yield

@@ -27,7 +27,7 @@ from stylecli.core.objective import (
     PerceptualObjective,
     Scales,
     balance,
-    prepared_network,
+    prepare_network,
     style_targets,
 )
 from stylecli.core.spec import MAX_STYLES, GeneratorConfig
@@ -114,7 +114,7 @@ def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     photos = ContentPhotos(config.content, config.seed)
     for text in _find_surprises(config, batch_size):
         report(Notice(text))
-    network = prepared_network(config, device, dtype)
+    network = prepare_network(config, device, dtype)
     targets = _compute_targets(config, style_images, network, device, report)
     ranks.compare(_list_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)

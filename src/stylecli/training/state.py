@@ -147,7 +147,7 @@ class Training:
             self.report_once(str(error))
 
 
-def _checked(check: tensor_files.Check) -> Any:
+def _check_with(check: tensor_files.Check) -> Any:
     """A field of a checkpoint, with the check that its value in a file has to pass."""
     return field(metadata={"check": check})
 
@@ -156,27 +156,27 @@ def _checked(check: tensor_files.Check) -> Any:
 class Checkpoint:
     """The description in a checkpoint: of :class:`Training`, its start, its guard."""
 
-    config: dict[str, Any] = _checked(lambda value: isinstance(value, dict))
-    spec: dict[str, Any] = _checked(lambda value: isinstance(value, dict))
-    style_names: list[str] = _checked(lambda names: tensor_files.are_styles(names) and names)
-    first_row: int = _checked(tensor_files.is_count)
-    origin: str = _checked(tensor_files.is_text)
-    base_license: str = _checked(tensor_files.is_text)
-    step: int = _checked(tensor_files.is_count)
-    seconds: float = _checked(tensor_files.is_number)
-    recent: list[dict[str, float]] = _checked(
+    config: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
+    spec: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
+    style_names: list[str] = _check_with(lambda names: tensor_files.are_styles(names) and names)
+    first_row: int = _check_with(tensor_files.is_count)
+    origin: str = _check_with(tensor_files.is_text)
+    base_license: str = _check_with(tensor_files.is_text)
+    step: int = _check_with(tensor_files.is_count)
+    seconds: float = _check_with(tensor_files.is_number)
+    recent: list[dict[str, float]] = _check_with(
         lambda value: tensor_files.is_list(value, tensor_files.are_losses)
     )
-    lr_factor: float = _checked(tensor_files.is_number)
-    rollbacks: int = _checked(tensor_files.is_count)
-    outliers: int = _checked(tensor_files.is_count)
-    left_out: int = _checked(tensor_files.is_count)
-    overwrite: bool = _checked(lambda value: isinstance(value, bool))
-    scales: list[dict[str, list[float]]] = _checked(
+    lr_factor: float = _check_with(tensor_files.is_number)
+    rollbacks: int = _check_with(tensor_files.is_count)
+    outliers: int = _check_with(tensor_files.is_count)
+    left_out: int = _check_with(tensor_files.is_count)
+    overwrite: bool = _check_with(lambda value: isinstance(value, bool))
+    scales: list[dict[str, list[float]]] = _check_with(
         lambda value: tensor_files.is_list(value, tensor_files.are_scales)
     )
-    style_sha: str = _checked(tensor_files.is_text)
-    photos_sha: str = _checked(tensor_files.is_text)  # of their names
+    style_sha: str = _check_with(tensor_files.is_text)
+    photos_sha: str = _check_with(tensor_files.is_text)  # of their names
 
 
 def save_checkpoint(training: Training) -> None:
@@ -232,11 +232,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"nothing to resume: no {path}",
             hint="that training is finished, or was never begun: leave --resume out",
         )
-    with _explaining_damage(path):
+    with _explain_damage(path):
         saved = tensor_files.read_metadata(path)
     checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
     if bad := tensor_files.bad_fields(saved, checks):
-        raise _damaged(path, f"its {bad[0]}")
+        raise _describe_damage(path, f"its {bad[0]}")
     return Checkpoint(**{name: saved[name] for name in checks})
 
 
@@ -279,7 +279,7 @@ def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tra
         config = from_json(TrainConfig, saved.config)
         config.check()
     except (TypeError, StyleCliError) as error:
-        raise _damaged(path, "its settings") from error
+        raise _describe_damage(path, "its settings") from error
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     config = replace(config, **changes)
@@ -318,13 +318,13 @@ def build_start(path: Path, saved: Checkpoint) -> Start:
     Raises:
         StyleCliError: the checkpoint is damaged.
     """
-    with _explaining_damage(path):
+    with _explain_damage(path):
         try:
             check_conventions(saved.spec)
             own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
             generator = Generator(GeneratorSpec(**own))
         except StyleCliError as error:
-            raise _damaged(path, error.message) from error
+            raise _describe_damage(path, error.message) from error
         generator.remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
@@ -337,7 +337,7 @@ def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
     """
     scales = [Scales.from_json(one) for one in saved.scales]
     if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
-        raise _damaged(path, "its scales")
+        raise _describe_damage(path, "its scales")
     return scales
 
 
@@ -350,7 +350,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
     path, guard = training.files.checkpoint, training.guard
     if saved.photos_sha != training.inputs.photos.fingerprint():
         training.report(Notice("the content photos are not those that this training began with"))
-    with _explaining_damage(path):
+    with _explain_damage(path):
         tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
         now, snapshot = _select("now.", tensors), _select("snapshot.", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed
@@ -374,17 +374,17 @@ def _select(prefix: str, tensors: dict[str, Tensor]) -> State:
 
 
 @contextmanager
-def _explaining_damage(path: Path) -> Iterator[None]:
+def _explain_damage(path: Path) -> Iterator[None]:
     """Turn errors about what is missing or does not fit into one that names the checkpoint."""
     try:
         yield
     except tensor_files.DamagedFileError as error:
-        raise _damaged(path, str(error.__cause__)) from error
+        raise _describe_damage(path, str(error.__cause__)) from error
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise _damaged(path, str(error).partition("\n")[0]) from error
+        raise _describe_damage(path, str(error).partition("\n")[0]) from error
 
 
-def _damaged(path: Path, what: str) -> StyleCliError:
+def _describe_damage(path: Path, what: str) -> StyleCliError:
     return StyleCliError(
         f"{path} is damaged, or of another version of stylecli: {what}",
         hint="start again with --overwrite",
