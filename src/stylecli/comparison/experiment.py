@@ -45,7 +45,6 @@ from stylecli.core.objective import Scales, build_objective, prepare_network
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
-from stylecli.files.atomic import require_writable
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.formats import ImageError
@@ -169,14 +168,13 @@ def compare(
     resolve_device(config.device)
     style_image = find_style_image(config.style)
     photos = read_photos(config, report)
-    arms = find_arms(config) if find_networks(config.style) else None
+    arms = find_arms(config) if find_networks(config.style) else []
     style_size = arms[0].info.training.get("style_size", 64) if arms else config.style_size
     painting_sha256 = hash_images([read_rgb(style_image, style_size)])
-    check_alike(arms or [], painting_sha256)
+    check_alike(arms, painting_sha256)
     folder = ComparisonFolder(config, painting_sha256, list(photos), overwrite=overwrite)
-    if arms is None:
+    if not arms:
         folder.check_content()
-    require_writable(config.out)
     folder.claim()
     try:
         arms = arms or train_arms(config, folder, report, should_stop)

@@ -14,7 +14,7 @@ from stylecli.core.model_files import bundled_painting, model_folders, named_mod
 from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, write_text
+from stylecli.files.atomic import atomic_path, require_writable, write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import read_picture, write_picture
@@ -155,12 +155,12 @@ class ComparisonFolder:
         return claimed if is_ours else {}
 
     def claim(self) -> None:
-        """Mark the folder as that of this comparison."""
+        """Mark the folder as that of this comparison; StyleCliError if it cannot be written."""
+        require_writable(self.out)
         if self._claimed() and self._has_results():
             if not self.overwrite:
                 return
             self._clear()
-        self.out.mkdir(parents=True, exist_ok=True)
         write_text(self.mark, json.dumps(self.identity, indent=1))
 
     def _clear(self) -> None:

@@ -71,19 +71,16 @@ def train(
     Args:
         config: the settings.
         report: is called with every step.
-        should_stop: is asked after every step; when true, the state is saved for a resume, and the
-            model so far beside it, as :attr:`stylecli.training.files.TrainFiles.so_far`.
+        should_stop: is asked after every step; if true, the state is saved for a resume, and the
+            model as it is beside it.
         resume: go on with the interrupted training of the same output, and with its settings.
-        changes: the settings that a resume has otherwise; None is those of ``config`` that are
-            not at their default.
+        changes: settings that a resume changes; None is those that are not at their default.
         overwrite: replace a model that is there.
 
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
-    check_options(config)  # a resume may leave out what a new training needs
-    if not resume:
-        config.check()
+    check_options(config) if resume else config.check()  # a resume may leave a painting out
     files = TrainFiles.of(config)
     with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
@@ -91,10 +88,10 @@ def train(
         ranks.of_first(lambda: files.refuse_to_replace_files(resume=resume, overwrite=overwrite))
         config = set_devices(config, saved, ranks.count)
         if saved:
-            changes = _find_changes(config) if changes is None else changes
-            config = resume_config(files.checkpoint, saved, changes)
+            changed = _find_changes(config) if changes is None else changes
+            config = resume_config(files.checkpoint, saved, changed)
+        report = report if ranks.first else lambda event: None
         with _explain_failures(files.checkpoint if saved else None):
-            report = report if ranks.first else lambda event: None
             training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
             _begin(training, saved)
         with _explain_failures(files.checkpoint):

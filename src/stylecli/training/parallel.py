@@ -4,13 +4,12 @@ Each process, called a rank, computes the gradient on its share of the photos. T
 gradients is the gradient on the whole batch, and every rank takes the same step along it. So the
 ranks always have the same weights, and those that one process would have, but for rounding.
 
-torch's DistributedDataParallel takes as long for a network of this size. It exchanges gradients
-while others are computed, so that the loss of another rank and a bug of the network would be the
-same error. Here an exchange is a step of its own.
+torch's DistributedDataParallel takes as long for a network of this size, and its errors do not
+tell a lost rank from a bug of the network. Here an exchange is a step of its own.
 
-What follows from the clock, from a signal or from a loss has to be the same on all ranks, or they
-would wait for each other for ever. So they go by the clock of the first, stop when any was asked
-to, and judge the mean of their losses.
+What follows from the clock, from a signal or from a loss is the same on all ranks, or they would
+wait for each other for ever: they go by the clock of the first, stop when any is asked to, and
+judge the mean of their losses.
 """
 
 import json
@@ -236,11 +235,10 @@ def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     It measures every few seconds; in between, it only looks at the clock. At the end, torch has as
     many threads as before.
 
-    Each part of a step waits for the slowest of its threads, and a thread that shares its core with
-    another program takes twice as long. On two cores, a training makes 4.5 steps a second with two
-    threads and 2.6 with one; beside a program that keeps one core busy, 1.4 with two and 2.5 with
-    one. With another number of threads, torch adds numbers in another order, and results differ in
-    their last bits. So this is for trainings by time, whose results are not repeatable anyway.
+    Each part of a step waits for the slowest thread, and one that shares its core with another
+    program takes twice as long: beside a program that keeps one of two cores busy, a training makes
+    1.4 steps a second with two threads and 2.5 with one. With another number of threads, results
+    differ in their last bits, so this is for trainings by time, which are not repeatable anyway.
     """
     most = torch.get_num_threads()
     if not enabled or most == 1:
