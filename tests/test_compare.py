@@ -23,8 +23,8 @@ from stylecli.comparison.experiment import choose_companions, compare
 from stylecli.comparison.folder import Comparison, ComparisonFolder
 from stylecli.comparison.report import (
     describe_outcome,
-    metrics_table,
     render_page,
+    tabulate_metrics,
     tabulate_settings,
     write_outputs,
 )
@@ -115,7 +115,7 @@ def test_grid_page_and_json_say_the_same(config, comparison, tmp_path):
     grid, html, results = write_outputs(comparison, tmp_path, "stylecli compare")
     stored = json.loads(results.read_text())
     page = html.read_text()
-    table = metrics_table(comparison)
+    table = tabulate_metrics(comparison)
     assert page.count('class="line"') == 2  # of trainings: batch norm is one, and shown twice
     assert "<dt>noise</dt><dd>none</dd><dt>upsampling</dt><dd>nearest</dd>" in page
     assert [row.name for row in table.rows][-1] == "gatys"
@@ -140,7 +140,7 @@ def test_every_row_is_explained_and_every_explanation_has_its_row(comparison):
         page = render_page(one, "stylecli compare")
         explained = re.search(r"</table>.*?<dl>(.*?)</dl>", page, re.S)[1]
         names = ", ".join(re.findall("<dt>(.*?)</dt>", explained))
-        assert names == ", ".join(metrics_table(one).heads)
+        assert names == ", ".join(tabulate_metrics(one).heads)
 
 
 def test_the_page_opens_with_the_claim_and_what_came_of_it(comparison):
@@ -180,7 +180,7 @@ def test_one_photo_has_no_spread(comparison):
         gatys_losses=comparison.gatys_losses[:1],
         gatys_style_at_scales=comparison.gatys_style_at_scales[:1],
     )
-    assert all("±" not in cell for row in metrics_table(one).rows for cell in row.cells)
+    assert all("±" not in cell for row in tabulate_metrics(one).rows for cell in row.cells)
     page = render_page(one, "stylecli compare")
     assert "±" not in page
     assert "on the same photo<" in page
@@ -190,7 +190,7 @@ def test_style_at_three_scales_is_that_of_the_pictures(comparison):
     for arm in comparison.arms:
         assert [len(shares) for shares in arm.style_at_scales] == [3, 3]
         assert all(share > 0 for shares in arm.style_at_scales for share in shares)
-    table = metrics_table(comparison)
+    table = tabulate_metrics(comparison)
     column = table.heads.index("style at 1, 1/2, 1/4")
     ours = np.mean([arm.style_at_scales for arm in comparison.arms], axis=1)
     for means, row in zip(ours, table.rows[:-1], strict=True):
@@ -425,7 +425,7 @@ def test_a_photo_is_never_its_own_companion(tmp_path):
 
 def test_steps_that_were_not_enough_are_counted_right(comparison):
     unreached = [replace(arm, gatys_steps=[None, 2]) for arm in comparison.arms]
-    table = metrics_table(replace(comparison, arms=unreached))
+    table = tabulate_metrics(replace(comparison, arms=unreached))
     assert table.rows[0].cells[table.heads.index("Gatys steps")] == "> 3, 2"
 
 

@@ -196,7 +196,7 @@ def render_grid(comparison: Comparison) -> Rgb:
     return page(cells, len(pictures))
 
 
-def metrics_table(comparison: Comparison) -> Table:
+def tabulate_metrics(comparison: Comparison) -> Table:
     """The metrics: a row for each network."""
     heads = [head for group, _ in DEFINITIONS for head in group]
     if not comparison.gatys_losses:
@@ -285,7 +285,7 @@ def render_page(comparison: Comparison, command: str) -> str:
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
     shared, made = tabulate_settings(comparison)
-    table = metrics_table(comparison)
+    table = tabulate_metrics(comparison)
     return render_html(
         "report",
         style=comparison.style,

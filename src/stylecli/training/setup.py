@@ -169,7 +169,7 @@ def _list_common(
         **{name: settings[name] for name in (*FIXED, "steps", "minutes")},
         "precision": str(dtype),
         "painting": hash_images(style_images),
-        "content photos": photos.fingerprint(),
+        "content photos": photos.hash_names(),
     }
 
 

@@ -205,7 +205,7 @@ def save_checkpoint(training: Training) -> None:
         overwrite=training.overwrite,
         scales=[one.scales.as_json() for one in training.objectives],
         style_sha=hash_images(training.inputs.style_images),
-        photos_sha=training.inputs.photos.fingerprint(),
+        photos_sha=training.inputs.photos.hash_names(),
     )
     states = {"now": guard.state(), "snapshot": guard.snapshot}
     tensors = {f"{when}.{name}": t for when, state in states.items() for name, t in state.items()}
@@ -348,7 +348,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
         StyleCliError: the checkpoint is damaged.
     """
     path, guard = training.files.checkpoint, training.guard
-    if saved.photos_sha != training.inputs.photos.fingerprint():
+    if saved.photos_sha != training.inputs.photos.hash_names():
         training.report(Notice("the content photos are not those that this training began with"))
     with _explain_damage(path):
         tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
