@@ -98,49 +98,13 @@ def _list_even_steps(low: float, high: float) -> list[float]:
 
 PAPER = "1607.08022"  # on arXiv
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
-# The rows of the table of metrics, and their meaning.
-DEFINITIONS = (
-    (
-        ("content", "style", "total"),
-        "The weighted terms of the objective that the networks were trained on, and their sum with "
-        "total variation, of the picture clipped to [0, 1]: content is the mean squared "
-        "difference of VGG features from the photo's, mean (F(y) - F(x))²; style that of Gram "
-        "matrices from the painting's, summed over layers, w Σ mean (G(y) - G(s))², with "
-        "G = F Fᵀ / (C H W).",
-    ),
-    (
-        (_STYLE,),
-        "How far the picture y is from the painting s in style, when both are scaled down by 1, 2 "
-        "and 4, as a share of what the untouched photo x has: "
-        "d(y) / d(x), with d(y) = Σ mean (G(y) - G(s))² / mean G(s)², over relu1_2, relu2_2, "
-        "relu3_3 and relu4_3 of Oxford's VGG-16; the painting's long side is the picture's. 0 is "
-        "the painting's style, 1 the photo's: a picture with 0.2, 0.4, 1.0 has the painting's "
-        "small strokes and none of its large shapes. Means over the photos.",
-    ),
-    (
-        tuple(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
-        "How far the stylization moves when the photo x becomes m + c (x - m), with m its mean "
-        "color and c = 0.5 or 0.25: the mean absolute difference of pixels on a scale of 0..255, "
-        "and |F(y) - F(y')|² / |F(y)|² in VGG features.",
-    ),
-    (
-        ("batch dependence",),
-        "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
-        "alone and in a batch with three others; the larger of two such batches.",
-    ),
-    (
-        ("ms",),
-        "Milliseconds for the first photo alone, to two digits: the least of seven passes. The "
-        "networks take turns, so that a busy machine does not favor one of them.",
-    ),
-    (("parameters",), "The numbers that a network learns."),
-    (
-        ("Gatys steps",),
-        "How many L-BFGS steps on the pixels, from the photo, reach the network's total on that "
-        "photo; one number for each photo.",
-    ),
-)
 _LOSSES = ("content", "style", "total")
+# The columns of the table of metrics; the page says what they mean.
+_HEADS = (
+    *(*_LOSSES, _STYLE),
+    *(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
+    *("batch dependence", "ms", "parameters", "Gatys steps"),
+)
 _FACTS = (
     *("norm", "paintings", "content", "content_photos", "steps_done", "seconds", "scales"),
     *("device", "torch"),
@@ -198,9 +162,7 @@ def render_grid(comparison: Comparison) -> Rgb:
 
 def tabulate_metrics(comparison: Comparison) -> Table:
     """The metrics: a row for each network."""
-    heads = [head for group, _ in DEFINITIONS for head in group]
-    if not comparison.gatys_losses:
-        heads.remove("Gatys steps")
+    heads = list(_HEADS if comparison.gatys_losses else _HEADS[:-1])
     rows = [Row(arm.name, _format_cells(arm, comparison)) for arm in comparison.arms]
     if comparison.gatys:
         cells = _format_judged(comparison.gatys, comparison.gatys_style_at_scales)
@@ -305,9 +267,6 @@ def render_page(comparison: Comparison, command: str) -> str:
         ],
         shared=shared,
         made=made,
-        definitions=[
-            (", ".join(group), text) for group, text in DEFINITIONS if {*group} <= {*table.heads}
-        ],
         trainings=_draw_trainings(comparison),
         command=command,
         about=comparison.about,

@@ -1,4 +1,4 @@
-"""Several processes that train one network together, each on its share of every batch.
+"""Several processes that train one network together, and the threads of one that trains alone.
 
 Each process, called a rank, computes the gradient on its share of the photos. The mean of these
 gradients is the gradient on the whole batch, and every rank takes the same step along it. So the
