@@ -34,6 +34,7 @@ from rich.table import Table
 
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backends import open_backends
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
 from stylecli.core.openvino_backend import mixed_weights
@@ -41,7 +42,6 @@ from stylecli.core.openvino_enlarge import OpenVinoEnlarger
 from stylecli.core.openvino_graph import build_graph
 from stylecli.core.spec import GeneratorSpec, Norm
 from stylecli.core.strips import StripRunner
-from stylecli.core.tensors import to_tensor
 from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos
 

@@ -20,15 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli import Stylizer
-from stylecli.comparison.metrics import (
-    Grams,
-    content_at_half,
-    grams_at_scales,
-    style_at_scales,
-)
+from stylecli.comparison.metrics import Grams, grams_at_scales, style_at_scales
 from stylecli.config import GALLERY
+from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import bundled_models
-from stylecli.core.tensors import to_tensor
 from stylecli.core.vgg import LossNetwork, load_loss_network
 from stylecli.files.colors import Rgb
 from stylecli.files.images import read_picture
@@ -88,8 +83,14 @@ class PhotoJudge:
         small = as_judged(picture)
         ours = grams_at_scales(as_tensor(small), self.network)
         style = style_at_scales(ours, self.paintings[painting], self.grams)
-        content = content_at_half(as_tensor(small), as_tensor(self.small), self.network)
+        y, x = (self.features(as_tensor(rgb)) for rgb in (small, self.small))
+        content = float((y - x).square().mean()) / 1e5
         return [*style, content, regularity(small)]
+
+    @torch.no_grad()
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Of an image (1, 3, H, W) scaled down by 2, at relu3_3."""
+        return self.network(torch.nn.functional.avg_pool2d(image, 2), ("relu3_3",))["relu3_3"]
 
     def grams_of(self, painting: Path) -> tuple[Grams, ...]:
         """Of a painting, scaled so that its long side is the photo's."""

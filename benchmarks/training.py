@@ -32,17 +32,17 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli.config import ObjectiveConfig, TrainConfig
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
     build_objective,
-    prepared_network,
+    prepare_network,
 )
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import load_tensors, read_metadata
-from stylecli.core.tensors import to_tensor
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
@@ -91,7 +91,7 @@ def judging_objective(style: Path) -> PerceptualObjective:
     config, device = ObjectiveConfig(loss_padding="zeros"), torch.device("cpu")
     style_image = to_tensor(read_rgb(style, config.style_size)[None], device)
     photos = to_tensor(ContentPhotos(None, 0).batch(0, BALANCE_PHOTOS, SIZE), device)
-    network = prepared_network(config, device, torch.float32)
+    network = prepare_network(config, device, torch.float32)
     return build_objective(config, network, [style_image], photos)
 
 
@@ -117,7 +117,7 @@ def run(
         points = train_and_keep(config, kept)
         judge = Judge(style, held_out)
         for point in thinned(points):
-            point |= judge(generator_of(point.pop("file")))
+            point |= judge(describe_generator(point.pop("file")))
             print(json.dumps(point), flush=True)
         measured = [point for point in points if "total" in point]
         result = {"name": name, "settings": given, "style": style.name, "points": measured}
@@ -178,7 +178,7 @@ def thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [points[i] for i in sorted(set(places.tolist()))]
 
 
-def generator_of(file: Path) -> Generator:
+def describe_generator(file: Path) -> Generator:
     """The network in a checkpoint or a model file, in eval mode."""
     metadata, tensors = read_metadata(file), load_tensors(file)
     if "spec" not in metadata:

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from stylecli.comparison.report import logarithmic_chart
+from stylecli.comparison.report import draw_logarithmic_chart
 
 
 def test_points_and_numbers_lie_where_a_logarithm_puts_them():
-    chart = logarithmic_chart([("a", [(0, 1000), (50, 100), (100, 10)]), ("b", [(100, 100)])])
+    chart = draw_logarithmic_chart([("a", [(0, 1000), (50, 100), (100, 10)]), ("b", [(100, 100)])])
     top, middle, bottom = (y for _, y in chart.lines[0].points)
     assert [x for x, _ in chart.lines[0].points] == [0, 0.5, 1]
     assert 0 < top < middle < bottom < 1
@@ -28,7 +28,7 @@ def test_points_and_numbers_lie_where_a_logarithm_puts_them():
     "values", [(4.01e5, 4.02e5), (3e5, 9e6), (7.0, 7.0), (0.02, 0.9), (1, 1e9)]
 )
 def test_every_range_has_some_numbers_beside_it(values):
-    chart = logarithmic_chart([("a", list(enumerate(values)))])
+    chart = draw_logarithmic_chart([("a", list(enumerate(values)))])
     assert 2 <= len(chart.down) <= 12
     assert all(0 <= tick.place <= 1 for tick in chart.down)
     numbers = [float(tick.text.replace(",", "")) for tick in chart.down]
@@ -36,7 +36,9 @@ def test_every_range_has_some_numbers_beside_it(values):
 
 
 def test_what_has_no_logarithm_is_left_out():
-    chart = logarithmic_chart([("a", [(1, 0.0), (2, math.nan), (3, 5.0)]), ("b", [(1, math.inf)])])
+    chart = draw_logarithmic_chart(
+        [("a", [(1, 0.0), (2, math.nan), (3, 5.0)]), ("b", [(1, math.inf)])]
+    )
     assert [(line.name, len(line.points)) for line in chart.lines] == [("a", 1)]
-    assert logarithmic_chart([("b", [(1, -1.0)])]) is None
-    assert logarithmic_chart([]) is None
+    assert draw_logarithmic_chart([("b", [(1, -1.0)])]) is None
+    assert draw_logarithmic_chart([]) is None

@@ -20,8 +20,8 @@ from stylecli.collection.facts import license_of, render_card
 from stylecli.collection.own import hash_file
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
-from stylecli.core.schema import has_controls
 from stylecli.core.spec import GeneratorSpec
+from stylecli.core.tensor_files import has_controls
 from stylecli.files.pictures import thumbnail
 
 HOSTILE = "a](javascript:x) <script>alert(1)</script> `x` # * $"

@@ -47,11 +47,11 @@ def test_previews_of_trainings_are_no_photos(photos):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names are always Unicode")
 def test_a_name_that_is_no_unicode_is_a_name(photos):
-    plain = ContentPhotos(photos, 0).fingerprint()
+    plain = ContentPhotos(photos, 0).hash_names()
     name = os.fsencode(photos) + b"/caf\xe9.jpg"
     with open(name, "wb") as file:  # noqa: PTH123
         file.write((photos / "one.jpg").read_bytes())
-    assert ContentPhotos(photos, 0).fingerprint() != plain
+    assert ContentPhotos(photos, 0).hash_names() != plain
 
 
 def test_bad_files_are_replaced_and_counted(photos):

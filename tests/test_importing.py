@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 
+from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import load_model
-from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.exchange import import_checkpoint, read_state
 from stylecli.files.content import bundled_photos

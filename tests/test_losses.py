@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylecli.core.losses import content_loss, gram_matrix, style_losses, total_variation
+from stylecli.core.objective import content_loss, gram_matrix, style_losses, total_variation
 
 
 def test_gram_matrix_is_the_sum_over_pixels_divided_by_all_elements():

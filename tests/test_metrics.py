@@ -7,14 +7,13 @@ from PIL import Image
 
 from stylecli.comparison.metrics import (
     batch_dependence,
-    content_at_half,
     contrast_sensitivity,
     feature_distance,
     grams_at_scales,
-    milliseconds,
     pixel_distance,
     steps_to_reach,
     style_at_scales,
+    time_networks,
     with_contrast,
 )
 from stylecli.config import ObjectiveConfig
@@ -139,18 +138,6 @@ def test_a_picture_with_small_strokes_alone_is_far_from_the_painting_at_smaller_
     assert fine < 0.7 * coarse
 
 
-def test_content_at_half_is_what_numpy_says(photo):
-    network = load_loss_network()
-    other = (photo * 0.5 + 0.1).clamp(0, 1)
-    a, b = (
-        network(torch.tensor(averaged(x, 2)).float(), ("relu3_3",))["relu3_3"].double().numpy()
-        for x in (photo, other)
-    )
-    expected = ((a - b) ** 2).mean() / 100_000
-    assert content_at_half(other, photo, network) == pytest.approx(expected, rel=1e-4)
-    assert content_at_half(photo, photo, network) == 0
-
-
 def test_networks_are_timed_in_turns_and_the_least_time_counts(photo, monkeypatch):
     """Or a busy minute makes one of two equal networks look slower."""
     clock, calls = [0.0], []
@@ -165,5 +152,5 @@ def test_networks_are_timed_in_turns_and_the_least_time_counts(photo, monkeypatc
 
         return paint
 
-    assert milliseconds([network("a"), network("b")], photo) == [250, 250]
+    assert time_networks([network("a"), network("b")], photo) == [250, 250]
     assert calls == ["a", "b"] * (len(calls) // 2)

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stylecli.core import model_files, schema, tensor_files
+from stylecli.core import model_files, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
@@ -22,7 +22,7 @@ from stylecli.core.model_files import (
     read_info,
     save_model,
 )
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.spec import MAX_STYLES, GeneratorSpec
 from stylecli.core.tensor_files import save_tensors
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
@@ -384,7 +384,7 @@ def test_a_description_of_many_megabytes_is_refused_before_it_is_read(folders):
 
 
 def test_the_longest_description_that_there_can_be_is_read(tmp_path):
-    names = [f"{i:04}{chr(0x1F3A8) * 251}" for i in range(schema.MAX_STYLES)]
+    names = [f"{i:04}{chr(0x1F3A8) * 251}" for i in range(MAX_STYLES)]
     info = ModelInfo("m", GeneratorSpec("residual", "in", 4), styles=names, thumbnail="x" * 2**20)
     generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(names), 1))
     save_model(tmp_path / "m.safetensors", generator, info)

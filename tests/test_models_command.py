@@ -27,7 +27,7 @@ from hostile.seeds import damaged, damages
 from sites import lead, self_made_certificate, send, serving
 from stylecli.cli import app
 from stylecli.collection import own
-from stylecli.collection.own import add_model, own_names, remove_model
+from stylecli.collection.own import add_model, list_own_names, remove_model
 from stylecli.core import model_files
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
@@ -527,7 +527,7 @@ def test_no_name_leads_out_of_the_folder(model, data, tmp_path, name):
         with pytest.raises(StyleCliError):
             remove_model(other)
     assert tree(tmp_path) == before
-    for own_name in own_names():
+    for own_name in list_own_names():
         remove_model(own_name)
     if data.exists():
         data.rmdir()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stylecli.core.generators import Generator
-from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
+from stylecli.training.optimizers import GeneratorOptimizer
 
 
 def stepped(arch: str, name: str) -> dict[str, torch.Tensor]:

@@ -6,15 +6,15 @@ import sys
 import pytest
 
 from stylecli.console import printable
-from stylecli.core import schema
+from stylecli.core import tensor_files
 
 
 def test_a_character_is_a_control_where_a_file_is_read_and_where_it_is_printed():
     for number in [*range(0x3000), 0xD800, 0xDCFF, 0xFEFF, sys.maxunicode]:
         char = chr(number)
-        assert schema.is_control(char) == schema.has_controls(f"a{char}b")
-        assert schema.is_control(char) == (printable(char) != char)
-    assert not schema.has_controls("Žlutý kůň, 星月夜, سماء")
+        assert tensor_files.is_control(char) == tensor_files.has_controls(f"a{char}b")
+        assert tensor_files.is_control(char) == (printable(char) != char)
+    assert not tensor_files.has_controls("Žlutý kůň, 星月夜, سماء")
 
 
 @pytest.mark.parametrize(
@@ -23,22 +23,34 @@ def test_a_character_is_a_control_where_a_file_is_read_and_where_it_is_printed()
 )
 def test_what_is_no_object_of_finite_numbers_is_refused(text):
     with pytest.raises(ValueError, match=r"description|finite|Expecting"):
-        schema.parse(text)
+        tensor_files.parse(text)
 
 
 def test_an_object_is_read_as_it_was_written():
     values = {"a": [1, 2.5, None, True], "b": {"c": "d"}}
-    assert schema.parse(json.dumps(values)) == values
+    assert tensor_files.parse(json.dumps(values)) == values
 
 
 @pytest.mark.parametrize(
     ("check", "good", "bad"),
     [
-        (schema.is_name, ["a", "a" * 255], ["", "a" * 256, "a\n", 3, None]),
-        (schema.is_count, [0, 7], [-1, 1.0, True, "1", None]),
-        (schema.is_number, [0, -1.5, 10**6], [True, float("nan"), float("inf"), 10**400, "1"]),
-        (lambda v: schema.is_list(v, schema.is_text), [[], ["", "a"]], ["a", [1], None]),
-        (lambda v: schema.is_table(v, schema.is_count), [{}, {"a": 1}], [{"": 1}, {"a": -1}, []]),
+        (tensor_files.is_name, ["a", "a" * 255], ["", "a" * 256, "a\n", 3, None]),
+        (tensor_files.is_count, [0, 7], [-1, 1.0, True, "1", None]),
+        (
+            tensor_files.is_number,
+            [0, -1.5, 10**6],
+            [True, float("nan"), float("inf"), 10**400, "1"],
+        ),
+        (
+            lambda v: tensor_files.is_list(v, tensor_files.is_text),
+            [[], ["", "a"]],
+            ["a", [1], None],
+        ),
+        (
+            lambda v: tensor_files.is_table(v, tensor_files.is_count),
+            [{}, {"a": 1}],
+            [{"": 1}, {"a": -1}, []],
+        ),
     ],
 )
 def test_checks_take_what_they_say_and_nothing_else(check, good, bad):
@@ -47,5 +59,5 @@ def test_checks_take_what_they_say_and_nothing_else(check, good, bad):
 
 
 def test_fields_that_are_missing_or_bad_are_named():
-    checks = {"a": schema.is_count, "b": schema.is_text, "c": schema.is_text}
-    assert schema.bad_fields({"a": 1, "b": 2}, checks) == ["b", "c"]
+    checks = {"a": tensor_files.is_count, "b": tensor_files.is_text, "c": tensor_files.is_text}
+    assert tensor_files.bad_fields({"a": 1, "b": 2}, checks) == ["b", "c"]

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylecli.core.architectures import ARCHITECTURES
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.strips import StripRunner, channel_statistics
-from stylecli.core.tensors import to_tensor
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 

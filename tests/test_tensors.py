@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.devices import to_tensor, to_uint8
 
 
 def test_every_value_comes_back_as_it_was():

@@ -127,12 +127,6 @@ def test_weights_named_as_oxfords_fit_the_vgg_that_has_these_layers(tmp_path, bu
     torch.testing.assert_close(network(image, (last,))[last], expected, rtol=1e-4, atol=tolerance)
 
 
-def test_the_download_of_the_bundled_network_says_what_to_use():
-    with pytest.raises(StyleCliError, match="no longer downloaded") as caught:
-        load_loss_network("vgg16-torchvision")
-    assert "--loss-net vgg16," in caught.value.hint
-
-
 def test_a_failed_download_says_what_to_pass_instead(monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("no route to host")

@@ -19,7 +19,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stylecli.core.schema import is_control
+from stylecli.core.tensor_files import is_control
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
 

@@ -46,16 +46,16 @@ def examine() -> Facts:
         Facts by section; all of it can be written as JSON. ``problems`` is empty if all is well.
     """
     facts = {
-        "versions": {**_OWN_VERSIONS, **_try(_versions), "ffmpeg": _try(_ffmpeg)},
-        "machine": _try(_machine),
-        "stylize": _try(_stylizing),
-        "train": _try(_training),
+        "versions": {**_OWN_VERSIONS, **_try(_list_versions), "ffmpeg": _try(_find_ffmpeg)},
+        "machine": _try(_describe_machine),
+        "stylize": _try(_try_stylizing),
+        "train": _try(_examine_training),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "folders": {name: _try(look) for name, look in _FOLDERS.items()},
-        "models": [_try(partial(_models_in, folder)) for folder in model_folders()],
+        "models": [_try(partial(_examine_models, folder)) for folder in model_folders()],
     }
-    public: Facts = _without_names(facts)
-    return {**public, "problems": list(_problems(public))}
+    public: Facts = _hide_names(facts)
+    return {**public, "problems": list(_list_problems(public))}
 
 
 def _try(look: Callable[[], Any]) -> Any:
@@ -67,7 +67,7 @@ def _try(look: Callable[[], Any]) -> Any:
         return {"failed": f"{type(error).__name__}: {reason}"}
 
 
-def _versions() -> Facts:
+def _list_versions() -> Facts:
     """The version of each library that the program may use; None if it is not installed."""
     found: Facts = {}
     for line in metadata.requires("stylecli") or []:
@@ -78,30 +78,30 @@ def _versions() -> Facts:
     return found
 
 
-def _ffmpeg() -> str:
+def _find_ffmpeg() -> str:
     import av
 
     return str(av.ffmpeg_version_info)
 
 
-def _machine() -> Facts:
+def _describe_machine() -> Facts:
     memory = psutil.virtual_memory()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "usable_cores": usable,
-        "memory_gib": _gib(memory.total),
-        "free_memory_gib": _gib(memory.available),
+        "memory_gib": _to_gib(memory.total),
+        "free_memory_gib": _to_gib(memory.available),
         "nvidia_driver": shutil.which("nvidia-smi") is not None,
     }
 
 
-def _gib(size: int) -> float:
+def _to_gib(size: int) -> float:
     return round(size / 2**30, 1)
 
 
-def _stylizing() -> Facts:
+def _try_stylizing() -> Facts:
     """What ``stylize`` chooses, by opening the default model as it does."""
     from stylecli.engine import Stylizer
 
@@ -109,14 +109,14 @@ def _stylizing() -> Facts:
     return {"auto": Stylizer(DEFAULT_MODEL).description, "why": why}
 
 
-def _training() -> Facts:
+def _examine_training() -> Facts:
     """What torch sees, and what ``train`` chooses of it."""
     import torch
 
     from stylecli.core.devices import all_devices, resolve_device, resolve_precision
 
     device = resolve_device("auto")
-    seen = {str(one): _device(one) for one in {*all_devices("auto"), torch.device("cpu")}}
+    seen = {str(one): _describe_device(one) for one in {*all_devices("auto"), torch.device("cpu")}}
     precision = str(resolve_precision("auto", device)).removeprefix("torch.")
     why = "torch sees no GPU" if device.type == "cpu" else "the best that torch sees"
     return {
@@ -128,7 +128,7 @@ def _training() -> Facts:
     }
 
 
-def _device(device: Any) -> Facts:
+def _describe_device(device: Any) -> Facts:
     """A device's name and memory, and the precision that it has hardware for."""
     import torch
 
@@ -137,13 +137,13 @@ def _device(device: Any) -> Facts:
     facts: Facts = {"precision": str(resolve_precision("auto", device)).removeprefix("torch.")}
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        facts |= {"name": found.name, "memory_gib": _gib(found.total_memory)}
+        facts |= {"name": found.name, "memory_gib": _to_gib(found.total_memory)}
     if device.type == "cpu":
         facts["instructions"] = torch.backends.cpu.get_cpu_capability()
     return facts
 
 
-def _folder(path: Path) -> Facts:
+def _describe_folder(path: Path) -> Facts:
     """Where a folder is, how large its files are together, and whether it can be written."""
     there = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
     sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
@@ -155,34 +155,33 @@ def _folder(path: Path) -> Facts:
     }
 
 
-def _temporary() -> Facts:
+def _describe_temporary() -> Facts:
     folder = Path(tempfile.gettempdir())
-    return {"folder": str(folder), "free_gib": _gib(shutil.disk_usage(folder).free)}
+    return {"folder": str(folder), "free_gib": _to_gib(shutil.disk_usage(folder).free)}
 
 
-def _cache() -> Facts:
-    """Copies of models that were named by a URL."""
-    return _folder(platformdirs.user_cache_path("stylecli"))
-
-
-def _downloads() -> Facts:
+def _describe_downloads() -> Facts:
     """The weights that ``--loss-net vgg19`` downloads, where torchvision keeps them."""
     import torch
 
-    return _folder(Path(torch.hub.get_dir()) / "checkpoints")
+    return _describe_folder(Path(torch.hub.get_dir()) / "checkpoints")
 
 
-_FOLDERS = {"temporary": _temporary, "cache": _cache, "downloads": _downloads}
+_FOLDERS: dict[str, Callable[[], Facts]] = {
+    "temporary": _describe_temporary,
+    "cache": lambda: _describe_folder(platformdirs.user_cache_path("stylecli")),
+    "downloads": _describe_downloads,
+}
 
 
-def _models_in(folder: Path) -> Facts:
+def _examine_models(folder: Path) -> Facts:
     """How many models a folder holds, and which files are broken, and why."""
     paths = [one for one in folder.glob(f"[!.]*{SUFFIX}") if not one.name.endswith(_OTHERS)]
-    broken = {path.name: fault for path in sorted(paths) if (fault := _fault(path))}
+    broken = {path.name: fault for path in sorted(paths) if (fault := _find_fault(path))}
     return {"folder": str(folder), "models": len(paths) - len(broken), "broken": broken}
 
 
-def _fault(path: Path) -> str:
+def _find_fault(path: Path) -> str:
     """Why a file is not a model; empty if it is one."""
     try:
         check_model(path)
@@ -191,7 +190,7 @@ def _fault(path: Path) -> str:
     return ""
 
 
-def _problems(facts: Facts) -> Iterator[str]:
+def _list_problems(facts: Facts) -> Iterator[str]:
     """One line for each part that failed."""
     for section, values in facts.items():
         for place in values if isinstance(values, list) else [values, *values.values()]:
@@ -200,16 +199,16 @@ def _problems(facts: Facts) -> Iterator[str]:
                 yield from place.get("broken", {}).values()
 
 
-def _without_names(value: Any) -> Any:
+def _hide_names(value: Any) -> Any:
     """A copy in which the home folder is ``~``, and a folder of the user's name ``USER``."""
     if isinstance(value, dict):
-        return {key: _without_names(one) for key, one in value.items()}
+        return {key: _hide_names(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_without_names(one) for one in value]
-    return _anonymous(value) if isinstance(value, str) else value
+        return [_hide_names(one) for one in value]
+    return _hide_user(value) if isinstance(value, str) else value
 
 
-def _anonymous(text: str) -> str:
+def _hide_user(text: str) -> str:
     users = []
     with suppress(RuntimeError):  # a user without a home
         home = Path.home()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stylecli import __version__
+from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
     ModelInfo,
@@ -22,7 +23,6 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
-from stylecli.core.tensors import to_tensor
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import bundled_photos
@@ -189,9 +189,7 @@ def export_onnx(
 ) -> float:
     """Write a model as ONNX: ``photo`` (N, 3, H, W), RGB in [0, 1], to ``painted``, the same.
 
-    N, H and W are free: the network in the file pads each photo, and crops its picture. Pictures
-    of ONNX Runtime and of torch are compared at several sizes. The metadata holds the style, the
-    model, its license and the version of this program.
+    N, H and W are free: the network in the file pads each photo, and crops its picture.
 
     Args:
         model: name or file.
@@ -201,7 +199,8 @@ def export_onnx(
         overwrite: replace a file that is there.
 
     Returns:
-        The largest difference between the pictures, as a share of the range of colors.
+        The largest difference between pictures of ONNX Runtime and of torch at several sizes, as a
+        share of the range of colors.
 
     Raises:
         StyleCliError: there is no such model, the file is there, ONNX is not installed or does not
@@ -214,16 +213,11 @@ def export_onnx(
     generator, info = load_model(model, style)
     _require_onnx(opset)
     require_writable(target.parent)
+    chosen = style or match_name(model, info.styles) or info.styles[0]
+    facts = {"model": info.name, "style": chosen, "license": info.license, "stylecli": __version__}
     with atomic_path(target) as temporary:
-        temporary.write_bytes(_serialize(generator, opset, _describe(model, style, info)))
-        worst = _largest_difference(generator, temporary)
-        if not worst < _TOLERANCE:
-            raise StyleCliError(
-                f"ONNX Runtime paints {model} differently: by up to {worst:.3g} of the range",
-                hint="nothing was written; other versions of torch or onnxruntime may agree",
-                exit_code=1,
-            )
-    return worst
+        temporary.write_bytes(_serialize(generator, opset, facts))
+        return _compare_with_runtime(generator, temporary, model)
 
 
 def _require_onnx(opset: int) -> None:
@@ -252,13 +246,6 @@ def _import_runtime() -> Any:
     return onnxruntime
 
 
-def _describe(model: str, style: str | None, info: ModelInfo) -> dict[str, str]:
-    """The metadata of a file: what it paints, and what wrote it."""
-    chosen = style or match_name(model, info.styles) or info.styles[0]
-    named = {"model": info.name, "style": chosen, "license": info.license}
-    return {**named, "stylecli": __version__}
-
-
 def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes:
     """The bytes of an ONNX file with a generator and its metadata."""
     import onnx
@@ -273,8 +260,8 @@ def _serialize(generator: Generator, opset: int, facts: dict[str, str]) -> bytes
     return bytes(made.SerializeToString())
 
 
-def _largest_difference(generator: Generator, path: Path) -> float:
-    """The largest difference between torch and ONNX Runtime on parts of a photo."""
+def _compare_with_runtime(generator: Generator, path: Path, model: str) -> float:
+    """The largest difference between torch and ONNX Runtime; StyleCliError if it can be seen."""
     try:
         session = _import_runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises many kinds
@@ -290,4 +277,10 @@ def _largest_difference(generator: Generator, path: Path) -> float:
             expected = generator(photo).clamp(0, 1).numpy()
         (painted,) = session.run(None, {"photo": photo.numpy()})
         worst = max(worst, float(np.abs(painted - expected).max()))
+    if not worst < _TOLERANCE:
+        raise StyleCliError(
+            f"ONNX Runtime paints {model} differently: by up to {worst:.3g} of the range",
+            hint="nothing was written; other versions of torch or onnxruntime may agree",
+            exit_code=1,
+        )
     return worst

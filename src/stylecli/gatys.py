@@ -20,14 +20,13 @@ from torch import Tensor
 
 from stylecli.config import GatysConfig
 from stylecli.core.backends import MAX_SEED
-from stylecli.core.devices import resolve_device, resolve_precision
+from stylecli.core.devices import resolve_device, resolve_precision, to_tensor, to_uint8
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
     build_objective,
-    prepared_network,
+    prepare_network,
 )
-from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
@@ -104,7 +103,7 @@ def _objective(
     config: GatysConfig, painting: Path, device: torch.device, report: Callable[[Progress], None]
 ) -> PerceptualObjective:
     """The objective that a training with these settings would have."""
-    network = prepared_network(config, device, resolve_precision(config.precision, device))
+    network = prepare_network(config, device, resolve_precision(config.precision, device))
     style_image = to_tensor(read_rgb(painting, config.style_size)[None], device)
     photos = ContentPhotos(None, config.seed).batch(0, BALANCE_PHOTOS, _BALANCE_SIZE)
 

@@ -13,8 +13,8 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.training import loop
-from stylecli.training.divergence import Guard
 from stylecli.training.loop import train
+from stylecli.training.optimizers import Guard
 from trainings import break_losses
 
 

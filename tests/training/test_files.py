@@ -52,16 +52,16 @@ def test_half_a_line_in_the_log_does_not_stop_a_resume(config):
     files.log.write_bytes(files.log.read_bytes() + b"\xff")
     train(config, resume=True)
     assert [json.loads(x)["step"] for x in files.log.read_text().splitlines()] == [10, 20]
-    steps = [line["step"] for line in files.curve()]
+    steps = [line["step"] for line in files.read_curve()]
     files.log.write_text('{"step": 1' + files.log.read_text())  # two lines in one
-    assert (steps, [line["step"] for line in files.curve()]) == ([10, 20], [20])
+    assert (steps, [line["step"] for line in files.read_curve()]) == ([10, 20], [20])
     train(replace(config, steps=1), overwrite=True)  # it is a log of ours all the same
 
 
 def test_a_log_of_other_lines_does_not_cost_the_model(config):
     files = TrainFiles(config.output)
     files.log.write_text('{"step": 10, "a": 1}\n{"step": 20, "total": 3}\n')
-    assert files.curve() == []
+    assert files.read_curve() == []
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from stylecli.core import model_files
 from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
-from stylecli.training.initial import check_start
 from stylecli.training.loop import train
+from stylecli.training.setup import check_start
 from trainings import stop_after
 
 

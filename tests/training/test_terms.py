@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from stylecli.config import TrainConfig
-from stylecli.core.tensors import to_tensor
+from stylecli.core.devices import to_tensor
 from stylecli.files.images import read_rgb
 from stylecli.training.files import TrainFiles
 from stylecli.training.losses import (

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
-from stylecli.core.schema import is_control, is_number
+from stylecli.core.tensor_files import is_control, is_number
 from stylecli.events import counted
 
 # The Hugging Face Hub's names of licenses that are found in a model's line.
@@ -24,7 +24,7 @@ Facts = dict[str, str]
 NORMS = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}
 
 
-def shown_size(path: Path) -> str:
+def format_size(path: Path) -> str:
     """The size of a file, such as ``1.8 MB``."""
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
@@ -46,27 +46,21 @@ def painting_of(path: Path, style: str) -> Facts:
     return _bundled_paintings().get(style, {}) if is_bundled else {}
 
 
-def facts_of(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
-    """Name to value of each fact in a model file, for people.
-
-    Args:
-        path: its file.
-        info: its description.
-        style: one of its styles, whose painting is described too if it is bundled.
-    """
+def describe_model(path: Path, info: ModelInfo, style: str | None = None) -> Facts:
+    """Name to value of each fact in a model file, for people."""
     painting = ", ".join(filter(None, painting_of(path, style or "").values()))
     chosen = {"style": style, "painting": painting} if style else {}
     return {
         **{what: text for what, text in chosen.items() if text},
-        "file": f"{path}, {shown_size(path)}",
+        "file": f"{path}, {format_size(path)}",
         "styles": ", ".join(info.styles),
         "license": info.license or "not stated",
-        "generator": generator_of(info),
-        **training_of(info),
+        "generator": describe_generator(info),
+        **describe_training(info),
     }
 
 
-def generator_of(info: ModelInfo) -> str:
+def describe_generator(info: ModelInfo) -> str:
     """The generator of a model, in one line."""
     spec = info.spec
     noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
@@ -74,7 +68,7 @@ def generator_of(info: ModelInfo) -> str:
     return f"{spec.arch}, {norm}, {spec.width} channels in the first layer, {noise}"
 
 
-def training_of(info: ModelInfo) -> Facts:
+def describe_training(info: ModelInfo) -> Facts:
     """How a model was made: name to value; a file may lack any of them."""
     training: dict[str, Any] = info.training
 
@@ -138,11 +132,11 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield from (f"# {_plain(name)}", "")
     yield "A network for `stylecli` that paints any photo in the style of a painting."
     yield f"It holds {counted(len(info.styles), 'style')}."
-    yield from ("", f"- **Generator**: {_plain(generator_of(info))}")
-    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {shown_size(path)}"
+    yield from ("", f"- **Generator**: {_plain(describe_generator(info))}")
+    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {format_size(path)}"
     yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))
     yield from ("", "## How it was made", "")
-    made = training_of(info)
+    made = describe_training(info)
     yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
     yield from [] if made else ["The file does not say."]
     yield from ("", "## How to use it", "", "```sh")

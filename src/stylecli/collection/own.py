@@ -6,8 +6,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stylecli.core.model_files import (
     ModelInfo,
@@ -36,21 +36,13 @@ _PART = 2**20  # bytes
 Source = Path | Url | str  # the last is an address of the web
 
 
-@dataclass(frozen=True)
-class Added:
-    """A model that was added.
-
-    Attributes:
-        path: its file.
-        info: its description.
-        sha256: of its bytes, 64 hexadecimal digits.
-        is_fetched: whether it came from another machine.
-    """
+class Added(NamedTuple):
+    """A model that was added."""
 
     path: Path
     info: ModelInfo
-    sha256: str
-    is_fetched: bool
+    sha256: str  # of its bytes, 64 hexadecimal digits
+    is_fetched: bool  # from another machine
 
 
 def add_model(
@@ -61,11 +53,7 @@ def add_model(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Added:
-    """Copy a model into the user's folder, if it is one.
-
-    First its bytes are copied and checked: against the beginnings of other kinds of files, against
-    the SHA-256, and against the description in the file, as of every model. Unless all agree, no
-    model is added or replaced.
+    """Copy a model into the user's folder, if it is one and has the SHA-256 that is given.
 
     Args:
         given: a file; an address of the web, or the URL of a store.
@@ -79,31 +67,24 @@ def add_model(
         StyleCliError: it cannot be read or written, is not a model, has another SHA-256, or is too
             large; or a model cannot have that name, or has it already.
     """
-    source = _source(given)
+    source = _parse_source(given)
     wanted = None if sha256 is None else _parse_sha256(sha256)
-    chosen = _name_of(source) if name is None else require_name(name)
+    chosen = _derive_name(source) if name is None else require_name(name)
     refuse_bundled_name(chosen)
     target = user_models() / f"{chosen}{SUFFIX}"
     if not overwrite:
         refuse_to_replace(target)
     with writable_folder(target.parent):
         remove_leftovers(target.parent)
-        with _replacing(target) as temporary:
+        with _replace_at_end(target) as temporary:
             _copy(source, temporary, report)
-            _refuse_other_kinds(temporary, given)
-            found = hash_file(temporary)
-            if wanted not in (None, found):
-                raise StyleCliError(
-                    f"{given} has the SHA-256 {found}, and {wanted} was given",
-                    hint="it is another file, or was changed on its way: do not use it",
-                )
-            _check(temporary, given)
+            found = _check(temporary, given, wanted)
             if not overwrite:
                 _claim(target)
     return Added(target, read_info(target), found, not isinstance(source, Path))
 
 
-def _source(given: str) -> Source:
+def _parse_source(given: str) -> Source:
     if is_web(given):
         return given
     source = place(given)
@@ -115,7 +96,7 @@ def _source(given: str) -> Source:
     return require_regular(source) if isinstance(source, Path) else source
 
 
-def _name_of(source: Source) -> str:
+def _derive_name(source: Source) -> str:
     """The name of a model, from that of its file."""
     name = web_name(source) if isinstance(source, str) else source.name
     return shorten_name(style_name(Path(name))).strip("-")
@@ -131,7 +112,7 @@ def _parse_sha256(text: str) -> str:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def _replace_at_end(target: Path) -> Iterator[Path]:
     """A temporary path, whose file replaces the target at the end."""
     try:
         with atomic_path(target) as temporary:
@@ -221,13 +202,21 @@ def hash_file(path: Path) -> str:
     return state.hexdigest()
 
 
-def _check(path: Path, given: str) -> None:
-    """Raise StyleCliError, which names the source, if a file is not a model that can be used."""
+def _check(path: Path, given: str, wanted: str | None) -> str:
+    """Check that a file is a model of a certain SHA-256, or any; return its SHA-256."""
+    _refuse_other_kinds(path, given)
+    found = hash_file(path)
+    if wanted not in (None, found):
+        raise StyleCliError(
+            f"{given} has the SHA-256 {found}, and {wanted} was given",
+            hint="it is another file, or was changed on its way: do not use it",
+        )
     try:
         load_arrays(path)
     except StyleCliError as error:
         message = error.message.replace(str(path), given)
         raise StyleCliError(message, hint=error.hint) from error
+    return found
 
 
 def remove_model(name: str) -> Path:
@@ -236,7 +225,7 @@ def remove_model(name: str) -> Path:
     Raises:
         StyleCliError: no model has that name, or it lies elsewhere.
     """
-    path = user_models() / f"{match_name(name, own_names()) or name}{SUFFIX}"
+    path = user_models() / f"{match_name(name, list_own_names()) or name}{SUFFIX}"
     if Path(name).name != name or not os.path.lexists(path):
         raise _explain_not_own(name)
     try:
@@ -255,7 +244,7 @@ def rename_model(name: str, wanted: str) -> Path:
         StyleCliError: no model has that name; the other is not one for a model, or is taken.
     """
     path = user_models() / f"{name}{SUFFIX}"
-    if name not in own_names():
+    if name not in list_own_names():
         raise _explain_not_own(name)
     refuse_bundled_name(require_name(wanted))
     target = path.with_name(f"{wanted}{SUFFIX}")
@@ -270,7 +259,7 @@ def rename_model(name: str, wanted: str) -> Path:
     return target
 
 
-def own_names() -> list[str]:
+def list_own_names() -> list[str]:
     """The names of the models in the user's folder, broken ones too."""
     return sorted(path.stem for path in user_models().glob(f"[!.]*{SUFFIX}"))
 
@@ -280,7 +269,7 @@ def _explain_not_own(name: str) -> StyleCliError:
     if Path(name).name != name:
         hint = "the name of a model that you have added; a file elsewhere is yours to remove"
         return StyleCliError(f"{name!r} is not the name of a model", hint=hint)
-    names = own_names()
+    names = list_own_names()
     hint = choose_from(name, names) if names else "you have added none"
     try:
         path = find_model(name)

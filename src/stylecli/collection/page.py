@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stylecli import __version__
-from stylecli.collection.facts import NORMS, shown_size
+from stylecli.collection.facts import NORMS, format_size
 from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
@@ -32,7 +32,7 @@ class Style(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model as the page shows it."""
+    """A model as the page shows it; ``paintings`` is the address of a picture, or empty."""
 
     name: str
     facts: dict[str, str]
@@ -43,11 +43,7 @@ class Model(NamedTuple):
 
 
 def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
-    """The page, with all pictures inside; a style that cannot be painted says why.
-
-    Args:
-        report: is called before each style is painted.
-    """
+    """The page, with all pictures inside; a style that cannot be painted says why."""
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
     photo = read_picture(bundled_photos()[_PHOTO]).rgb
@@ -57,15 +53,15 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
         styles = []
         for name in info.styles:
             report(Progress(done / total, f"{done + 1}/{total}  {info.name}, {name}"))
-            styles.append(_style(path, info, name, photo))
+            styles.append(_paint_style(path, info, name, photo))
             done += 1
-        models.append(_model(path, info, styles))
+        models.append(_describe_model(path, info, styles))
     return render_html(
-        "models", models=models, photo=_shown(photo), total=total, version=__version__
+        "models", models=models, photo=_embed(photo), total=total, version=__version__
     )
 
 
-def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
+def _describe_model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
     remark = ""
@@ -74,41 +70,33 @@ def _model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
             f"With {NORMS.get(norm, norm)}, a picture depends on the contrast of its "
             "photo. Such models are for comparison; instance norm paints better."
         )
-    facts, paintings = _facts(path, info), _paintings(info)
+    facts = {
+        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
+        "file": f"{format_size(path)}, {_describe_place(path)}",
+        "license": info.license or "not stated",
+    }
+    squares = read_thumbnail(info.thumbnail)
+    paintings = data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""
     return Model(info.name, facts, shlex.join(words), remark, paintings, styles)
 
 
-def _style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
+def _paint_style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
     """A style of a model, with the photo in it."""
     try:
         stylizer = Stylizer(path, name if len(info.styles) > 1 else None)
-        return Style(name, _shown(stylizer(photo)), "")
+        return Style(name, _embed(stylizer(photo)), "")
     except StyleCliError as error:
         return Style(name, "", error.message.replace(str(path), path.name))
 
 
-def _shown(rgb: Rgb) -> str:
+def _embed(rgb: Rgb) -> str:
     return data_uri(shrink(Picture(rgb), _SHOWN).rgb, quality=82)
 
 
-def _facts(path: Path, info: ModelInfo) -> dict[str, str]:
-    return {
-        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
-        "file": f"{shown_size(path)}, {_where(path)}",
-        "license": info.license or "not stated",
-    }
-
-
-def _where(path: Path) -> str:
+def _describe_place(path: Path) -> str:
     """Where a model lies. Its folder is not named, because the page may be sent to others."""
     folder = path.parent.resolve()
     if folder == bundled_models().resolve():
         return "comes with stylecli"
     own = folder == user_models().resolve()
     return "added by you" if own else "in models/ of the folder in which this page was made"
-
-
-def _paintings(info: ModelInfo) -> str:
-    """The address of the paintings that a model file holds; empty if it holds none."""
-    squares = read_thumbnail(info.thumbnail)
-    return data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""

@@ -43,7 +43,7 @@ def compare(
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
         reporter.begin("comparing", "loading torch")  # seconds
         from stylecli.comparison.experiment import compare as run_comparison
-        from stylecli.comparison.report import metrics_table, stored_results, write_outputs
+        from stylecli.comparison.report import stored_results, tabulate_metrics, write_outputs
 
         watch = Watch(reporter, "training", "comparing")
         comparison = run_comparison(config, watch, should_stop, overwrite=overwrite)
@@ -57,7 +57,7 @@ def compare(
         files = [str(path) for path in written]
         reporter.event(event="finished", files=files, results=stored_results(comparison, line))
     elif not quiet:
-        _print(metrics_table(comparison))
+        _print(tabulate_metrics(comparison))
     for path in written:
         reporter.say(str(path))
 

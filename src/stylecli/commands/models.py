@@ -52,9 +52,9 @@ class _Models(TyperGroup):
 
 
 def _own_names() -> list[str]:
-    from stylecli.collection.own import own_names
+    from stylecli.collection.own import list_own_names
 
-    return completion.keep_plain(own_names())
+    return completion.keep_plain(list_own_names())
 
 
 models = typer.Typer(
@@ -148,13 +148,13 @@ def _name_of(path: Path, style: str, count: int) -> str:
 
 def _list_files() -> None:
     """A row for each model: its file, its size and its network."""
-    from stylecli.collection.facts import shown_size
+    from stylecli.collection.facts import format_size
 
     rows = [
         (
             path.stem,
             f"{info.spec.arch}, {info.spec.norm}, {info.width}",
-            shown_size(path),
+            format_size(path),
             str(path),
         )
         for path, info in list_models()
@@ -195,7 +195,7 @@ def show(
         stylecli models show gallery
         stylecli models show sky.safetensors
     """
-    from stylecli.collection.facts import facts_of, painting_of
+    from stylecli.collection.facts import describe_model, painting_of
 
     path = find_model(name)
     info = read_info(path)
@@ -205,7 +205,7 @@ def show(
         chosen = {"style": style, **painting} if style else {}
         write_out(json.dumps({**_describe(path, info), **chosen}) + "\n")
     else:
-        print_table(facts_of(path, info, style).items())
+        print_table(describe_model(path, info, style).items())
 
 
 @_add_command
@@ -229,7 +229,7 @@ def add(
         stylecli models add sky.safetensors
         stylecli models add sky.safetensors --name starry-sky
     """
-    from stylecli.collection.facts import shown_size
+    from stylecli.collection.facts import format_size
     from stylecli.collection.own import add_model
 
     with Reporter(quiet=quiet) as reporter:
@@ -242,7 +242,7 @@ def add(
 
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
     styles = counted(len(added.info.styles), "style")
-    reporter.say(f"added {added.info.name}: {styles}, {shown_size(added.path)}, {added.path}")
+    reporter.say(f"added {added.info.name}: {styles}, {format_size(added.path)}, {added.path}")
     if sha256 is None and added.is_fetched:
         reporter.say(f"its SHA-256 was not compared; next time, give --sha256 {added.sha256}")
     reporter.say(use_of(added.path, added.info.styles))

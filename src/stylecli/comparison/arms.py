@@ -34,9 +34,13 @@ SHARED = tuple(
 _OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
 
 
+class StoppedError(Exception):
+    """The user asked to stop."""
+
+
 @dataclass(frozen=True)
 class Arm:
-    """One column of a comparison.
+    """A network that is compared: one column of a comparison.
 
     Attributes:
         arch: of the generator.
@@ -93,23 +97,15 @@ def train_arms(
     folder: ComparisonFolder,
     report: Report,
     should_stop: Callable[[], bool],
-) -> list[Arm] | None:
+) -> list[Arm]:
     """The arms of a painting, from the folder of the comparison; missing ones are trained.
 
     All have the same painting, photos in the same order, batch size, objective, seed and time, and
     start from scratch.
 
-    Args:
-        config: the comparison.
-        folder: its folder, marked as its own.
-        report: is called with the events of the trainings.
-        should_stop: is asked after each step; a later run goes on with a stopped training.
-
-    Returns:
-        None if it was stopped.
-
     Raises:
         StyleCliError: a model in the folder was trained for another painting, or in another way.
+        StoppedError: the user asked to stop; a later run goes on with the training.
     """
     paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
     there = [
@@ -121,7 +117,7 @@ def train_arms(
         if path.exists():
             report(Notice(f"{path} is there already"))
         elif not _train_arm(config, arch, norm, folder.content(), path, report, should_stop):
-            return None
+            raise StoppedError
         arms += _read_arms(arch, norm, path)
     return arms
 

@@ -15,6 +15,7 @@ from stylecli import __version__
 from stylecli.comparison.arms import (
     BATCH,
     Arm,
+    StoppedError,
     check_alike,
     find_arms,
     make_painter,
@@ -33,19 +34,17 @@ from stylecli.comparison.metrics import (
     batch_dependence,
     contrast_sensitivity,
     grams_at_scales,
-    milliseconds,
     steps_to_reach,
     style_at_scales,
+    time_networks,
 )
 from stylecli.config import CompareConfig, GatysConfig
-from stylecli.core.devices import resolve_device
+from stylecli.core.devices import resolve_device, to_tensor, to_uint8
 from stylecli.core.generators import Generator
-from stylecli.core.objective import Scales, build_objective, prepared_network
-from stylecli.core.tensors import to_tensor, to_uint8
+from stylecli.core.objective import Scales, build_objective, prepare_network
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
-from stylecli.files.atomic import require_writable
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.formats import ImageError
@@ -66,10 +65,6 @@ _SPARE = 20  # takes the place of a companion that is the compared photo itself
 def read_photos(config: CompareConfig, report: Callable[[Notice], None]) -> dict[Path, Rgb]:
     """The photos to compare on, scaled down to the size of the comparison, by their files.
 
-    Args:
-        config: names photos and folders; if none, four bundled photos are taken.
-        report: is called with a notice of each file that cannot be read and is left out.
-
     Raises:
         StyleCliError: a file is missing, no photo can be read, there are too many, one is too
             small, or the networks would be trained on one.
@@ -82,7 +77,10 @@ def read_photos(config: CompareConfig, report: Callable[[Notice], None]) -> dict
         raise StyleCliError(
             f"no photo can be read, of {len(paths)} given", hint="JPEG and PNG always can"
         )
-    _check_sizes(photos, config.size)
+    for path, rgb in photos.items():
+        if min(rgb.shape[:2]) < SMALLEST:
+            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {config.size}"
+            raise StyleCliError(given, hint=f"its short side has to be {SMALLEST} px at least")
     return photos
 
 
@@ -124,21 +122,11 @@ def _read_photo(path: Path, size: int, report: Callable[[Notice], None]) -> Rgb 
         return None
 
 
-def _check_sizes(photos: Mapping[Path, Rgb], size: int) -> None:
-    for path, rgb in photos.items():
-        if min(rgb.shape[:2]) < SMALLEST:
-            given = f"{path} is {rgb.shape[1]} x {rgb.shape[0]} px at --size {size}"
-            raise StyleCliError(given, hint=f"its short side has to be {SMALLEST} px at least")
-
-
 def _name_photos(paths: Sequence[Path]) -> list[str]:
     """The names of photos in a report: of the files; with the folders where two are the same."""
     files = [path.name for path in paths]
-    names = [
-        path.name if files.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for path in paths
-    ]
-    return [name.encode(errors="replace").decode() for name in names]
+    parts = [path.parts[-1:] if files.count(path.name) == 1 else path.parts[-2:] for path in paths]
+    return ["/".join(part).encode(errors="replace").decode() for part in parts]
 
 
 def choose_companions(photo: Path) -> tuple[list[Path], list[Path]]:
@@ -180,27 +168,20 @@ def compare(
     resolve_device(config.device)
     style_image = find_style_image(config.style)
     photos = read_photos(config, report)
-    found = find_arms(config) if find_networks(config.style) else []
-    style_size = found[0].info.training.get("style_size", 64) if found else config.style_size
+    arms = find_arms(config) if find_networks(config.style) else []
+    style_size = arms[0].info.training.get("style_size", 64) if arms else config.style_size
     painting_sha256 = hash_images([read_rgb(style_image, style_size)])
-    check_alike(found, painting_sha256)
-    folder = ComparisonFolder(config, painting_sha256, list(photos), overwrite=overwrite)
-    if not found:
-        folder.check_content()
-    require_writable(config.out)
-    folder.claim()
-    arms = found or train_arms(config, folder, report, should_stop)
-    if arms is None:
-        return None
     check_alike(arms, painting_sha256)
+    folder = ComparisonFolder(config, painting_sha256, list(photos), overwrite=overwrite)
+    if not arms:
+        folder.check_content()
+    folder.claim()
     try:
+        arms = arms or train_arms(config, folder, report, should_stop)
+        check_alike(arms, painting_sha256)
         return _Experiment(config, style_image, photos, arms, folder, report, should_stop).run()
-    except _StopError:
+    except StoppedError:
         return None
-
-
-class _StopError(Exception):
-    """The user asked to stop."""
 
 
 class _Experiment:
@@ -230,7 +211,7 @@ class _Experiment:
         """The objective that the networks were trained on, with the scales of that training."""
         self.settings, scales = read_objective(self.arms[0], self.config.loss_net)
         self.style_image = read_rgb(style_image, self.settings.style_size)
-        network = prepared_network(self.settings, self.device, torch.float32)
+        network = prepare_network(self.settings, self.device, torch.float32)
         images = [to_tensor(self.style_image[None], self.device)]
         self.objective = build_objective(self.settings, network, images, Scales.from_json(scales))
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
@@ -251,7 +232,7 @@ class _Experiment:
         return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:
-        """Make and measure all pictures; _StopError if the user asks to stop."""
+        """Make and measure all pictures; StoppedError if the user asks to stop."""
         style = center_square(self.style_image, min(self.style_image.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._optimize_all() if self.config.gatys else ([], [])
@@ -260,7 +241,7 @@ class _Experiment:
         for arm, generator in zip(self.arms, generators, strict=True):
             pictures[arm.name], result = self._measure(arm, generator, curves)
             results.append(result)
-        times = milliseconds([make_painter(one) for one in generators], self.photos[0])
+        times = time_networks([make_painter(one) for one in generators], self.photos[0])
         if slow:
             pictures["gatys"] = slow
         optimized = [to_tensor(rgb[None], self.device) for rgb in slow]
@@ -276,11 +257,11 @@ class _Experiment:
         )
 
     def _advance(self, note: str, more: float = 0.0) -> None:
-        """Report the progress, ``more`` of it of the next picture; _StopError if asked to stop."""
+        """Report the progress, with ``more`` of the next picture; StoppedError if asked to stop."""
         total = len(self.photos) * (len(self.arms) + self.config.gatys)
         self.report(Progress((self.done + more) / total, note))
         if self.should_stop():
-            raise _StopError
+            raise StoppedError
 
     def _optimize_all(self) -> tuple[list[Rgb], list[list[float]]]:
         """For each photo, the slow optimization's picture, and its totals by step."""

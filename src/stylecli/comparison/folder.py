@@ -14,7 +14,7 @@ from stylecli.core.model_files import bundled_painting, model_folders, named_mod
 from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
+from stylecli.files.atomic import atomic_path, require_writable, write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import read_picture, write_picture
@@ -29,15 +29,13 @@ FIXED = tuple(one.name for one in options_of(CompareConfig) if one.name not in _
 
 @dataclass(frozen=True)
 class ArmResult:
-    """The measurements of one arm; lists have an entry for each photo.
+    """The measurements of one arm, see :class:`stylecli.comparison.arms.Arm`.
+
+    Lists have an entry for each photo; measures are those of :mod:`stylecli.comparison.metrics`.
 
     Attributes:
-        norm: ``in``, ``none``, ``bn`` or ``bn-batch``, see :class:`stylecli.comparison.arms.Arm`.
         model: the name of its file.
         losses: the weighted terms of the objective and their total.
-        style_at_scales: see :func:`stylecli.comparison.metrics.style_at_scales`.
-        contrast: see :func:`stylecli.comparison.metrics.contrast_sensitivity`.
-        batch_dependence: see :func:`stylecli.comparison.metrics.batch_dependence`.
         gatys_steps: of L-BFGS, after which its total is as low; None is more than were taken.
         generator: its settings that are not compared, such as the width.
         training: how the model was made.
@@ -93,12 +91,6 @@ _WRITTEN_BY = {"written_by": "stylecli compare"}  # a file of another program do
 class ComparisonFolder:
     """The folder in which a comparison keeps its models and results.
 
-    Args:
-        config: the comparison; ``out`` is the folder.
-        painting_sha256: of the painting's pixels, at the size of the training.
-        photos: those to compare on.
-        overwrite: :meth:`claim` removes the comparison that the folder holds.
-
     Raises:
         StyleCliError: the folder holds another comparison, or other things.
     """
@@ -132,7 +124,7 @@ class ComparisonFolder:
         if not self.out.is_dir():
             raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --output")
         theirs = self._claimed()
-        if not theirs and _visible(self.out):
+        if not theirs and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise StyleCliError(
                 f"{self.out} is not empty, and holds no comparison",
                 hint="pass another folder with --out",
@@ -163,14 +155,13 @@ class ComparisonFolder:
         return claimed if is_ours else {}
 
     def claim(self) -> None:
-        """Mark the folder as that of this comparison."""
+        """Mark the folder as that of this comparison; StyleCliError if it cannot be written."""
+        require_writable(self.out)
         if self._claimed() and self._has_results():
             if not self.overwrite:
                 return
             self._clear()
-        self.out.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.mark) as temporary:
-            temporary.write_text(json.dumps(self.identity, indent=1), encoding="utf-8")
+        write_text(self.mark, json.dumps(self.identity, indent=1))
 
     def _clear(self) -> None:
         """Remove what an earlier comparison trained, optimized and wrote."""
@@ -179,18 +170,10 @@ class ComparisonFolder:
         for name in WRITTEN:
             (self.out / name).unlink(missing_ok=True)
 
-    def content_photos(self) -> list[Path]:
-        """The bundled photos that are not compared on.
-
-        Raises:
-            StyleCliError: none is left.
-        """
-        compared = set(self.sha256.values())
-        others = [
-            path
-            for path in bundled_photos()
-            if sha256(path.read_bytes()).hexdigest() not in compared
-        ]
+    def _list_others(self) -> list[Path]:
+        """The bundled photos that are not compared on; StyleCliError if none is left."""
+        hashed = {sha256(path.read_bytes()).hexdigest(): path for path in bundled_photos()}
+        others = [path for key, path in hashed.items() if key not in self.sha256.values()]
         if not others:
             raise StyleCliError(
                 "all bundled photos are compared on, and none is left to train on",
@@ -203,44 +186,22 @@ class ComparisonFolder:
         if self.config.content:
             ContentPhotos(self.config.content, self.config.seed)
         else:
-            self.content_photos()
-            self._copied()
+            self._list_others()
 
     def content(self) -> Path:
-        """A folder of the photos to train on: the user's, or a copy of the bundled others.
-
-        Raises:
-            StyleCliError: the folder for the copies holds another file.
-        """
+        """A folder of the photos to train on: the user's, or a copy of the bundled others."""
         if self.config.content:
             return self.config.content
-        folder = self.out / "content"
-        require_writable(folder)
-        remove_leftovers(folder)
-        wanted, copied = self.content_photos(), self._copied()
-        for name in copied - {path.name for path in wanted}:  # copied for other photos
-            (folder / name).unlink()
-        for path in wanted:
-            if path.name not in copied:
-                with atomic_path(folder / path.name) as temporary:
-                    temporary.write_bytes(path.read_bytes())
+        folder = self.out / ".bundled-photos"
+        folder.mkdir(exist_ok=True)
+        others = {path.name: path for path in self._list_others()}
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in others:  # copied for other photos
+                path.unlink()
+        for name, path in others.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(path.read_bytes())
         return folder
-
-    def _copied(self) -> set[str]:
-        """The names of the bundled photos in the folder of copies.
-
-        Raises:
-            StyleCliError: another file lies there: it is the user's, and would be trained on.
-        """
-        folder = self.out / "content"
-        bundled = {path.name: path for path in bundled_photos()}
-        there = [path for path in _visible(folder) if not _is_copy(path, bundled.get(path.name))]
-        if there:
-            raise StyleCliError(
-                f"{there[0]} is not a copy of a bundled photo, and would be trained on",
-                hint="move it away; or pass --content with a folder of your own photos",
-            )
-        return {path.name for path in _visible(folder)}
 
     def load_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
         """The picture that an earlier run optimized for a photo, and its totals; None without."""
@@ -258,8 +219,7 @@ class ComparisonFolder:
         picture, file = self._gatys_files(photo, key)
         picture.parent.mkdir(parents=True, exist_ok=True)
         write_picture(picture, Picture(rgb))
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(totals), encoding="utf-8")
+        write_text(file, json.dumps(totals))
 
     def _gatys_files(self, photo: Path, key: str) -> tuple[Path, Path]:
         name = sha256(f"{self.sha256[photo]} {key}".encode()).hexdigest()[:16]
@@ -288,12 +248,3 @@ def find_style_image(style: str) -> Path:
         StyleCliError: it is neither, or is not a regular file.
     """
     return require_regular(bundled_painting(Path(style)))
-
-
-def _visible(folder: Path) -> list[Path]:
-    there = folder.iterdir() if folder.is_dir() else []
-    return sorted(path for path in there if not path.name.startswith("."))
-
-
-def _is_copy(path: Path, original: Path | None) -> bool:
-    return original is not None and path.is_file() and path.read_bytes() == original.read_bytes()

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylecli.core.losses import content_loss
 from stylecli.core.objective import PerceptualObjective, style_targets
 from stylecli.core.vgg import LossNetwork
 
@@ -18,18 +17,11 @@ CONTRASTS = (0.5, 0.25)
 STYLE_SCALES = (1, 2, 4)  # by how much an image is scaled down
 
 _STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-_CONTENT_LAYER = "relu3_3"
-_CONTENT_UNIT = 1e5
 _ROUNDS = 7  # in which networks are timed
 
 
 def with_contrast(photo: Tensor, contrast: float) -> Tensor:
-    """A photo with its contrast around its mean color multiplied: ``m + c (x - m)``.
-
-    Args:
-        photo: (1, 3, H, W) RGB in [0, 1].
-        contrast: 1 leaves it as it is, 0 leaves its mean color.
-    """
+    """A photo (1, 3, H, W) with contrast c around its mean color m: ``m + c (x - m)``."""
     mean = photo.mean((2, 3), keepdim=True)
     return mean + contrast * (photo - mean)
 
@@ -98,7 +90,7 @@ def grams_at_scales(image: Tensor, network: LossNetwork) -> tuple[Grams, ...]:
         network: Oxford's VGG-16 in float32, zeros beyond the edges.
     """
     return tuple(
-        style_targets(network, [_scaled_down(image, by)], _STYLE_LAYERS) for by in STYLE_SCALES
+        style_targets(network, [F.avg_pool2d(image, by)], _STYLE_LAYERS) for by in STYLE_SCALES
     )
 
 
@@ -130,30 +122,7 @@ def _style_distance(image: Grams, painting: Grams) -> float:
     )
 
 
-@torch.no_grad()
-def content_at_half(picture: Tensor, photo: Tensor, network: LossNetwork) -> float:
-    """How far a picture is from the photo in content, both scaled down by 2.
-
-    ``mean (F(y) - F(x))²`` with the features F of relu3_3, in units of 100,000.
-
-    Args:
-        picture: (1, 3, H, W) RGB in [0, 1].
-        photo: the same.
-        network: as for :func:`grams_at_scales`.
-    """
-    y, x = (
-        network(_scaled_down(image, 2), (_CONTENT_LAYER,))[_CONTENT_LAYER]
-        for image in (picture, photo)
-    )
-    return float(content_loss(y, x)) / _CONTENT_UNIT
-
-
-def _scaled_down(image: Tensor, by: int) -> Tensor:
-    """An image, each pixel of which is the mean of by x by pixels."""
-    return F.avg_pool2d(image, by)
-
-
-def milliseconds(paints: Sequence[Paint], photo: Tensor) -> list[float]:
+def time_networks(paints: Sequence[Paint], photo: Tensor) -> list[float]:
     """The shortest time of each of several networks for one photo.
 
     They take turns, so that other work of the machine slows all of them alike. A first round warms
@@ -169,7 +138,7 @@ def milliseconds(paints: Sequence[Paint], photo: Tensor) -> list[float]:
 
 
 def steps_to_reach(totals: list[float], total: float) -> int | None:
-    """How many steps an optimization takes to reach ``total``; None if it took too few steps.
+    """After how many steps an objective has reached ``total``; None if none of them did.
 
     Args:
         totals: the objective after 0, 1, 2 … steps.

@@ -29,14 +29,14 @@ Points = Sequence[tuple[float, float]]
 
 
 class Tick(NamedTuple):
-    """A number on an axis."""
+    """A number on an axis, whose place is from 0 to 1."""
 
     place: float
     text: str
 
 
 class Line(NamedTuple):
-    """One curve."""
+    """One curve, whose points are from 0 to 1, from the left and from the top."""
 
     name: str
     color: str
@@ -44,22 +44,15 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Curves in a square of side 1: from the left, and from the top."""
+    """Curves, and the numbers on both axes."""
 
     lines: list[Line]
     across: list[Tick]
     down: list[Tick]
 
 
-def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
-    """Curves with a logarithmic vertical axis; what is not above 0 is left out.
-
-    Args:
-        curves: the name of each, and its points: x from 0, and y.
-
-    Returns:
-        The chart; None if no point is left.
-    """
+def draw_logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
+    """Curves with a logarithmic vertical axis; what is not above 0 is left out."""
     kept = [
         (name, [(x, math.log10(y)) for x, y in points if 0 < y < math.inf])
         for name, points in curves
@@ -79,12 +72,12 @@ def logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
         Line(name, _COLORS[i % len(_COLORS)], [(round(x / last, 4), place(y)) for x, y in points])
         for i, (name, points) in enumerate(kept)
     ]
-    across = [Tick(x / last, f"{x:,.10g}") for x in _even_steps(0, last)]
-    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _numbers(10**low, 10**high)]
+    across = [Tick(x / last, f"{x:,.10g}") for x in _list_even_steps(0, last)]
+    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _choose_numbers(10**low, 10**high)]
     return Chart(lines, across, down)
 
 
-def _numbers(low: float, high: float) -> list[float]:
+def _choose_numbers(low: float, high: float) -> list[float]:
     """Round numbers for a logarithmic axis: some, and not too many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     for digits in ((1,), (1, 3), (1, 2, 5)):
@@ -92,10 +85,10 @@ def _numbers(low: float, high: float) -> list[float]:
         found = [number for number in found if low <= number <= high]
         if len(found) >= _TICKS // 2:
             return found
-    return _even_steps(low, high)
+    return _list_even_steps(low, high)
 
 
-def _even_steps(low: float, high: float) -> list[float]:
+def _list_even_steps(low: float, high: float) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten, from a number up to another."""
     rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
@@ -105,49 +98,13 @@ def _even_steps(low: float, high: float) -> list[float]:
 
 PAPER = "1607.08022"  # on arXiv
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
-# The rows of the table of metrics, and their meaning.
-DEFINITIONS = (
-    (
-        ("content", "style", "total"),
-        "The weighted terms of the objective that the networks were trained on, and their sum with "
-        "total variation, of the picture clipped to [0, 1]: content is the mean squared "
-        "difference of VGG features from the photo's, mean (F(y) - F(x))²; style that of Gram "
-        "matrices from the painting's, summed over layers, w Σ mean (G(y) - G(s))², with "
-        "G = F Fᵀ / (C H W).",
-    ),
-    (
-        (_STYLE,),
-        "How far the picture y is from the painting s in style, when both are scaled down by 1, 2 "
-        "and 4, as a share of what the untouched photo x has: "
-        "d(y) / d(x), with d(y) = Σ mean (G(y) - G(s))² / mean G(s)², over relu1_2, relu2_2, "
-        "relu3_3 and relu4_3 of Oxford's VGG-16; the painting's long side is the picture's. 0 is "
-        "the painting's style, 1 the photo's: a picture with 0.2, 0.4, 1.0 has the painting's "
-        "small strokes and none of its large shapes. Means over the photos.",
-    ),
-    (
-        tuple(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
-        "How far the stylization moves when the photo x becomes m + c (x - m), with m its mean "
-        "color and c = 0.5 or 0.25: the mean absolute difference of pixels on a scale of 0..255, "
-        "and |F(y) - F(y')|² / |F(y)|² in VGG features.",
-    ),
-    (
-        ("batch dependence",),
-        "The mean absolute difference of pixels, on a scale of 0..255, between the photo stylized "
-        "alone and in a batch with three others; the larger of two such batches.",
-    ),
-    (
-        ("ms",),
-        "Milliseconds for the first photo alone, to two digits: the least of seven passes. The "
-        "networks take turns, so that a busy machine does not favor one of them.",
-    ),
-    (("parameters",), "The numbers that a network learns."),
-    (
-        ("Gatys steps",),
-        "How many L-BFGS steps on the pixels, from the photo, reach the network's total on that "
-        "photo; one number for each photo.",
-    ),
-)
 _LOSSES = ("content", "style", "total")
+# The columns of the table of metrics; the page says what they mean.
+_HEADS = (
+    *(*_LOSSES, _STYLE),
+    *(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
+    *("batch dependence", "ms", "parameters", "Gatys steps"),
+)
 _FACTS = (
     *("norm", "paintings", "content", "content_photos", "steps_done", "seconds", "scales"),
     *("device", "torch"),
@@ -184,7 +141,7 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
 
 def stored_results(comparison: Comparison, command: str) -> dict[str, Any]:
     """All numbers of a comparison, and the command that makes it again, for JSON."""
-    stored: dict[str, Any] = _finite({"command": command, **comparison.as_json()})
+    stored: dict[str, Any] = _drop_infinite({"command": command, **comparison.as_json()})
     return stored
 
 
@@ -192,41 +149,39 @@ def render_grid(comparison: Comparison) -> Rgb:
     """Rows are photos; columns are the photo, the style, each arm, and Gatys."""
     shapes = [rgb.shape for rgb in comparison.pictures["photo"]]
     side = min(max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
+    (style, *_) = comparison.pictures["style"]
+    square = Image.fromarray(style).resize((side, side), Image.Resampling.LANCZOS)
+    pictures = {**comparison.pictures, "style": [np.asarray(square)] * len(shapes)}
     cells = [
-        Cell(
-            _fit(pictures[i], side) if name == "style" else pictures[i],
-            comparison.photos[i] if name == "photo" else name,
-        )
-        for i in range(len(comparison.photos))
-        for name, pictures in comparison.pictures.items()
+        Cell(column[i], photo if name == "photo" else name)
+        for i, photo in enumerate(comparison.photos)
+        for name, column in pictures.items()
     ]
-    return page(cells, len(comparison.pictures))
+    return page(cells, len(pictures))
 
 
-def metrics_table(comparison: Comparison) -> Table:
+def tabulate_metrics(comparison: Comparison) -> Table:
     """The metrics: a row for each network."""
-    heads = [head for group, _ in DEFINITIONS for head in group]
-    if not comparison.gatys_losses:
-        heads.remove("Gatys steps")
-    rows = [Row(arm.name, _cells(arm, comparison)) for arm in comparison.arms]
+    heads = list(_HEADS if comparison.gatys_losses else _HEADS[:-1])
+    rows = [Row(arm.name, _format_cells(arm, comparison)) for arm in comparison.arms]
     if comparison.gatys:
-        cells = _judged_cells(comparison.gatys, comparison.gatys_style_at_scales)
+        cells = _format_judged(comparison.gatys, comparison.gatys_style_at_scales)
         rows.append(Row("gatys", cells + [_UNKNOWN] * (len(heads) - len(cells))))
     return Table(heads, rows)
 
 
-def _judged_cells(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
+def _format_judged(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
     """The first cells of a row, which the slow optimization has too."""
-    cells = [_mean_std([one[name] for one in losses], ",.0f") for name in _LOSSES]
+    cells = [_format_mean([one[name] for one in losses], ",.0f") for name in _LOSSES]
     return [*cells, ", ".join(f"{fmean(share):.2f}" for share in zip(*style, strict=True))]
 
 
-def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
-    cells = _judged_cells(arm.losses, arm.style_at_scales)
+def _format_cells(arm: ArmResult, comparison: Comparison) -> list[str]:
+    cells = _format_judged(arm.losses, arm.style_at_scales)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
         moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
-        cells += [_mean_std(values, format_) for values in moved]
-    cells.append(_mean_std(arm.batch_dependence, ".2f"))
+        cells += [_format_mean(values, format_) for values in moved]
+    cells.append(_format_mean(arm.batch_dependence, ".2f"))
     cells += [f"{float(f'{arm.milliseconds:.2g}'):,g}", f"{arm.parameters:,}"]
     if comparison.gatys_losses:
         most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
@@ -234,13 +189,13 @@ def _cells(arm: ArmResult, comparison: Comparison) -> list[str]:
     return cells
 
 
-def _mean_std(values: list[float], format_: str) -> str:
+def _format_mean(values: list[float], format_: str) -> str:
     """Mean and sample standard deviation; of a single value, the value."""
     text = f"{fmean(values):{format_}}"
     return f"{text} ± {stdev(values):{format_}}" if len(values) > 1 else text
 
 
-def outcome(comparison: Comparison) -> str:
+def describe_outcome(comparison: Comparison) -> str:
     """The result for the paper's claim, in a sentence; empty without both norms."""
     totals = {arm.name: fmean(loss["total"] for loss in arm.losses) for arm in comparison.arms}
     archs = list(dict.fromkeys(arm.arch for arm in comparison.arms))
@@ -266,7 +221,7 @@ def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Ta
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
     keys = [*GENERATOR, *_FACTS, *SHARED]
-    texts = {key: [_text(known.get(key)) for known in made.values()] for key in keys}
+    texts = {key: [_format_value(known.get(key)) for known in made.values()] for key in keys}
     shared = [
         (key.replace("_", " "), one[0])
         for key, one in texts.items()
@@ -277,13 +232,13 @@ def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Ta
     return shared, Table([key.replace("_", " ") for key in other], rows)
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return _UNKNOWN
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {_format_value(one)}" for key, one in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        return ", ".join(map(_format_value, value))
     return f"{value:,.5g}" if isinstance(value, float) else str(value)
 
 
@@ -292,7 +247,7 @@ def render_page(comparison: Comparison, command: str) -> str:
     columns = list(comparison.pictures)
     arms = [arm.name for arm in comparison.arms]
     shared, made = tabulate_settings(comparison)
-    table = metrics_table(comparison)
+    table = tabulate_metrics(comparison)
     return render_html(
         "report",
         style=comparison.style,
@@ -305,26 +260,23 @@ def render_page(comparison: Comparison, command: str) -> str:
         pictures={name: [data_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
         table=table,
         paper=PAPER,
-        outcome=outcome(comparison),
+        outcome=describe_outcome(comparison),
         norms={arm.norm for arm in comparison.arms},
         companions=[
             f"{', '.join(names[:-1])} and {names[-1]}" for names in comparison.about["companions"]
         ],
         shared=shared,
         made=made,
-        definitions=[
-            (", ".join(group), text) for group, text in DEFINITIONS if {*group} <= {*table.heads}
-        ],
-        trainings=_trainings(comparison),
+        trainings=_draw_trainings(comparison),
         command=command,
         about=comparison.about,
     )
 
 
-def _trainings(comparison: Comparison) -> Chart | None:
+def _draw_trainings(comparison: Comparison) -> Chart | None:
     """Total objective in training against steps, of each model."""
     models = {arm.model: arm for arm in comparison.arms if arm.training.get("curve")}
-    return logarithmic_chart(
+    return draw_logarithmic_chart(
         (
             f"{arm.arch}, {arm.norm.partition('-')[0]}",
             [(point["step"], point["total"]) for point in arm.training["curve"]],
@@ -333,15 +285,10 @@ def _trainings(comparison: Comparison) -> Chart | None:
     )
 
 
-def _fit(rgb: Rgb, side: int) -> Rgb:
-    image = Image.fromarray(rgb)
-    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
-
-
-def _finite(value: Any) -> Any:
+def _drop_infinite(value: Any) -> Any:
     """A copy for JSON, in which null stands for numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _drop_infinite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_drop_infinite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Where to compute: the device, the precision, and which of several processes this one is.
+"""Where to compute: device, precision, pictures moved there and back, one of several processes.
 
 Importing this module does not import torch, which takes seconds.
 """
@@ -12,6 +12,9 @@ from stylecli.errors import StyleCliError, choose_from
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    from stylecli.core.backend import Batch
 
 # The file through which the processes of one machine find each other. Processes that torchrun
 # started find each other by its address.
@@ -152,3 +155,24 @@ def count_tasks(environment: Mapping[str, str]) -> int:
     """How many processes of one job there may be, by its launcher's variables; at least 1."""
     texts = [environment.get(name, "") for name in (_TORCHRUN[1], _SRUN[1], "SLURM_NTASKS")]
     return max([1, *(int(text) for text in texts if text.isdecimal())])
+
+
+def to_tensor(photos: "Batch", device: "torch.device") -> "Tensor":
+    """(N, H, W, 3) in 0..255 to (N, 3, H, W) RGB in [0, 1], float32."""
+    import numpy as np
+    import torch
+
+    tensor = torch.from_numpy(np.array(photos))  # copied, as torch needs memory it may write to
+    if device.type == "cuda":  # a copy from pinned memory to the GPU does not block
+        tensor = tensor.pin_memory()
+    tensor = tensor.to(device, non_blocking=True)
+    return tensor.permute(0, 3, 1, 2).float().div(255).contiguous()
+
+
+def to_uint8(images: "Tensor") -> "Batch":
+    """(N, 3, H, W) RGB around [0, 1] to (N, H, W, 3) in 0..255, rounded and clipped."""
+    import torch
+
+    rounded = images.permute(0, 2, 3, 1).mul(255).round().clamp(0, 255).to(torch.uint8)
+    array: Batch = rounded.cpu().numpy()
+    return array

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stylecli.core.noise import noise_plane
+from stylecli.core.architectures.layers import noise_plane
 from stylecli.files.colors import Rgb
 
 Node = Any  # an array of a backend, with + - * /

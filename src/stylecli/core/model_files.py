@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from stylecli.core import schema
+from stylecli.core import tensor_files
 from stylecli.core.architectures import weight_shapes
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import (
@@ -331,7 +331,7 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
         raise StyleCliError(
             f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
-    if bad := schema.bad_fields(vars(info), schema.MODEL):
+    if bad := tensor_files.bad_fields(vars(info), tensor_files.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     try:
         info.spec.check()
@@ -389,18 +389,15 @@ def _check_header(path: Path, file: Any) -> list[str]:
     expected = weight_shapes(info.spec, len(info.styles))
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     listed = {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
-    if listed != {name: (_type_of(name), shape) for name, shape in expected.items()}:
+    # The count of batches is the only whole number in a model.
+    types = {name: "I64" if name.endswith("num_batches_tracked") else "F32" for name in expected}
+    if listed != {name: (types[name], shape) for name, shape in expected.items()}:
         raise StyleCliError(
             f"the weights in {path} do not fit what it says it is: {info.spec.arch}, "
             f"{info.spec.norm}",
             hint="train it again, or get the file again",
         )
     return list(expected)
-
-
-def _type_of(name: str) -> str:
-    """Safetensors' name of the type of a weight."""
-    return "I64" if name.endswith("num_batches_tracked") else "F32"
 
 
 def save_model(path: Path, generator: "Generator", info: ModelInfo) -> None:

@@ -1,13 +1,13 @@
-"""One objective, which the slow optimization and evaluation use; training adds terms of its own."""
+"""The objective of a training, of the slow optimization and of a comparison, and its terms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from stylecli.core.losses import content_loss, gram_matrix, style_losses, total_variation
 from stylecli.core.vgg import LossNetwork, load_loss_network
 
 if TYPE_CHECKING:  # it holds the settings of an objective, and lies above the core
@@ -50,7 +50,7 @@ class Scales:
         return cls(tuple(saved["style"]), tv)
 
 
-class PerceptualObjective(nn.Module):
+class PerceptualObjective:
     """Content loss + style loss + total variation of stylized images.
 
     ``content``: mean squared difference of features at one layer from those of the photo.
@@ -60,7 +60,7 @@ class PerceptualObjective(nn.Module):
     Source: Johnson et al. 2016, eq. 1 to 5.
 
     Args:
-        network: the loss network, see :func:`prepared_network`.
+        network: the loss network, see :func:`prepare_network`.
         targets: layer to (S, C, C), the Gram matrices of S style images, see
             :func:`style_targets`.
         scales: the balance of the terms, see :func:`balance`.
@@ -77,21 +77,11 @@ class PerceptualObjective(nn.Module):
         scales: Scales,
         settings: "ObjectiveConfig",
     ) -> None:
-        super().__init__()
         if any(len(target) != len(scales.style) for target in targets.values()):
             raise ValueError(f"{len(scales.style)} scales for another number of style images")
-        self.network, self.scales, self.settings = network, scales, settings
-        self.style_layers = tuple(targets)
-        for name, target in targets.items():
-            self.register_buffer(f"gram_{name}", target)
-        self.style_scales: Tensor
+        self.network, self.targets, self.scales, self.settings = network, targets, scales, settings
         device = next(iter(targets.values())).device
-        self.register_buffer("style_scales", torch.tensor(scales.style, device=device))
-
-    @property
-    def targets(self) -> dict[str, Tensor]:
-        """Layer to (S, C, C): the Gram matrices of the style images."""
-        return {name: self.get_buffer(f"gram_{name}") for name in self.style_layers}
+        self._style_scales = torch.tensor(scales.style, device=device)  # (S,)
 
     @torch.no_grad()
     def content_target(self, photos: Tensor) -> Tensor:
@@ -100,7 +90,7 @@ class PerceptualObjective(nn.Module):
         features: dict[str, Tensor] = self.network(photos, (layer,))
         return features[layer]
 
-    def forward(
+    def __call__(
         self, stylized: Tensor, content: Tensor, styles: Sequence[int] = (0,)
     ) -> dict[str, Tensor]:
         """The weighted terms and their ``total``, each a scalar: a mean over the batch.
@@ -110,25 +100,10 @@ class PerceptualObjective(nn.Module):
             content: what :meth:`content_target` gave for the photos.
             styles: which style image for which stylized one: N of them, or one for all.
         """
-        return self.terms(stylized, self.features(stylized), content, styles)
-
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the loss network sees in images, at the layers that the terms are computed from."""
-        layers = (self.settings.content_layer, *self.style_layers)
-        features: dict[str, Tensor] = self.network(images, layers)
-        return features
-
-    def terms(
-        self,
-        stylized: Tensor,
-        features: Mapping[str, Tensor],
-        content: Tensor,
-        styles: Sequence[int],
-    ) -> dict[str, Tensor]:
-        """What :meth:`forward` returns, for images whose :meth:`features` are known already."""
         settings = self.settings
+        features = self.network(stylized, (settings.content_layer, *self.targets))
         rows = torch.tensor(list(styles), device=stylized.device)  # (N,) or (1,)
-        style = self.style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
+        style = self._style_scales[rows] * style_losses(features, self.targets, rows)  # (N,)
         content_term = content_loss(features[settings.content_layer], content)
         terms = {
             "content": settings.content_weight * content_term,
@@ -138,15 +113,10 @@ class PerceptualObjective(nn.Module):
         return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
 
-def prepared_network(
+def prepare_network(
     settings: "ObjectiveConfig", device: torch.device, dtype: torch.dtype
 ) -> LossNetwork:
     """The loss network that settings name, ready for use; it may be downloaded.
-
-    Args:
-        settings: the network, its padding, and the layers that it has to have.
-        device: where to compute.
-        dtype: of its convolutions.
 
     Raises:
         StyleCliError: there is no such network, or it has no layer of that name.
@@ -167,7 +137,7 @@ def build_objective(
 
     Args:
         settings: layers and weights.
-        network: the loss network, see :func:`prepared_network`.
+        network: the loss network, see :func:`prepare_network`.
         style_images: each (1, 3, H, W) RGB in [0, 1]; its size sets the size of the strokes.
         balance_with: photos, (N, 3, H, W) RGB in [0, 1], to balance the terms on; or the scales
             that an earlier balance gave.
@@ -227,3 +197,90 @@ def balance(
     ratios = energy / torch.stack(losses).mean(0)  # (S,)
     style = (_STYLE_TO_CONTENT * ratios).tolist()
     return Scales(tuple(style), float(energy) / _USUAL_ENERGY)
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of features, in float32, a scalar.
+
+    Args:
+        features: (N, C, H, W) of the stylized images.
+        target: (N, C, H, W) of the photos.
+
+    Source: Johnson et al. 2016, eq. 2.
+    """
+    # With the channels last, as they lie in memory, the gradient lies there in the same way; in
+    # another order, all that it meets further down takes several times as long.
+    ours, theirs = (x.permute(0, 2, 3, 1).float() for x in (features, target))  # (N, H, W, C)
+    return F.mse_loss(ours, theirs)
+
+
+def style_losses(
+    features: Mapping[str, Tensor], targets: Mapping[str, Tensor], styles: Tensor
+) -> Tensor:
+    """Mean squared difference of Gram matrices, summed over layers, for each image: (N,).
+
+    Args:
+        features: layer to (N, C, H, W) of the stylized images; or of a single one for all styles.
+        targets: layer to (S, C, C), the Gram matrices of S style images.
+        styles: (N,) which style image for which stylized one; or (1,), one for all.
+
+    Source: Johnson et al. 2016, eq. 4.
+    """
+    losses = [
+        (gram_matrix(features[name]) - target[styles]).square().mean((1, 2))
+        for name, target in targets.items()
+    ]
+    return torch.stack(losses).sum(0)
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Correlations between channels, ``F Fᵀ / (C H W)``, in float32.
+
+    In half precision, sums over a whole feature map would overflow or lose digits.
+
+    Args:
+        features: (N, C, H, W).
+
+    Returns:
+        (N, C, C).
+
+    Source: Gatys et al. 2016, eq. 3, with Johnson's normalization.
+    """
+    gram: Tensor = _Gram.apply(features)
+    return gram
+
+
+class _Gram(torch.autograd.Function):
+    """``F Fᵀ`` with a gradient that takes half of the arithmetic, because ``F Fᵀ`` is symmetric.
+
+    The features lie in memory with the channels last, and are used in that layout: nothing is
+    copied.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H·W, C)
+        gram: Tensor = flat.mT @ flat / (flat.shape[1] * flat.shape[2])
+        return gram
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (features,), (gradient,) = ctx.saved_tensors, gradients
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H·W, C)
+        both = (gradient + gradient.mT) / (flat.shape[1] * flat.shape[2])  # (N, C, C)
+        back: Tensor = flat @ both.to(flat.dtype)  # (N, H·W, C)
+        return back.mT.reshape(features.shape)  # (N, C, H, W)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean squared difference of neighboring pixels, on a scale of 0..255.
+
+    Johnson et al. weight the sum over a photo of 256 px by 1e-6: a weight of 0.2 on this mean.
+
+    Args:
+        images: (N, 3, H, W) RGB in [0, 1].
+    """
+    x = images.float() * 255
+    down, right = x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
+    return (down.square().sum() + right.square().sum()) / x.numel()

@@ -8,8 +8,7 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from stylecli.core.architectures import architecture_of
-from stylecli.core.architectures.layers import upsampling_taps
-from stylecli.core.noise import noise_plane
+from stylecli.core.architectures.layers import noise_plane, upsampling_taps
 from stylecli.core.spec import (
     EPSILON,
     GRAY,

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_reflection
+from stylecli.core.architectures.layers import noise_plane
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.model_files import load_arrays, read_info
-from stylecli.core.noise import noise_plane
 from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.colors import Rgb
 

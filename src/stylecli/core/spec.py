@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from stylecli.core.schema import MAX_WIDTH
 from stylecli.options import Config, option
 
 Arch = Literal["residual", "pyramid"]  # each is a module of stylecli.core.architectures
@@ -15,6 +14,9 @@ Optimizer = Literal["muon", "adam"]
 LossPadding = Literal["replicate", "zeros"]
 Precision = Literal["auto", "float32", "bfloat16"]
 BackendChoice = Literal["auto", "openvino", "torch"]
+
+MAX_STYLES = 1000
+MAX_WIDTH = 512
 
 # Images are RGB in [0, 1]. The network's input is centered on gray and has about unit variance;
 # its output is in units of 150 / 255 around gray, as Johnson's.

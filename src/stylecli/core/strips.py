@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylecli.core.architectures import inner_size, pads_by_reflection
+from stylecli.core.devices import to_tensor, to_uint8
 from stylecli.core.generators import Generator
-from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.torch_layers import InstanceNorm, Noise, UpsampleConv2d, upsample
 from stylecli.files.colors import Rgb
 

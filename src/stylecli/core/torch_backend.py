@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from stylecli.core.backend import Batch, OutOfMemoryError, free_cpu_memory, memory_errors
-from stylecli.core.devices import resolve_precision
+from stylecli.core.devices import resolve_precision, to_tensor, to_uint8
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
 from stylecli.core.strips import StripRunner
-from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.core.torch_enlarge import TorchEnlarger
 from stylecli.files.colors import Rgb
 

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures.layers import upsampling_taps
-from stylecli.core.noise import noise_plane
+from stylecli.core.architectures.layers import noise_plane, upsampling_taps
 from stylecli.core.spec import EPSILON
 
 # A new network has this strength of noise, times a normal number for each channel. Found by trial.
@@ -20,11 +19,6 @@ _NOISE_STRENGTH = 0.2
 
 class ReflectConv2d(nn.Conv2d):
     """A convolution that keeps sides as they are; beyond its edges an image is mirrored."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool = True
-    ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H / stride, W / stride)."""

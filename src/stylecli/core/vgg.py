@@ -1,7 +1,6 @@
 """The loss network: torchvision's VGG up to any of its ReLU layers, and where its weights are."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,18 +18,11 @@ _USE_BUNDLED = "use --loss-net vgg16, which is bundled"
 Weights = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How RGB in [0, 1] becomes what the weights were trained on: ``(x - mean) / std``."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-# The original Oxford weights (Simonyan and Zisserman 2014): 0..255 minus the mean color.
-OXFORD = Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3)
-# Weights that torchvision trained itself.
-TORCHVISION = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Mean and standard deviation of the colors, RGB in [0, 1]: (x - mean) / std is what weights were
+# trained on. Oxford's (Simonyan and Zisserman 2014) took 0..255 minus the mean color.
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+OXFORD: Normalization = (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+TORCHVISION: Normalization = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 DOWNLOADS = ("vgg19",)
 SMALLEST = 32  # px, the short side of a photo: the network halves it several times
@@ -41,12 +33,12 @@ class LossNetwork(nn.Module):
 
     Args:
         features: the first layers of torchvision's VGG, with their weights.
-        preprocessing: how the images were normalized that the weights were trained on.
+        normalization: of the images that the weights were trained on.
 
     Source: Simonyan and Zisserman, arXiv 1409.1556.
     """
 
-    def __init__(self, features: nn.Sequential, preprocessing: Preprocessing) -> None:
+    def __init__(self, features: nn.Sequential, normalization: Normalization) -> None:
         super().__init__()
         self.features = features.requires_grad_(False)
         self.layer_names = tuple(f"relu{number}" for number in _number_convolutions(features))
@@ -54,8 +46,8 @@ class LossNetwork(nn.Module):
         self.padding = "zeros"
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1))
+        for name, values in zip(("mean", "std"), normalization, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
 
     def prepare(
         self, device: torch.device, dtype: torch.dtype, padding: str = "zeros"
@@ -125,11 +117,6 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
         return _from_file(bundled_models() / "vgg16_features.safetensors")
     if source in DOWNLOADS:
         return LossNetwork(_build(_download_vgg19(), source), TORCHVISION)
-    if source == "vgg16-torchvision":
-        raise StyleCliError(
-            "vgg16-torchvision is no longer downloaded: its weights are those of vgg16",
-            hint=_USE_BUNDLED,
-        )
     if not Path(source).suffix and not Path(source).exists():
         known = choose_from(source, ["vgg16", *DOWNLOADS])
         raise StyleCliError(f"unknown loss network {source!r}", hint=f"{known}, or a weights file")
@@ -164,7 +151,8 @@ def _build(weights: Weights, source: str) -> nn.Sequential:
             if name in weights
         }
         features = layers[: places[-1][1] + 2] if places else layers  # to the last one's ReLU
-        if len(places) == count and _shapes(named) == _shapes(features.state_dict()):
+        expected = {name: tensor.shape for name, tensor in features.state_dict().items()}
+        if len(places) == count and {name: t.shape for name, t in named.items()} == expected:
             features.load_state_dict(named, assign=True)
             return features
     raise StyleCliError(
@@ -172,10 +160,6 @@ def _build(weights: Weights, source: str) -> nn.Sequential:
         "without batch norm",
         hint=_USE_BUNDLED,
     )
-
-
-def _shapes(weights: Weights) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _number_convolutions(layers: nn.Sequential) -> dict[str, int]:

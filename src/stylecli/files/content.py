@@ -61,8 +61,8 @@ class ContentPhotos:
         self._order = lru_cache(maxsize=2)(self._shuffle)
         self._reader = lru_cache(maxsize=1)(self._caching_reader)
 
-    def fingerprint(self) -> str:
-        """Changes when photos are added, removed or renamed."""
+    def hash_names(self) -> str:
+        """The sha256 of the names: another one when photos are added, removed or renamed."""
         return sha256(b"\n".join(os.fsencode(path.name) for path in self.paths)).hexdigest()
 
     def batch(self, number: int, batch_size: int, size: int) -> npt.NDArray[np.uint8]:

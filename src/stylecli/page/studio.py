@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from stylecli.config import StylizeConfig
-from stylecli.core.schema import is_control
+from stylecli.core.tensor_files import is_control
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError

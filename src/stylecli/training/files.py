@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylecli.config import TrainConfig
-from stylecli.core import schema
+from stylecli.core import tensor_files
 from stylecli.core.model_files import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
@@ -44,7 +44,7 @@ class TrainFiles:
             name = "-".join(map(style_name, config.paintings)) or "style"
             name = f"{Path(config.init).stem}-{name}" if config.add_style else name
             return cls(Path("models") / f"{shorten_name(name)}{SUFFIX}")
-        if schema.has_controls(config.output.name):
+        if tensor_files.has_controls(config.output.name):
             raise StyleCliError(
                 f"the output {config.output.name!r} holds a control character",
                 hint="give the model a name that can be shown",
@@ -89,7 +89,7 @@ class TrainFiles:
         with self.log.open("a") as log:
             log.write(json.dumps(line) + "\n")
 
-    def curve(self) -> list[dict[str, float]]:
+    def read_curve(self) -> list[dict[str, float]]:
         """The log in brief, for the model file: the means of stretches of equal length."""
         names = {"step", "seconds", "content", "style", "tv", "total"}
         lines = [line for line in map(_parse, self._lines()) if line.keys() >= names]
@@ -163,12 +163,8 @@ class TrainFiles:
                 ) from error
         return lock
 
-    def refuse_loss(self, *, resume: bool, overwrite: bool) -> None:
+    def refuse_to_replace_files(self, *, resume: bool, overwrite: bool) -> None:
         """Check that no file of the user's would be lost.
-
-        Args:
-            resume: whether the training goes on from its checkpoint.
-            overwrite: whether a model that is there is replaced.
 
         Raises:
             StyleCliError: a model, the checkpoint of a training, or a foreign file would be lost.
@@ -192,12 +188,12 @@ class TrainFiles:
 def _step_of(line: str) -> float:
     """The step of a line in a log; infinity if the line is not one of a log."""
     step: Any = _parse(line).get("step")
-    return float(step) if schema.is_number(step) else math.inf
+    return float(step) if tensor_files.is_number(step) else math.inf
 
 
 def _parse(line: str) -> dict[str, Any]:
     """The JSON object in a line; empty for another line, such as half of one, of a full disk."""
     try:
-        return schema.parse(line)
+        return tensor_files.parse(line)
     except ValueError:
         return {}

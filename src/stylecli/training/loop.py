@@ -14,14 +14,13 @@ from torch import Tensor
 from stylecli import __version__
 from stylecli.config import StylizeConfig, TrainConfig
 from stylecli.core.backend import Batch, OutOfMemoryError, memory_errors
+from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorConfig
-from stylecli.core.tensors import to_tensor
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report, Step, TrainResult, counted
-from stylecli.files.colors import Rgb
 from stylecli.files.content import NoPhotosError, bundled_photos
 from stylecli.files.images import read_rgb, write_picture
 from stylecli.files.pictures import Picture, center_square, resize, thumbnail
@@ -72,33 +71,30 @@ def train(
     Args:
         config: the settings.
         report: is called with every step.
-        should_stop: is asked after every step; when true, the state is saved for a resume, and the
-            model so far beside it, as :attr:`stylecli.training.files.TrainFiles.so_far`.
+        should_stop: is asked after every step; if true, the state is saved for a resume, and the
+            model as it is beside it.
         resume: go on with the interrupted training of the same output, and with its settings.
-        changes: the settings that a resume has otherwise; None is those of ``config`` that are
-            not at their default.
+        changes: settings that a resume changes; None is those that are not at their default.
         overwrite: replace a model that is there.
 
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
-    check_options(config)  # a resume may leave out what a new training needs
-    if not resume:
-        config.check()
+    check_options(config) if resume else config.check()  # a resume may leave a painting out
     files = TrainFiles.of(config)
     with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
-        ranks.of_first(lambda: files.refuse_loss(resume=resume, overwrite=overwrite))
+        ranks.of_first(lambda: files.refuse_to_replace_files(resume=resume, overwrite=overwrite))
         config = set_devices(config, saved, ranks.count)
         if saved:
-            changes = _find_changes(config) if changes is None else changes
-            config = resume_config(files.checkpoint, saved, changes)
-        with _explaining(files.checkpoint if saved else None):
-            report = report if ranks.first else lambda event: None
+            changed = _find_changes(config) if changes is None else changes
+            config = resume_config(files.checkpoint, saved, changed)
+        report = report if ranks.first else lambda event: None
+        with _explain_failures(files.checkpoint if saved else None):
             training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
             _begin(training, saved)
-        with _explaining(files.checkpoint):
+        with _explain_failures(files.checkpoint):
             stopped = _run(training, should_stop)
             return _suspend(training) if stopped else _finish(training)
 
@@ -110,12 +106,8 @@ def _find_changes(config: TrainConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _explaining(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on if memory ran out or the photos are gone; a bug stays what it is.
-
-    Args:
-        checkpoint: the one that is there by now, if there is one.
-    """
+def _explain_failures(checkpoint: Path | None) -> Iterator[None]:
+    """Say how to go on from a checkpoint, if memory ran out or the photos are gone."""
     go_on = f"--resume goes on from {checkpoint}"
     try:
         with memory_errors():
@@ -169,13 +161,7 @@ def _take_step(training: Training, photos: Batch) -> None:
 
 
 def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
-    """Change the network along the gradient of a loss; if that is odd, return what is done instead.
-
-    Args:
-        training: whose network is changed.
-        total: the loss of this rank.
-        losses: the terms, means over all ranks.
-    """
+    """Change the network along the gradient of a loss, or return what is done instead."""
     guard, optimizer = training.guard, training.optimizer
     if guard.is_outlier(losses["total"]):
         return guard.refuse(losses["total"])
@@ -351,20 +337,16 @@ def _describe_training(training: Training, result: TrainResult) -> dict[str, Any
         "scales_averaged_down": [one.scales.as_json() for one in training.objectives[1:]],
         "device": str(inputs.device),
         "precision": str(inputs.dtype).removeprefix("torch."),
-        "curve": training.files.curve(),
+        "curve": training.files.read_curve(),
         "stylecli": __version__,
         "torch": torch.__version__,
     }
 
 
 def write_preview(training: Training) -> None:
-    """Write a picture of what the network paints now.
-
-    Its first row is three bundled photos; below them, for each of the first styles that are
-    trained, come the painting and the photos in that style.
-    """
+    """Write a picture of three bundled photos, and below, in each row, a painting and its style."""
     paths = [bundled_photos()[i] for i in _PREVIEW_PHOTOS]
-    photos = [_square(read_rgb(path, _PREVIEW_SIDE)) for path in paths]
+    photos = [center_square(read_rgb(path, _PREVIEW_SIDE), _PREVIEW_SIDE) for path in paths]
     rows = [[np.full_like(photos[0], 255), *photos]]
     generator, inputs, first = training.generator, training.inputs, training.start.first_row
     in_layers = recipe_of(training.config).own_inputs > 0
@@ -373,10 +355,7 @@ def write_preview(training: Training) -> None:
     for mix, painting in zip(mixes, inputs.style_images, strict=False):
         network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
         paint = Painter([network], generator.spec.arch, generator.width)
-        rows.append([_square(resize(painting, _PREVIEW_SIDE)), *paint(photos, look)])
+        small = center_square(resize(painting, _PREVIEW_SIDE), _PREVIEW_SIDE)
+        rows.append([small, *paint(photos, look)])
     wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)
     write_picture(training.files.preview, Picture(np.concatenate(wide)))
-
-
-def _square(rgb: Rgb) -> Rgb:
-    return center_square(rgb, _PREVIEW_SIDE)

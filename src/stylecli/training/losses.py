@@ -134,14 +134,7 @@ def inner_part(seed: int, step: int, size: Sequence[int], margin: float) -> tupl
 def _perceptual_terms(
     training: Training, photos: Tensor, stylized: Tensor, styles: list[int]
 ) -> dict[str, Tensor]:
-    """Content and style loss, summed over the scales of the recipe; total variation at full size.
-
-    Args:
-        training: has an objective for each scale.
-        photos: (N, 3, H, W), what the loss sees of the photos.
-        stylized: (N, 3, H, W), what it sees of the pictures.
-        styles: which style image for each.
-    """
+    """Content and style loss over all scales of the recipe, and total variation at full size."""
     recipe = recipe_of(training.config)
     terms: dict[str, Tensor] = {}
     for scale, objective in zip(recipe.scales, training.objectives, strict=True):

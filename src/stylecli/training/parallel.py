@@ -1,16 +1,15 @@
-"""Several processes that train one network together, each on its share of every batch.
+"""Several processes that train one network together, and the threads of one that trains alone.
 
 Each process, called a rank, computes the gradient on its share of the photos. The mean of these
 gradients is the gradient on the whole batch, and every rank takes the same step along it. So the
 ranks always have the same weights, and those that one process would have, but for rounding.
 
-torch's DistributedDataParallel takes as long for a network of this size. It exchanges gradients
-while others are computed, so that the loss of another rank and a bug of the network would be the
-same error. Here an exchange is a step of its own.
+torch's DistributedDataParallel takes as long for a network of this size, and its errors do not
+tell a lost rank from a bug of the network. Here an exchange is a step of its own.
 
-What follows from the clock, from a signal or from a loss has to be the same on all ranks, or they
-would wait for each other for ever. So they go by the clock of the first, stop when any was asked
-to, and judge the mean of their losses.
+What follows from the clock, from a signal or from a loss is the same on all ranks, or they would
+wait for each other for ever: they go by the clock of the first, stop when any is asked to, and
+judge the mean of their losses.
 """
 
 import json
@@ -39,10 +38,6 @@ _FAILURE = "stylecli/failure"  # the key of the error that ended a rank
 
 class Ranks:
     """The processes that train together, as one of them sees them; or one that trains alone.
-
-    Args:
-        rank: which of them this one is.
-        store: through which they found each other, if there are several.
 
     Attributes:
         number: of this rank, from 0.
@@ -89,7 +84,7 @@ class Ranks:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        with self._noticing_others():
+        with self._notice_failures():
             dist.all_gather_object(values, (value, time.monotonic()))
         self._now = values[0][1]
         return [one for one, _ in values]
@@ -131,14 +126,14 @@ class Ranks:
         if self.count == 1:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        with self._noticing_others():
+        with self._notice_failures():
             dist.all_reduce(flat)
         parts = torch.split(flat.div_(self.count), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
     @contextmanager
-    def _noticing_others(self) -> Iterator[None]:
+    def _notice_failures(self) -> Iterator[None]:
         """Turn the error of an exchange into that of the rank which ended, if it left one."""
         try:
             yield
@@ -240,14 +235,10 @@ def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     It measures every few seconds; in between, it only looks at the clock. At the end, torch has as
     many threads as before.
 
-    Each part of a step waits for the slowest of its threads, and a thread that shares its core with
-    another program takes twice as long. On two cores, a training makes 4.5 steps a second with two
-    threads and 2.6 with one; beside a program that keeps one core busy, 1.4 with two and 2.5 with
-    one. With another number of threads, torch adds numbers in another order, and results differ in
-    their last bits. So this is for trainings by time, whose results are not repeatable anyway.
-
-    Args:
-        enabled: whether the function does anything.
+    Each part of a step waits for the slowest thread, and one that shares its core with another
+    program takes twice as long: beside a program that keeps one of two cores busy, a training makes
+    1.4 steps a second with two threads and 2.5 with one. With another number of threads, results
+    differ in their last bits, so this is for trainings by time, which are not repeatable anyway.
     """
     most = torch.get_num_threads()
     if not enabled or most == 1:

@@ -1,25 +1,37 @@
-"""What happens before the first step: inputs are read, and a training is put together."""
+"""What happens before the first step: a network is made, inputs are read, all is put together."""
 
+import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylecli import __version__
-from stylecli.config import TrainConfig
-from stylecli.core.devices import resolve_precision
+from stylecli.config import GALLERY, TrainConfig
+from stylecli.core.devices import resolve_precision, to_tensor
+from stylecli.core.generators import Generator
+from stylecli.core.model_files import (
+    ModelInfo,
+    bundled_models,
+    find_model,
+    load_generator,
+    match_name,
+    read_info,
+    style_name,
+)
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
     PerceptualObjective,
     Scales,
     balance,
-    prepared_network,
+    prepare_network,
     style_targets,
 )
-from stylecli.core.optimizers import GeneratorOptimizer
-from stylecli.core.tensors import to_tensor
+from stylecli.core.spec import MAX_STYLES, GeneratorConfig
+from stylecli.core.tensor_files import SUFFIX
 from stylecli.core.vgg import DOWNLOADS, LossNetwork
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress, Report
@@ -28,21 +40,23 @@ from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb, read_short_side
 from stylecli.options import as_json
-from stylecli.training.divergence import Guard
 from stylecli.training.files import TrainFiles
-from stylecli.training.initial import Start, check_start, make_start
+from stylecli.training.optimizers import GeneratorOptimizer, Guard
 from stylecli.training.parallel import Ranks
-from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size
+from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size, spec_of
 from stylecli.training.state import (
     FIXED,
     Checkpoint,
     Inputs,
+    Start,
     Training,
     build_start,
     hash_images,
     read_scales,
     refuse_another_training,
 )
+
+_OPTIONS = tuple(one.name for one in fields(GeneratorConfig))
 
 
 def set_up(
@@ -56,14 +70,6 @@ def set_up(
 ) -> Training:
     """Put together a training: a new one, or one whose weights are still to be restored.
 
-    Args:
-        config: the settings.
-        files: where it writes.
-        report: is called with what may surprise.
-        saved: what the checkpoint says that the training goes on from, if it does.
-        ranks: the processes that train together.
-        overwrite: whether a model that is there is replaced.
-
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
@@ -72,38 +78,25 @@ def set_up(
     inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
-    if ranks.first:
-        remove_leftovers(files.model.parent)
-    schedule = Schedule(config, inputs.device.type, ranks.now)
-    if saved:
         scales = read_scales(files.checkpoint, saved, inputs)
         start = build_start(files.checkpoint, saved)
     else:
         scales = ranks.of_first(lambda: _balance(config, inputs, report))
         start = ranks.of_first(lambda: make_start(config))
-    generator = start.generator.to(inputs.device).train()
-    ranks.share_norms(generator)
+    if ranks.first:
+        remove_leftovers(files.model.parent)
+    start.generator.to(inputs.device).train()
+    ranks.share_norms(start.generator)
     start.freeze_the_rest()
+    schedule = Schedule(config, inputs.device.type, ranks.now)
     config = _fill_in(config, start, inputs, schedule)
-    assert config.lr is not None
-    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
-    objectives = (
-        PerceptualObjective(inputs.network, targets, one, config)
-        for targets, one in zip(inputs.targets, scales, strict=True)
-    )
-    return Training(
-        config=config,
-        files=files,
-        report=report,
-        overwrite=overwrite,
-        ranks=ranks,
-        inputs=inputs,
-        schedule=schedule,
-        objectives=tuple(objectives),
-        start=start,
-        optimizer=optimizer,
-        guard=Guard(generator, optimizer),
-    )
+    lr = config.lr or recipe_of(config).lr
+    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, lr)
+    guard = Guard(start.generator, optimizer)
+    pairs = zip(inputs.targets, scales, strict=True)
+    objectives = tuple(PerceptualObjective(inputs.network, *pair, config) for pair in pairs)
+    head = config, files, report, overwrite, ranks, inputs, schedule
+    return Training(*head, objectives, start, optimizer, guard)
 
 
 def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
@@ -121,7 +114,7 @@ def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
     photos = ContentPhotos(config.content, config.seed)
     for text in _find_surprises(config, batch_size):
         report(Notice(text))
-    network = prepared_network(config, device, dtype)
+    network = prepare_network(config, device, dtype)
     targets = _compute_targets(config, style_images, network, device, report)
     ranks.compare(_list_common(config, dtype, style_images, photos))
     return Inputs(device, dtype, batch_size, style_images, photos, network, targets)
@@ -176,7 +169,7 @@ def _list_common(
         **{name: settings[name] for name in (*FIXED, "steps", "minutes")},
         "precision": str(dtype),
         "painting": hash_images(style_images),
-        "content photos": photos.fingerprint(),
+        "content photos": photos.hash_names(),
     }
 
 
@@ -226,18 +219,109 @@ def describe(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
-    shared = f", {_describe_sharing(training)}" if training.ranks.count > 1 else ""
+    shared = (
+        f", shared by {training.ranks.count} devices: batches of {inputs.batch_size}, "
+        f"{training.share} for each; learning rate {training.config.lr:g} at its peak and its "
+        "schedule as on one device"
+    )
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "
         f"norm {spec.norm}, width {spec.width}, on {len(inputs.photos.paths)} photos, "
-        f"{training.schedule} on {inputs.device} ({dtype}){shared}"
+        f"{training.schedule} on {inputs.device} ({dtype}){shared * (training.ranks.count > 1)}"
     )
 
 
-def _describe_sharing(training: Training) -> str:
-    """What each of several devices does."""
-    config, count = training.config, training.ranks.count
-    return (
-        f"shared by {count} devices: batches of {training.inputs.batch_size}, {training.share} for "
-        f"each; learning rate {config.lr:g} at its peak and its schedule as on one device"
-    )
+def check_start(config: TrainConfig) -> None:
+    """Check, before anything is computed, what a training starts from.
+
+    Raises:
+        StyleCliError: no such model, one of another kind, a network that cannot be built, too
+            many style images, or two of one name.
+    """
+    names = [style_name(path) for path in config.paintings]
+    path = _find_trained(config)
+    if path is None:
+        _build_new(config, len(names))
+    elif config.add_style:
+        names = read_info(path).styles + names
+    if len(names) > MAX_STYLES:
+        raise StyleCliError(
+            f"a model of {len(names)} styles, and the most is {MAX_STYLES}",
+            hint="train several models, each of some of the paintings",
+        )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise StyleCliError(
+            f"two styles are named {', '.join(sorted(twice))}",
+            hint="rename one of the paintings: a style is called by its file",
+        )
+
+
+def make_start(config: TrainConfig) -> Start:
+    """Make the network that a new training starts with; :func:`check_start` accepted it."""
+    names = [style_name(path) for path in config.paintings]
+    path = _find_trained(config)
+    if path is None:
+        return Start(_build_new(config, len(names)), names, 0, "scratch")
+    generator, info = load_generator(path), read_info(path)
+    mixes = torch.tensor([_choose_mix(config.init, name, info.styles) for name in names])
+    if config.add_style is None:
+        return Start(generator.remix(mixes), names, 0, info.name)
+    kept = torch.eye(generator.styles)
+    generator.remix(torch.cat([kept, mixes]))
+    return Start(generator, info.styles + names, len(kept), info.name, info.license)
+
+
+def _choose_mix(init: str, name: str, known: list[str]) -> list[float]:
+    """The shares of a trained model's styles that a painting starts from.
+
+    That is the style that ``init`` names, or else the one of the painting's own name, or else the
+    mean of all.
+    """
+    for wanted in (init, name):
+        if found := match_name(wanted, known):
+            return [float(one == found) for one in known]
+    return [1 / len(known)] * len(known)
+
+
+def _build_new(config: TrainConfig, styles: int) -> Generator:
+    """A network with random weights, the same for the same seed."""
+    torch.manual_seed(config.seed)
+    return Generator(spec_of(config)).remix(torch.ones(styles, 1))
+
+
+def _find_trained(config: TrainConfig) -> Path | None:
+    """The file of the model to start from; None means from scratch."""
+    if config.init == "scratch":
+        return None
+    if config.init == "auto":
+        bundled = bundled_models() / f"{GALLERY}{SUFFIX}"
+        return bundled if bundled.is_file() and _is_like_new(config, read_info(bundled)) else None
+    path = find_model(config.init)
+    info = read_info(path)
+    if config.add_style and info.spec.norm != "in":
+        raise StyleCliError(
+            f"{config.init} has norm {info.spec.norm}, and only instance norm can hold several "
+            "styles",
+            hint="train a model of its own: leave --add-style and --init out",
+        )
+    if not (_fits(config, info) or config.add_style):
+        has = {name: getattr(info.spec, name) for name in _OPTIONS}
+        asked = {name: getattr(config, name) or has[name] for name in _OPTIONS}
+        had, wanted = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (has, asked))
+        raise StyleCliError(
+            f"--init {config.init} has {had}; asked for: {wanted}",
+            hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has.items())}",
+        )
+    return path
+
+
+def _fits(config: TrainConfig, info: ModelInfo) -> bool:
+    """Whether a model's network has what the options ask for; the recipe's part may differ."""
+    pairs = ((getattr(config, name), getattr(info.spec, name)) for name in _OPTIONS)
+    return all(asked in (None, has) for asked, has in pairs)
+
+
+def _is_like_new(config: TrainConfig, info: ModelInfo) -> bool:
+    """Whether a model's network is the one that a training from scratch would have."""
+    return _fits(config, info) and replace(spec_of(config), width=info.width) == info.spec

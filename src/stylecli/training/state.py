@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylecli.config import TrainConfig
-from stylecli.core import schema, tensor_files
+from stylecli.core import tensor_files
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import CONVENTIONS, check_conventions
 from stylecli.core.objective import PerceptualObjective, Scales
-from stylecli.core.optimizers import GeneratorOptimizer
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.vgg import LossNetwork
 from stylecli.errors import StyleCliError
@@ -28,9 +27,8 @@ from stylecli.events import Notice, Report, counted
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
-from stylecli.training.divergence import Guard, State
 from stylecli.training.files import TrainFiles
-from stylecli.training.initial import Start
+from stylecli.training.optimizers import GeneratorOptimizer, Guard, State
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
 
@@ -38,6 +36,46 @@ from stylecli.training.schedule import Schedule
 _FREE = {"styles", "add_style", "output", "content", "license", "steps", "minutes"}
 _FREE |= {"device", "precision"}
 FIXED = tuple(one.name for one in options_of(TrainConfig) if one.name not in _FREE)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, and which part of it is trained.
+
+    Attributes:
+        generator: with a row of scales and shifts for each style.
+        styles: their names.
+        first_row: the row of the first style that is trained; those before it are kept.
+        origin: where the weights come from: ``scratch``, or a model's name.
+        license: of the model that a style is added to.
+    """
+
+    generator: Generator
+    styles: list[str]
+    first_row: int
+    origin: str
+    license: str = ""
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters; or, where a style is added, the tables that it has a row in."""
+        if self.first_row:
+            return [table for _, table in self.generator.tables()]
+        return list(self.generator.parameters())
+
+    def freeze_the_rest(self) -> None:
+        """Give no gradient to other parameters, nor to the rows of styles that are kept."""
+        if not self.first_row:
+            return
+        trained = self.trained_parameters()
+        self.generator.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+            parameter.register_hook(self._clear_kept_rows)  # type: ignore[no-untyped-call]
+
+    def _clear_kept_rows(self, gradient: Tensor) -> Tensor:
+        changed = gradient.clone()
+        changed[: self.first_row] = 0
+        return changed
 
 
 @dataclass(frozen=True)
@@ -66,41 +104,23 @@ class Inputs:
 
 @dataclass
 class Training:
-    """A training under way.
+    """A training under way."""
 
-    Attributes:
-        config: the settings, with numbers where the default depends on device or model.
-        files: where it writes.
-        report: is called with every step.
-        overwrite: whether a model that is there is replaced.
-        ranks: the processes that train together; only the first writes files.
-        inputs: what it has read.
-        schedule: its clock, and what follows from progress.
-        objectives: what is minimized, one for each scale of the recipe.
-        start: the network, and which part of it is trained.
-        optimizer: changes the network.
-        guard: keeps the losses of the last steps, and undoes what breaks the network.
-        step: how many steps are done.
-        preview_at: when the next preview is due, in seconds of training.
-        seconds_per_step: a running mean.
-        reported: problems, each of which is reported once.
-    """
-
-    config: TrainConfig
+    config: TrainConfig  # with numbers where a default depends on device or model
     files: TrainFiles
     report: Report
-    overwrite: bool
-    ranks: Ranks
+    overwrite: bool  # a model that is there
+    ranks: Ranks  # only the first writes files
     inputs: Inputs
     schedule: Schedule
-    objectives: tuple[PerceptualObjective, ...]
+    objectives: tuple[PerceptualObjective, ...]  # one for each scale of the recipe
     start: Start
     optimizer: GeneratorOptimizer
     guard: Guard
-    step: int = 0
-    preview_at: float = 0.0
-    seconds_per_step: float = 0.0
-    reported: set[str] = field(default_factory=set)
+    step: int = 0  # how many are done
+    preview_at: float = 0.0  # when the next one is due, in seconds of training
+    seconds_per_step: float = 0.0  # a running mean
+    reported: set[str] = field(default_factory=set)  # problems, each of which is reported once
 
     @property
     def generator(self) -> Generator:
@@ -127,56 +147,36 @@ class Training:
             self.report_once(str(error))
 
 
-def _checked(check: schema.Check) -> Any:
+def _check_with(check: tensor_files.Check) -> Any:
     """A field of a checkpoint, with the check that its value in a file has to pass."""
     return field(metadata={"check": check})
 
 
-def _is_table(value: Any) -> bool:
-    return schema.is_table(value, lambda _: True)
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """The description in a checkpoint.
+    """The description in a checkpoint: of :class:`Training`, its start, its guard."""
 
-    Attributes:
-        config: the settings, as :func:`stylecli.options.as_json` gives them.
-        spec: of the generator.
-        style_names: of the generator's styles.
-        first_row: the row of the first style that is trained.
-        origin: the model that the first weights came from, or ``scratch``.
-        base_license: of the model that a style is added to.
-        step: how many steps are done.
-        seconds: of training so far.
-        recent, lr_factor, rollbacks, outliers, left_out: as :class:`Guard` has them.
-        overwrite: whether a model that is there is replaced.
-        scales: of the objectives, one for each scale of the recipe.
-        style_sha: see :func:`hash_images`.
-        photos_sha: of the names of the content photos.
-    """
-
-    config: dict[str, Any] = _checked(_is_table)
-    spec: dict[str, Any] = _checked(_is_table)
-    style_names: list[str] = _checked(lambda names: schema.are_styles(names) and names)
-    first_row: int = _checked(schema.is_count)
-    origin: str = _checked(schema.is_text)
-    base_license: str = _checked(schema.is_text)
-    step: int = _checked(schema.is_count)
-    seconds: float = _checked(schema.is_number)
-    recent: list[dict[str, float]] = _checked(
-        lambda value: schema.is_list(value, schema.are_losses)
+    config: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
+    spec: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
+    style_names: list[str] = _check_with(lambda names: tensor_files.are_styles(names) and names)
+    first_row: int = _check_with(tensor_files.is_count)
+    origin: str = _check_with(tensor_files.is_text)
+    base_license: str = _check_with(tensor_files.is_text)
+    step: int = _check_with(tensor_files.is_count)
+    seconds: float = _check_with(tensor_files.is_number)
+    recent: list[dict[str, float]] = _check_with(
+        lambda value: tensor_files.is_list(value, tensor_files.are_losses)
     )
-    lr_factor: float = _checked(schema.is_number)
-    rollbacks: int = _checked(schema.is_count)
-    outliers: int = _checked(schema.is_count)
-    left_out: int = _checked(schema.is_count)
-    overwrite: bool = _checked(lambda value: isinstance(value, bool))
-    scales: list[dict[str, list[float]]] = _checked(
-        lambda value: schema.is_list(value, schema.are_scales)
+    lr_factor: float = _check_with(tensor_files.is_number)
+    rollbacks: int = _check_with(tensor_files.is_count)
+    outliers: int = _check_with(tensor_files.is_count)
+    left_out: int = _check_with(tensor_files.is_count)
+    overwrite: bool = _check_with(lambda value: isinstance(value, bool))
+    scales: list[dict[str, list[float]]] = _check_with(
+        lambda value: tensor_files.is_list(value, tensor_files.are_scales)
     )
-    style_sha: str = _checked(schema.is_text)
-    photos_sha: str = _checked(schema.is_text)
+    style_sha: str = _check_with(tensor_files.is_text)
+    photos_sha: str = _check_with(tensor_files.is_text)  # of their names
 
 
 def save_checkpoint(training: Training) -> None:
@@ -205,7 +205,7 @@ def save_checkpoint(training: Training) -> None:
         overwrite=training.overwrite,
         scales=[one.scales.as_json() for one in training.objectives],
         style_sha=hash_images(training.inputs.style_images),
-        photos_sha=training.inputs.photos.fingerprint(),
+        photos_sha=training.inputs.photos.hash_names(),
     )
     states = {"now": guard.state(), "snapshot": guard.snapshot}
     tensors = {f"{when}.{name}": t for when, state in states.items() for name, t in state.items()}
@@ -218,7 +218,7 @@ def read_unfinished_steps(path: Path) -> int:
     step: Any = None
     with suppress(StyleCliError):
         step = tensor_files.read_metadata(path).get("step")
-    return step if schema.is_count(step) else 0
+    return step if tensor_files.is_count(step) else 0
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -232,11 +232,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"nothing to resume: no {path}",
             hint="that training is finished, or was never begun: leave --resume out",
         )
-    with _explaining_damage(path):
+    with _explain_damage(path):
         saved = tensor_files.read_metadata(path)
     checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
-    if bad := schema.bad_fields(saved, checks):
-        raise _damaged(path, f"its {bad[0]}")
+    if bad := tensor_files.bad_fields(saved, checks):
+        raise _describe_damage(path, f"its {bad[0]}")
     return Checkpoint(**{name: saved[name] for name in checks})
 
 
@@ -253,7 +253,7 @@ def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> Tr
             hint="leave --devices to the command, or to torchrun, which start the processes",
         )
     began = saved.config.get("devices", count) if saved else count
-    if schema.is_count(began) and began != count:  # or else its settings are damaged
+    if tensor_files.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
             f"this training began on {counted(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
@@ -262,14 +262,9 @@ def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> Tr
 
 
 def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
-    """The settings of a resume: those of the checkpoint, changed.
+    """The settings of a resume: those of the checkpoint with changes, name to value.
 
     Steps given in place of minutes, or the other way round, replace them.
-
-    Args:
-        path: of the checkpoint.
-        saved: what it says.
-        changes: name to value.
 
     Raises:
         StyleCliError: the settings are damaged or of another version, or a change would make it
@@ -284,23 +279,19 @@ def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> Tra
         config = from_json(TrainConfig, saved.config)
         config.check()
     except (TypeError, StyleCliError) as error:
-        raise _damaged(path, "its settings") from error
+        raise _describe_damage(path, "its settings") from error
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     config = replace(config, **changes)
     config.check()
-    _refuse_changes(as_json(config), saved.config)
-    return config
-
-
-def _refuse_changes(now: dict[str, Any], before: dict[str, Any]) -> None:
-    """Raise StyleCliError if settings have changed that make it another training."""
-    if changed := [name for name in FIXED if now[name] not in (None, before[name])]:
-        was = ", ".join(f"{name} {before[name]}" for name in changed)
+    now = as_json(config)
+    if changed := [name for name in FIXED if now[name] not in (None, saved.config[name])]:
+        was = ", ".join(f"{name} {saved.config[name]}" for name in changed)
         raise StyleCliError(
             f"a resumed training cannot change its settings; it began with {was}",
             hint="leave those options out, or start again with --overwrite",
         )
+    return config
 
 
 def refuse_another_training(
@@ -327,13 +318,13 @@ def build_start(path: Path, saved: Checkpoint) -> Start:
     Raises:
         StyleCliError: the checkpoint is damaged.
     """
-    with _explaining_damage(path):
+    with _explain_damage(path):
         try:
             check_conventions(saved.spec)
             own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
             generator = Generator(GeneratorSpec(**own))
         except StyleCliError as error:
-            raise _damaged(path, error.message) from error
+            raise _describe_damage(path, error.message) from error
         generator.remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
@@ -346,7 +337,7 @@ def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
     """
     scales = [Scales.from_json(one) for one in saved.scales]
     if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
-        raise _damaged(path, "its scales")
+        raise _describe_damage(path, "its scales")
     return scales
 
 
@@ -357,9 +348,9 @@ def restore(training: Training, saved: Checkpoint) -> None:
         StyleCliError: the checkpoint is damaged.
     """
     path, guard = training.files.checkpoint, training.guard
-    if saved.photos_sha != training.inputs.photos.fingerprint():
+    if saved.photos_sha != training.inputs.photos.hash_names():
         training.report(Notice("the content photos are not those that this training began with"))
-    with _explaining_damage(path):
+    with _explain_damage(path):
         tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
         now, snapshot = _select("now.", tensors), _select("snapshot.", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed
@@ -383,17 +374,17 @@ def _select(prefix: str, tensors: dict[str, Tensor]) -> State:
 
 
 @contextmanager
-def _explaining_damage(path: Path) -> Iterator[None]:
+def _explain_damage(path: Path) -> Iterator[None]:
     """Turn errors about what is missing or does not fit into one that names the checkpoint."""
     try:
         yield
     except tensor_files.DamagedFileError as error:
-        raise _damaged(path, str(error.__cause__)) from error
+        raise _describe_damage(path, str(error.__cause__)) from error
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise _damaged(path, str(error).partition("\n")[0]) from error
+        raise _describe_damage(path, str(error).partition("\n")[0]) from error
 
 
-def _damaged(path: Path, what: str) -> StyleCliError:
+def _describe_damage(path: Path, what: str) -> StyleCliError:
     return StyleCliError(
         f"{path} is damaged, or of another version of stylecli: {what}",
         hint="start again with --overwrite",

@@ -41,14 +41,7 @@ def pads_by_reflection(arch: str, height: int, width: int) -> bool:
 
 
 def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
-    """About how many bytes of memory one pass over an image takes, at its peak.
-
-    Args:
-        arch: the generator's architecture.
-        width: the generator's width.
-        pixels: how many the image has.
-        itemsize: bytes of a number.
-    """
+    """About how many bytes of memory one pass over an image takes, at its peak."""
     return pixels * width * ARCHITECTURES[arch].peak * itemsize
 
 

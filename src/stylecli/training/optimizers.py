@@ -1,0 +1,218 @@
+"""What changes a generator's weights: its optimizer, and the guard that undoes what breaks them."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stylecli.core.generators import Generator
+from stylecli.core.spec import Optimizer
+from stylecli.errors import StyleCliError
+
+# Ratio of the learning rates, found by trial: a step of Muon has a fixed length.
+_MUON_TO_ADAM = 10.0
+_COLORS = 3
+# What torch's optimizers keep of each parameter.
+_MOMENTS: dict[type, tuple[str, ...]] = {
+    torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
+
+
+class GeneratorOptimizer:
+    """Adam for all parameters; or Muon for those that are matrices, and Adam for the rest.
+
+    Muon (Jordan et al. 2024) replaces the momentum of a weight matrix by the nearest matrix whose
+    singular values are all one. The weights of a convolution are taken as a matrix, with a row for
+    each output channel. Convolutions that read or write colors are left to Adam, and so are scales
+    and shifts.
+
+    Args:
+        parameters: those parameters of the generator that are trained.
+        name: ``muon`` or ``adam``.
+        lr: Adam's learning rate; Muon's is ten times as large.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], name: Optimizer, lr: float) -> None:
+        self._matrices = [p for p in parameters if name == "muon" and _is_hidden(p)]
+        ids = {id(p) for p in self._matrices}
+        rest = [p for p in parameters if id(p) not in ids]
+        # torch's Muon takes matrices only, so it gets views of the same numbers as matrices.
+        self._views = [nn.Parameter(p.data.view(len(p), -1)) for p in self._matrices]
+        self._optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr)]
+        if self._views:
+            rate = _MUON_TO_ADAM * lr
+            self._optimizers.append(torch.optim.Muon(self._views, rate, weight_decay=0.0))
+        self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
+        self._parameters = list(parameters)
+
+    def zero_grad(self) -> None:
+        """Delete all gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def step(self, factor: float) -> None:
+        """Take a step along the gradients, with ``factor`` times the learning rate."""
+        for view, parameter in zip(self._views, self._matrices, strict=True):
+            assert parameter.grad is not None
+            view.grad = parameter.grad.flatten(1)
+        for optimizer, rate in zip(self._optimizers, self._rates, strict=True):
+            optimizer.param_groups[0]["lr"] = factor * rate
+            optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        """The moments by name, not copied: ``0.5.exp_avg`` of optimizer 0 and its parameter 5."""
+        return {
+            f"{place}.{index}.{name}": value
+            for place, optimizer in enumerate(self._optimizers)
+            for index, moments in optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+
+    def _list_moments(self) -> set[str]:
+        """The names in :meth:`state` after a step; before the first step there are none."""
+        return {
+            f"{place}.{index}.{name}"
+            for place, optimizer in enumerate(self._optimizers)
+            for index in range(len(optimizer.param_groups[0]["params"]))
+            for name in _MOMENTS[type(optimizer)]
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from moments that :meth:`state` gave; the optimizer changes them from now on.
+
+        Raises:
+            ValueError: moments are missing, or too many, or of another shape.
+        """
+        if state.keys() not in (set(), self._list_moments()):
+            raise ValueError("the moments of some weights are missing, or there are too many")
+        for place, optimizer in enumerate(self._optimizers):
+            moments: dict[int, dict[str, Any]] = {}
+            for key, value in state.items():
+                first, second, name = key.split(".")
+                if int(first) == place:
+                    moments.setdefault(int(second), {})[name] = value
+            parameters = optimizer.param_groups[0]["params"]
+            for index, one in moments.items():
+                if any(value.shape not in ((), parameters[index].shape) for value in one.values()):
+                    raise ValueError("moments have another shape than their weights")
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _is_hidden(parameter: nn.Parameter) -> bool:
+    """Whether it is a convolution between feature maps."""
+    return parameter.ndim == 4 and min(parameter.shape[:2]) > _COLORS
+
+
+_FIRST_STEPS = 10  # the losses of a new network leap for so long, without harm
+_OUTLIER = 5  # times the usual loss
+_MAX_OUTLIERS = 3  # in a row
+_MAX_ROLLBACKS = 8
+
+State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` of its optimizer
+
+
+class Guard:
+    """Watches a network while it is trained, and keeps the last state that is known to be good.
+
+    Attributes:
+        snapshot: the last state that is known to be good.
+        recent: the losses of the last steps, the oldest first.
+        lr_factor: of the learning rate; each roll-back halves it.
+        outliers: how many of the last batches in a row were odd.
+        left_out: how many batches nothing was learned from.
+    """
+
+    def __init__(self, generator: Generator, optimizer: GeneratorOptimizer) -> None:
+        self.generator, self.optimizer = generator, optimizer
+        self.recent: deque[dict[str, float]] = deque(maxlen=50)
+        self.lr_factor = 1.0
+        self.rollbacks = self.outliers = self.left_out = 0
+        self.take_snapshot()
+
+    def take_snapshot(self) -> None:
+        """Declare the present state good."""
+        self.snapshot = deepcopy(self.state())
+        self._note_buffers()
+
+    def state(self) -> State:
+        """The present state of network and optimizer, not copied."""
+        parts = {"weights": self.generator.state_dict(), "moments": self.optimizer.state()}
+        return {f"{part}.{name}": t for part, names in parts.items() for name, t in names.items()}
+
+    def load(self, state: State) -> None:
+        """Put network and optimizer into a state.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: something is missing or does not fit.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "moments": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor.clone()  # an optimizer changes in place what it is given
+        self.generator.load_state_dict(parts["weights"])
+        self.optimizer.load(parts["moments"])
+        self._note_buffers()
+
+    def accept(self, losses: dict[str, float]) -> None:
+        """Take note of a step that went well."""
+        self.outliers = 0
+        self.recent.append(losses)
+        self._note_buffers()
+
+    def is_outlier(self, total: float) -> bool:
+        """Whether a loss is not finite, or far larger than the losses of the last steps."""
+        if len(self.recent) < _FIRST_STEPS:
+            return not math.isfinite(total)
+        usual = float(np.mean([losses["total"] for losses in self.recent]))
+        return not (math.isfinite(total) and total < _OUTLIER * usual)
+
+    def refuse(self, total: float) -> str:
+        """Leave a batch out, or roll back if the network itself is broken; return what was done.
+
+        A single odd batch, such as one of empty white photos, does not mean that the network is
+        broken. Several in a row do, and so does a loss that is not finite. No training recovers
+        from that by itself.
+
+        Raises:
+            StyleCliError: as for :meth:`roll_back`.
+        """
+        self.outliers += 1
+        if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
+            return self.roll_back()
+        self.left_out += 1
+        for name, buffer in self.generator.named_buffers():
+            buffer.copy_(self._buffers[name])
+        return f"these photos are left out: a loss of {total:,.0f}"
+
+    def _note_buffers(self) -> None:
+        """Copy the running statistics of batch norm.
+
+        A forward pass changes them before the loss of its photos is known.
+        """
+        self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
+
+    def roll_back(self) -> str:
+        """Go on from the last good state with half the learning rate; return what was done.
+
+        Raises:
+            StyleCliError: this was done too often already.
+        """
+        self.rollbacks += 1
+        if self.rollbacks > _MAX_ROLLBACKS:
+            raise StyleCliError(
+                f"the training diverged {self.rollbacks} times",
+                hint="start again with --overwrite and a lower --lr",
+                exit_code=1,
+            )
+        self.load(self.snapshot)
+        self.lr_factor /= 2
+        self.outliers = 0
+        self.left_out += 1  # the photos that broke it are not tried again
+        return "the loss exploded: back to the last good weights, learning rate halved"
