@@ -17,7 +17,7 @@ from stylecli.core.model_files import (
     style_name,
     user_models,
 )
-from stylecli.core.schema import is_control
+from stylecli.core.tensor_files import is_control
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import write_text
