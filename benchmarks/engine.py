@@ -12,6 +12,7 @@ r"""How fast and how large the engine is on this machine; see ratios.py for what
 Close other programs first. Everything is repeated; the fastest of each counts.
 """
 
+import os
 import platform
 import subprocess
 import sys
@@ -47,6 +48,8 @@ from stylecli.files.content import bundled_photos
 
 SIZE = (768, 512)
 PHOTOS = 24
+# Where this is set, a checkout is compiled again by each process, and an installed program is not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -268,7 +271,8 @@ def strips(width: int = 3000, height: int = 2000) -> None:
 def enlarging(megapixels: float = 12, short_side: int = 384, repeats: int = 7) -> None:
     """Processor time of one core for a megapixel of the last enlargement, beside Pillow's bicubic.
 
-    ONEDNN_MAX_CPU_ISA=AVX2 in the environment holds OpenVINO's convolutions to AVX2.
+    OV_CPU_MAX_ISA=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 in the environment hold OpenVINO to AVX2. The
+    second alone holds its convolutions, and a network in bfloat16 then cannot be compiled.
     """
     core = ov.Core()
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})

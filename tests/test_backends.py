@@ -286,3 +286,16 @@ def test_an_enlargement_without_the_memory_is_told_as_one(tmp_path, monkeypatch,
     photo, small = np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)
     with pytest.raises(OutOfMemoryError):
         opened.enlarge(photo, small, small)
+
+
+def test_openvino_that_cannot_load_torch_for_strips_says_that_memory_lacks(
+    tmp_path, photo, monkeypatch
+):
+    def fail(*given):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    given = {"backend": "openvino", "device": "cpu", "precision": "float32"}
+    (run,) = open_backends(saved(tmp_path), [1.0], **given)
+    monkeypatch.setattr("stylecli.core.torch_backend.load_torch_backend", fail)
+    with pytest.raises(OutOfMemoryError):
+        run.in_strips(photo)

@@ -58,6 +58,7 @@ _PLAIN = 2.0  # up to this factor, there are no bristles
 _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
+PATCHES = 9 * _DIRECTIONS, CELL**2  # spots in and around a cell, and its pixels
 _LAYER = 63  # of the noise: no generator has as many
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
 
@@ -269,7 +270,7 @@ def make_patches() -> Floats:
     """Of a cell's pixels, what each of the spots in the 3 x 3 cells around it adds.
 
     Returns:
-        (9 * directions, CELL * CELL); the whole has a variance of about 1.
+        (9 * directions, CELL * CELL), :data:`PATCHES`; the whole has a variance of about 1.
     """
     rng = np.random.default_rng(1)
     side = 3 * CELL
@@ -284,7 +285,7 @@ def make_patches() -> Floats:
     cells = np.array(spots).reshape(-1, 3, CELL, 3, CELL)
     cells /= ((cells**2).sum((1, 2, 3, 4)) / CELL**2).mean() ** 0.5
     cells = cells[:, ::-1, :, ::-1]  # the cell above adds its lower part
-    ordered = cells.transpose(1, 3, 0, 2, 4).reshape(-1, CELL**2)
+    ordered = cells.transpose(1, 3, 0, 2, 4).reshape(PATCHES)
     return np.ascontiguousarray(ordered, np.float32)
 
 

@@ -129,6 +129,7 @@ class OpenVinoBackend:
         compiled = self._core.compile_model(graph, "CPU", options)
         return _Network(compiled, noises, self._planes)
 
+    @memory_errors()
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch, one at a time."""
         with self._in_strips:

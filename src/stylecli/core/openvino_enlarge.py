@@ -15,6 +15,7 @@ from stylecli.core.enlarging import (
     BLOCKS,
     CELL,
     PART,
+    PATCHES,
     TILE,
     Enlarger,
     Floats,
@@ -26,7 +27,7 @@ from stylecli.core.enlarging import (
 from stylecli.core.openvino_graph import double_sides
 from stylecli.files.colors import Rgb
 
-_PATCHES = 5  # the input of a graph with bristles that never changes
+_AT_PATCHES = 5  # the input of a graph with bristles that never changes
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -90,8 +91,8 @@ class _Request:
         self._request = compiled.create_infer_request()
         self._types = [one.element_type for one in compiled.inputs]
         self._inputs: list[npt.NDArray[Any]] = []
-        if len(compiled.inputs) == _PATCHES + 1:  # the last input is always the same
-            self._request.set_input_tensor(_PATCHES, ov.Tensor(make_patches()))
+        if len(compiled.inputs) == _AT_PATCHES + 1:  # the last input is always the same
+            self._request.set_input_tensor(_AT_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
         """The outputs, which last until the next call; numbers are converted as they are copied."""
@@ -210,8 +211,8 @@ def _build_prepare() -> ov.Model:
 
 def _build_compose(bristles: bool) -> ov.Model:
     photo = ops.parameter(ov.PartialShape([1, BLOCKS[0], BLOCK, TILE[1]]), np.uint8)
-    patches, cells = make_patches().shape, TILE[0] * TILE[1] // CELL**2
-    blocks, shapes = list(BLOCKS), [[cells, patches[0]], list(patches)]
+    blocks, cells = list(BLOCKS), TILE[0] * TILE[1] // CELL**2
+    shapes = [[cells, PATCHES[0]], list(PATCHES)]
     shapes = [[*blocks, -1, -1], [1, blocks[0], BLOCK, -1], [1, blocks[1], -1, BLOCK], *shapes]
     shapes = shapes if bristles else shapes[:3]
     inputs = [ops.parameter(ov.PartialShape(shape), np.float32) for shape in shapes]

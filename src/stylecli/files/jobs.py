@@ -490,9 +490,11 @@ def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _looks_like_file(out: Place) -> bool:
+    if out.suffix.lower() in READABLE | VIDEOS:
+        return True
     # To ask Pillow would take a tenth of a second, as it loads a hundred formats.
     kind = mimetypes.guess_type(out.name)[0] or ""
-    return out.suffix.lower() in READABLE | VIDEOS or kind.startswith(("image/", "video/"))
+    return kind.startswith(("image/", "video/"))
 
 
 def _require_known(path: Place) -> Place:
