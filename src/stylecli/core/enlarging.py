@@ -452,7 +452,7 @@ class _Axis:
 
 @lru_cache(maxsize=256)  # the blocks of one size, such as a film's
 def _weights(pixel: int, start: int, reach: int, scale: float, strength: float) -> Floats:
-    """Weights of pixels of a painting, from ``start`` on, in a block: cubic B-splines, or linear."""
+    """Weights of the painting's pixels from ``start`` on: cubic B-splines, or linear."""
     at = (np.arange(pixel, pixel + BLOCK) + 0.5) * scale - 0.5
     near = np.floor(at).astype(int)
     t = at - near
