@@ -23,7 +23,7 @@ The formulas here are written once, over a few operators that each backend provi
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -351,8 +351,8 @@ class Enlarger:
         inner = PART - 2 * HALO
         for y, x in product(range(first[0], bottom, inner), range(first[1], right, inner)):
             rows, columns = (np.arange(PART) + (start - HALO) for start in (y, x))
-            at = rows.clip(0, pair.shape[0] - 1)[:, None], columns.clip(0, pair.shape[1] - 1)
-            done = self._prepare(pair[at][None], np.array([strength], np.float32))
+            part = pair.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
+            done = self._prepare(part[None], np.array([strength], np.float32))
             _paste(done[:3], maps, (y - top, x - left), (3, 3, 1))
             at_half = (y - first[0]) // 2, (x - first[1]) // 2
             _paste(done[3:], directions, at_half, (1, _DIRECTIONS))
@@ -447,17 +447,23 @@ class _Axis:
         return int(np.floor((pixel + 0.5) * self.scale - 0.5)) - 1
 
     def weights(self, pixel: int) -> Floats:
-        """What the pixels of a block are made of, (BLOCK, reach): cubic B-splines, or linear."""
-        at = (np.arange(pixel, pixel + BLOCK) + 0.5) * self.scale - 0.5
-        near = np.floor(at).astype(int)
-        t = at - near
-        spline = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3])
-        linear = np.array([0 * t, 1 - t, t, 0 * t])
-        taps = self.strength * spline / 6 + (1 - self.strength) * linear
-        weights = np.zeros((BLOCK, self.reach), np.float32)
-        for offset, tap in zip(range(-1, 3), taps, strict=True):
-            weights[np.arange(BLOCK), near + offset - self.start(pixel)] += tap
-        return weights
+        """What the pixels of a block are made of, (BLOCK, reach)."""
+        return _weights(pixel, self.start(pixel), self.reach, self.scale, self.strength)
+
+
+@lru_cache(maxsize=256)  # the blocks of one size, such as a film's
+def _weights(pixel: int, start: int, reach: int, scale: float, strength: float) -> Floats:
+    """Weights of the painting's pixels from ``start`` on: cubic B-splines, or linear."""
+    at = (np.arange(pixel, pixel + BLOCK) + 0.5) * scale - 0.5
+    near = np.floor(at).astype(int)
+    t = at - near
+    spline = np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * t * (1 + t - t**2) + 1, t**3])
+    linear = np.array([0 * t, 1 - t, t, 0 * t])
+    taps = strength * spline / 6 + (1 - strength) * linear
+    weights = np.zeros((BLOCK, reach), np.float32)
+    for offset, tap in zip(range(-1, 3), taps, strict=True):
+        weights[np.arange(BLOCK), near + offset - start] += tap
+    return weights
 
 
 class _Window:

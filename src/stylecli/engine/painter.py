@@ -29,6 +29,7 @@ _MULTIPLE = 4  # px: sides of layers, so that the network pads nothing, and phot
 _LAYERS = 2
 _SHARE = 0.6  # of the painting so far in the input of the next layer; the rest is the photo
 
+_LEFT = 1.4  # times the size of a layer: down to it, a photo is averaged in squares
 _STRIP = 64  # rows of squares of a photo that are averaged at once
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
@@ -185,13 +186,13 @@ class Painter:
 def _resize(image: Rgb, size: Size, resampling: Image.Resampling) -> Rgb:
     """An image at a height and width; what is much larger is averaged in squares first.
 
-    That is what Pillow does with a ``reducing_gap`` of 3, here in strips: it would copy the whole.
+    It is as Pillow's ``reducing_gap``, here in strips: Pillow would copy the whole.
     """
     if image.shape[:2] == size:
         return image
     height, width = image.shape[:2]
     down, across = (
-        max(1, int(side / new / 3)) for side, new in zip((height, width), size, strict=True)
+        max(1, int(side / new / _LEFT)) for side, new in zip((height, width), size, strict=True)
     )
     if down * across > 1:
         tops = range(0, height, _STRIP * down)

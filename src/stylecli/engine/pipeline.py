@@ -27,7 +27,6 @@ from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder
-from stylecli.files.colors import Rgb
 from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
@@ -71,9 +70,8 @@ class Item:
         bytes: about how much memory it takes until it is written.
         source: the local file to read, which is a copy if the job's source lies in a store.
         target: the local file to write, likewise.
-        photo: once it is decoded, and until it is written.
-        clip: the same for a video or an animation.
-        painted: the stylized photo.
+        photo: once it is decoded; then its painting, until that is written.
+        clip: the video or the animation, once it is open.
         seconds: of the network's time, its share of a batch's.
         lacks: one line on what the result lacks; empty if nothing.
         error: why it failed; empty if it did not.
@@ -87,7 +85,6 @@ class Item:
     target: Path
     photo: Picture | None = None
     clip: Clip | None = None
-    painted: Rgb | None = None
     seconds: float = 0.0
     lacks: str = ""
     error: str = ""
@@ -102,7 +99,7 @@ class Item:
 
     def fail(self, error: str, *, blocked: bool = False) -> "Item":
         """The item with an error, and without its pixels."""
-        return replace(self, photo=None, painted=None, error=self.name(error), blocked=blocked)
+        return replace(self, photo=None, error=self.name(error), blocked=blocked)
 
     def name(self, text: str) -> str:
         """Give the local files in a text the names that the user knows."""
@@ -161,10 +158,9 @@ class Pipeline:
         ):
             for batch in self._batches():
                 if batch[0].clip is None:
-                    given = batch, self._paint, self._config
-                    self._painting.append(self._network.submit(_paint, *given))
+                    self._painting.append(self._network.submit(self._paint_photos, batch))
                     at_once = 0 if batch[0].error else networks - 1
-                    del batch, given  # or its photos would outlive their writing
+                    del batch  # or its photos would outlive their writing
                     self._settle(at_once, max(networks, _AHEAD))
                     continue
                 self._settle(0, 0)
@@ -249,13 +245,9 @@ class Pipeline:
         self._report(self._results[-1])
 
     def _begin_to_write(self, item: Item) -> Future[Item]:
-        if item.photo is None or item.painted is None:
+        if item.photo is None:
             return _as_future(item)
-        given = self._config, self._made_with
-        picture = self._pool.submit(_finish, item.photo, item.painted, *given)
-        bare = replace(item, photo=None, painted=None)
-        # In the pool's order, the picture's turn comes first: none waits for what nobody begins.
-        end = self._pool.submit(_write, bare, picture, self._config.quality)
+        end = self._pool.submit(_write, replace(item, photo=None), item.photo, self._config.quality)
         return self._transfers.deliver(item.job, end)
 
     def _paint_clip(self, item: Item, clip: Clip) -> Item | None:
@@ -269,7 +261,7 @@ class Pipeline:
             for note in filter(None, (item.job.note, clip.notice(item.target))):
                 self._report(Notice(item.name(note)))
             keep = not self._config.strip_metadata
-            frames = self._finish_frames(item, clip)
+            frames = self._watch(item, clip, self._paint_frames(clip, _scratch_folder(item)))
             write_clip(clip, item.target, frames, self._config.quality, metadata=keep)
         except _StoppedError:
             return None
@@ -279,19 +271,70 @@ class Pipeline:
             item = item.fail(_explain_failure(item, failure))
         return replace(item, seconds=time.monotonic() - began)
 
-    def _finish_frames(self, item: Item, clip: Clip) -> Iterator[Frame[Picture]]:
-        folder = _scratch_folder(item)
-
-        def begin(images: Sequence[Rgb]) -> Future[list[Rgb]]:
-            return self._network.submit(self._paint, images, self._config, folder)
-
-        given = self._paint.batch_size, self._paint.at_once, self._config
-        for done, (frame, rgb) in enumerate(_paint_frames(clip, begin, *given), start=1):
+    def _watch(
+        self, item: Item, clip: Clip, frames: Iterator[Frame[Picture]]
+    ) -> Iterator[Frame[Picture]]:
+        """The same frames: each is reported when it is encoded, and a stop is an error."""
+        for done, frame in enumerate(frames, start=1):
             if self._must_stop():
                 raise _StoppedError
-            finished = _finish(frame.picture, rgb, self._config, self._made_with)
-            yield replace(frame, picture=finished)
+            yield frame
             self._report(Frames(item.job.source, done, clip.count))
+
+    def _paint_frames(self, clip: Clip, scratch: Path | None) -> Iterator[Frame[Picture]]:
+        """The frames of a clip, painted; the next ones are painted meanwhile."""
+        painting: deque[Future[list[Frame[Picture]]]] = deque()
+
+        def paint(batch: list[Frame[Picture]]) -> list[Frame[Picture]]:
+            pictures = self._paint_pictures([frame.picture for frame in batch], scratch)
+            pairs = zip(batch, pictures, strict=True)
+            return [replace(frame, picture=picture) for frame, picture in pairs]
+
+        try:
+            with closing(_decode_ahead(clip.frames(), self._config)) as frames:
+                for _, alike in groupby(frames, key=lambda frame: frame.picture.rgb.shape):
+                    while batch := list(islice(alike, self._paint.batch_size)):
+                        painting.append(self._network.submit(paint, batch))
+                        if len(painting) > self._paint.at_once:
+                            yield from painting.popleft().result()
+            while painting:
+                yield from painting.popleft().result()
+        finally:
+            for future in painting:
+                future.cancel()
+
+    def _paint_photos(self, items: list[Item]) -> list[Item]:
+        """Paint photos of one size; what failed before stays as it is."""
+        photos = [item.photo for item in items if item.photo is not None]
+        if not photos:
+            return items
+        began = time.monotonic()
+        try:
+            pictures = self._paint_pictures(photos, _scratch_folder(items[0]))
+        except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
+            if len(items) == 1:
+                return [items[0].fail(_explain_failure(items[0], failure))]
+        else:
+            seconds = (time.monotonic() - began) / len(items)
+            return [
+                replace(item, photo=picture, seconds=seconds)
+                for item, picture in zip(items, pictures, strict=True)
+            ]
+        # One may be to blame.
+        return [one for item in items for one in self._paint_photos([item])]
+
+    def _paint_pictures(self, pictures: Sequence[Picture], scratch: Path | None) -> list[Picture]:
+        """Paint pictures of one size; how they were made is noted in them."""
+        config = self._config
+        paintings = self._paint([picture.rgb for picture in pictures], config, scratch)
+        painted = []
+        for picture, rgb in zip(pictures, paintings, strict=True):
+            metadata = Metadata()
+            if not config.strip_metadata:
+                exif = mark(picture.metadata.exif, self._made_with)
+                metadata = replace(picture.metadata, exif=exif)
+            painted.append(replace(picture, rgb=rgb, metadata=metadata))
+        return painted
 
 
 class _StoppedError(Exception):
@@ -341,39 +384,10 @@ def _read(item: Item, config: StylizeConfig) -> Item:
         return item.fail(f"{item.job.source}: not enough memory to decode it")
 
 
-def _paint(items: list[Item], paint: Painter, config: StylizeConfig) -> list[Item]:
-    """Paint photos of one size; what failed before stays as it is."""
-    photos = [item.photo.rgb for item in items if item.photo is not None]
-    if not photos:
-        return items
-    began = time.monotonic()
+def _write(item: Item, picture: Picture, quality: int) -> Item:
+    """Encode a painting; the item has no pixels any more."""
     try:
-        paintings = paint(photos, config, _scratch_folder(items[0]))
-    except (RuntimeError, MemoryError, OSError) as failure:  # memory, or scratch space
-        if len(items) == 1:
-            return [items[0].fail(_explain_failure(items[0], failure))]
-    else:
-        seconds = (time.monotonic() - began) / len(items)
-        return [
-            replace(item, painted=rgb, seconds=seconds)
-            for item, rgb in zip(items, paintings, strict=True)
-        ]
-    # One may be to blame.
-    return [one for item in items for one in _paint([item], paint, config)]
-
-
-def _finish(photo: Picture, painting: Rgb, config: StylizeConfig, made_with: str) -> Picture:
-    """A painting as a picture to be written; how it was made is noted in it."""
-    if config.strip_metadata:
-        return replace(photo, rgb=painting, metadata=Metadata())
-    exif = mark(photo.metadata.exif, made_with)
-    return replace(photo, rgb=painting, metadata=replace(photo.metadata, exif=exif))
-
-
-def _write(item: Item, picture: Future[Picture], quality: int) -> Item:
-    """Encode a painting; the item has no pixels any more, as the encoder needs room."""
-    try:
-        write_picture(item.target, picture.result(), quality)
+        write_picture(item.target, picture, quality)
     except StyleCliError as failure:
         return item.fail(failure.message, blocked=is_disk_full(failure))
     except MemoryError:
@@ -408,43 +422,6 @@ def _deliver(writing: Future[Item]) -> Item:
     except OSError as failure:
         return item.fail(f"cannot write -: {failure.strerror or failure}")
     return item
-
-
-def _paint_frames(
-    clip: Clip,
-    begin: Callable[[Sequence[Rgb]], Future[list[Rgb]]],
-    batch_size: int,
-    at_once: int,
-    config: StylizeConfig,
-) -> Iterator[tuple[Frame[Picture], Rgb]]:
-    """The frames of a clip, each with its painting; the next ones are painted meanwhile.
-
-    Args:
-        clip: a video or an animation.
-        begin: begins to paint images of one size.
-        batch_size: how many frames of one size are painted together.
-        at_once: how many batches are painted at once.
-        config: its ``max_size`` is used.
-    """
-    painting: deque[tuple[list[Frame[Picture]], Future[list[Rgb]]]] = deque()
-    try:
-        with closing(_decode_ahead(clip.frames(), config)) as frames:
-            for _, alike in groupby(frames, key=lambda frame: frame.picture.rgb.shape):
-                while batch := list(islice(alike, batch_size)):
-                    painting.append((batch, begin([frame.picture.rgb for frame in batch])))
-                    if len(painting) > at_once:
-                        yield from _pair_up(*painting.popleft())
-        while painting:
-            yield from _pair_up(*painting.popleft())
-    finally:
-        for _, future in painting:
-            future.cancel()
-
-
-def _pair_up(
-    batch: list[Frame[Picture]], painting: Future[list[Rgb]]
-) -> Iterator[tuple[Frame[Picture], Rgb]]:
-    yield from zip(batch, painting.result(), strict=True)
 
 
 def _decode_ahead(
