@@ -82,7 +82,7 @@ class Server:
         connection.close()
         return [json.loads(line.removeprefix(b"data: ")) for line in lines]
 
-    def stop(self, number: int = signal.SIGTERM, within: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, within: float = 60.0) -> int:
         """Send a signal, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

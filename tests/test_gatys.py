@@ -25,11 +25,11 @@ from stylecli.files.images import read_rgb
 from stylecli.files.pictures import resize
 from stylecli.gatys import stylize_slowly
 
+pytestmark = pytest.mark.usefixtures("budget")
+
 
 @pytest.fixture
-def config(painting, monkeypatch):
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # most of the time
-    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 4)
+def config(painting):
     return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
 
 
@@ -252,8 +252,6 @@ def asked_by_command(tmp_path, painting, *words):
 
 def totals_are(monkeypatch, totals):
     """Let the objective of each picture that is tried be as given; then fail."""
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
-    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 2)
     sound, given = gatys._Search.evaluate, iter(totals)
 
     def evaluate(self, picture):

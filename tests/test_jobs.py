@@ -245,7 +245,7 @@ def test_a_current_folder_that_is_gone_is_one_clear_line(tmp_path):
     gone.mkdir()
     command = f"rm -r {gone}; exec {sys.executable} -m stylecli stylize a.jpg out"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=30
+        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: the folder you are in has been removed\n")
@@ -256,7 +256,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
     """Such as ``stylize "$PHOTOS" out`` where that variable is not set."""
     touch(tmp_path / "a.jpg")
     command = [sys.executable, "-m", "stylecli", "stylize", "--dry-run", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "an empty name is neither a file nor a folder" in done.stderr
 
@@ -424,7 +424,7 @@ def stylize(folder: Path, *given: object, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -471,7 +471,7 @@ def test_a_rank_that_makes_no_sense_is_not_blamed_on_the_option(photos, tmp_path
         env={**os.environ, "RANK": "5", "WORLD_SIZE": "4"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 2
     says = "error: variables that make no sense: RANK 5, WORLD_SIZE 4, LOCAL_RANK 0"
