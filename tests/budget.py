@@ -15,9 +15,7 @@ BUDGET = {
     "gatys.BALANCE_PHOTOS": 2,
     "gatys._BALANCE_SIZE": 64,
     "comparison.arms.TrainConfig": partial(TrainConfig, size=64),
-    "comparison.experiment._DEFAULT_PHOTOS": (14, 7),
     "comparison.metrics._ROUNDS": 1,
-    "collection.page._SHOWN": 96,
 }
 
 
