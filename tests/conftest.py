@@ -1,8 +1,10 @@
 """Small real inputs that tests share: bundled photos, and a painting made here."""
 
+import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # The networks here are tiny, and threads that wait for each other take longer than the work.
@@ -12,14 +14,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A user has no such variable, and some libraries behave in another way where it is set.
 os.environ.pop("CI", None)
 
-# What tests keep stays out of the user's cache and data.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="stylecli-cache-")
-os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="stylecli-data-")
+# What tests keep stays out of the user's cache and data, and goes when they end.
+_HOME = tempfile.mkdtemp(prefix="stylecli-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
+os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from budget import shorten
 from stylecli.files.content import bundled_photos
 
 
@@ -30,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("requires_cuda"):
                 item.add_marker(pytest.mark.skip(reason="torch sees no CUDA device"))
+
+
+@pytest.fixture(scope="module")
+def budget() -> Iterator[None]:
+    """The budget of a module whose trainings, optimizations and comparisons take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

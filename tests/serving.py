@@ -93,7 +93,7 @@ class Server:
         """The connection that a tab of a browser keeps while it is open."""
         return connect(f"ws://127.0.0.1:{self.port}/api/tab?tab={tab}")
 
-    def stop(self, number: int = signal.SIGTERM, within: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, within: float = 60.0) -> int:
         """Send a signal, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -94,6 +94,6 @@ def self_made_certificate(path: Path) -> Path:
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     parts = [path.with_suffix(f".{part}") for part in ("key", "cert")]
     files = ["-keyout", str(parts[0]), "-out", str(parts[1])]
-    subprocess.run([*words, *names, *files], check=True, capture_output=True, timeout=60)
+    subprocess.run([*words, *names, *files], check=True, capture_output=True, timeout=240)
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path

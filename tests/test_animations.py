@@ -172,7 +172,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
 def peak(source, target):
     """Megabytes that a process has at most, which copies an animation frame by frame."""
     command = [sys.executable, "-c", STREAM, source, target]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     return int(done.stdout)
 
 

@@ -34,7 +34,7 @@ def writer(tmp_path):
     assert Path(process.stdout.readline().strip()).is_file()
     yield process
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=240)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(tmp_path, monkeypatch):
@@ -60,9 +60,9 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(tmp_pat
 def test_what_another_process_is_writing_is_no_leftover_whatever_its_number(writer, tmp_path):
     """Two containers that share a folder have one host name, and know nothing of each other."""
     subprocess.run(
-        [sys.executable, "-c", FORGETFUL, tmp_path], check=True, timeout=20, capture_output=True
+        [sys.executable, "-c", FORGETFUL, tmp_path], check=True, timeout=240, capture_output=True
     )
-    writer.communicate("", timeout=20)
+    writer.communicate("", timeout=240)
     assert (tmp_path / "x.png").read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
@@ -81,7 +81,7 @@ remove_leftovers(Path(sys.argv[1]))
 def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
     assert not remove_leftovers(tmp_path)  # it is in use
     writer.kill()
-    writer.wait(timeout=20)
+    writer.wait(timeout=240)
     assert list(tmp_path.iterdir())
     (tmp_path / ".stylecli.toml").write_text("not ours")
     assert remove_leftovers(tmp_path)
@@ -130,7 +130,7 @@ def test_what_another_machine_writes_is_no_leftover_until_it_is_left_alone_for_l
             assert temporary.exists() == stays
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=240)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -186,6 +186,6 @@ def test_a_private_folder_is_removed_at_the_end_or_once_its_process_was_killed(
         os.utime(lock, (0, 0))
     with private_folder() as ours:
         assert set(tmp_path.iterdir()) == {ours, folders[0], folders[2]}
-    processes[2].communicate("", timeout=20)
+    processes[2].communicate("", timeout=240)
     assert processes[2].returncode == 0
     assert list(tmp_path.iterdir()) == [folders[0]]

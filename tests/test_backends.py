@@ -224,7 +224,7 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "print(run(photos[:, :300]).shape)\n"
     )
     command = [sys.executable, "-c", code, str(path), backend]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout == 3 * "out of memory\n" + "(1, 300, 1600, 3)\n"
 
@@ -264,14 +264,14 @@ def test_memory_does_not_grow_with_the_number_of_sizes():
 import numpy, psutil
 from stylecli import Stylizer
 stylizer = Stylizer("udnie", backend="openvino", precision="float32")
-for i in range(200):
-    stylizer(numpy.zeros((64 + 4 * (i // 20), 64 + 4 * (i % 20), 3), numpy.uint8))
-    if i % 100 == 99:
+for i in range(100):
+    stylizer(numpy.zeros((64 + 4 * (i // 10), 64 + 4 * (i % 10), 3), numpy.uint8))
+    if i % 50 == 49:
         print(psutil.Process().memory_info().rss)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     half, whole = map(int, run.stdout.split())
-    assert whole - half < 30 * 2**20  # with OpenVINO's default, about 85 MB
+    assert whole - half < 15 * 2**20  # with OpenVINO's default, about 40 MB
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])

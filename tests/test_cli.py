@@ -24,6 +24,7 @@ from stylecli.core.spec import GeneratorSpec
 from stylecli.files.content import bundled_photos
 from stylecli.sheet import all_styles
 
+BUDGET = str(Path(__file__).with_name("budget.py"))
 QUICK = ["--size", 64, "--style-size", 64, "--width", 4, "--batch-size", 2, "--device", "cpu"]
 
 
@@ -37,7 +38,7 @@ class Ran:
 
 
 @pytest.fixture
-def stylecli(tmp_path, monkeypatch, capsys):
+def stylecli(budget, tmp_path, monkeypatch, capsys):
     """The command, run in tmp_path and in this process: importing torch takes seconds."""
     monkeypatch.chdir(tmp_path)
 
@@ -164,10 +165,7 @@ def test_a_sheet_shows_a_photo_in_every_style(stylecli, tmp_path, photos, model)
     stylecli("sheet", "missing.jpg", "page.png", code=2)
 
 
-def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(
-    stylecli, tmp_path, painting, monkeypatch
-):
-    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 2)  # sixteen take seconds
+def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(stylecli, tmp_path, painting):
     photo = tmp_path / "photo.jpg"
     Image.open(bundled_photos()[14]).resize((90, 64)).save(photo)
     brief = ["--steps", 3, "--size", 66, "--style-size", 64]
@@ -186,7 +184,7 @@ def test_gatys_paints_one_photo_and_keeps_the_best_when_stopped(
     process = start("gatys", photo, painting, "stopped.png", "--size", 66, "--json", cwd=tmp_path)
     wait_for_line(process, 2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 130
     with Image.open(tmp_path / "stopped.png") as stopped:
         assert stopped.size == (90, 64)
@@ -366,7 +364,9 @@ def test_cuda_asked_for_by_name_is_never_replaced_silently(
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stylecli", *map(str, arguments)]
+    """A process of its own, with the budget of those here if the command has one."""
+    program = [BUDGET] if arguments[0] in ("train", "compare", "gatys") else ["-m", "stylecli"]
+    command = [sys.executable, *program, *map(str, arguments)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -382,13 +382,13 @@ def wait_for_line(process: subprocess.Popen[str], count: int, kind: str = "") ->
 
 
 def test_ctrl_c_saves_and_resume_ends_like_an_uninterrupted_training(stylecli, tmp_path, painting):
-    run = ["train", painting, "--steps", 80, *QUICK]
+    run = ["train", painting, "--steps", 30, *QUICK]
     stylecli(*run, "--output", "straight.safetensors")
     interrupted = [*run, "--output", "halves.safetensors", "--json"]
     process = start(*interrupted, cwd=tmp_path)
     wait_for_line(process, 5, kind='"step"')
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
     assert "nothing is lost" in said
     use = "the model so far: stylecli stylize PHOTOS OUT --model halves.so-far.safetensors"
@@ -408,12 +408,12 @@ def test_ctrl_c_in_a_comparison_keeps_the_first_arm_and_the_same_command_goes_on
 ):
     photo = tmp_path / "photo.png"
     Image.open(bundled_photos()[3]).resize((96, 64)).save(photo)
-    command = ["compare", "photo.png", "--style", painting, "--norm", "none,in", "--steps", 3]
+    command = ["compare", "photo.png", "--style", painting, "--norm", "none,in", "--steps", 8]
     command += ["--style-size", 96, "--size", 96, "--device", "cpu", "--json"]
     process = start(*command, cwd=tmp_path)
-    wait_for_line(process, 4, kind='"step"')  # three of the first arm, one of the second
+    wait_for_line(process, 9, kind='"step"')  # eight of the first arm, one of the second
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
     assert "go on with: stylecli compare photo.png" in said
     models = tmp_path / "comparison" / "models"
@@ -422,7 +422,9 @@ def test_ctrl_c_in_a_comparison_keeps_the_first_arm_and_the_same_command_goes_on
     done = stylecli(*command)
     assert "residual-none.safetensors is there already" in done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["step"] for event in events if event["event"] == "step"] in ([2, 3], [3])
+    steps = [event["step"] for event in events if event["event"] == "step"]
+    assert 0 < len(steps) < 8
+    assert steps == [*range(9 - len(steps), 9)]
     assert (models / "residual-none.safetensors").stat().st_mtime_ns == first
     for name in ("grid.png", "report.html", "results.json"):
         assert (tmp_path / "comparison" / name).is_file()
@@ -440,7 +442,7 @@ def test_ctrl_c_while_stylizing_leaves_whole_files_and_a_second_run_does_the_res
     process = start(*command, cwd=tmp_path)
     wait_for_line(process, 3)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
     assert "left: run the same command to go on" in said
     done = list((tmp_path / "out").iterdir())
@@ -465,7 +467,7 @@ def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, mo
     process.send_signal(signal.SIGINT)
     assert "once more to stop at once" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=5)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert not list((tmp_path / "out").glob("[!.]*"))
@@ -477,7 +479,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, model, photos):
     assert process.stderr is not None
     process.stdout.close()
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert process.wait(timeout=240) == 128 + signal.SIGPIPE
     assert "error" not in said
     assert "Traceback" not in said
 
@@ -533,7 +535,7 @@ def run_with(redirections: str, *arguments: object, cwd: Path) -> subprocess.Com
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -554,7 +556,7 @@ def test_a_reader_that_has_ended_gets_the_usual_code(tmp_path, model, arguments)
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "stylecli", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=240)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
@@ -564,7 +566,7 @@ def test_names_that_the_encoding_of_standard_output_lacks_are_escaped(tmp_path, 
     command = [sys.executable, "-m", "stylecli", "models"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert r"gr\xf6\xdfe" in done.stdout
@@ -582,7 +584,7 @@ def test_a_dumb_terminal_gets_lines_as_a_pipe_does(tmp_path, monkeypatch):
     shown, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "dumb"}
     subprocess.run(
-        [sys.executable, "-c", code], env=environment, stderr=terminal, check=True, timeout=60
+        [sys.executable, "-c", code], env=environment, stderr=terminal, check=True, timeout=240
     )
     os.close(terminal)
     assert b"painting  50%  5/10" in os.read(shown, 10_000)
@@ -611,7 +613,7 @@ def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():
     shown, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stderr=terminal, timeout=60
+        [sys.executable, "-c", code], env=environment, stderr=terminal, timeout=240
     )
     os.close(terminal)
     printed = os.read(shown, 10_000)
@@ -648,7 +650,7 @@ def test_a_closed_terminal_is_a_wish_to_stop_in_good_order():
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    assert asked()"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=240).returncode == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -663,7 +665,7 @@ def test_what_a_shell_ignores_stays_ignored():
         "    print(asked())\n"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout == "False\n"
 
 
@@ -691,7 +693,7 @@ def test_a_wrong_value_is_refused_before_torch_is_imported(tmp_path, arguments, 
         "sys.exit(99 if 'torch' in sys.modules else code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=240
     )
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
@@ -715,12 +717,12 @@ def test_four_processes_share_a_folder_and_what_a_killed_one_left_is_done_by_thr
     wait_for_line(four[1], 1)  # its first photo is there
     four[1].kill()
     for process in four:
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert [process.returncode for process in four] == [0, -signal.SIGKILL, 0, 0]
     assert 18 < len(list((tmp_path / "out").glob("*.png"))) < 24
     for number in range(3):
         process = shard(number, 3)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=240)
         assert process.returncode == 0, said
         assert f"shard {number} of 3: 8 files" in said
     for photo in folder.iterdir():

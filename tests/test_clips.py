@@ -42,7 +42,7 @@ def test_what_holds_many_pictures_and_may_stay_so_is_opened_as_such(
 def stylize(folder, *arguments, stdin=b""):
     """What the command writes to standard output; it paints nothing."""
     command = [sys.executable, "-m", "stylecli", "stylize", *arguments, "--strength", "0"]
-    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=100)
+    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

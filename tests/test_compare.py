@@ -39,19 +39,11 @@ from stylecli.files.images import read_rgb
 from stylecli.training.state import hash_images
 
 # One process makes the comparison that most of these look at.
-pytestmark = pytest.mark.xdist_group("compare")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_balance():
-    """A painting's weight from two photos in place of sixteen: seconds for every arm."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("stylecli.training.setup.BALANCE_PHOTOS", 2)
-        yield
+pytestmark = [pytest.mark.xdist_group("compare"), pytest.mark.usefixtures("budget")]
 
 
 @pytest.fixture(scope="module")
-def config(painting, tmp_path_factory) -> CompareConfig:
+def config(budget, painting, tmp_path_factory) -> CompareConfig:
     """A comparison of a painting on two small photos, in a folder of its own."""
     folder = tmp_path_factory.mktemp("compared")
     photos = []

@@ -116,7 +116,7 @@ class Terminal:
     def run(self, keys: str) -> str:
         """Press keys and Enter; return what is then shown, up to the prompt."""
         os.write(self.terminal, f"{keys}\r".encode())
-        shown, until = b"", time.monotonic() + 60
+        shown, until = b"", time.monotonic() + 240
         while not re.search(rf"^<{END}>\r\n[^<]*ready $", shown.decode(errors="replace"), re.M):
             ready, _, _ = select.select([self.terminal], [], [], until - time.monotonic())
             assert ready, f"nothing more came after {shown!r}"
@@ -199,7 +199,7 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         env={**os.environ, **asked},
-        timeout=60,
+        timeout=240,
         **where,
     )
 

@@ -25,11 +25,11 @@ from stylecli.files.images import read_rgb
 from stylecli.files.pictures import Picture, resize, shrink
 from stylecli.gatys import stylize_slowly
 
+pytestmark = pytest.mark.usefixtures("budget")
+
 
 @pytest.fixture
-def config(painting, monkeypatch):
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)  # most of the time
-    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 4)
+def config(painting):
     return GatysConfig(style=painting, steps=12, style_size=96, seed=3)
 
 
@@ -79,7 +79,7 @@ def test_it_says_what_it_does_before_the_first_step(config, photo):
     stylize_slowly(photo, replace(config, start="udnie", steps=1, device="cpu"), events.append)
     before = events[: events.index(steps_of(events)[0])]
     progress = [event for event in before if isinstance(event, Progress)]
-    assert [event.progress for event in progress] == [0, 0.25, 0.5, 0.75]
+    assert [event.progress for event in progress] == [0, 0.5]  # of two photos
     assert [event.text for event in before if isinstance(event, Notice)] == [
         "measuring the style of Waves & Lines.png",
         "painting with udnie",
@@ -271,8 +271,6 @@ def asked_by_command(tmp_path, painting, *words):
 
 def totals_are(monkeypatch, totals):
     """Let the objective of each picture that is tried be as given; then fail."""
-    monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
-    monkeypatch.setattr("stylecli.gatys.BALANCE_PHOTOS", 2)
     sound, given = gatys._Search.evaluate, iter(totals)
 
     def evaluate(self, picture):

@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylecli.cli import app
 from stylecli.core.devices import Rank, count_tasks
 from stylecli.errors import StyleCliError
 from stylecli.files.jobs import Shard, into_folder, plan, scan_images
@@ -245,7 +247,7 @@ def test_a_current_folder_that_is_gone_is_one_clear_line(tmp_path):
     gone.mkdir()
     command = f"rm -r {gone}; exec {sys.executable} -m stylecli stylize a.jpg out"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=30
+        ["bash", "-c", command], cwd=gone, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: the folder you are in has been removed\n")
@@ -256,7 +258,7 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, words):
     """Such as ``stylize "$PHOTOS" out`` where that variable is not set."""
     touch(tmp_path / "a.jpg")
     command = [sys.executable, "-m", "stylecli", "stylize", "--dry-run", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "an empty name is neither a file nor a folder" in done.stderr
 
@@ -416,18 +418,21 @@ def test_a_rank_comes_from_torchrun_or_srun_and_not_from_a_batch_job():
     assert (count_tasks({}), count_tasks(BATCH), count_tasks({"WORLD_SIZE": "many"})) == (1, 4, 1)
 
 
-def stylize(folder: Path, *given: object, **environment: str) -> str:
-    """What the real command says where some variables are set."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stylecli", "stylize", *map(str, given), "--device", "cpu"],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+@pytest.fixture
+def stylize(tmp_path, monkeypatch, capsys) -> Callable[..., str]:
+    """What ``stylecli stylize`` says where some variables are set; in tmp_path and this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*given: object, **environment: str) -> str:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            app(["stylize", *map(str, given), "--device", "cpu"])
+        said = capsys.readouterr().err
+        assert not ended.value.code, said
+        return said
+
+    return run
 
 
 BATCH = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}  # also of a batch job's script, which is alone
@@ -437,30 +442,30 @@ STEP = {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "4"}  
 @pytest.mark.parametrize(
     "environment", [BATCH, STEP, {"RANK": "1", "WORLD_SIZE": "4"}, {"RANK": "x", "WORLD_SIZE": "y"}]
 )
-def test_no_variable_makes_a_run_leave_files_out(photos, tmp_path, environment):
-    said = stylize(tmp_path, "photos", "out", **environment)
+def test_no_variable_makes_a_run_leave_files_out(stylize, photos, tmp_path, environment):
+    said = stylize("photos", "out", **environment)
     assert len([path for path in (tmp_path / "out").rglob("*.*") if path.is_file()]) == 3
     assert ("--shard auto" in said) == ("x" not in environment.values())
     assert "shard 0" not in said.splitlines()[-1]
 
 
-def test_a_part_is_made_where_it_is_asked_for_and_said_in_the_last_line(photos, tmp_path):
-    said = stylize(tmp_path, "photos", "out", "--shard", "auto", **STEP)
+def test_a_part_is_made_where_it_is_asked_for_and_said_in_the_last_line(stylize, photos, tmp_path):
+    said = stylize("photos", "out", "--shard", "auto", **STEP)
     (painted,) = [path for path in (tmp_path / "out").rglob("*.*") if path.is_file()]
     assert painted.name == "one.jpg"  # the second of below/three.JPG, one.jpg, two.png
     assert said.splitlines()[-1].startswith("shard 1 of 4: 1 stylized")
-    said = stylize(tmp_path, "photos", "all", "--shard", "auto", **BATCH)
+    said = stylize("photos", "all", "--shard", "auto", **BATCH)
     assert said.splitlines()[-1].startswith("3 stylized")
-    again = stylize(tmp_path, "photos", "out", "--shard", "1/2")
+    again = stylize("photos", "out", "--shard", "1/2")
     assert again.splitlines()[-1].startswith("shard 1 of 2: 0 stylized, 1 skipped")
 
 
 @pytest.mark.parametrize("environment", [STEP, BATCH])
-def test_one_named_photo_is_painted_whatever_is_set(photos, tmp_path, environment):
-    said = stylize(tmp_path, "photos/one.jpg", "y.jpg", "--shard", "auto", **environment)
+def test_one_named_photo_is_painted_whatever_is_set(stylize, photos, tmp_path, environment):
+    said = stylize("photos/one.jpg", "y.jpg", "--shard", "auto", **environment)
     assert (tmp_path / "y.jpg").is_file()
     assert said.splitlines()[-1].startswith("1 stylized")
-    stylize(tmp_path, "photos/one.jpg", "z.jpg", **environment)
+    stylize("photos/one.jpg", "z.jpg", **environment)
     assert (tmp_path / "z.jpg").is_file()
 
 
@@ -471,15 +476,15 @@ def test_a_rank_that_makes_no_sense_is_not_blamed_on_the_option(photos, tmp_path
         env={**os.environ, "RANK": "5", "WORLD_SIZE": "4"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 2
     says = "error: variables that make no sense: RANK 5, WORLD_SIZE 4, LOCAL_RANK 0"
     assert done.stderr.splitlines()[0] == says
 
 
-def test_what_is_left_out_stands_in_the_summary(photos, tmp_path):
+def test_what_is_left_out_stands_in_the_summary(stylize, photos):
     touch(photos / "notes.txt", photos / "@eaDir/one.jpg")
     for options in ((), ("--dry-run",), ("--overwrite",)):
-        said = stylize(tmp_path, "photos", "out", *options).splitlines()[-1]
+        said = stylize("photos", "out", *options).splitlines()[-1]
         assert said.endswith("left out: 1 .txt, 1 hidden or of the system")

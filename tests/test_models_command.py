@@ -554,12 +554,12 @@ def test_ctrl_c_leaves_nothing(model, site, tmp_path):
         handler.wfile.write(model[:10_000])
         handler.wfile.flush()
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(240)
 
     site.answers["/tiny.safetensors"] = half
     before = tree(tmp_path)
     process = started("add", f"{site.url}/tiny.safetensors", "-q")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert (process.returncode, said) == (130, "error: interrupted\n")
     assert tree(tmp_path) == before
 
@@ -572,7 +572,7 @@ def test_a_disk_that_takes_a_part_leaves_nothing(model, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
     process = started("add", "tiny.safetensors", preexec_fn=limited)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "tiny.safetensors: File too large" in one_line(said)
     assert tree(tmp_path) == before
@@ -622,7 +622,7 @@ def on_a_terminal(*words, columns=80):
         env={**environment, "TERM": "xterm"},
         stdout=terminal,
         check=True,
-        timeout=100,
+        timeout=240,
     )
     os.close(terminal)
     written = os.read(shown, 100_000).decode()
@@ -738,6 +738,6 @@ def test_completion_in_the_shell_knows_names(models, model, words, choices):
         capture_output=True,
         text=True,
         env={**os.environ, **asked},
-        timeout=60,
+        timeout=240,
     )
     assert done.stdout.split() == choices, done.stderr

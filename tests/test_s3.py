@@ -31,7 +31,7 @@ s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
 
-pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.timeout(300)]  # one server for all
+pytestmark = pytest.mark.xdist_group("s3")  # one server for all
 
 NAMES = [f"{n % 5}/{'x/y z/' if n % 3 else ''}p{n:02}.jpg" for n in range(50)]
 AS_IT_IS = StylizeConfig(strength=0)
@@ -70,7 +70,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while time.monotonic() < until:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -106,7 +106,7 @@ def stylize(address: str, *words: object, **keys: str) -> Any:
     """Run the command on a server of S3."""
     command = [sys.executable, "-m", "stylecli", "stylize", *map(str, words)]
     environment = {**os.environ, **variables(address, **keys)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def watched(folder: Path, *arguments: object) -> tuple[list[str], set[str]]:
         env={**environment, "XDG_CACHE_HOME": str(folder / "cache")},  # as at the first run ever
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()

@@ -242,7 +242,7 @@ def test_transfers_go_beside_each_other_and_no_further_ahead_than_needed(
 ):
     for number in range(60):
         store.pipe(f"/in/{number:02}.jpg", jpeg((16, 16)))
-    down, up = threading.Barrier(4, timeout=30), threading.Barrier(2, timeout=30)
+    down, up = threading.Barrier(4, timeout=240), threading.Barrier(2, timeout=240)
     copies = []
     get_file, put_file = MemoryFileSystem.get_file, MemoryFileSystem.put_file
 
@@ -382,7 +382,7 @@ def test_local_files_need_nothing_of_it(photos, tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 3

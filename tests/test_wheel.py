@@ -27,7 +27,7 @@ from stylecli.files.content import bundled_photos
 ROOT = Path(__file__).parents[1]
 PIP = [sys.executable, "-m", "pip", "--quiet"]
 
-pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.timeout(300)]  # one build for all
+pytestmark = pytest.mark.xdist_group("wheel")  # one build for all
 SLOW = [pytest.mark.slow, pytest.mark.timeout(2400)]  # torch is 5 GB
 
 

@@ -1,6 +1,8 @@
 """Trainings that take seconds."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,19 +14,25 @@ from stylecli.training.loop import train
 from trainings import stop_after
 
 
-@pytest.fixture
-def config(painting, tmp_path) -> TrainConfig:
+def small(painting: Path, folder: Path) -> TrainConfig:
     """A training that takes seconds: small crops, a narrow network, the bundled photos."""
     return TrainConfig(
         styles=(painting,),
-        output=tmp_path / "m.safetensors",
+        output=folder / "m.safetensors",
         steps=20,
         size=64,
         style_size=64,
+        style_layers=("relu1_2", "relu2_2", "relu3_3"),  # half of the loss network is behind them
         width=4,
         batch_size=2,
         device="cpu",  # where a resume is promised to be exact
     )
+
+
+@pytest.fixture
+def config(budget, painting, tmp_path) -> TrainConfig:
+    """A small training in the test's own folder."""
+    return small(painting, tmp_path)
 
 
 @pytest.fixture
@@ -38,8 +46,16 @@ def trio(config, tmp_path) -> TrainConfig:
     return replace(config, styles=tuple(paintings), output=output, steps=12)
 
 
-@pytest.fixture
-def stopped(config) -> TrainConfig:
-    """A training that was stopped after two steps."""
+@pytest.fixture(scope="module")
+def stopped_once(budget, painting, tmp_path_factory) -> TrainConfig:
+    """A training that was stopped after two steps; tests have copies of its files."""
+    config = small(painting, tmp_path_factory.mktemp("stopped"))
     train(config, should_stop=stop_after(2))
+    return config
+
+
+@pytest.fixture
+def stopped(stopped_once, config) -> TrainConfig:
+    """A training that was stopped after two steps, in the test's own folder."""
+    shutil.copytree(stopped_once.output.parent, config.output.parent, dirs_exist_ok=True)
     return config

@@ -20,7 +20,7 @@ from trainings import break_losses
 
 @pytest.mark.parametrize(
     ("factor", "steps"),
-    [(torch.nan, (5, 12)), (torch.inf, (5, 12)), (100.0, (11, 12, 13, 15, 16, 17))],
+    [(torch.nan, (5, 12)), (100.0, (11, 12, 13, 15, 16, 17))],
 )
 def test_a_loss_that_explodes_rolls_back_to_the_last_good_weights(
     config, monkeypatch, factor, steps

@@ -23,7 +23,6 @@ from trainings import break_losses, resumed, stop_after
     ("arch", "norm", "recipe"),
     [
         ("residual", "in", "layers"),
-        ("residual", "bn", "layers"),
         ("residual", "bn", "paper"),
         ("pyramid", "in", "layers"),
     ],
