@@ -1,5 +1,10 @@
 """Devices and precisions by name."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -39,3 +44,15 @@ def test_precisions():
     with pytest.raises(StyleCliError, match="unknown precision 'float23'") as caught:
         resolve_precision("float23", CPU)
     assert "float32" in caught.value.hint
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is of x86")
+def test_where_torch_is_held_to_avx2_auto_is_what_it_is_on_an_older_processor():
+    # There, bfloat16 is emulated: a step of a training takes ten times as long.
+    code = (
+        "import torch; from stylecli.core.devices import resolve_precision;"
+        "print(resolve_precision('auto', torch.device('cpu')))"
+    )
+    held = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", code], env=held, capture_output=True, text=True)
+    assert done.stdout == "torch.float32\n", done.stderr

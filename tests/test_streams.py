@@ -63,6 +63,31 @@ def test_sound_is_copied_where_it_is_held_and_otherwise_encoded_anew(
     assert loudest > 0
 
 
+@pytest.mark.parametrize(
+    ("channels", "codec", "suffix", "becomes"),
+    [
+        ("5.1(side)", "ac3", ".webm", "5.1"),  # as on most discs; Opus has another order alone
+        ("2.1", "flac", ".webm", "3.0"),
+        ("5.0", "pcm_s16le", ".m4v", "5.0"),  # PCM tells how many there are, and not which
+        ("5.1", "libopus", ".avi", "stereo"),
+        ("16 channels", "pcm_s16le", ".webm", "stereo"),
+    ],
+)
+def test_sound_of_many_channels_keeps_as_many_as_can_be_held(
+    tmp_path, channels, codec, suffix, becomes
+):
+    plain, source = make_clip(tmp_path / "plain.mp4", frames=20), tmp_path / "x.mkv"
+    form = "hexadecagonal" if channels == "16 channels" else channels
+    filters = f"aformat=channel_layouts={form}"
+    said = ffmpeg("-i", plain, "-c:v", "copy", "-af", filters, "-c:a", codec, source)
+    assert source.stat().st_size, said
+    convert(source, tmp_path / f"y{suffix}")
+    with av.open(str(tmp_path / f"y{suffix}")) as container:
+        assert container.streams.audio[0].layout.name == becomes
+        loudest = max(float(np.abs(one.to_ndarray()).max()) for one in container.decode(audio=0))
+    assert loudest > 0.01
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".webm"])
 def test_sound_that_begins_late_does_so_in_every_container(tmp_path, suffix):
     plain, source = make_clip(tmp_path / "plain.mp4", frames=40), tmp_path / "x.mkv"

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -433,6 +434,20 @@ def test_a_variable_rate_is_kept_in_avi_too(tmp_path):
     )
     convert(source, tmp_path / "y.avi")
     assert shown_at(tmp_path / "y.avi") == [n * n / 100 for n in range(12)]
+
+
+def test_frames_that_leave_out_steps_of_a_coarse_clock_keep_their_times(tmp_path):
+    """Ten frames a second on a clock of 25: steps of 3 and 2 are no constant rate."""
+    source = tmp_path / "x.avi"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10", "-frames:v", 12),
+        *("-vf", "settb=1/25,setpts=trunc(N*2.5)", "-fps_mode", "passthrough"),
+        *("-enc_time_base", "1/25", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", source),
+    )
+    times = shown_at(source)
+    assert {round(25 * (b - a)) for a, b in pairwise(times)} == {2, 3}
+    convert(source, tmp_path / "y.avi")
+    assert shown_at(tmp_path / "y.avi") == times
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".gif"])

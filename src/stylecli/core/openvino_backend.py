@@ -4,6 +4,7 @@ The network is built from the weights in the model file: nothing is converted, n
 the disk, and torch is not needed.
 """
 
+import os
 import sys
 from pathlib import Path
 from threading import Lock
@@ -50,6 +51,9 @@ _WITH_ONE_CORE = 4  # photos at once, at most
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
 _KERNELS = 64
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# To these the environment may hold oneDNN, which computes for OpenVINO. OpenVINO does not notice,
+# and takes bfloat16, for which oneDNN then has no kernels.
+_WITHOUT_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
 
 
 class OpenVinoBackend:
@@ -75,6 +79,9 @@ class OpenVinoBackend:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
+        held_to = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+        if precision == "auto" and held_to in _WITHOUT_BFLOAT16:
+            precision = "float32"
         self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
         self._spec = read_info(path).spec
         self._weights = mixed_weights(path, mix)

@@ -19,6 +19,8 @@ from stylecli.files.video.timeline import Timeline
 _USUAL_RATE = 48_000  # Hz
 _BITS = 96_000  # a second and channel
 _MOST_BITS = 320_000
+# By the number of channels, of those that all encoders but MP3's take; of more, there are two left.
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 
 class Sound:
@@ -39,12 +41,11 @@ class Sound:
         rates = codec.audio_rates
         own = stream.codec_context
         self.rate = own.sample_rate if not rates or own.sample_rate in rates else _USUAL_RATE
-        layout = "mono" if own.layout.nb_channels == 1 else "stereo"
-        if encoder != "libmp3lame" and own.layout.nb_channels > 2:
-            layout = own.layout.name
+        count = own.layout.nb_channels
+        most = 2 if encoder == "libmp3lame" else len(_LAYOUTS)
         made: Any = output.add_stream(encoder, self.rate)
         self.stream: AudioStream = made
-        self.stream.layout = layout
+        self.stream.layout = _LAYOUTS[count - 1] if count <= most else "stereo"
         self.stream.bit_rate = min(_MOST_BITS, _BITS * self.stream.layout.nb_channels)
         self._decoder = own
         self._start = start

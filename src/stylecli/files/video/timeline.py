@@ -154,6 +154,7 @@ def _rate_without_times(track: _Track, rate: Fraction) -> Fraction:
 
 def _is_regular(track: _Track, rate: Fraction, shifts: tuple[tuple[int, Fraction], ...]) -> bool:
     ticks = 1 / (rate * track.unit)  # between two frames
+    error = min(Fraction(1), ticks / 4)  # of rounding; in a coarser clock, all times would do
     edges = [(0, Fraction(0)), *shifts, (len(track.shown), Fraction(0))]
     times = [
         shown + round(shift / track.unit)
@@ -161,7 +162,7 @@ def _is_regular(track: _Track, rate: Fraction, shifts: tuple[tuple[int, Fraction
         for shown in track.shown[start:stop]
     ]
     first = min(times, default=0)
-    return all(abs(time - first - round((time - first) / ticks) * ticks) <= 1 for time in times)
+    return all(abs(time - first - round((time - first) / ticks) * ticks) <= error for time in times)
 
 
 def _has_gap(track: _Track, start: Fraction) -> bool:
