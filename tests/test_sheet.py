@@ -20,8 +20,8 @@ from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
 from stylecli.files.content import bundled_photos
-from stylecli.files.grid import Cell, page
 from stylecli.files.images import read_picture
+from stylecli.files.pages import Cell, page
 from stylecli.files.pictures import thumbnail
 from stylecli.sheet import Choice, find_painting, paint_styles, render_html, render_sheet
 

@@ -15,8 +15,8 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
 from stylecli.files import pages
 from stylecli.files.colors import Rgb
-from stylecli.files.grid import Cell, even_rows, page
 from stylecli.files.images import read_picture
+from stylecli.files.pages import Cell, even_rows, page
 from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PAINTING = 192  # px, of the long side in HTML

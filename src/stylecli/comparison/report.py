@@ -16,9 +16,8 @@ from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES
 from stylecli.events import counted
 from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
-from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
-from stylecli.files.pages import render_html
+from stylecli.files.pages import Cell, page, render_html
 from stylecli.files.pictures import Picture, data_uri
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black

@@ -1,4 +1,4 @@
-"""The page: every picture whole and in its place, every label there."""
+"""Pages: every picture whole and in its place, every label there."""
 
 from itertools import groupby, pairwise
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stylecli.files.grid import Cell, even_rows, page
+from stylecli.files.pages import Cell, even_rows, page
 
 
 @settings(max_examples=25, deadline=None)
