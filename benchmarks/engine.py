@@ -37,8 +37,7 @@ from stylecli.core.backends import open_backends
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
 from stylecli.core.openvino_backend import mixed_weights
-from stylecli.core.openvino_enlarge import OpenVinoEnlarger
-from stylecli.core.openvino_graph import build_graph
+from stylecli.core.openvino_graph import OpenVinoEnlarger, build_graph
 from stylecli.core.spec import GeneratorSpec, Norm
 from stylecli.core.strips import StripRunner
 from stylecli.core.tensors import to_tensor

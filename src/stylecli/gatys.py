@@ -27,7 +27,7 @@ from stylecli.core.objective import (
     prepared_network,
 )
 from stylecli.core.tensors import to_tensor, to_uint8
-from stylecli.core.torch_enlarge import TorchEnlarger
+from stylecli.core.torch_backend import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST

@@ -29,8 +29,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import WHOLE, Job, Plan, Shard, into_folder, plan
-from stylecli.files.paths import STANDARD_STREAM
-from stylecli.files.stores import Place
+from stylecli.files.stores import STANDARD_STREAM, Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer

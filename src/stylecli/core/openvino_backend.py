@@ -30,8 +30,11 @@ if "openvino" not in sys.modules and _CONVERTER not in sys.modules:
 else:
     import openvino as ov
 
-from stylecli.core.openvino_enlarge import OpenVinoEnlarger  # noqa: E402
-from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
+from stylecli.core.openvino_graph import (  # noqa: E402
+    OpenVinoEnlarger,
+    Weights,
+    build_graph,
+)
 
 # The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
 # wait for one another for ever, the one for Python's lock and the other for OpenVINO's (seen once

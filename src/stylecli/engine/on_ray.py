@@ -31,8 +31,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder, remove_leftovers
 from stylecli.files.jobs import Job
-from stylecli.files.paths import STANDARD_STREAM
-from stylecli.files.stores import Place, Url
+from stylecli.files.stores import STANDARD_STREAM, Place, Url
 
 _TRIES = 3  # workers that may be lost with one file in hand
 _STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_local, require_regular
 from stylecli.files.formats import (
     READABLE,
     USUAL_VIDEO,
@@ -21,8 +22,7 @@ from stylecli.files.formats import (
     format_for,
     is_video,
 )
-from stylecli.files.paths import STANDARD_STREAM, require_local, require_regular
-from stylecli.files.stores import Place, Url, common_folder
+from stylecli.files.stores import STANDARD_STREAM, Place, Url, common_folder
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class Url:
 
 
 Place = Path | Url
+STANDARD_STREAM = Path("-")  # standard input or output, on a command line
 
 
 def common_folder(urls: Sequence[Url]) -> Url:
