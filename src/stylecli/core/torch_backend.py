@@ -27,7 +27,7 @@ from stylecli.core.enlarging import (
 )
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
-from stylecli.core.strips import StripRunner
+from stylecli.core.strips import run_in_strips
 from stylecli.core.tensors import to_tensor, to_uint8
 from stylecli.files.colors import Rgb
 
@@ -106,7 +106,7 @@ class TorchBackend:
     def _strips_on(
         self, device: torch.device, dtype: torch.dtype, rgb: Rgb, room: dict[str, Any]
     ) -> Rgb:
-        return StripRunner(self.generator, device, dtype, **room)(rgb)
+        return run_in_strips(self.generator, rgb, device, dtype, **room)
 
     def expect_enlarging(self, factor: float) -> None:
         """Nothing has to be made ready."""
