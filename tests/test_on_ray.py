@@ -361,7 +361,7 @@ def test_nothing_that_listens_is_an_error_at_once(tmp_path, model):
 
 
 def worker_of(model: Path, folder: Path) -> _Worker:
-    worker = _Worker((model,), StylizeConfig(), folder)
+    worker = _Worker({"model": model}, StylizeConfig(), folder)
     worker.begin()
     return worker
 

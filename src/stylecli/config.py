@@ -7,7 +7,7 @@ torch: ``stylecli --help`` shows these.
 import math
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -160,11 +160,11 @@ class ModelConfig(DeviceConfig):
     )
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Those of a Stylizer, in their order; the memory in bytes."""
+    def arguments(self) -> dict[str, Any]:
+        """Those of a Stylizer, which have the same names; the memory in bytes."""
+        arguments = {one.name: getattr(self, one.name) for one in fields(ModelConfig)}
         memory = None if self.max_memory is None else math.ceil(self.max_memory * 2**30)
-        what = self.model, self.style, self.device, self.precision, self.backend
-        return *what, self.batch_size, memory, self.seed
+        return arguments | {"max_memory": memory}
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,18 @@ class MachinesConfig(Config):
 
 
 @dataclass(frozen=True)
-class RunConfig(StylizeConfig, ModelConfig, MachinesConfig):
+class CourseConfig(Config):
+    """What a run does again, and when it ends."""
+
+    PANEL: ClassVar[str] = BASIC
+
+    overwrite: bool = option(False, "Do again what is there already.")
+    fail_fast: bool = option(False, "Stop at the first bad file.")
+    dry_run: bool = option(False, "Only say what would be done.")
+
+
+@dataclass(frozen=True)
+class RunConfig(StylizeConfig, ModelConfig, MachinesConfig, CourseConfig):
     """One run over photos and films: all options of ``stylize``."""
 
 

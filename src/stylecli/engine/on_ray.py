@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from stylecli.config import StylizeConfig
+from stylecli.config import RunConfig, StylizeConfig
 from stylecli.engine.pipeline import Result
 from stylecli.engine.stylizer import Stylizer, full_name
 from stylecli.errors import StyleCliError
@@ -63,30 +63,24 @@ class Workers:
     """Stylizers on a Ray cluster, with the methods of one that runs take.
 
     Args:
-        arguments: of the :class:`Stylizer` in each worker.
-        address: of the cluster, such as ``10.0.0.1:6379``; ``auto`` is the one that ``RAY_ADDRESS``
-            names, or that runs on this machine; ``local`` is one that is started for the run, and
-            that only this machine can reach.
-        pool: the least and the most workers; None is as many as the cluster has room for. A worker
-            takes a GPU, if the cluster has some or the device is ``cuda``; otherwise all cores of a
-            machine.
+        config: names the model, the cluster, and how many workers there are. A worker takes a GPU,
+            if the cluster has some or the device is ``cuda``; otherwise all cores of a machine.
 
     Raises:
-        StyleCliError: Ray is not installed; no such model; or one GPU was chosen of several.
+        StyleCliError: Ray is not installed; no such model; a bad number of workers; or one GPU was
+            chosen of several.
     """
 
-    def __init__(
-        self, arguments: Sequence[Any], address: str, pool: tuple[int, int] | None = None
-    ) -> None:
-        self._arguments, self._address, self._pool = tuple(arguments), address, pool
-        model, style, self._device = arguments[:3]
-        self.description = f"{full_name(model, style)} on Ray ({address})"
-        if self._device.startswith("cuda:"):
+    def __init__(self, config: RunConfig) -> None:
+        self._config, self._address = config, config.ray or "auto"
+        self._pool = parse_pool(config.workers) if config.workers else None
+        self.description = f"{full_name(config.model, config.style)} on Ray ({self._address})"
+        if config.device.startswith("cuda:"):
             raise StyleCliError(
-                f"--device {self._device} is one GPU, and with --ray each worker gets its own",
+                f"--device {config.device} is one GPU, and with --ray each worker gets its own",
                 hint="pass --device cuda",
             )
-        _import_ray(local=address == "local")
+        _import_ray(local=self._address == "local")
 
     def run_jobs(
         self,
@@ -105,17 +99,17 @@ class Workers:
         """
         import ray
 
-        config = config or StylizeConfig()
+        config = config or self._config
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
         with _connection(self._address, should_stop) as is_connected:
             if not is_connected:
                 return []
-            share, room = _share_and_room(self._device)
+            share, room = _share_and_room(self._config.device)
             # A second call can stop a worker during the first.
             actor = ray.remote(max_restarts=0, max_concurrency=2, **share)(_Worker)
-            start = partial(actor.remote, self._arguments, config, Path.cwd())
+            start = partial(actor.remote, self._config.arguments, config, Path.cwd())
             run = _Run(start, self._pool or (room, len(jobs)), report, should_stop)
             run.run(jobs, group_size=min(_GROUP, max(1, len(jobs) // (4 * room))))
             for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
@@ -284,7 +278,7 @@ class _Worker:
         folder: to work in, so that relative paths mean what they mean where the run was started.
     """
 
-    def __init__(self, arguments: Sequence[Any], config: StylizeConfig, folder: Path) -> None:
+    def __init__(self, arguments: dict[str, Any], config: StylizeConfig, folder: Path) -> None:
         self._arguments, self._config, self._folder = arguments, config, folder
         self._stopped = False
 
@@ -296,7 +290,7 @@ class _Worker:
         """
         try:
             os.chdir(self._folder)
-            self._stylizer = Stylizer(*self._arguments)
+            self._stylizer = Stylizer(**self._arguments)
         except Exception as error:
             hint = "files and folders have to be at the same place on every machine"
             hint = error.hint if isinstance(error, StyleCliError) else hint
