@@ -144,9 +144,9 @@ class OpenVinoBackend:
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
 
-    def expect_enlarging(self, factor: float) -> None:
-        """Compile what enlarges by a factor, in a thread of its own, unless that is done."""
-        self._enlarger.expect(factor)
+    def expect_enlarging(self) -> None:
+        """Compile what enlarges, in a thread of its own, unless that is done."""
+        self._enlarger.expect()
 
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:

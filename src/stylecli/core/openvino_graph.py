@@ -24,7 +24,6 @@ from stylecli.core.enlarging import (
     Enlarger,
     Floats,
     compose,
-    has_bristles,
     make_patches,
     prepare,
 )
@@ -46,7 +45,7 @@ Weights = Mapping[str, Array]
 _COLUMNS = 2
 _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
-_PATCHES = 5  # the input of a graph with bristles that never changes
+_PATCHES = 5  # the input of the last graph that never changes
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -228,46 +227,37 @@ class OpenVinoEnlarger:
 
     def __init__(self, core: ov.Core, streams: int) -> None:
         self._core, self._options = core, {"NUM_STREAMS": str(streams), **_OPTIONS}
-        self._compiling = Lock()
-        self._compiled: dict[bool | None, ov.CompiledModel] = {}  # None is what prepares
-        self._expected: set[bool] = set()
-        self._idle: dict[bool, list[Enlarger]] = {False: [], True: []}  # with bristles or not
+        self._compiling, self._is_expected = Lock(), False
+        self._compiled: list[ov.CompiledModel] = []  # what prepares, and what puts together
+        self._idle: list[Enlarger] = []
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting; see :class:`~.core.enlarging.Enlarger`."""
-        bristles = has_bristles(photo.shape[0] / small.shape[0])
         try:
-            enlarger = self._idle[bristles].pop()
+            enlarger = self._idle.pop()
         except IndexError:
-            enlarger = self._create(bristles)
+            first, second = map(_Request, self._compile())
+            enlarger = Enlarger(first, lambda *inputs: second(*inputs)[0])
         try:
             return enlarger(photo, small, painted)
         finally:
-            self._idle[bristles].append(enlarger)
+            self._idle.append(enlarger)
 
-    def expect(self, factor: float) -> None:
-        """Compile what enlarges by a factor in a thread of its own, once."""
-        bristles = has_bristles(factor)
-        if bristles not in self._expected:
-            self._expected.add(bristles)
-            Thread(target=self._compile_ahead, args=[bristles]).start()
+    def expect(self) -> None:
+        """Compile what enlarges in a thread of its own, once."""
+        if not self._is_expected:
+            self._is_expected = True
+            Thread(target=self._compile_ahead).start()
 
-    def _compile_ahead(self, bristles: bool) -> None:
+    def _compile_ahead(self) -> None:
         with suppress(Exception):  # whoever enlarges then meets it
-            self._compile(bristles)
+            self._compile()
 
-    def _create(self, bristles: bool) -> Enlarger:
-        first, second = map(_Request, self._compile(bristles))
-        return Enlarger(first, lambda *inputs: second(*inputs)[0])
-
-    def _compile(self, bristles: bool) -> list[ov.CompiledModel]:
-        """What prepares, and what puts together."""
+    def _compile(self) -> list[ov.CompiledModel]:
         with self._compiling:
-            for part in (None, bristles):
-                if part not in self._compiled:
-                    graph = _build_prepare() if part is None else _build_compose(part)
-                    self._compiled[part] = self._core.compile_model(graph, "CPU", self._options)
-            return [self._compiled[None], self._compiled[bristles]]
+            for build in (_build_prepare, _build_compose)[len(self._compiled) :]:
+                self._compiled.append(self._core.compile_model(build(), "CPU", self._options))
+            return self._compiled
 
 
 class _Request:
@@ -277,7 +267,7 @@ class _Request:
         self._request = compiled.create_infer_request()
         self._types = [one.element_type for one in compiled.inputs]
         self._inputs: list[npt.NDArray[Any]] = []
-        if len(compiled.inputs) == _PATCHES + 1:  # the last input is always the same
+        if len(compiled.inputs) > _PATCHES:  # the last input is always the same
             self._request.set_input_tensor(_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
@@ -395,12 +385,11 @@ def _build_prepare() -> ov.Model:
     return ov.Model([part.node for part in maps], [pair, strength], "prepare")
 
 
-def _build_compose(bristles: bool) -> ov.Model:
+def _build_compose() -> ov.Model:
     photo = ops.parameter(ov.PartialShape([1, BLOCKS[0], BLOCK, TILE[1]]), np.uint8)
     patches, cells = make_patches().shape, TILE[0] * TILE[1] // CELL**2
-    blocks, shapes = list(BLOCKS), [[cells, patches[0]], list(patches)]
-    shapes = [[*blocks, -1, -1], [1, blocks[0], BLOCK, -1], [1, blocks[1], -1, BLOCK], *shapes]
-    shapes = shapes if bristles else shapes[:3]
+    enlarged = [*BLOCKS, -1, -1], [1, BLOCKS[0], BLOCK, -1], [1, BLOCKS[1], -1, BLOCK]
+    shapes = [*enlarged, [cells, patches[0]], list(patches)]
     inputs = [ops.parameter(ov.PartialShape(shape), np.float32) for shape in shapes]
     values = [_Value(node) for node in (ops.convert(photo, "f32"), *inputs)]
     tile = compose(_Operators(), *values).node

@@ -108,7 +108,7 @@ class TorchBackend:
     ) -> Rgb:
         return run_in_strips(self.generator, rgb, device, dtype, **room)
 
-    def expect_enlarging(self, factor: float) -> None:
+    def expect_enlarging(self) -> None:
         """Nothing has to be made ready."""
 
     @memory_errors()
@@ -172,9 +172,8 @@ class TorchEnlarger:
         return [part.cpu().numpy() for part in maps]
 
     def _compose(self, *inputs: npt.NDArray[Any]) -> Bytes:
-        photo, maps, down, across, *spots = (self._ops.constant(x) for x in inputs)
-        bristles = [*spots, self._patches] if spots else []
-        tile = compose(self._ops, photo, maps, down, across, *bristles)
+        photo, maps, down, across, spots = map(self._ops.constant, inputs)
+        tile = compose(self._ops, photo, maps, down, across, spots, self._patches)
         done: Bytes = tile.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return done
 
