@@ -40,26 +40,28 @@ def sheet(
         stylecli sheet photo.jpg --paintings
         stylecli sheet photo.jpg styles.html
     """
-    SheetConfig(**given).check()
+    config = SheetConfig(**given)
+    config.check()
     target = choose_output(out, output, Path(f"{photo.stem}-sheet.png"))
     check_output(target, photo, overwrite=overwrite)
     in_html = target.suffix.lower() in (".html", ".htm")
     if not in_html:
         format_for(target)
     from stylecli.files.images import read_picture, write_picture
-    from stylecli.files.pictures import Picture  # imports Pillow: a tenth of a second
+    from stylecli.files.pages import page  # imports Pillow: a tenth of a second
+    from stylecli.files.pictures import Picture
 
     rgb = read_picture(photo).rgb
     require_writable(target.parent)
-    from stylecli.sheet import all_styles, paint_styles, render_html, render_sheet
+    from stylecli.sheet import all_styles, paint_styles, render_html
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter:
         watch = Watch(reporter, rest="painting")
-        cells = paint_styles(rgb, all_styles(), report=watch, **given)
+        cells = paint_styles(rgb, all_styles(), config, watch)
         reporter.advance("painting", 1.0, "writing the page")
         if in_html:
             write_text(target, render_html(cells, photo.name))
         else:
-            write_picture(target, Picture(render_sheet(cells)))
+            write_picture(target, Picture(page(cells)))
     reporter.event(event="finished", path=str(target), styles=len(cells) - 1)
     reporter.say(f"{target}: {photo.name} in {counted(len(cells) - 1, 'style')}")
