@@ -7,7 +7,7 @@ torch: ``stylecli --help`` shows these.
 import math
 import re
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -162,9 +162,8 @@ class ModelConfig(DeviceConfig):
     @property
     def arguments(self) -> dict[str, Any]:
         """Those of a Stylizer, which have the same names; the memory in bytes."""
-        arguments = {one.name: getattr(self, one.name) for one in fields(ModelConfig)}
         memory = None if self.max_memory is None else math.ceil(self.max_memory * 2**30)
-        return arguments | {"max_memory": memory}
+        return self.values_of(ModelConfig) | {"max_memory": memory}
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,10 @@ class Config:
         """Raise StyleCliError if a setting cannot be meant."""
         check_options(self)
 
+    def values_of(self, base: type[Any]) -> dict[str, Any]:
+        """The values of those fields that a base class has too, by their names."""
+        return {one.name: getattr(self, one.name) for one in fields(base)}
+
 
 def check_options(config: object) -> None:
     """Raise StyleCliError if a value of a config is of another type, unknown or out of range."""

@@ -1,7 +1,7 @@
 """One photo in every style, on one page: a picture, or HTML with a slider for each style."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,7 @@ def paint_styles(
     height, width = photo.shape[:2]
     rows = even_rows(len(choices) + 1, width / height, paintings=config.paintings)
     photo = shrink(Picture(photo), round(config.size * rows[-1] / rows[0])).rgb
-    on = {one.name: getattr(config, one.name) for one in fields(DeviceConfig)}
-    look = {one.name: getattr(config, one.name) for one in fields(LookConfig)}
+    on, look = config.values_of(DeviceConfig), config.values_of(LookConfig)
     cells = [Cell(photo, "the photo")]
     faults = []
     for i, choice in enumerate(choices):
