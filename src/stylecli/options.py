@@ -35,7 +35,7 @@ class Option:
         panel: the title under which the help shows it; by default the ``PANEL`` of its class.
         flag: its name on the command line; by default the field's, such as ``--batch-size``.
         short: a second name, of one letter, such as ``-o``.
-        argument: what the help calls it, if it has no name and goes by its place.
+        argument: what the help calls it, if it is given by its place and not by a name.
         metavar: what the help calls a value; "" is typer's word for the type.
         least: a number is at least that.
         above: a number is more than that.

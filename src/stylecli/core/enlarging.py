@@ -7,7 +7,7 @@ and Sun 2015). At full size the picture is A times the photo's own luma plus the
 of the photo is as sharp as in the photo, and as strong, and of the same sign, as it was painted.
 Detail of a few of 255, such as a sensor's noise, stays out.
 
-Strokes are averaged along their direction, which a structure tensor tells (Kyprianidis and Kang
+Strokes are averaged along their direction, which a structure tensor gives (Kyprianidis and Kang
 2011), and sharpened within the range of their neighbors; cubic B-splines enlarge them. All weights
 of the enlargement are positive, so no halo appears.
 
@@ -58,7 +58,7 @@ _PLAIN = 2.0  # up to this factor, there are no bristles
 _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
-_LAYER = 63  # of the noise: no generator has as many
+_LAYER = 63  # of the noise: generators have fewer layers
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
 
 
@@ -414,7 +414,7 @@ class _Tile(NamedTuple):
 
     pixels: tuple[int, int]  # of the photo
     painted: list[int]  # the first pixel of the painting for each block, from the window's first
-    cells: tuple[int, int]  # of bristles, likewise
+    cells: tuple[int, int]  # of bristles, from the window's first too
     weights: Floats  # (blocks, BLOCK, pixels of the painting)
 
 

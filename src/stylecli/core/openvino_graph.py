@@ -40,8 +40,8 @@ from stylecli.files.colors import Rgb
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
 
-# That the last convolution paints at once. Four are no faster, and OpenVINO 2026.4 computes them
-# wrong in bfloat16 on AMX, at 16 and 24 channels.
+# How many columns the last convolution paints at once. Four are not faster, and OpenVINO 2026.4
+# computes them wrong in bfloat16 on AMX, at 16 and 24 channels.
 _COLUMNS = 2
 _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
@@ -218,7 +218,7 @@ def _affine(x: ov.Node, factor: float, shift: float) -> ov.Node:
 
 
 class OpenVinoEnlarger:
-    """Enlarges paintings; for as many threads as like.
+    """Enlarges paintings, for any number of threads.
 
     Args:
         core: OpenVINO.
@@ -244,13 +244,13 @@ class OpenVinoEnlarger:
             self._idle.append(enlarger)
 
     def expect(self) -> None:
-        """Compile what enlarges in a thread of its own, once."""
+        """Compile the graphs in a thread, once."""
         if not self._is_expected:
             self._is_expected = True
             Thread(target=self._compile_ahead).start()
 
     def _compile_ahead(self) -> None:
-        with suppress(Exception):  # whoever enlarges then meets it
+        with suppress(Exception):  # it is raised again by the next enlargement
             self._compile()
 
     def _compile(self) -> list[ov.CompiledModel]:

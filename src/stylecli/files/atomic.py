@@ -78,10 +78,10 @@ class CheckedFile(io.BufferedRandom):
 def remove_leftovers(folder: Path) -> bool:
     """Remove temporary files that killed processes have left in a folder.
 
-    The lock of a file tells whether a process of this machine still writes it. It does not tell so
-    of other machines: many file systems of a network keep locks to each machine. Their files are
-    leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path` has
-    to give up its lock just before it renames a file, so files of the last minute stay there.
+    The lock of a file shows whether a process of this machine still writes it. It does not show
+    that for other machines: on many network file systems, a lock holds on one machine. Their files
+    are leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path`
+    has to give up its lock just before it renames a file, so files of the last minute stay there.
 
     Returns:
         Whether no temporary file is left, such as one that is in use.
@@ -120,7 +120,7 @@ def _min_age(temporary: Path) -> float:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """What tells a machine, since its last start, from others: locks hold among its processes."""
+    """A name for this machine since its last start: locks hold among its processes."""
     try:
         number = _BOOT.read_text()
     except OSError:  # not Linux
@@ -134,8 +134,8 @@ def _machine() -> str:
 def private_folder() -> Iterator[Path]:
     """A folder in the system's folder for temporary files, for this user alone; removed at the end.
 
-    Those that processes left there which were killed more than a minute after they began are
-    removed too, but on Windows.
+    Such folders of processes that were killed are removed too, if they are older than a minute;
+    not on Windows.
     """
     if sys.platform != "win32":  # where locks do not tell whether a folder is in use
         for path in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
@@ -152,7 +152,7 @@ def private_folder() -> Iterator[Path]:
 def _lock_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new empty file beside ``target``, and a lock on it that ends with this process.
 
-    A process number in the name would not do: processes in two containers may have the same.
+    A process number in the name does not suffice: processes in two containers may have the same.
     """
     while True:
         name = f"{_PREFIX}{_machine()}-{os.urandom(8).hex()}{target.suffix}"
@@ -195,7 +195,7 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def writable_folder(folder: Path) -> Iterator[None]:
-    """A folder that can be written; if it had to be made and is empty at the end, it goes again.
+    """A folder that can be written; if it had to be made and is empty at the end, it is removed.
 
     Raises:
         StyleCliError: as for :func:`require_writable`.

@@ -1,4 +1,4 @@
-"""Which file becomes which: planning only, no image is opened."""
+"""Which file becomes which. This is planning only: images are not opened."""
 
 import mimetypes
 import os
@@ -415,7 +415,7 @@ def _job_to_file(source: Place, out: Place) -> Job:
     if not can_become(_require_known(source), out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
-            hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
+            hint="give the output the suffix of the input; a .gif and a .mp4 can become each other",
         )
     return Job(source, out)
 
