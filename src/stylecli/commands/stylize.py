@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from stylecli.engine.on_ray import Workers
     from stylecli.sheet import Choice
 
-_OUTPUT = "The output, in place of OUT."
 _IN_OUT = (
     "Photos, videos and folders; then the folder to write or, for one photo or video, the file. "
     "Each may be a URL, such as s3://bucket/photos; - is standard input or output."
+)
+_OUTPUT = typer.Option(
+    "--output", "-o", metavar="OUT", help="The output, in place of OUT.", parser=path_or_url
 )
 
 
@@ -50,9 +52,7 @@ def stylize(
         list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=path_or_url)
     ],
     *,
-    output: Annotated[
-        Any, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT, parser=path_or_url)
-    ] = None,
+    output: Annotated[Any, _OUTPUT] = None,
     given: dict[str, Any],
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,

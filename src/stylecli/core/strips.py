@@ -9,6 +9,7 @@ and otherwise computed again. The result is exactly that of one pass over the wh
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,7 @@ def run_in_strips(
     height, width = rgb.shape[:2]
     step = rows or rows_in(memory, generator, width)
     source = _source(generator.to(device).eval(), rgb, device)
-
-    def store(x: LazyMap) -> LazyMap:
-        too_large = x.channels * x.height * x.width * dtype.itemsize > scratch_bytes
-        return x if too_large else _Stored(x, scratch, dtype, device)
-
+    store = partial(_store, scratch=scratch, most=scratch_bytes, dtype=dtype, device=device)
     layers = _StripLayers(generator, dtype, store, step, source.height)
     last = generator.architecture.build(layers, source, generator.spec)
     out = np.empty_like(rgb)
@@ -129,6 +126,14 @@ def _beyond(side: int, padded: int, reflect: bool) -> npt.NDArray[np.int64]:
     at = np.arange(padded)
     mirrored = 2 * (side - 1) - at if reflect else np.full(padded, side - 1)
     return np.where(at < side, at, mirrored)
+
+
+def _store(
+    x: LazyMap, scratch: Path | None, most: int, dtype: torch.dtype, device: torch.device
+) -> LazyMap:
+    """A map in a temporary file; or the map itself, if it has more bytes than it may have."""
+    too_large = x.channels * x.height * x.width * dtype.itemsize > most
+    return x if too_large else _Stored(x, scratch, dtype, device)
 
 
 class _Stored(LazyMap):

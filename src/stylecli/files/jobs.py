@@ -280,9 +280,8 @@ def plan(
         suffix: added to each name in a folder, before its ending.
         format: the ending of each image in a folder, or on standard output; None keeps that of
             the photo.
-        shard: which part of the jobs. Parts are made before what is there is skipped: processes
-            that begin one after the other have no job twice, and leave none out. A file that is
-            named alone, or ``-``, belongs to every part.
+        shard: which part of the jobs, of all before any is skipped: so processes that begin one
+            after the other share all jobs. A file that is named alone is in every part.
 
     Raises:
         StyleCliError: an input is missing, not an image, or an address; there is nothing to do; two
