@@ -22,7 +22,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
-from stylecli.files.pages import Cell, page
+from stylecli.files.pages import Cell, lay_out
 from stylecli.files.pictures import thumbnail
 from stylecli.sheet import Choice, find_painting, paint_styles, render_html
 
@@ -51,10 +51,10 @@ def photo():
 def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path, photo):
     path = saved(tmp_path / "two.safetensors", "a", "b")
     on = {"device": "cpu", "precision": "float32"}
-    sheet = page(paint_styles(photo, [Choice(path, s, s) for s in "ab"], SheetConfig(**on)))
+    sheet = lay_out(paint_styles(photo, [Choice(path, s, s) for s in "ab"], SheetConfig(**on)))
     alone = [Stylizer(str(path), name, **on)(photo) for name in "ab"]
     assert np.array_equal(
-        sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
+        sheet, lay_out([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
     )
     assert not np.array_equal(*alone)
     _, broad = paint_styles(photo, [Choice(path, "b", "b")], SheetConfig(**on, stroke_size=2))

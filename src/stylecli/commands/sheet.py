@@ -70,11 +70,11 @@ def _is_html(path: Path) -> bool:
 
 def _write(target: Path, cells: "Sequence[Cell]", title: str) -> None:
     from stylecli.files.images import write_picture
-    from stylecli.files.pages import page
+    from stylecli.files.pages import lay_out
     from stylecli.files.pictures import Picture
     from stylecli.sheet import render_html
 
     if _is_html(target):
         write_text(target, render_html(cells, title))
     else:
-        write_picture(target, Picture(page(cells)))
+        write_picture(target, Picture(lay_out(cells)))

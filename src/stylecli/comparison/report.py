@@ -17,7 +17,7 @@ from stylecli.events import counted
 from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.images import write_picture
-from stylecli.files.pages import Cell, page, render_html
+from stylecli.files.pages import Cell, lay_out, render_html
 from stylecli.files.pictures import Picture, data_uri
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
@@ -199,7 +199,7 @@ def render_grid(comparison: Comparison) -> Rgb:
         for i in range(len(comparison.photos))
         for name, pictures in comparison.pictures.items()
     ]
-    return page(cells, len(comparison.pictures))
+    return lay_out(cells, len(comparison.pictures))
 
 
 def metrics_table(comparison: Comparison) -> Table:

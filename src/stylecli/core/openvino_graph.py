@@ -7,7 +7,7 @@ three times as fast: a convolution after an upsampling, and the last one.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,11 +79,11 @@ def build_graph(
     return ov.Model([painted], [photos, *layers.planes], "generator"), layers.noises
 
 
-class _Map:
+class _Map(NamedTuple):
     """A node, and how much smaller than the photo its sides are."""
 
-    def __init__(self, node: ov.Node, scale: int) -> None:
-        self.node, self.scale = node, scale
+    node: ov.Node
+    scale: int
 
 
 class _GraphLayers:

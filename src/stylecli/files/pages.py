@@ -52,7 +52,7 @@ def even_rows(count: int, aspect: float, *, paintings: bool = False) -> list[int
     return [least] * (rows - more) + [least + 1] * more
 
 
-def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
+def lay_out(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
     """Lay out pictures in rows, each with its label centered below.
 
     Args:
@@ -78,7 +78,7 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
     for count in rows:
         width = (across - (count - 1) * text) // count
         row = [cell for _, cell in zip(range(count), pictures, strict=False)]
-        strips.append(_row(row, width, width / widest, text))
+        strips.append(_draw_row(row, width, width / widest, text))
     height = sum(strip.height + text for strip in strips) + text
     sheet = Image.new("RGB", (across + 2 * text, height), _PAPER)
     top = text
@@ -88,7 +88,7 @@ def page(cells: Sequence[Cell], columns: int | None = None) -> Rgb:
     return np.asarray(sheet)
 
 
-def _row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Image.Image:
+def _draw_row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Image.Image:
     """Pictures side by side, scaled, each in a column of a width in px, and their labels."""
     pictures = [_scale(cell.rgb, scale) for cell in cells]
     highest = max(picture.height for picture in pictures)
@@ -100,7 +100,7 @@ def _row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Image.Im
     for i, (cell, picture) in enumerate(zip(cells, pictures, strict=True)):
         left = i * (width + text)
         strip.paste(picture, (left + (width - picture.width) // 2, 0))
-        strip.paste(_caption(cell, width, below, text), (left, highest))
+        strip.paste(_draw_caption(cell, width, below, text), (left, highest))
     return strip
 
 
@@ -112,7 +112,7 @@ def _scale(rgb: Rgb, scale: float) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _caption(cell: Cell, width: int, height: int, text: int) -> Image.Image:
+def _draw_caption(cell: Cell, width: int, height: int, text: int) -> Image.Image:
     """What stands below a picture: its painting, if there is one, and its label."""
     caption = Image.new("RGB", (width, height), _PAPER)
     font = ImageFont.load_default(text)
