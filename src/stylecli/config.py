@@ -145,9 +145,9 @@ class ModelConfig(DeviceConfig):
     )
     max_memory: float | None = option(
         None,
-        "GiB: a third for images on their way, of which one is let in however large; the rest for "
-        "the network, which goes in strips where it needs more. [default: three quarters of what "
-        "is free]",
+        "GiB: a third for images that are read and written, of which one may be larger; the rest "
+        "for the network, which works in strips where it needs more. [default: three quarters of "
+        "what is free]",
         metavar="GIB",
         above=0,
     )
@@ -233,7 +233,7 @@ class StylizeConfig(LookConfig, FilesConfig):
     """How photos are read, painted and written."""
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
@@ -273,7 +273,7 @@ class MachinesConfig(Config):
     )
 
     def check(self) -> None:
-        """Raise StyleCliError if a setting cannot be meant."""
+        """Raise StyleCliError if a setting is not valid."""
         super().check()
         if self.ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", self.ray):
             raise StyleCliError(
@@ -416,7 +416,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         return tuple(map(bundled_painting, given))
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if not self.paintings:
             raise StyleCliError("no painting was given", hint="stylecli train STYLE")
@@ -476,7 +476,7 @@ class GatysConfig(ComputeConfig):
         return self.steps or (20 if self.from_model else 300)
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if self.style:
             bundled_painting(self.style)  # raises for an unknown name
@@ -501,8 +501,8 @@ _TRAINING = "Training of what is missing"
 class CompareConfig(ComputeConfig):
     """One comparison of norms and architectures on the same photos.
 
-    What another run into the same folder may change, and that photos and painting are the same, is
-    seen to by :class:`stylecli.comparison.folder.ComparisonFolder`.
+    :class:`stylecli.comparison.folder.ComparisonFolder` checks what another run into the same
+    folder may change, and that photos and painting are the same.
     """
 
     PANEL: ClassVar[str] = BASIC

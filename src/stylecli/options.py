@@ -85,7 +85,7 @@ class Option:
         return Path(value) if self.type is Path and isinstance(value, str) else value
 
     def check(self, value: Any) -> None:
-        """Raise StyleCliError if a value cannot be meant."""
+        """Raise StyleCliError if a value is not valid."""
         if (value is None and self.optional) or (self.word and value == self.word):
             return
         if isinstance(value, tuple) != self.several:
@@ -156,7 +156,7 @@ class Config:
     """What config classes share; their fields are options."""
 
     def check(self) -> None:
-        """Raise StyleCliError if a setting cannot be meant."""
+        """Raise StyleCliError if a setting is not valid."""
         check_options(self)
 
     def values_of(self, base: type[Any]) -> dict[str, Any]:

@@ -74,16 +74,12 @@ def scan_images(folder: Path) -> list[Path]:
     return _scan_files(folder, READABLE, None, Counter())
 
 
-def scan(folder: Place, out: Place, left_out: LeftOut) -> Sequence[Place]:
+def _scan(folder: Place, out: Place, left_out: LeftOut) -> Sequence[Place]:
     """The images and videos in a folder, or below, without hidden ones and those in ``out``.
 
     Folders and files that systems and file servers make for themselves are left out too. A link to
-    a folder is followed once; one that leads back, or into ``out``, is not.
-
-    Args:
-        folder: where to look.
-        out: the folder of the results.
-        left_out: what is left out is counted in it, but for what lies in ``out``.
+    a folder is followed once; one that leads back, or into ``out``, is not. What is left out is
+    counted, except what lies in ``out``.
     """
     if isinstance(folder, Url):
         return list(_scan_objects(folder, out, left_out))
@@ -105,7 +101,7 @@ def _describe_left_out(left_out: LeftOut) -> str:
 def _scan_files(
     root: Path, suffixes: frozenset[str], out: Path | None, left_out: LeftOut
 ) -> list[Path]:
-    """The files of some suffixes in a folder and all below it, sorted; see :func:`scan`."""
+    """The files of some suffixes in a folder and all below it, sorted; see :func:`_scan`."""
     real, results = root.resolve(), out.resolve() if out else None
     if results and real.is_relative_to(results):  # results beside the photos, or above
         results = None
@@ -159,12 +155,8 @@ def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
         left_out[_HIDDEN] += len(hidden)
 
 
-def mirror(source: Place, folder: Place, out: Place) -> Place:
-    """Where the result of a file goes, which lies in a folder or below: the same below ``out``.
-
-    Raises:
-        StyleCliError: the name of an object cannot be that of a file of this machine.
-    """
+def _mirror(source: Place, folder: Place, out: Place) -> Place:
+    """The place below ``out`` that a file has below a folder."""
     if isinstance(source, Path):
         assert isinstance(folder, Path)
         below = source.relative_to(folder)
@@ -378,8 +370,8 @@ def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Jo
     _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
         if source.is_dir():
-            found = scan(source, out, left_out)
-            yield from (Job(path, mirror(path, source, out)) for path in found)
+            found = _scan(source, out, left_out)
+            yield from (Job(path, _mirror(path, source, out)) for path in found)
         else:
             yield Job(_require_known(source), out / source.name)
 
@@ -410,7 +402,6 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
 
 
 def _job_to_file(source: Place, out: Place) -> Job:
-    """The job for one file to one named file."""
     if not can_become(_require_known(source), out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
@@ -525,6 +516,6 @@ def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = Fal
         StyleCliError: a source would be overwritten.
     """
     assert not planned.skipped
-    jobs = [replace(job, target=mirror(job.target, out, out / folder)) for job in planned.jobs]
+    jobs = [replace(job, target=_mirror(job.target, out, out / folder)) for job in planned.jobs]
     _refuse_collisions(jobs)
     return _make_plan(jobs, planned.shard, planned.left_out, overwrite=overwrite)
