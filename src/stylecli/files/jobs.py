@@ -128,7 +128,7 @@ def _scan_files(
                     path = Path(entry)
                     if _is_folder(entry):
                         heappush(folders, (entry.is_symlink(), path))
-                    elif reason := _reason_to_leave_out(entry, suffixes):
+                    elif reason := _reason_to_leave_out(path, suffixes):
                         left_out[reason] += 1
                     elif not (entry.is_symlink() and is_result(path)):
                         found.append(path)
@@ -193,15 +193,15 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _reason_to_leave_out(entry: "os.DirEntry[str]", suffixes: frozenset[str]) -> str:
+def _reason_to_leave_out(path: Path, suffixes: frozenset[str]) -> str:
     """Why an entry of a folder is not a file of some suffixes; empty if it is one."""
-    if _is_hidden(entry.name):
+    if _is_hidden(path.name):
         return _HIDDEN
-    if Path(entry.name).suffix.lower() not in suffixes:
-        return _ending(entry.name)
+    if path.suffix.lower() not in suffixes:
+        return _ending(path.name)
     with suppress(OSError):  # no permission: the file is reported when it is opened
-        if not Path(entry).is_file():
-            return "linked to nothing" if entry.is_symlink() else "not regular"
+        if not path.is_file():
+            return "linked to nothing" if path.is_symlink() else "not regular"
     return ""
 
 
