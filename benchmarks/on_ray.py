@@ -21,7 +21,7 @@ from typing import Any
 import typer
 from PIL import Image
 
-from stylecli.config import DEFAULT_MODEL
+from stylecli.config import DEFAULT_MODEL, RunConfig
 from stylecli.files.content import bundled_photos
 from stylecli.files.jobs import plan
 
@@ -63,7 +63,7 @@ def on_ray(marks: Marks) -> Any:
     """A cluster of this machine, started for the run."""
     from stylecli.engine import on_ray as module
 
-    workers = module.Workers((DEFAULT_MODEL, None, "auto"), "local")
+    workers = module.Workers(RunConfig(ray="local"))
     marks.add()
     plain = module._connection
 

@@ -120,8 +120,8 @@ def test_from_python_a_stylizer_refuses_what_the_command_refuses(given, message)
 def test_what_a_stylizer_takes_is_what_the_command_takes():
     taken = [name for name in inspect.signature(Stylizer.__init__).parameters if name != "self"]
     assert {*taken} == names(ModelConfig)
-    values = ModelConfig("cuda", "float32", "m", "s", "torch", 2, 0.5, 7).arguments
-    assert dict(zip(taken, values, strict=True)) == {
+    config = ModelConfig("cuda", "float32", "m", "s", "torch", 2, 0.5, 7)
+    assert config.arguments == {
         **{"model": "m", "style": "s", "device": "cuda", "precision": "float32"},
         **{"backend": "torch", "batch_size": 2, "max_memory": 2**29, "seed": 7},
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stylecli.errors import StyleCliError
-from stylecli.files.paths import require_local, require_regular
+from stylecli.files.atomic import require_local, require_regular
 
 
 def test_a_file_and_a_link_to_one_are_let_in(tmp_path):

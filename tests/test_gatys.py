@@ -16,7 +16,7 @@ from stylecli.cli import app
 from stylecli.config import GatysConfig
 from stylecli.console import format_time_left
 from stylecli.core.model_files import bundled_models, bundled_painting
-from stylecli.core.torch_enlarge import TorchEnlarger
+from stylecli.core.torch_backend import TorchEnlarger
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress

@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli.cli import app
+from stylecli.config import SheetConfig
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -20,10 +21,10 @@ from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
 from stylecli.files.content import bundled_photos
-from stylecli.files.grid import Cell, page
 from stylecli.files.images import read_picture
+from stylecli.files.pages import Cell, lay_out
 from stylecli.files.pictures import thumbnail
-from stylecli.sheet import Choice, find_painting, paint_styles, render_html, render_sheet
+from stylecli.sheet import Choice, find_painting, paint_styles, render_html
 
 HOSTILE = "</style><script>alert(1)</script>\" onerror='x' & {{ 7777 * 7 }}"
 
@@ -50,13 +51,13 @@ def photo():
 def test_a_sheet_shows_each_style_as_it_is_painted_alone(tmp_path, photo):
     path = saved(tmp_path / "two.safetensors", "a", "b")
     on = {"device": "cpu", "precision": "float32"}
-    sheet = render_sheet(paint_styles(photo, [Choice(path, s, s) for s in "ab"], **on))
+    sheet = lay_out(paint_styles(photo, [Choice(path, s, s) for s in "ab"], SheetConfig(**on)))
     alone = [Stylizer(str(path), name, **on)(photo) for name in "ab"]
     assert np.array_equal(
-        sheet, page([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
+        sheet, lay_out([Cell(photo, "the photo"), Cell(alone[0], "a"), Cell(alone[1], "b")])
     )
     assert not np.array_equal(*alone)
-    _, broad = paint_styles(photo, [Choice(path, "b", "b")], **on, stroke_size=2)
+    _, broad = paint_styles(photo, [Choice(path, "b", "b")], SheetConfig(**on, stroke_size=2))
     assert np.array_equal(broad.rgb, Stylizer(str(path), "b", **on)(photo, stroke_size=2))
 
 
@@ -65,7 +66,8 @@ def test_the_smallest_pictures_have_the_size_that_was_asked_for(tmp_path):
     path = saved(tmp_path / "one.safetensors", "one")
     wide = np.random.default_rng(0).integers(0, 256, (100, 800, 3), np.uint8)
     for count, sides in {1: [160] * 2, 8: [320] * 9}.items():
-        cells = paint_styles(wide, [Choice(path, None, "one")] * count, 160, "cpu")
+        config = SheetConfig(size=160, device="cpu")
+        cells = paint_styles(wide, [Choice(path, None, "one")] * count, config)
         assert [cell.rgb.shape[1] for cell in cells] == sides
         assert min(cell.rgb.shape[1] for cell in cells) >= 160
 
@@ -78,14 +80,14 @@ def test_a_style_that_cannot_be_painted_is_left_out_and_said(tmp_path, photo):
     save_model(black, generator, ModelInfo("black", generator.spec))
     events = []
     choices = [Choice(black, None, "black"), Choice(sound, None, "sound")]
-    cells = paint_styles(photo, choices, device="cpu", report=events.append)
+    cells = paint_styles(photo, choices, SheetConfig(device="cpu"), events.append)
     assert [cell.label for cell in cells] == ["the photo", "sound"]
     (fault,) = [event.text for event in events if isinstance(event, Notice)]
     assert fault.startswith("left out: black: the weights in ")
     begun = [event.note for event in events if isinstance(event, Progress)]
     assert begun == ["1/2  black", "2/2  sound"]
     with pytest.raises(StyleCliError, match="not all finite"):
-        paint_styles(photo, choices[:1], device="cpu")
+        paint_styles(photo, choices[:1], SheetConfig(device="cpu"))
 
 
 def test_the_painting_of_a_style_is_bundled_or_in_its_model_file(tmp_path):

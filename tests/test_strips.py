@@ -10,7 +10,7 @@ from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.strips import StripRunner, channel_statistics
+from stylecli.core.strips import channel_statistics, rows_in, run_in_strips
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 
@@ -45,8 +45,8 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     generator = generator_with_contrast(arch, norm)
     expected = whole(generator, rgb)
     assert expected.std() > 3
-    runner = StripRunner(generator, CPU, torch.float32, rows=32, scratch_bytes=scratch_bytes)
-    strips = runner(rgb).astype(float)
+    room = {"rows": 32, "scratch_bytes": scratch_bytes}
+    strips = run_in_strips(generator, rgb, CPU, torch.float32, **room).astype(float)
     apart = np.abs(strips - expected.round().clip(0, 255))
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.01  # a value halfway between two may be rounded either way
@@ -65,7 +65,7 @@ def test_any_size_and_strip_height_will_do(height, width, rows, arch, noise, ups
     rgb = np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
     kind = {"noise": noise, "upsampling": upsampling}
     generator = generator_with_contrast(arch, "in", **kind).use_seed(3)
-    strips = StripRunner(generator, CPU, torch.float32, rows=rows)(rgb)
+    strips = run_in_strips(generator, rgb, CPU, torch.float32, rows=rows)
     expected = whole(generator, rgb).round().clip(0, 255)
     assert strips.shape == rgb.shape
     if height * width > 1:  # of one color, a norm makes its own rounding large: no use to compare
@@ -82,20 +82,13 @@ def test_statistics_of_strips_are_those_of_the_whole():
 def test_bfloat16_stays_close():
     rgb = read_rgb(bundled_photos()[14], 128)
     generator = generator_with_contrast("residual", "in")
-    strips = StripRunner(generator, CPU, torch.bfloat16, rows=40)(rgb).astype(float)
+    strips = run_in_strips(generator, rgb, CPU, torch.bfloat16, rows=40).astype(float)
     expected = whole(generator, rgb).clip(0, 255)
     assert np.abs(strips - expected).mean() < 2
 
 
 def test_strips_are_as_high_as_their_memory_allows():
-    rgb = np.zeros((600, 400, 3), np.uint8)
     generator = generator_with_contrast("residual", "none")
-
-    def rows(memory):
-        strips = StripRunner(generator, CPU, torch.float32, memory=memory).strips(rgb)
-        return max(strip.shape[2] for _, strip in strips)
-
-    assert rows(1) == 16
-    assert rows(2**30) == 600
-    few, twice = rows(10_000_000), rows(20_000_000)
+    assert rows_in(1, generator, 400) == 16
+    few, twice = rows_in(10_000_000, generator, 400), rows_in(20_000_000, generator, 400)
     assert 16 < few < twice <= 2 * few + 1

@@ -145,9 +145,9 @@ class ModelConfig(DeviceConfig):
     )
     max_memory: float | None = option(
         None,
-        "GiB: a third for images on their way, of which one is let in however large; the rest for "
-        "the network, which goes in strips where it needs more. [default: three quarters of what "
-        "is free]",
+        "GiB: a third for images that are read and written, of which one may be larger; the rest "
+        "for the network, which works in strips where it needs more. [default: three quarters of "
+        "what is free]",
         metavar="GIB",
         above=0,
     )
@@ -160,11 +160,10 @@ class ModelConfig(DeviceConfig):
     )
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Those of a Stylizer, in their order; the memory in bytes."""
+    def arguments(self) -> dict[str, Any]:
+        """Those of a Stylizer, which have the same names; the memory in bytes."""
         memory = None if self.max_memory is None else math.ceil(self.max_memory * 2**30)
-        what = self.model, self.style, self.device, self.precision, self.backend
-        return *what, self.batch_size, memory, self.seed
+        return self.values_of(ModelConfig) | {"max_memory": memory}
 
 
 @dataclass(frozen=True)
@@ -242,7 +241,7 @@ class StylizeConfig(LookConfig, FilesConfig):
     """How photos are read, painted and written."""
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
@@ -282,7 +281,7 @@ class MachinesConfig(Config):
     )
 
     def check(self) -> None:
-        """Raise StyleCliError if a setting cannot be meant."""
+        """Raise StyleCliError if a setting is not valid."""
         super().check()
         if self.ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", self.ray):
             raise StyleCliError(
@@ -296,7 +295,18 @@ class MachinesConfig(Config):
 
 
 @dataclass(frozen=True)
-class RunConfig(StylizeConfig, ModelConfig, MachinesConfig):
+class CourseConfig(Config):
+    """What a run does again, and when it ends."""
+
+    PANEL: ClassVar[str] = BASIC
+
+    overwrite: bool = option(False, "Do again what is there already.")
+    fail_fast: bool = option(False, "Stop at the first bad file.")
+    dry_run: bool = option(False, "Only say what would be done.")
+
+
+@dataclass(frozen=True)
+class RunConfig(StylizeConfig, ModelConfig, MachinesConfig, CourseConfig):
     """One run over photos and films: all options of ``stylize``."""
 
 
@@ -414,7 +424,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
         return tuple(map(bundled_painting, given))
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if not self.paintings:
             raise StyleCliError("no painting was given", hint="stylecli train STYLE")
@@ -474,7 +484,7 @@ class GatysConfig(ComputeConfig, PhotoConfig):
         return self.steps or (20 if self.from_model else 300)
 
     def check(self) -> None:
-        """Raise StyleCliError if the settings cannot be meant."""
+        """Raise StyleCliError if the settings are not valid."""
         super().check()
         if self.style:
             bundled_painting(self.style)  # raises for an unknown name
@@ -499,8 +509,8 @@ _TRAINING = "Training of what is missing"
 class CompareConfig(ComputeConfig):
     """One comparison of norms and architectures on the same photos.
 
-    What another run into the same folder may change, and that photos and painting are the same, is
-    seen to by :class:`stylecli.comparison.folder.ComparisonFolder`.
+    :class:`stylecli.comparison.folder.ComparisonFolder` checks what another run into the same
+    folder may change, and that photos and painting are the same.
     """
 
     PANEL: ClassVar[str] = BASIC

@@ -142,10 +142,10 @@ def show_error(error: StyleCliError) -> None:
 
 @contextmanager
 def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether the user asked to stop, by Ctrl-C, SIGTERM or SIGHUP.
+    """A function that returns whether the user asked to stop, by Ctrl-C, SIGTERM or SIGHUP.
 
-    The command then stops in good order. Asked a second time, the process ends at once, and the
-    file that is being written is lost.
+    The command then finishes what it has begun. Asked a second time, the process ends at once, and
+    the file that is being written is lost.
     """
     asked = False
 
@@ -171,7 +171,7 @@ def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """Call a function, with its number, for each signal that asks to stop.
 
     These are SIGINT, which is Ctrl-C, SIGTERM and SIGHUP. One stays ignored if a shell or nohup
-    started this process so. A thread of its own calls the function: the main thread may be in a
+    started this process so. A separate thread calls the function: the main thread may be in a
     library for minutes, as when it waits for other processes of a training.
     """
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # SIGHUP, of a closed terminal, is not there on Windows
@@ -268,7 +268,7 @@ class Reporter:
             write_out(json.dumps(values) + "\n")
 
     def begin(self, title: str, note: str) -> None:
-        """Show that something is done that cannot tell how far it is, such as an import."""
+        """Show that work has begun whose progress is unknown, such as an import."""
         self.advance(title, 0.0, note)
 
     def advance(self, title: str, progress: float, note: str) -> None:
@@ -293,7 +293,7 @@ class Reporter:
 
 
 class Watch:
-    """Shows what a long computation tells, as it tells it.
+    """Shows the events of a long computation as they come.
 
     Args:
         reporter: shows it.

@@ -21,6 +21,11 @@ class StyleCliError(Exception):
         self.exit_code = exit_code
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; the name of its class if the text is empty."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 # Other words of the field for what can be chosen: the first of each is how it is called here.
 _SYNONYMS = (
     ("cuda", "gpu", "nvidia", "rocm"),

@@ -27,7 +27,7 @@ from stylecli.core.objective import (
     build_objective,
     prepare_network,
 )
-from stylecli.core.torch_enlarge import TorchEnlarger
+from stylecli.core.torch_backend import TorchEnlarger
 from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST

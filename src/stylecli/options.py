@@ -35,7 +35,7 @@ class Option:
         panel: the title under which the help shows it; by default the ``PANEL`` of its class.
         flag: its name on the command line; by default the field's, such as ``--batch-size``.
         short: a second name, of one letter, such as ``-o``.
-        argument: what the help calls it, if it has no name and goes by its place.
+        argument: what the help calls it, if it is given by its place and not by a name.
         metavar: what the help calls a value; "" is typer's word for the type.
         least: a number is at least that.
         above: a number is more than that.
@@ -85,7 +85,7 @@ class Option:
         return Path(value) if self.type is Path and isinstance(value, str) else value
 
     def check(self, value: Any) -> None:
-        """Raise StyleCliError if a value cannot be meant."""
+        """Raise StyleCliError if a value is not valid."""
         if (value is None and self.optional) or (self.word and value == self.word):
             return
         if isinstance(value, tuple) != self.several:
@@ -156,8 +156,12 @@ class Config:
     """What config classes share; their fields are options."""
 
     def check(self) -> None:
-        """Raise StyleCliError if a setting cannot be meant."""
+        """Raise StyleCliError if a setting is not valid."""
         check_options(self)
+
+    def values_of(self, base: type[Any]) -> dict[str, Any]:
+        """The values of those fields that a base class has too, by their names."""
+        return {one.name: getattr(self, one.name) for one in fields(base)}
 
 
 def check_options(config: object) -> None:

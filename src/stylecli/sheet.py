@@ -3,20 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from stylecli import __version__
+from stylecli.config import DeviceConfig, LookConfig, SheetConfig
 from stylecli.core.model_files import bundled_models, list_models, read_info
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
 from stylecli.files import pages
 from stylecli.files.colors import Rgb
-from stylecli.files.grid import Cell, even_rows, page
 from stylecli.files.images import read_picture
+from stylecli.files.pages import Cell, even_rows
 from stylecli.files.pictures import Picture, data_uri, read_thumbnail, shrink
 
 _PAINTING = 192  # px, of the long side in HTML
@@ -50,44 +50,37 @@ def all_styles() -> list[Choice]:
 def paint_styles(
     photo: Rgb,
     choices: Sequence[Choice],
-    size: int = 640,
-    device: str = "auto",
-    precision: str = "auto",
+    config: SheetConfig,
     report: Callable[[Progress | Notice], None] = lambda event: None,
-    *,
-    paintings: bool = False,
-    **look: Any,
 ) -> list[Cell]:
     """The photo, then the photo in each style, each with its label.
 
     Args:
         photo: (H, W, 3) in 0..255.
         choices: the styles, such as :func:`all_styles`.
-        size: long side of the smallest pictures on the page, px; a smaller photo keeps its size.
-        device: see :func:`stylecli.core.devices.resolve_device`.
-        precision: see :func:`stylecli.core.devices.resolve_precision`.
+        config: how to paint. Its size is that of the smallest pictures on the page; a smaller photo
+            keeps its own.
         report: is called before each style is painted, and with the reason if one is left out.
-        paintings: whether each style comes with its painting, if that is known.
-        look: as for :class:`stylecli.engine.Stylizer`, such as ``layers`` and ``stroke_size``.
 
     Raises:
         StyleCliError: no style can be painted; the error is that of the first.
     """
     height, width = photo.shape[:2]
-    rows = even_rows(len(choices) + 1, width / height, paintings=paintings)
-    photo = shrink(Picture(photo), round(size * rows[-1] / rows[0])).rgb
+    rows = even_rows(len(choices) + 1, width / height, paintings=config.paintings)
+    photo = shrink(Picture(photo), round(config.size * rows[-1] / rows[0])).rgb
+    on, look = config.values_of(DeviceConfig), config.values_of(LookConfig)
     cells = [Cell(photo, "the photo")]
     faults = []
     for i, choice in enumerate(choices):
         note = f"{i + 1}/{len(choices)}  {choice.label}"
         report(Progress(i / len(choices), note))
         try:
-            rgb = Stylizer(choice.path, choice.style, device, precision)(photo, **look)
+            rgb = Stylizer(choice.path, choice.style, **on)(photo, **look)
         except StyleCliError as error:
             faults.append(error)
             report(Notice(f"left out: {choice.label}: {error.message}"))
         else:
-            painting = find_painting(choice) if paintings else None
+            painting = find_painting(choice) if config.paintings else None
             cells.append(Cell(rgb, choice.label, painting))
     if faults and len(cells) == 1:
         raise faults[0]
@@ -108,11 +101,6 @@ def find_painting(choice: Choice) -> Rgb | None:
     squares = read_thumbnail(info.thumbnail)
     trained = info.styles[-1:] if len(squares) == 1 else info.styles
     return dict(zip(trained, squares, strict=False)).get(name)
-
-
-def render_sheet(cells: Sequence[Cell]) -> Rgb:
-    """The page as a picture: (H, W, 3) in 0..255."""
-    return page(cells)
 
 
 def render_html(cells: Sequence[Cell], title: str) -> str:

@@ -25,8 +25,7 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.atomic import atomic_path, remove_leftovers, writable_folder
-from stylecli.files.paths import require_regular
+from stylecli.files.atomic import atomic_path, remove_leftovers, require_regular, writable_folder
 from stylecli.files.stores import Url, fetch, place, size_of
 from stylecli.files.web import is_web, read_web, web_name
 

@@ -1,7 +1,8 @@
 """``stylecli sheet``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from stylecli.console import Reporter, Watch
 from stylecli.events import counted
 from stylecli.files.atomic import require_writable, write_text
 from stylecli.files.formats import format_for
+
+if TYPE_CHECKING:
+    from stylecli.files.pages import Cell
 
 # rich takes \[ for a plain bracket
 _OUT = (
@@ -40,26 +44,37 @@ def sheet(
         stylecli sheet photo.jpg --paintings
         stylecli sheet photo.jpg styles.html
     """
-    SheetConfig(**given).check()
+    config = SheetConfig(**given)
+    config.check()
     target = choose_output(out, output, Path(f"{photo.stem}-sheet.png"))
     check_output(target, photo, overwrite=overwrite)
-    in_html = target.suffix.lower() in (".html", ".htm")
-    if not in_html:
+    if not _is_html(target):
         format_for(target)
-    from stylecli.files.images import read_picture, write_picture
-    from stylecli.files.pictures import Picture  # imports Pillow: a tenth of a second
+    from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
 
     rgb = read_picture(photo).rgb
     require_writable(target.parent)
-    from stylecli.sheet import all_styles, paint_styles, render_html, render_sheet
+    from stylecli.sheet import all_styles, paint_styles
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter:
-        watch = Watch(reporter, rest="painting")
-        cells = paint_styles(rgb, all_styles(), report=watch, **given)
+        cells = paint_styles(rgb, all_styles(), config, Watch(reporter, rest="painting"))
         reporter.advance("painting", 1.0, "writing the page")
-        if in_html:
-            write_text(target, render_html(cells, photo.name))
-        else:
-            write_picture(target, Picture(render_sheet(cells)))
+        _write(target, cells, photo.name)
     reporter.event(event="finished", path=str(target), styles=len(cells) - 1)
     reporter.say(f"{target}: {photo.name} in {counted(len(cells) - 1, 'style')}")
+
+
+def _is_html(path: Path) -> bool:
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def _write(target: Path, cells: "Sequence[Cell]", title: str) -> None:
+    from stylecli.files.images import write_picture
+    from stylecli.files.pages import lay_out
+    from stylecli.files.pictures import Picture
+    from stylecli.sheet import render_html
+
+    if _is_html(target):
+        write_text(target, render_html(cells, title))
+    else:
+        write_picture(target, Picture(lay_out(cells)))

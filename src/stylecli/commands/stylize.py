@@ -29,18 +29,19 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Frames, Notice, counted
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import WHOLE, Job, Plan, Shard, into_folder, plan
-from stylecli.files.paths import STANDARD_STREAM
-from stylecli.files.stores import Place
+from stylecli.files.stores import STANDARD_STREAM, Place
 
 if TYPE_CHECKING:
     from stylecli.engine import Result, Stylizer
     from stylecli.engine.on_ray import Workers
     from stylecli.sheet import Choice
 
-_OUTPUT = "The output, in place of OUT."
 _IN_OUT = (
     "Photos, videos and folders; then the folder to write or, for one photo or video, the file. "
     "Each may be a URL, such as s3://bucket/photos; - is standard input or output."
+)
+_OUTPUT = typer.Option(
+    "--output", "-o", metavar="OUT", help="The output, in place of OUT.", parser=path_or_url
 )
 
 
@@ -51,19 +52,8 @@ def stylize(
         list[Any], typer.Argument(metavar="IN... OUT", help=_IN_OUT, parser=path_or_url)
     ],
     *,
-    output: Annotated[
-        Any, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT, parser=path_or_url)
-    ] = None,
+    output: Annotated[Any, _OUTPUT] = None,
     given: dict[str, Any],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do again what is there already.")
-    ] = False,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad file.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -83,13 +73,13 @@ def stylize(
         raise StyleCliError(
             f"only {out} was given, not an input and an output", hint="stylecli stylize IN... OUT"
         )
-    passes = _plan_passes(config, inputs, out, overwrite=overwrite)
+    passes = _plan_passes(config, inputs, out)
     _check_streams(passes, as_json)
     _refuse_other_settings(passes, out)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
-        run = _Run(config, passes, reporter, should_stop, fail_fast)
+        run = _Run(config, passes, reporter, should_stop)
         run.announce()
-        if dry_run:
+        if config.dry_run:
             run.say_plan()
             return
         run.paint()
@@ -116,15 +106,17 @@ class _Pass:
     plan: Plan
 
 
-def _plan_passes(
-    config: RunConfig, inputs: Sequence[Place], out: Place, *, overwrite: bool
-) -> list[_Pass]:
+def _plan_passes(config: RunConfig, inputs: Sequence[Place], out: Place) -> list[_Pass]:
     """Plan the run in each style; if there are several, each has a folder below the output."""
     styles = _choose_styles(config)
-    names: dict[str, Any] = {"suffix": config.suffix, "format": config.format}
     several = "" not in styles
     todo = plan(
-        inputs, out, overwrite=overwrite or several, shard=_choose_part(config.shard), **names
+        inputs,
+        out,
+        overwrite=config.overwrite or several,
+        suffix=config.suffix,
+        format=config.format,
+        shard=_choose_part(config.shard),
     )
     if several and out in (STANDARD_STREAM, *(job.target for job in todo.jobs)):
         raise StyleCliError(
@@ -139,7 +131,7 @@ def _plan_passes(
     for folder, one in styles.items():
         name = full_name(one.model, one.style)  # a wrong one is an error even with nothing to do
         made_with = describe_look(name, one, one.seed)
-        own = into_folder(todo, out, folder, overwrite=overwrite) if several else todo
+        own = into_folder(todo, out, folder, overwrite=config.overwrite) if several else todo
         passes.append(_Pass(one, name, made_with, own))
     return passes
 
@@ -233,7 +225,6 @@ class _Run:
         passes: the files in each style.
         reporter: shows what happens.
         should_stop: whether the user asked to stop.
-        fail_fast: whether to stop at the first file that fails.
         results: of the files that are finished, the failed ones too.
         frames: of films and animations, by now.
     """
@@ -242,7 +233,6 @@ class _Run:
     passes: Sequence[_Pass]
     reporter: Reporter
     should_stop: Callable[[], bool]
-    fail_fast: bool
     results: "list[Result]" = field(default_factory=list)
     frames: int = 0
     _begun: float = field(default_factory=time.monotonic)
@@ -303,25 +293,15 @@ class _Run:
         ray = self.config.ray
         self.reporter.say(f"loading the model {one.name}" if ray is None else "starting with Ray")
         self._show(f"{len(self.results)}/{self.total}", one.name)
-        stylizer = self._open(one)
+        stylizer = _open(one.config)
         if isinstance(first.target, Path) and not first.ending:
             require_writable(first.target.parent)
         self.reporter.say(f"model {stylizer.description}")
         stylizer.run_jobs(one.plan.jobs, self._report, self._stop, one.config)
 
-    def _open(self, one: _Pass) -> "Stylizer | Workers":
-        if self.config.ray is None:
-            from stylecli.engine import Stylizer
-
-            return Stylizer(*one.config.arguments)
-        from stylecli.engine.on_ray import Workers, parse_pool
-
-        pool = parse_pool(self.config.workers) if self.config.workers else None
-        return Workers(one.config.arguments, self.config.ray, pool)
-
     def _stop(self) -> bool:
         """Whether to begin no other file."""
-        return self.should_stop() or (self.fail_fast and bool(self.failed))
+        return self.should_stop() or (self.config.fail_fast and bool(self.failed))
 
     def _report(self, event: "Result | Frames | Notice") -> None:
         """Show an event."""
@@ -388,6 +368,16 @@ class _Run:
         parts += [f"{self.left} left: run the same command to go on"] if self.left else []
         self.reporter.say("; ".join(filter(None, [*parts, todo.left_out])))
         self._report_end("stopped" if self.left else "finished", seconds=round(seconds, 3))
+
+
+def _open(config: RunConfig) -> "Stylizer | Workers":
+    if config.ray is None:
+        from stylecli.engine import Stylizer
+
+        return Stylizer(**config.arguments)
+    from stylecli.engine.on_ray import Workers
+
+    return Workers(config)
 
 
 def _describe_pace(done: Sequence[Job], frames: int, seconds: float) -> str:

@@ -45,12 +45,12 @@ from stylecli.core.objective import Scales, build_objective, prepare_network
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Pixels, Progress, Step
+from stylecli.files.atomic import require_regular
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_picture, read_rgb
 from stylecli.files.jobs import scan_images
-from stylecli.files.paths import require_regular
 from stylecli.files.pictures import center_square, resize, shrink
 from stylecli.gatys import optimize
 from stylecli.options import as_json

@@ -14,11 +14,10 @@ from stylecli.core.model_files import bundled_painting, model_folders, named_mod
 from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, require_writable, write_text
+from stylecli.files.atomic import atomic_path, require_regular, require_writable, write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import read_picture, write_picture
-from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture
 from stylecli.options import as_json, options_of
 

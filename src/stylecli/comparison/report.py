@@ -16,9 +16,8 @@ from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES
 from stylecli.events import counted
 from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
-from stylecli.files.grid import Cell, page
 from stylecli.files.images import write_picture
-from stylecli.files.pages import render_html
+from stylecli.files.pages import Cell, lay_out, render_html
 from stylecli.files.pictures import Picture, data_uri
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
@@ -157,7 +156,7 @@ def render_grid(comparison: Comparison) -> Rgb:
         for i, photo in enumerate(comparison.photos)
         for name, column in pictures.items()
     ]
-    return page(cells, len(pictures))
+    return lay_out(cells, len(pictures))
 
 
 def tabulate_metrics(comparison: Comparison) -> Table:

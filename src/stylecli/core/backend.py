@@ -80,8 +80,8 @@ class Backend(Protocol):
             OSError: the temporary files have no room.
         """
 
-    def expect_enlarging(self, factor: float) -> None:
-        """Make ready, meanwhile, what enlarges by a factor; one need not ask for it."""
+    def expect_enlarging(self) -> None:
+        """Make ready, meanwhile, what enlarges; one need not ask for it."""
 
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Bring the stylization of a photo that was scaled down to the photo's size.

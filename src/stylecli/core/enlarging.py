@@ -7,7 +7,7 @@ and Sun 2015). At full size the picture is A times the photo's own luma plus the
 of the photo is as sharp as in the photo, and as strong, and of the same sign, as it was painted.
 Detail of a few of 255, such as a sensor's noise, stays out.
 
-Strokes are averaged along their direction, which a structure tensor tells (Kyprianidis and Kang
+Strokes are averaged along their direction, which a structure tensor gives (Kyprianidis and Kang
 2011), and sharpened within the range of their neighbors; cubic B-splines enlarge them. All weights
 of the enlargement are positive, so no halo appears.
 
@@ -59,7 +59,7 @@ _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
 PATCHES = 9 * _DIRECTIONS, CELL**2  # spots in and around a cell, and its pixels
-_LAYER = 63  # of the noise: no generator has as many
+_LAYER = 63  # of the noise: generators have fewer layers
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
 
 
@@ -137,8 +137,8 @@ def compose(
     maps: Node,
     down: Node,
     across: Node,
-    spots: Node | None = None,
-    patches: Node | None = None,
+    spots: Node,
+    patches: Node,
 ) -> Node:
     """A tile at full size.
 
@@ -149,7 +149,7 @@ def compose(
         maps: slopes, strokes and luma around each block, (down, across, 7 * k, l).
         down: what rows are made of, (1, down, BLOCK, k).
         across: what columns are made of, (1, across, l, BLOCK).
-        spots: of bristles, in and around each of its cells, (cells, 9 * directions); None is none.
+        spots: of bristles, in and around each of its cells, (cells, 9 * directions).
         patches: what :func:`make_patches` gives.
 
     Returns:
@@ -159,7 +159,7 @@ def compose(
     slope, strokes, luma = ops.split(enlarged, [3, 3, 1])
     photo = photo - GRAY
     detailed = photo - ops.clip(photo - luma, -_CORE, _CORE)
-    bristles = 0.0 if spots is None else ops.spread(ops.matmul(spots, patches))
+    bristles = ops.spread(ops.matmul(spots, patches))
     return slope * detailed + (strokes + (bristles + GRAY))
 
 
@@ -326,9 +326,7 @@ class Enlarger:
                 maps, directions = self._maps(pair, rows, columns, strength)
                 at_cells = rows.at_cells(columns.at_cells(directions, 2), 1)
                 del directions
-                spots = None
-                if has_bristles(factor):
-                    spots = _spots(at_cells, rows.first // CELL, columns.first // CELL, factor)
+                spots = _spots(at_cells, rows.first // CELL, columns.first // CELL, factor)
                 self._fill(large, photo, maps, spots, rows, columns)
                 del maps, spots  # or they stay until the next window's are made
         return large
@@ -368,7 +366,7 @@ class Enlarger:
         large: Rgb,
         photo: Rgb,
         maps: Floats,
-        spots: Floats | None,
+        spots: Floats,
         down: "_Window",
         across: "_Window",
     ) -> None:
@@ -384,20 +382,16 @@ class Enlarger:
                 for i, j in np.ndindex(BLOCKS):
                     y, x = rows.painted[i], columns.painted[j]
                     around[i, j] = maps[:, y : y + down.axis.reach, x : x + reach]
-                enlarged = around.reshape(*BLOCKS, -1, reach), rows.weights[None], weights[None]
-                given: list[Node] = [tile.reshape(1, -1, BLOCK, TILE[1]), *enlarged]
-                if spots is not None:
-                    some = spots[slice(*rows.cells), slice(*columns.cells)]
-                    given.append(some.reshape(-1, spots[0, 0].size))
-                done = self._compose(*given).reshape(3, *TILE)
+                done = self._compose(
+                    tile.reshape(1, -1, BLOCK, TILE[1]),
+                    around.reshape(*BLOCKS, -1, reach),
+                    rows.weights[None],
+                    weights[None],
+                    spots[slice(*rows.cells), slice(*columns.cells)].reshape(-1, spots[0, 0].size),
+                ).reshape(3, *TILE)
                 place = large[slice(*rows.pixels), slice(*columns.pixels)]
                 for channel in range(3):  # several times as fast as all at once
                     place[..., channel] = done[channel, : part.shape[0], : part.shape[1]]
-
-
-def has_bristles(factor: float) -> bool:
-    """Whether an enlargement by a factor shows any."""
-    return factor > _PLAIN
 
 
 def _paste(
@@ -421,7 +415,7 @@ class _Tile(NamedTuple):
 
     pixels: tuple[int, int]  # of the photo
     painted: list[int]  # the first pixel of the painting for each block, from the window's first
-    cells: tuple[int, int]  # of bristles, likewise
+    cells: tuple[int, int]  # of bristles, from the window's first too
     weights: Floats  # (blocks, BLOCK, pixels of the painting)
 
 
@@ -506,14 +500,14 @@ def _spots(directions: Floats, row: int, column: int, factor: float) -> Floats:
             (1 + directions, rows + 2, columns + 2).
         row: of the first cell, counted from the photo's first.
         column: the same.
-        factor: of the enlargement, which is one that has bristles.
+        factor: of the enlargement; small ones show no bristles.
 
     Returns:
         (rows, columns, 3, 3, directions), a view.
     """
     gradient, shares = directions[0], directions[1:]
     rows, columns = np.arange(shares.shape[1])[:, None] + row, np.arange(shares.shape[2]) + column
-    share = min((factor - _PLAIN) / (_LIVELY - _PLAIN), 1.0)
+    share = min(max(factor - _PLAIN, 0.0) / (_LIVELY - _PLAIN), 1.0)
     strength = gradient / (gradient + _EVEN) * _BRISTLE * share
     spots = shares * (noise_plane(rows, columns, _LAYER, 0) * strength).astype(np.float32)
     spots = np.ascontiguousarray(spots.transpose(1, 2, 0))

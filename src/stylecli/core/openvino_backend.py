@@ -31,8 +31,11 @@ if "openvino" not in sys.modules and _CONVERTER not in sys.modules:
 else:
     import openvino as ov
 
-from stylecli.core.openvino_enlarge import OpenVinoEnlarger  # noqa: E402
-from stylecli.core.openvino_graph import Weights, build_graph  # noqa: E402
+from stylecli.core.openvino_graph import (  # noqa: E402
+    OpenVinoEnlarger,
+    Weights,
+    build_graph,
+)
 
 # The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
 # wait for one another for ever, the one for Python's lock and the other for OpenVINO's (seen once
@@ -149,9 +152,9 @@ class OpenVinoBackend:
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
 
-    def expect_enlarging(self, factor: float) -> None:
-        """Compile what enlarges by a factor, in a thread of its own, unless that is done."""
-        self._enlarger.expect(factor)
+    def expect_enlarging(self) -> None:
+        """Compile what enlarges, in a thread of its own, unless that is done."""
+        self._enlarger.expect()
 
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:

@@ -8,6 +8,8 @@ and otherwise computed again. The result is exactly that of one pass over the wh
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,41 +30,95 @@ _MIN_ROWS = 16
 _SCRATCH_BYTES = 8 * 2**30
 
 
+@torch.inference_mode()
+def run_in_strips(
+    generator: Generator,
+    rgb: Rgb,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    rows: int | None = None,
+    scratch: Path | None = None,
+    scratch_bytes: int = _SCRATCH_BYTES,
+    memory: int = _MEMORY,
+) -> Rgb:
+    """Stylize one image, (H, W, 3) in 0..255, to the same size.
+
+    Args:
+        generator: of one style; it is moved to the device and put in eval mode.
+        rgb: the image.
+        device: where to compute.
+        dtype: the number format of convolutions and of stored maps.
+        rows: the height of a strip at full size; None is what ``memory`` has room for.
+        scratch: folder for temporary files; None is the system's.
+        scratch_bytes: larger maps are not stored, but computed again.
+        memory: bytes that strips may take at their peak; a strip has 16 rows in any case.
+
+    Raises:
+        OSError: the temporary files have no room.
+    """
+    height, width = rgb.shape[:2]
+    step = rows or rows_in(memory, generator, width)
+    source = _source(generator.to(device).eval(), rgb, device)
+    store = partial(_store, scratch=scratch, most=scratch_bytes, dtype=dtype, device=device)
+    layers = _StripLayers(generator, dtype, store, step, source.height)
+    last = generator.architecture.build(layers, source, generator.spec)
+    out = np.empty_like(rgb)
+    for top in range(0, height, step):
+        bottom = min(height, top + step)
+        z = last.rows(top, bottom)[..., :width]
+        out[top:bottom] = to_uint8(generator.to_rgb_range(z))[0]
+    return out
+
+
+def rows_in(memory: int, generator: Generator, width: int) -> int:
+    """The rows of a strip of an image, ``width`` px wide, for which bytes of memory suffice."""
+    per_pixel = _STRIP_TO_PASS * generator.architecture.peak * generator.width * 4
+    return max(_MIN_ROWS, memory // (width * per_pixel))
+
+
+@dataclass
 class LazyMap:
-    """A map (1, C, H, W) of which only the rows that are asked for are in memory."""
+    """A map (1, C, H, W) of which only the rows that are asked for are in memory.
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
-        self.channels, self.height, self.width = channels, height, width
+    Attributes:
+        channels: C.
+        height: H.
+        width: W.
+        rows: gives the rows from top to bottom, (1, C, bottom - top, W).
+    """
 
-    def rows(self, top: int, bottom: int) -> Tensor:
-        """Rows top to bottom: (1, C, bottom - top, W)."""
-        return self._computed(top, bottom)
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        raise NotImplementedError
+    channels: int
+    height: int
+    width: int
+    rows: Callable[[int, int], Tensor]
 
     def sweep(self, step: int) -> Iterator[Tensor]:
         """All rows, a strip at a time."""
         for top in range(0, self.height, step):
             yield self.rows(top, min(self.height, top + step))
 
+    def map(self, change: Callable[[Tensor, int], Tensor]) -> "LazyMap":
+        """The map whose rows are ``change(rows, top)``, perhaps in place; top is the first."""
 
-class Source(LazyMap):
+        def rows(top: int, bottom: int) -> Tensor:
+            return change(self.rows(top, bottom), top)
+
+        return LazyMap(self.channels, self.height, self.width, rows)
+
+
+def _source(generator: Generator, rgb: Rgb, device: torch.device) -> LazyMap:
     """The input of the network: an image, padded at the bottom and right, centered on gray."""
+    height, width = rgb.shape[:2]
+    inner = inner_size(generator.spec.arch, height, width)
+    reflect = pads_by_reflection(generator.spec.arch, height, width)
+    down, across = _beyond(height, inner[0], reflect), _beyond(width, inner[1], reflect)
 
-    def __init__(self, generator: Generator, rgb: Rgb, device: torch.device) -> None:
-        height, width = rgb.shape[:2]
-        inner = inner_size(generator.spec.arch, height, width)
-        super().__init__(3, *inner)
-        self.generator, self.rgb, self.device = generator, rgb, device
-        self.down, self.across = (
-            _beyond(side, padded, pads_by_reflection(generator.spec.arch, height, width))
-            for side, padded in zip((height, width), inner, strict=True)
-        )
+    def rows(top: int, bottom: int) -> Tensor:
+        strip = rgb[down[top:bottom]][:, across]
+        return generator.to_input(to_tensor(strip[None], device))
 
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        strip = self.rgb[self.down[top:bottom]][:, self.across]
-        return self.generator.to_input(to_tensor(strip[None], self.device))
+    return LazyMap(3, *inner, rows)
 
 
 def _beyond(side: int, padded: int, reflect: bool) -> npt.NDArray[np.int64]:
@@ -72,124 +128,15 @@ def _beyond(side: int, padded: int, reflect: bool) -> npt.NDArray[np.int64]:
     return np.where(at < side, at, mirrored)
 
 
-class Convolved(LazyMap):
-    """A convolution, beyond whose edges the map below is mirrored."""
-
-    def __init__(self, below: LazyMap, conv: nn.Conv2d, dtype: torch.dtype) -> None:
-        stride, kernel = conv.stride[0], conv.kernel_size[0]
-        super().__init__(conv.out_channels, below.height // stride, below.width // stride)
-        self.below, self.stride, self.kernel = below, stride, kernel
-        self.weight = conv.weight.to(dtype)
-        self.bias = None if conv.bias is None else conv.bias.to(dtype)
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        pad = self.kernel // 2
-        first, last = top * self.stride - pad, (bottom - 1) * self.stride - pad + self.kernel
-        x = _reflected_rows(self.below, first, last).to(self.weight.dtype)
-        x = F.pad(x, (pad, pad, 0, 0), mode="reflect") if pad else x
-        return F.conv2d(x, self.weight, self.bias, self.stride)
+def _store(
+    x: LazyMap, scratch: Path | None, most: int, dtype: torch.dtype, device: torch.device
+) -> LazyMap:
+    """A map in a temporary file; or the map itself, if it has more bytes than it may have."""
+    too_large = x.channels * x.height * x.width * dtype.itemsize > most
+    return x if too_large else _Stored(x, scratch, dtype, device)
 
 
-def _reflected_rows(node: LazyMap, first: int, last: int) -> Tensor:
-    """The rows from first to last, those beyond the edges mirrored."""
-    if first >= 0 and last <= node.height:
-        return node.rows(first, last)
-    wanted = torch.arange(first, last).abs()
-    end = node.height - 1
-    wanted = end - (end - wanted).abs()
-    low, high = int(wanted.min()), int(wanted.max()) + 1
-    x = node.rows(low, high)
-    return x[:, :, (wanted - low).to(x.device)]
-
-
-class Scaled(LazyMap):
-    """Each channel times a factor of its own, plus a shift."""
-
-    def __init__(self, below: LazyMap, factor: Tensor, shift: Tensor) -> None:
-        super().__init__(below.channels, below.height, below.width)
-        self.below = below
-        self.factor, self.shift = factor.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        x = self.below.rows(top, bottom)
-        return (x.float() * self.factor + self.shift).to(x.dtype)
-
-
-class Mapped(LazyMap):
-    """Some rows, of which ``top`` is the first, become ``change(rows, top)``, perhaps in place."""
-
-    def __init__(self, below: LazyMap, change: Callable[[Tensor, int], Tensor]) -> None:
-        super().__init__(below.channels, below.height, below.width)
-        self.below, self.change = below, change
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        return self.change(self.below.rows(top, bottom), top)
-
-
-class Upsampled(LazyMap):
-    """Twice the size: each pixel becomes four."""
-
-    def __init__(self, below: LazyMap) -> None:
-        super().__init__(below.channels, 2 * below.height, 2 * below.width)
-        self.below = below
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        low = top // 2
-        doubled = upsample(self.below.rows(low, -(-bottom // 2)))
-        return doubled[:, :, top - 2 * low : bottom - 2 * low]
-
-
-class UpsampleConvolved(LazyMap):
-    """Twice the size and a convolution, beyond whose edges the map below is continued."""
-
-    def __init__(self, below: LazyMap, conv: UpsampleConv2d, dtype: torch.dtype) -> None:
-        super().__init__(conv.out_channels, 2 * below.height, 2 * below.width)
-        self.below, self.conv, self.dtype = below, conv, dtype
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        low, high = top // 2 - 1, -(-bottom // 2) + 1
-        inside = self.below.rows(max(0, low), min(self.below.height, high)).to(self.dtype)
-        margins = (1, 1, max(0, -low), max(0, high - self.below.height))
-        doubled = self.conv.of_padded(F.pad(inside, margins, mode="replicate"))
-        return doubled[:, :, top - 2 * (low + 1) : bottom - 2 * (low + 1)]
-
-
-class Pooled(LazyMap):
-    """The mean of each square of ``scale`` px."""
-
-    def __init__(self, below: LazyMap, scale: int) -> None:
-        super().__init__(below.channels, below.height // scale, below.width // scale)
-        self.below, self.scale = below, scale
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        return F.avg_pool2d(self.below.rows(top * self.scale, bottom * self.scale), self.scale)
-
-
-class Sum(LazyMap):
-    """A sum of two maps."""
-
-    def __init__(self, one: LazyMap, other: LazyMap) -> None:
-        super().__init__(one.channels, one.height, one.width)
-        self.one, self.other = one, other
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        return self.one.rows(top, bottom) + self.other.rows(top, bottom)
-
-
-class Joined(LazyMap):
-    """The channels of two maps."""
-
-    def __init__(self, one: LazyMap, other: LazyMap) -> None:
-        super().__init__(one.channels + other.channels, one.height, one.width)
-        self.one, self.other = one, other
-
-    def _computed(self, top: int, bottom: int) -> Tensor:
-        parts = [self.one.rows(top, bottom), self.other.rows(top, bottom)]
-        dtype = min((part.dtype for part in parts), key=lambda d: d.itemsize)
-        return torch.cat([part.to(dtype) for part in parts], dim=1)
-
-
-class Stored(LazyMap):
+class _Stored(LazyMap):
     """A map in a temporary file, which is written in the first sweep.
 
     The file is not memory-mapped, as mapped pages would count as the program's memory.
@@ -198,7 +145,7 @@ class Stored(LazyMap):
     def __init__(
         self, below: LazyMap, folder: Path | None, dtype: torch.dtype, device: torch.device
     ) -> None:
-        super().__init__(below.channels, below.height, below.width)
+        super().__init__(below.channels, below.height, below.width, self._read)
         self.below: LazyMap | None = below
         self.dtype, self.device = dtype, device
         # It has a buffer: a file without one may write only a part, and then raises no error.
@@ -216,89 +163,53 @@ class Stored(LazyMap):
             yield strip
         self.below = None  # this frees the memory and the files of the maps below
 
-    def _computed(self, top: int, bottom: int) -> Tensor:
+    def _read(self, top: int, bottom: int) -> Tensor:
         self.file.seek(top * self.row_bytes)
         data = bytearray(self.file.read((bottom - top) * self.row_bytes))
         lines = torch.frombuffer(data, dtype=self.dtype).to(self.device)
         return lines.view(bottom - top, self.channels, self.width).transpose(0, 1)[None]
 
 
-class StripRunner:
-    """Runs one generator over images in strips.
+@dataclass
+class _StripLayers:
+    """All layers, run on lazy maps; each norm sweeps once over the map that it normalizes.
 
-    Args:
-        generator: of one style; it is moved to the device and used in eval mode.
-        device: where to compute.
-        dtype: the number format of convolutions and of stored maps.
-        rows: the height of a strip at full size; None is what ``memory`` has room for.
-        scratch: folder for temporary files; None is the system's.
-        scratch_bytes: larger maps are not stored, but computed again.
-        memory: bytes that strips may take at their peak; a strip has 16 rows in any case.
+    Attributes:
+        generator: has the weights.
+        dtype: the number format of convolutions.
+        store: keeps a map in a file, unless it is too large.
+        step: the rows of a strip at full size.
+        height: the rows at full size.
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        device: torch.device,
-        dtype: torch.dtype,
-        *,
-        rows: int | None = None,
-        scratch: Path | None = None,
-        scratch_bytes: int = _SCRATCH_BYTES,
-        memory: int = _MEMORY,
-    ) -> None:
-        self.generator = generator.to(device).eval()
-        self.device, self.dtype, self.rows = device, dtype, rows
-        self.scratch, self.scratch_bytes, self.memory = scratch, scratch_bytes, memory
-
-    def __call__(self, rgb: Rgb) -> Rgb:
-        """Stylize one image, (H, W, 3) in 0..255, to the same size.
-
-        Raises:
-            OSError: the temporary files have no room.
-        """
-        out = np.empty_like(rgb)
-        for top, strip in self.strips(rgb):
-            out[top : top + strip.shape[2]] = to_uint8(strip)[0]
-        return out
-
-    @torch.inference_mode()
-    def strips(self, rgb: Rgb) -> Iterator[tuple[int, Tensor]]:
-        """Stylize an image strip by strip, to floats: the first row, and (1, 3, rows, W) RGB.
-
-        Raises:
-            OSError: the temporary files have no room.
-        """
-        height, width = rgb.shape[:2]
-        per_pixel = _STRIP_TO_PASS * self.generator.architecture.peak * self.generator.width * 4
-        step = self.rows or max(_MIN_ROWS, self.memory // (width * per_pixel))
-        source = Source(self.generator, rgb, self.device)
-        layers = _StripLayers(self, source.height, step)
-        last = self.generator.architecture.build(layers, source, self.generator.spec)
-        for top in range(0, height, step):
-            z = last.rows(top, min(height, top + step))[..., :width]
-            yield top, self.generator.to_rgb_range(z)
-
-
-class _StripLayers:
-    """All layers, run on lazy maps; each norm sweeps once over the map that it normalizes."""
-
-    def __init__(self, runner: StripRunner, full_height: int, step: int) -> None:
-        self.runner, self.full_height, self.step = runner, full_height, step
-        self.layer, self.spec = runner.generator.get_submodule, runner.generator.spec
+    generator: Generator
+    dtype: torch.dtype
+    store: Callable[[LazyMap], LazyMap]
+    step: int
+    height: int
 
     def conv(self, x: LazyMap, name: str, channels: int, kernel: int, stride: int = 1) -> LazyMap:
-        conv = self.layer(name)
+        conv = self.generator.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
-        return Convolved(x, conv, self.runner.dtype)
+        weight, bias = conv.weight.to(self.dtype), conv.bias
+        bias = None if bias is None else bias.to(self.dtype)
+        pad = kernel // 2
+
+        def rows(top: int, bottom: int) -> Tensor:
+            first, last = top * stride - pad, (bottom - 1) * stride - pad + kernel
+            strip = _reflected_rows(x, first, last).to(self.dtype)
+            strip = F.pad(strip, (pad, pad, 0, 0), mode="reflect") if pad else strip
+            return F.conv2d(strip, weight, bias, stride)
+
+        return LazyMap(conv.out_channels, x.height // stride, x.width // stride, rows)
 
     def to_rgb(self, x: LazyMap, name: str, kernel: int) -> LazyMap:
         return self.conv(x, name, 3, kernel)
 
     def norm(self, x: LazyMap, name: str) -> LazyMap:
-        norm = self.layer(name)
+        norm = self.generator.get_submodule(name)
         if isinstance(norm, InstanceNorm):
-            x = self._stored(x)
+            x = self.store(x)
             mean, var = channel_statistics(self._sweep(x))
         elif isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None and norm.running_var is not None
@@ -306,46 +217,78 @@ class _StripLayers:
         else:
             return x
         factor = norm.weight / (var + norm.eps).sqrt()
-        return Scaled(x, factor, norm.bias - mean * factor)
+        shift = (norm.bias - mean * factor).view(1, -1, 1, 1)
+        factor = factor.view(1, -1, 1, 1)
+        return x.map(lambda rows, _: (rows.float() * factor + shift).to(rows.dtype))
 
     def noise(self, x: LazyMap, name: str, layer: int) -> LazyMap:
-        noise = self.layer(name) if self.spec.noise != "none" else None
-        return Mapped(x, noise.add_to_rows) if isinstance(noise, Noise) else x
+        if self.generator.spec.noise == "none":
+            return x
+        noise = self.generator.get_submodule(name)
+        assert isinstance(noise, Noise)
+        return x.map(noise.add_to_rows)
 
     def activation(self, x: LazyMap) -> LazyMap:
-        return Mapped(x, lambda rows, top: F.relu_(rows))
+        return x.map(lambda rows, _: F.relu_(rows))
 
     def upsample(self, x: LazyMap) -> LazyMap:
-        return Upsampled(x)
+        def rows(top: int, bottom: int) -> Tensor:
+            low = top // 2
+            doubled = upsample(x.rows(low, -(-bottom // 2)))
+            return doubled[:, :, top - 2 * low : bottom - 2 * low]
+
+        return LazyMap(x.channels, 2 * x.height, 2 * x.width, rows)
 
     def upsample_conv(self, x: LazyMap, name: str, channels: int, mode: str) -> LazyMap:
-        conv = self.layer(name)
+        conv = self.generator.get_submodule(name)
         assert isinstance(conv, UpsampleConv2d)
-        return UpsampleConvolved(x, conv, self.runner.dtype)
+
+        def rows(top: int, bottom: int) -> Tensor:
+            low, high = top // 2 - 1, -(-bottom // 2) + 1
+            inside = x.rows(max(0, low), min(x.height, high)).to(self.dtype)
+            margins = (1, 1, max(0, -low), max(0, high - x.height))
+            doubled = conv.of_padded(F.pad(inside, margins, mode="replicate"))
+            return doubled[:, :, top - 2 * (low + 1) : bottom - 2 * (low + 1)]
+
+        return LazyMap(channels, 2 * x.height, 2 * x.width, rows)
 
     def pool(self, x: LazyMap, scale: int) -> LazyMap:
-        return Pooled(x, scale)
+        def rows(top: int, bottom: int) -> Tensor:
+            return F.avg_pool2d(x.rows(top * scale, bottom * scale), scale)
+
+        return LazyMap(x.channels, x.height // scale, x.width // scale, rows)
 
     def add(self, x: LazyMap, y: LazyMap) -> LazyMap:
-        whole = Sum(x, y)
-        stored = self._stored(whole)
+        whole = x.map(lambda rows, top: rows + y.rows(top, top + rows.shape[2]))
+        stored = self.store(whole)
         if stored is not whole:
             for _ in self._sweep(stored):
                 pass
         return stored
 
     def concatenate(self, x: LazyMap, y: LazyMap) -> LazyMap:
-        return Joined(x, y)
+        def rows(top: int, bottom: int) -> Tensor:
+            parts = [x.rows(top, bottom), y.rows(top, bottom)]
+            dtype = min((part.dtype for part in parts), key=lambda d: d.itemsize)
+            return torch.cat([part.to(dtype) for part in parts], dim=1)
 
-    def _stored(self, node: LazyMap) -> LazyMap:
-        itemsize = self.runner.dtype.itemsize
-        if node.channels * node.height * node.width * itemsize > self.runner.scratch_bytes:
-            return node
-        return Stored(node, self.runner.scratch, self.runner.dtype, self.runner.device)
+        return LazyMap(x.channels + y.channels, x.height, x.width, rows)
 
-    def _sweep(self, node: LazyMap) -> Iterator[Tensor]:
+    def _sweep(self, x: LazyMap) -> Iterator[Tensor]:
         """All rows in strips, which are as high, in the photo, whatever the map's scale is."""
-        return node.sweep(max(1, self.step * node.height // self.full_height))
+        return x.sweep(max(1, self.step * x.height // self.height))
+
+
+def _reflected_rows(x: LazyMap, first: int, last: int) -> Tensor:
+    """The rows from first to last, those beyond the edges mirrored."""
+    if first >= 0 and last <= x.height:
+        return x.rows(first, last)
+    wanted = torch.arange(first, last).abs()
+    end = x.height - 1
+    wanted = end - (end - wanted).abs()
+    low, high = int(wanted.min()), int(wanted.max()) + 1
+    rows = x.rows(low, high)
+    return rows[:, :, (wanted - low).to(rows.device)]
 
 
 def channel_statistics(strips: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

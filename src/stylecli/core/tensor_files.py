@@ -14,8 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from stylecli.core.spec import MAX_STYLES
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path
-from stylecli.files.paths import require_regular
+from stylecli.files.atomic import atomic_path, require_regular
 
 if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs none of it
     from torch import Tensor

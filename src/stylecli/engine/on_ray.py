@@ -1,10 +1,9 @@
 """Files through the workers of a Ray cluster; imported only for a run with ``--ray``.
 
-Each worker is an actor of Ray that holds one :class:`Stylizer`. A free worker is given a group of
-jobs, and it tells what becomes of them while it works. Ray neither restarts a worker nor repeats a
-call, as it would do so without end for a photo that takes all memory. Here, the jobs of a lost
-worker are given out again, each alone, up to three times in all; a job whose file has been written
-in the meantime is done.
+Each worker is a Ray actor that holds one :class:`Stylizer`. A free worker gets a group of jobs and
+reports on them while it works. Ray neither restarts a worker nor repeats a call: for a photo that
+takes all memory, it would do so without end. Here, the jobs of a lost worker are given out again,
+each alone, up to three times in all; a job whose file has been written in the meantime is done.
 """
 
 import logging
@@ -24,21 +23,20 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from stylecli.config import StylizeConfig
+from stylecli.config import RunConfig, StylizeConfig
 from stylecli.engine.pipeline import Result
 from stylecli.engine.stylizer import Stylizer, full_name
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, first_line
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder, remove_leftovers
 from stylecli.files.jobs import Job
-from stylecli.files.paths import STANDARD_STREAM
-from stylecli.files.stores import Place, Url
+from stylecli.files.stores import STANDARD_STREAM, Place, Url
 
 _TRIES = 3  # workers that may be lost with one file in hand
 _STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go
 _GROUP = 16  # photos that a worker is given at once: it decodes some while it paints others
-_EVERY = 0.5  # seconds after which a worker at work is heard of again
-_SILENCE = 600.0  # seconds without a word of any worker: to start machines takes minutes
+_EVERY = 0.5  # seconds between the reports of a worker at work
+_SILENCE = 600.0  # seconds without a report of any worker: to start machines takes minutes
 _ANSWER = 20.0  # seconds in which a cluster has to answer
 _START = 120.0  # seconds in which a cluster of this machine has to start
 _GO_ON = "what is done stays done: run the same command to go on"
@@ -61,33 +59,27 @@ def parse_pool(text: str) -> tuple[int, int]:
 
 
 class Workers:
-    """Stylizers on a Ray cluster, with the methods of one that runs take.
+    """Stylizers on a Ray cluster, with the attributes of a :class:`Stylizer` that runs use.
 
     Args:
-        arguments: of the :class:`Stylizer` in each worker.
-        address: of the cluster, such as ``10.0.0.1:6379``; ``auto`` is the one that ``RAY_ADDRESS``
-            names, or that runs on this machine; ``local`` is one that is started for the run, and
-            that only this machine can reach.
-        pool: the least and the most workers; None is as many as the cluster has room for. A worker
-            takes a GPU, if the cluster has some or the device is ``cuda``; otherwise all cores of a
-            machine.
+        config: names the model, the cluster, and how many workers there are. A worker takes a GPU,
+            if the cluster has some or the device is ``cuda``; otherwise all cores of a machine.
 
     Raises:
-        StyleCliError: Ray is not installed; no such model; or one GPU was chosen of several.
+        StyleCliError: Ray is not installed; no such model; a bad number of workers; or one GPU was
+            chosen of several.
     """
 
-    def __init__(
-        self, arguments: Sequence[Any], address: str, pool: tuple[int, int] | None = None
-    ) -> None:
-        self._arguments, self._address, self._pool = tuple(arguments), address, pool
-        model, style, self._device = arguments[:3]
-        self.description = f"{full_name(model, style)} on Ray ({address})"
-        if self._device.startswith("cuda:"):
+    def __init__(self, config: RunConfig) -> None:
+        self._config, self._address = config, config.ray or "auto"
+        self._pool = parse_pool(config.workers) if config.workers else None
+        self.description = f"{full_name(config.model, config.style)} on Ray ({self._address})"
+        if config.device.startswith("cuda:"):
             raise StyleCliError(
-                f"--device {self._device} is one GPU, and with --ray each worker gets its own",
+                f"--device {config.device} is one GPU, and with --ray each worker gets its own",
                 hint="pass --device cuda",
             )
-        _import_ray(local=address == "local")
+        _import_ray(local=self._address == "local")
 
     def run_jobs(
         self,
@@ -96,27 +88,27 @@ class Workers:
         should_stop: Callable[[], bool] = lambda: False,
         config: StylizeConfig | None = None,
     ) -> list[Result]:
-        """As :meth:`Stylizer.run_jobs`, but that files are reported in the order of their ends.
+        """As :meth:`Stylizer.run_jobs`; files are reported in the order in which they end.
 
         A file whose worker was lost several times is in the results as one that failed.
 
         Raises:
-            StyleCliError: standard input or output; a bad setting; there is no cluster at the
-                address; no worker can work; or nothing was heard of any for too long.
+            StyleCliError: a job is of standard input or output; a setting is bad; no cluster is at
+                the address; no worker can work; or none has reported anything for too long.
         """
         import ray
 
-        config = config or StylizeConfig()
+        config = config or self._config
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
         with _connection(self._address, should_stop) as is_connected:
             if not is_connected:
                 return []
-            share, room = _share_and_room(self._device)
+            share, room = _share_and_room(self._config.device)
             # A second call can stop a worker during the first.
             actor = ray.remote(max_restarts=0, max_concurrency=2, **share)(_Worker)
-            start = partial(actor.remote, self._arguments, config, Path.cwd())
+            start = partial(actor.remote, self._config.arguments, config, Path.cwd())
             run = _Run(start, self._pool or (room, len(jobs)), report, should_stop)
             run.run(jobs, group_size=min(_GROUP, max(1, len(jobs) // (4 * room))))
             for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
@@ -149,7 +141,7 @@ class _Run:
         self._lost: Counter[Job] = Counter()  # workers with the job in hand
         self._failed_starts = 0  # in a row
         self._starting: dict[Any, Any] = {}  # the answer of each worker, to its handle
-        self._working: dict[Any, tuple[Any, list[Job]]] = {}  # its reports, likewise
+        self._working: dict[Any, tuple[Any, list[Job]]] = {}  # the reports of each, to both
         self.results: dict[Job, Result] = {}
 
     def run(self, jobs: Sequence[Job], group_size: int) -> None:
@@ -218,7 +210,7 @@ class _Run:
             if self._failed_starts >= _STARTS and not self._working:
                 reason = f"the last {_STARTS} workers were lost before they could work"
                 hint = "a machine may have too little memory, or another version of stylecli"
-                raise StyleCliError(f"{reason}: {_first_line(error)}", hint=hint) from error
+                raise StyleCliError(f"{reason}: {first_line(error)}", hint=hint) from error
         else:
             self._failed_starts = 0
             self._give(worker)
@@ -249,8 +241,8 @@ class _Run:
         except StopIteration:
             if any(job not in self.results for job in group):  # it stopped, as a disk is full
                 self._stop()
-        except RayTaskError as error:  # unforeseen; in a group, nobody knows by which file
-            self._give_again(group, _first_line(error.cause), is_to_blame=len(group) == 1)
+        except RayTaskError as error:  # unforeseen; in a group, any file may be to blame
+            self._give_again(group, first_line(error.cause), is_to_blame=len(group) == 1)
         except RayError:
             worker = None
             self._lost.update(job for job in group if job not in self.results)
@@ -261,7 +253,7 @@ class _Run:
             self._give(worker)
 
     def _give_again(self, group: list[Job], reason: str, *, is_to_blame: bool = False) -> None:
-        """Give out again what has no result, each file alone; or tell why it failed."""
+        """Give out again what has no result, each file alone; or report why it failed."""
         for job in group:
             if job in self.results:
                 continue
@@ -285,7 +277,7 @@ class _Worker:
         folder: to work in, so that relative paths mean what they mean where the run was started.
     """
 
-    def __init__(self, arguments: Sequence[Any], config: StylizeConfig, folder: Path) -> None:
+    def __init__(self, arguments: dict[str, Any], config: StylizeConfig, folder: Path) -> None:
         self._arguments, self._config, self._folder = arguments, config, folder
         self._stopped = False
 
@@ -297,7 +289,7 @@ class _Worker:
         """
         try:
             os.chdir(self._folder)
-            self._stylizer = Stylizer(*self._arguments)
+            self._stylizer = Stylizer(**self._arguments)
         except Exception as error:
             hint = "files and folders have to be at the same place on every machine"
             hint = error.hint if isinstance(error, StyleCliError) else hint
@@ -321,10 +313,10 @@ class _Worker:
 
 
 def _identity(place: Place) -> object:
-    """What tells a file from another that is written in its place; None if there is none.
+    """What differs between a file and another that is written in its place; None without a file.
 
-    Of an object in a store it is None: to ask for each would take longer than the few that are
-    written twice, after a worker was lost.
+    For an object in a store it is None: after a worker was lost, a few are written twice, which
+    takes less time than to ask the store for each.
     """
     if isinstance(place, Url):
         return None
@@ -335,16 +327,12 @@ def _identity(place: Place) -> object:
     return status.st_ino, status.st_mtime_ns
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 def _import_ray(*, local: bool) -> None:
-    """Import Ray for the first time, such that it shows nothing and calls nobody.
+    """Import Ray for the first time, so that it shows nothing and sends nothing.
 
     Args:
-        local: a cluster will be started, which listens to nothing but this machine. Ray has that
-            as its way on Windows and macOS.
+        local: a cluster will be started, which listens on this machine alone, as Ray's clusters
+            do on Windows and macOS.
 
     Raises:
         StyleCliError: it is not installed.
@@ -383,20 +371,20 @@ def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]
                 is_connected = _connect(address, should_stop, stack)
         except Exception as error:  # of many kinds
             hint = "`ray status` shows the cluster of this machine; `ray start` makes or joins one"
-            text = f"no connection to Ray ({address}): {_first_line(error)}"
+            text = f"no connection to Ray ({address}): {first_line(error)}"
             raise StyleCliError(text, hint=hint) from error
         try:
             yield is_connected
         except RayError as error:
-            text = f"Ray gave up: {_first_line(error)}"
+            text = f"Ray gave up: {first_line(error)}"
             raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
 
 
 def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) -> bool:
     """Connect to a cluster until the end of a stack; return whether there was no stop before.
 
-    A thread of its own does it: where no cluster answers, Ray holds its thread for minutes, and
-    heeds no signal. It stays until the end, as Linux ends with a thread what it has started.
+    A separate thread does it: where no cluster answers, Ray blocks its thread for minutes and
+    ignores signals. The thread lives until the end: Linux ends with a thread what it has started.
     """
     import ray
 
@@ -434,9 +422,9 @@ def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) ->
 def _private_cluster() -> Iterator[dict[str, Any]]:
     """What a new cluster is started with, such that its files are for this user alone.
 
-    Its processes, but not its workers, have a home folder of their own. Ray's server of usage
-    statistics finds a description of the cluster there, empty; without one, it would ask each
-    provider of clouds whether this is a machine of theirs, even if it is to report nothing.
+    Its processes, but not its workers, have another home folder. Ray's server of usage statistics
+    finds an empty description of the cluster there; without one, it asks each provider of clouds
+    whether this is one of their machines, even if statistics are switched off.
     """
     home = os.environ.get("HOME", "")
     with private_folder() as folder:
@@ -457,7 +445,7 @@ def _require_listener(address: str) -> None:
 
 
 class _WithoutRay:
-    """A stream that drops what threads of Ray write: that a worker was lost, in its own words."""
+    """A stream that drops what threads of Ray write, such as that a worker was lost."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -473,7 +461,7 @@ class _WithoutRay:
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Nothing reaches standard error: Ray's C++ writes there that it writes nothing there."""
+    """Nothing reaches standard error: Ray's C++ announces there that it logs nothing."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
@@ -498,6 +486,5 @@ def _share_and_room(device: str) -> tuple[dict[str, float], int]:
         room = sum(int(min(cpus, gpus)) for cpus, gpus in machines)
         return {"num_cpus": 1, "num_gpus": 1}, max(1, room)
     share = min((cpus for cpus, _ in machines if cpus), default=1.0)
-    return {"num_cpus": share, "num_gpus": 0}, max(
-        1, sum(int(cpus // share) for cpus, _ in machines)
-    )
+    room = sum(int(cpus // share) for cpus, _ in machines)
+    return {"num_cpus": share, "num_gpus": 0}, max(1, room)

@@ -147,7 +147,7 @@ class Painter:
         height, width = photos[0].shape[:2]
         sizes = layer_sizes(height, width, config.layers, config.stroke_size)
         if sizes[-1] != (height, width):
-            backend.expect_enlarging(height / sizes[-1][0])
+            backend.expect_enlarging()
         small = [_resize(photo, sizes[-1], Image.Resampling.LANCZOS) for photo in photos]
         paintings: list[Rgb] = []
         for size in sizes:

@@ -30,9 +30,8 @@ from stylecli.files.atomic import private_folder
 from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
 from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
-from stylecli.files.paths import STANDARD_STREAM
 from stylecli.files.pictures import Picture, shrink
-from stylecli.files.stores import Place, Url, fetch, send
+from stylecli.files.stores import STANDARD_STREAM, Place, Url, fetch, send
 from stylecli.files.video.clips import read_clip_or_picture, write_clip
 from stylecli.files.video.frames import Clip, Frame
 

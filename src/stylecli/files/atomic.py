@@ -1,8 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files of this machine: checked before they are read, and written whole or not at all."""
 
 import io
 import os
+import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -14,11 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylecli.errors import StyleCliError
-from stylecli.files.paths import require_local
 
 if sys.platform != "win32":
     import fcntl
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is a drive
 # Temporary files are hidden, so that no scan takes them for photos; and their names are short,
 # so that they are not too long where the name of the target is as long as can be.
 _PREFIX = ".stylecli-"
@@ -76,10 +78,10 @@ class CheckedFile(io.BufferedRandom):
 def remove_leftovers(folder: Path) -> bool:
     """Remove temporary files that killed processes have left in a folder.
 
-    The lock of a file tells whether a process of this machine still writes it. It does not tell so
-    of other machines: many file systems of a network keep locks to each machine. Their files are
-    leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path` has
-    to give up its lock just before it renames a file, so files of the last minute stay there.
+    The lock of a file shows whether a process of this machine still writes it. It does not show
+    that for other machines: on many network file systems, a lock holds on one machine. Their files
+    are leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path`
+    has to give up its lock just before it renames a file, so files of the last minute stay there.
 
     Returns:
         Whether no temporary file is left, such as one that is in use.
@@ -118,7 +120,7 @@ def _min_age(temporary: Path) -> float:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """What tells a machine, since its last start, from others: locks hold among its processes."""
+    """A name for this machine since its last start: locks hold among its processes."""
     try:
         number = _BOOT.read_text()
     except OSError:  # not Linux
@@ -132,8 +134,8 @@ def _machine() -> str:
 def private_folder() -> Iterator[Path]:
     """A folder in the system's folder for temporary files, for this user alone; removed at the end.
 
-    Those that processes left there which were killed more than a minute after they began are
-    removed too, but on Windows.
+    Such folders of processes that were killed are removed too, if they are older than a minute;
+    not on Windows.
     """
     if sys.platform != "win32":  # where locks do not tell whether a folder is in use
         for path in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
@@ -150,7 +152,7 @@ def private_folder() -> Iterator[Path]:
 def _lock_temporary(target: Path) -> tuple[Path, BinaryIO]:
     """A new empty file beside ``target``, and a lock on it that ends with this process.
 
-    A process number in the name would not do: processes in two containers may have the same.
+    A process number in the name does not suffice: processes in two containers may have the same.
     """
     while True:
         name = f"{_PREFIX}{_machine()}-{os.urandom(8).hex()}{target.suffix}"
@@ -193,7 +195,7 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def writable_folder(folder: Path) -> Iterator[None]:
-    """A folder that can be written; if it had to be made and is empty at the end, it goes again.
+    """A folder that can be written; if it had to be made and is empty at the end, it is removed.
 
     Raises:
         StyleCliError: as for :func:`require_writable`.
@@ -228,3 +230,61 @@ def require_writable(folder: Path) -> None:
             f"cannot write to the folder {folder}: {error.strerror or error}",
             hint="check its permissions, or give another",
         ) from error
+
+
+def require_regular(path: Path) -> Path:
+    """The path itself, if it is a regular file or a link to one.
+
+    Reading a named pipe would wait until someone writes to it, and a device may never end.
+
+    Raises:
+        StyleCliError: it is missing; a folder, a pipe, a socket or a device; or an address.
+    """
+    require_local(path)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise StyleCliError(f"cannot open {path}: {reason}", hint="check the name") from error
+    if not stat.S_ISREG(mode):
+        hint = "name one file in it" if stat.S_ISDIR(mode) else "only regular files are read"
+        raise StyleCliError(f"{path} is {_kind(mode)}, not a file", hint=hint)
+    return path
+
+
+def require_local(path: Path) -> Path:
+    """The path itself, if it can be a file or folder of this machine.
+
+    Raises:
+        StyleCliError: it is an address such as ``https://…``, for which a folder of that name
+            would be made; or it is relative, and the current folder has been removed.
+    """
+    if not path.is_absolute():
+        _require_current_folder()
+    first = Path(path.parts[0]) if path.parts else path
+    if _SCHEME.fullmatch(first.name) and not first.exists():
+        raise StyleCliError(
+            f"{first}//{path.relative_to(first)} is an address, and only files can be used",
+            hint="curl ADDRESS | stylecli stylize - painted.jpg",
+        )
+    return path
+
+
+def _require_current_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise StyleCliError(
+            "the folder you are in has been removed", hint="cd to one that is there, or: cd ."
+        ) from error
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_ISDIR: "a folder",
+        stat.S_ISFIFO: "a named pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((name for test, name in kinds.items() if test(mode)), "something else")

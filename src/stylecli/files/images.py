@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import CheckedFile, atomic_path
+from stylecli.files.atomic import CheckedFile, atomic_path, require_regular
 from stylecli.files.colors import SRGB, Rgb, rgb_and_alpha
 from stylecli.files.formats import (
     MAX_PIXELS,
@@ -26,7 +26,6 @@ from stylecli.files.formats import (
     has_heif,
     is_missing_heif,
 )
-from stylecli.files.paths import require_regular
 from stylecli.files.pictures import Picture, as_image, as_picture, resize, upright
 
 _MAX_ASPECT = 8  # of a photo to train with
@@ -195,7 +194,7 @@ def require_file(path: Path) -> Path:
     """The path itself, if it is a regular file.
 
     Raises:
-        ImageError: as for :func:`stylecli.files.paths.require_regular`.
+        ImageError: as for :func:`stylecli.files.atomic.require_regular`.
     """
     try:
         return require_regular(path)

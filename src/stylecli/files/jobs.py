@@ -1,4 +1,4 @@
-"""Which file becomes which: planning only, no image is opened."""
+"""Which file becomes which. This is planning only: images are not opened."""
 
 import mimetypes
 import os
@@ -7,10 +7,13 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from pathlib import Path
 
 from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_local, require_regular
 from stylecli.files.formats import (
     READABLE,
     USUAL_VIDEO,
@@ -21,8 +24,7 @@ from stylecli.files.formats import (
     format_for,
     is_video,
 )
-from stylecli.files.paths import STANDARD_STREAM, require_local, require_regular
-from stylecli.files.stores import Place, Url, common_folder
+from stylecli.files.stores import STANDARD_STREAM, Place, Url, common_folder
 
 
 @dataclass(frozen=True)
@@ -69,27 +71,23 @@ LeftOut = Counter[str]  # how many entries of a folder were left out, by ending 
 
 def scan_images(folder: Path) -> list[Path]:
     """The files in a folder, or below, that are images by their suffix, without hidden ones."""
-    return _Walk(READABLE, None, Counter()).files(folder)
+    return _scan_files(folder, READABLE, None, Counter())
 
 
-def scan(folder: Place, out: Place, left_out: LeftOut) -> list[Place]:
+def _scan(folder: Place, out: Place, left_out: LeftOut) -> Sequence[Place]:
     """The images and videos in a folder, or below, without hidden ones and those in ``out``.
 
     Folders and files that systems and file servers make for themselves are left out too. A link to
-    a folder is followed once; one that leads back, or into ``out``, is not.
-
-    Args:
-        folder: where to look.
-        out: the folder of the results.
-        left_out: what is left out is counted in it, but for what lies in ``out``.
+    a folder is followed once; one that leads back, or into ``out``, is not. What is left out is
+    counted, except what lies in ``out``.
     """
     if isinstance(folder, Url):
         return list(_scan_objects(folder, out, left_out))
     local = out if isinstance(out, Path) else None
-    return [*_Walk(READABLE | VIDEOS, local, left_out).files(folder)]
+    return _scan_files(folder, READABLE | VIDEOS, local, left_out)
 
 
-def describe_left_out(left_out: LeftOut) -> str:
+def _describe_left_out(left_out: LeftOut) -> str:
     """One short line on what was left out; empty if nothing."""
     in_order = sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
     endings = [(name, count) for name, count in in_order if name.startswith(".")]
@@ -100,76 +98,43 @@ def describe_left_out(left_out: LeftOut) -> str:
     return f"left out: {', '.join(parts)}" if parts else ""
 
 
-class _Walk:
-    """A search through a folder and all below it.
+def _scan_files(
+    root: Path, suffixes: frozenset[str], out: Path | None, left_out: LeftOut
+) -> list[Path]:
+    """The files of some suffixes in a folder and all below it, sorted; see :func:`_scan`."""
+    real, results = root.resolve(), out.resolve() if out else None
+    if results and real.is_relative_to(results):  # results beside the photos, or above
+        results = None
 
-    Args:
-        suffixes: of the files that are wanted.
-        out: a folder in which nothing is wanted.
-        left_out: counts what is left out.
-    """
+    def is_result(path: Path) -> bool:
+        return results is not None and path.resolve().is_relative_to(results)
 
-    def __init__(self, suffixes: frozenset[str], out: Path | None, left_out: LeftOut) -> None:
-        self._suffixes, self._left_out = suffixes, left_out
-        self._out = out.resolve() if out else None
-        self._seen: set[tuple[int, int]] = set()  # folders
-        self._found: list[Path] = []
-        self._folders: list[Path] = []  # to look into
-        self._links: list[Path] = []  # to folders: they come last, so that real names are preferred
-
-    def files(self, root: Path) -> list[Path]:
-        """The files, sorted by their paths."""
-        real = root.resolve()
-        if self._out and real.is_relative_to(self._out):  # results beside the photos, or above
-            self._out = None
-        self._folders.append(root)
-        while self._folders or self._links:
-            if not self._folders:
-                link = min(self._links)
-                self._links.remove(link)
-                if not self._may_follow(link, real):
-                    continue
-                self._folders.append(link)
-            self._look_into(self._folders.pop())
-        return sorted(self._found)
-
-    def _may_follow(self, link: Path, root: Path) -> bool:
-        target = link.resolve()
-        if self._is_result(target):
-            return False
-        if root.is_relative_to(target) or _identity(target) in self._seen:
-            self._left_out["linked to what is read already"] += 1
-            return False
-        return True
-
-    def _look_into(self, folder: Path) -> None:
-        if self._out and self._is_result(folder.resolve()):
-            return
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # folders
+    folders = [(False, root)]  # links come last, so that real names are preferred
+    while folders:
+        is_link, folder = heappop(folders)
+        if is_result(folder):
+            continue
         try:
-            identity = _identity(folder)
-            if identity not in self._seen:
-                self._seen.add(identity)
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        self._take(entry)
+            status = folder.stat()
+            identity = status.st_dev, status.st_ino
+            if identity in seen or (is_link and real.is_relative_to(folder.resolve())):
+                left_out.update(["linked to what is read already"] if is_link else [])
+                continue
+            seen.add(identity)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    path = Path(entry)
+                    if _is_folder(entry):
+                        heappush(folders, (entry.is_symlink(), path))
+                    elif reason := _reason_to_leave_out(path, suffixes):
+                        left_out[reason] += 1
+                    elif not (entry.is_symlink() and is_result(path)):
+                        found.append(path)
         except OSError:  # no permission
-            self._left_out["without permission"] += 1
-
-    def _take(self, entry: "os.DirEntry[str]") -> None:
-        path = Path(entry)
-        if _is_hidden(entry.name):
-            self._left_out[_HIDDEN] += 1
-        elif _is_folder(entry):
-            (self._links if entry.is_symlink() else self._folders).append(path)
-        elif path.suffix.lower() not in self._suffixes:
-            self._left_out[_ending(entry.name)] += 1
-        elif not _may_be_file(path):
-            self._left_out["linked to nothing" if entry.is_symlink() else "not regular"] += 1
-        elif not (entry.is_symlink() and self._is_result(path.resolve())):
-            self._found.append(path)
-
-    def _is_result(self, real: Path) -> bool:
-        return self._out is not None and real.is_relative_to(self._out)
+            left_out["without permission"] += 1
+    return sorted(found)
 
 
 def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
@@ -190,12 +155,8 @@ def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
         left_out[_HIDDEN] += len(hidden)
 
 
-def mirror(source: Place, folder: Place, out: Place) -> Place:
-    """Where the result of a file goes, which lies in a folder or below: the same below ``out``.
-
-    Raises:
-        StyleCliError: the name of an object cannot be that of a file of this machine.
-    """
+def _mirror(source: Place, folder: Place, out: Place) -> Place:
+    """The place below ``out`` that a file has below a folder."""
     if isinstance(source, Path):
         assert isinstance(folder, Path)
         below = source.relative_to(folder)
@@ -224,23 +185,24 @@ def _ending(name: str) -> str:
     return ending if re.fullmatch(r"\.[a-z0-9_+~-]{1,12}", ending) else "without an ending"
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether to look into an entry of a folder."""
     try:
-        return entry.is_dir()
+        return not _is_hidden(entry.name) and entry.is_dir()
     except OSError:  # a link to where there is no permission
         return False
 
 
-def _may_be_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no permission: the file is reported when it is opened
-        return True
+def _reason_to_leave_out(path: Path, suffixes: frozenset[str]) -> str:
+    """Why an entry of a folder is not a file of some suffixes; empty if it is one."""
+    if _is_hidden(path.name):
+        return _HIDDEN
+    if path.suffix.lower() not in suffixes:
+        return _ending(path.name)
+    with suppress(OSError):  # no permission: the file is reported when it is opened
+        if not path.is_file():
+            return "linked to nothing" if path.is_symlink() else "not regular"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -310,9 +272,8 @@ def plan(
         suffix: added to each name in a folder, before its ending.
         format: the ending of each image in a folder, or on standard output; None keeps that of
             the photo.
-        shard: which part of the jobs. Parts are made before what is there is skipped: processes
-            that begin one after the other have no job twice, and leave none out. A file that is
-            named alone, or ``-``, belongs to every part.
+        shard: which part of the jobs, of all before any is skipped: so processes that begin one
+            after the other share all jobs. A file that is named alone is in every part.
 
     Raises:
         StyleCliError: an input is missing, not an image, or an address; there is nothing to do; two
@@ -329,13 +290,14 @@ def plan(
     if len(inputs) == 1 and not inputs[0].is_dir():
         shard = WHOLE
     jobs = jobs[shard.number :: shard.count]
+    return _make_plan(jobs, shard, _describe_left_out(left_out), overwrite=overwrite)
+
+
+def _make_plan(jobs: Sequence[Job], shard: Shard, left_out: str, *, overwrite: bool) -> Plan:
+    """A plan in which jobs that are done already are skipped, unless they are done again."""
     there = set() if overwrite else _find_done(jobs)
-    return Plan(
-        tuple(job for job in jobs if job not in there),
-        tuple(job for job in jobs if job in there),
-        shard,
-        describe_left_out(left_out),
-    )
+    to_do = tuple(job for job in jobs if job not in there)
+    return Plan(to_do, tuple(job for job in jobs if job in there), shard, left_out)
 
 
 def _plan_files(
@@ -349,9 +311,9 @@ def _plan_files(
         )
     jobs = [_name_target(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
     if not jobs:
-        reasons = filter(None, [describe_left_out(left_out)])
         message = f"no images or videos in {', '.join(map(str, inputs))}"
-        raise StyleCliError("; ".join([message, *reasons]), hint=_known_endings())
+        reasons = f"; {_describe_left_out(left_out)}" if left_out else ""
+        raise StyleCliError(message + reasons, hint=_known_endings())
     if suffix:  # the results of an earlier run may lie beside the photos
         results = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in results]
@@ -408,8 +370,8 @@ def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Jo
     _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
         if source.is_dir():
-            found = scan(source, out, left_out)
-            yield from (Job(path, mirror(path, source, out)) for path in found)
+            found = _scan(source, out, left_out)
+            yield from (Job(path, _mirror(path, source, out)) for path in found)
         else:
             yield Job(_require_known(source), out / source.name)
 
@@ -440,11 +402,10 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
 
 
 def _job_to_file(source: Place, out: Place) -> Job:
-    """The job for one file to one named file."""
     if not can_become(_require_known(source), out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
-            hint="give the output the suffix of the input; a .gif can become a .mp4, and so back",
+            hint="give the output the suffix of the input; a .gif and a .mp4 can become each other",
         )
     return Job(source, out)
 
@@ -505,10 +466,9 @@ def _require_known(path: Place) -> Place:
 
 
 def _exists(path: Place) -> bool:
-    try:
+    with suppress(OSError):  # a name too long, or a folder that may not be entered
         return path.exists()
-    except OSError:  # a name too long, or a folder that may not be entered
-        return False
+    return False
 
 
 def _key(path: Place) -> str:
@@ -558,9 +518,6 @@ def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = Fal
         StyleCliError: a source would be overwritten.
     """
     assert not planned.skipped
-    jobs = [replace(job, target=mirror(job.target, out, out / folder)) for job in planned.jobs]
+    jobs = [replace(job, target=_mirror(job.target, out, out / folder)) for job in planned.jobs]
     _refuse_collisions(jobs)
-    there = set() if overwrite else _find_done(jobs)
-    to_do = tuple(job for job in jobs if job not in there)
-    skipped = tuple(job for job in jobs if job in there)
-    return replace(planned, jobs=to_do, skipped=skipped)
+    return _make_plan(jobs, planned.shard, planned.left_out, overwrite=overwrite)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, first_line
 from stylecli.files.atomic import atomic_path, remove_leftovers, require_writable
 
 # What to install for each scheme. In all of these stores, an object is written whole or not at all.
@@ -26,7 +26,7 @@ _HINT = "check the address; and the credentials, which are those of the store's 
 
 @dataclass(frozen=True)
 class Url:
-    """An object in a store, or a folder of objects; with as much of pathlib's face as plans need.
+    """An object in a store, or a folder of objects, with those methods of a Path that plans need.
 
     Attributes:
         scheme: such as ``s3``.
@@ -76,7 +76,7 @@ class Url:
 
     @cached_property
     def objects(self) -> tuple[str, ...]:
-        """The names of all objects below, in the order of their folders; ``""`` is itself one.
+        """The names of all objects below, in the order of their folders; ``""`` is this object.
 
         The store is asked once, for lists of about a thousand names each.
 
@@ -112,6 +112,7 @@ class Url:
 
 
 Place = Path | Url
+STANDARD_STREAM = Path("-")  # standard input or output, on a command line
 
 
 def common_folder(urls: Sequence[Url]) -> Url:
@@ -242,7 +243,7 @@ def _failures(verb: str, url: Url) -> Iterator[None]:
     except StyleCliError:
         raise
     except Exception as error:  # each library of a store raises its own kinds
-        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        text = first_line(error)
         if isinstance(error, FileNotFoundError) and text.endswith(url.path):
             text = "there is none"
         prefix = "no permission to" if isinstance(error, PermissionError) else "cannot"

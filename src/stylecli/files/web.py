@@ -81,7 +81,7 @@ class _Redirects(HTTPRedirectHandler):
 def _require_safe(url: str) -> None:
     """Raise StyleCliError if others could read or change on its way what comes from an address.
 
-    ``https`` prevents that. ``http`` is let through from this machine only, as nobody is between.
+    ``https`` prevents that. ``http`` is accepted from this machine only, where nobody is between.
     """
     parts = _parts(url)
     if "@" in parts.netloc:
@@ -111,7 +111,7 @@ def _is_private(url: str) -> bool:
     """Whether an address is one of this machine, or of a network that the world cannot reach."""
     try:
         found = getaddrinfo(_parts(url).hostname or "", None)
-    except (OSError, UnicodeError):  # a name that only a proxy knows, or nobody
+    except (OSError, UnicodeError):  # a name that is unknown, or known to a proxy only
         return False
     # An address of the link may be followed by the name of an interface, as in fe80::1%eth0.
     return any(not ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)

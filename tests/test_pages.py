@@ -1,4 +1,4 @@
-"""The page: every picture whole and in its place, every label there."""
+"""Pages: every picture whole and in its place, every label there."""
 
 from itertools import groupby, pairwise
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stylecli.files.grid import Cell, even_rows, page
+from stylecli.files.pages import Cell, even_rows, lay_out
 
 
 @settings(max_examples=25, deadline=None)
@@ -22,7 +22,7 @@ def test_with_so_many_columns_every_picture_is_on_the_page_once_unscaled(
 ):
     shades = [20 + 15 * i for i in range(count)]
     cells = [Cell(np.full((height, width, 3), (s, 0, 99), np.uint8), "a") for s in shades]
-    rgb = page(cells, columns)
+    rgb = lay_out(cells, columns)
     for shade in shades:
         rows, across = np.nonzero((rgb == (shade, 0, 99)).all(-1))
         assert len(rows) == height * width
@@ -43,7 +43,7 @@ def test_a_page_of_any_number_of_pictures_has_no_hole(count, aspect, paintings):
     shades = [20 + 12 * i for i in range(count)]
     blue = np.full((30, 60, 3), (0, 0, 250), np.uint8) if paintings else None
     cells = [Cell(np.full((height, width, 3), (s, 0, 99), np.uint8), "a", blue) for s in shades]
-    rgb = page(cells)
+    rgb = lay_out(cells)
     places = places_of(rgb, shades)
     rows = [[*row] for _, row in groupby(places, key=lambda place: place[0])]
     gap = places[0][1]
@@ -69,7 +69,7 @@ def test_a_photo_and_eight_styles_fill_a_page_a_little_wider_than_high(aspect, r
 def test_a_painting_stands_small_beside_its_label():
     red, blue = np.zeros((2, 200, 300, 3), np.uint8)
     red[..., 0] = blue[..., 2] = 255
-    rgb = page([Cell(red, "udnie", blue), Cell(red, "the photo")])
+    rgb = lay_out([Cell(red, "udnie", blue), Cell(red, "the photo")])
     rows, across = np.nonzero((np.abs(rgb.astype(int) - (0, 0, 255)) < 3).all(-1))
     assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(across) + 1)  # once, whole
     assert (np.ptp(across) + 1) / (np.ptp(rows) + 1) == pytest.approx(1.5, rel=0.05)
@@ -82,7 +82,7 @@ def test_a_painting_stands_small_beside_its_label():
 
 def test_reading_order_and_columns():
     cells = [Cell(np.full((40, 60, 3), (s, 0, 99), np.uint8), str(s)) for s in (10, 20, 30)]
-    rgb = page(cells, 2)
+    rgb = lay_out(cells, 2)
     places = [tuple(np.argwhere((rgb == (s, 0, 99)).all(-1))[0]) for s in (10, 20, 30)]
     assert places[0][0] == places[1][0] < places[2][0]
     assert places[0][1] == places[2][1] < places[1][1]
@@ -90,7 +90,7 @@ def test_reading_order_and_columns():
 
 @pytest.mark.parametrize("label", ["", "sky", "a name that is much too long for its picture" * 3])
 def test_a_label_stays_below_its_picture(label):
-    rgb = page([Cell(np.zeros((50, 80, 3), np.uint8), label)])
+    rgb = lay_out([Cell(np.zeros((50, 80, 3), np.uint8), label)])
     ink = np.argwhere((rgb < 200).all(-1))
     picture_right, paper_right = 12 + 80, rgb.shape[1]
     assert ink[:, 1].max() <= min(picture_right, paper_right)
