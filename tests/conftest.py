@@ -67,15 +67,21 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def browser():
-    """A real browser, where there is one."""
+@pytest.fixture(scope="session")
+def launch_browser():
+    """Launches a real browser, where there is one, with further options."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no chromium here: apt-get install chromium")
     playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=chromium, args=options)
-        yield browser
-        browser.close()
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:  # there can be one in a process
+        yield lambda *more: driver.chromium.launch(executable_path=chromium, args=[*options, *more])
+
+
+@pytest.fixture
+def browser(launch_browser):
+    """A real browser, where there is one."""
+    browser = launch_browser()
+    yield browser
+    browser.close()

@@ -305,7 +305,8 @@ class Proxy:
             if state["cut"] == "down" and len(data) > 2000:
                 near.sendall(data[:1000])
                 break
-            near.sendall(data)
+            with suppress(OSError):  # the command has closed its end
+                near.sendall(data)
         _close(near, far)
 
 

@@ -1,6 +1,5 @@
 """The page in a real browser, by clicks and keys, against a real ``stylecli serve``."""
 
-import shutil
 import signal
 import subprocess
 import time
@@ -40,24 +39,19 @@ SMALL = """(all) => all
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def chromium(launch_browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A browser whose camera shows two bundled photos in turn."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no chromium here: apt-get install chromium")
     lens = tmp_path_factory.mktemp("lens") / "lens.mjpeg"
     with lens.open("wb") as film:
         for photo in bundled_photos()[3:5]:
             Image.open(photo).resize((640, 480)).save(film, "JPEG")
-    options = [
-        *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-        *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+    browser = launch_browser(
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-video-capture={lens}",
-    ]
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=options)
-        yield browser
-        browser.close()
+    )
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

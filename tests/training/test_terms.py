@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from budget import BUDGET
 from stylecli.config import TrainConfig
 from stylecli.core.devices import to_tensor
 from stylecli.files.images import read_rgb
@@ -134,7 +135,8 @@ def test_content_and_style_count_at_two_scales_and_the_rest_at_full_size(config,
 def test_each_scale_is_balanced_against_the_painting_of_its_own_size(config):
     training, _ = begin(config)
     network = training.inputs.network
-    photos = to_tensor(training.inputs.photos.batch(0, 16, SIDE), torch.device("cpu"))
+    count = BUDGET["training.setup.BALANCE_PHOTOS"]
+    photos = to_tensor(training.inputs.photos.batch(0, count, SIDE), torch.device("cpu"))
     energy = network(photos, ("relu3_3",))["relu3_3"].double().square().mean()
     for objective, side in zip(training.objectives, (64, 32), strict=True):
         painting = to_tensor(read_rgb(config.styles[0], side)[None], torch.device("cpu"))
