@@ -1,23 +1,29 @@
 """Damaged files through the real command, for as long as asked: ``make fuzz MINUTES=10``.
 
-Each run gives the command a folder of damaged pictures, damaged models, a damaged checkpoint or a
-damaged film. Whatever is in them, it must end in time, within its memory, with a documented exit
-code, without a traceback, and having named what it could not read. What breaks is kept in
-``fuzz-failures/``; it belongs into a test then.
+Each run gives the command a folder of damaged pictures, here or in an object store, damaged models,
+a damaged checkpoint or a damaged film. Whatever is in them, it must end in time, within its memory,
+with a documented exit code, without a traceback, and having named what it could not read. What
+breaks is kept in ``fuzz-failures/``; it belongs into a test then.
 """
 
+import logging
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import boto3
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from children import Ended, run
+from moto.server import ThreadedMotoServer
 from PIL import Image
 from seeds import Damage, checkpoint, damaged, damages, film, model, pictures
 
@@ -27,10 +33,15 @@ _FAILURES = Path("fuzz-failures")
 
 
 class Fuzz:
-    """The sound files, and the runs over damaged ones."""
+    """The sound files, and the runs over damaged ones.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: for all files.
+        store: a client of the object store that the command uses.
+    """
+
+    def __init__(self, folder: Path, store: Any) -> None:
+        self.folder, self.store = folder, store
         painting = Path(__file__).parents[2] / "models" / "paintings" / "cezanne.jpg"
         self.pictures = pictures()
         self.film = film(folder)
@@ -51,11 +62,31 @@ class Fuzz:
     def try_pictures(self, changes: list[list[Damage]]) -> None:
         """A folder of damaged pictures: each is painted or named."""
         place = self.fresh("pictures")
+        self._write_pictures(place, changes)
+        self._check_pictures(place, self._stylize(place, "in", "out"))
+
+    def try_store(self, changes: list[list[Damage]]) -> None:
+        """The same in an object store."""
+        place = self.fresh("stores")
+        self._write_pictures(place, changes)
+        bucket = f"run-{self.counts['stores']}"
+        self.store.create_bucket(Bucket=bucket)
+        for path in (place / "in").iterdir():
+            self.store.upload_file(path, bucket, f"in/{path.name}")
+        ended = self._stylize(place, f"s3://{bucket}/in", f"s3://{bucket}/out")
+        (place / "out").mkdir()
+        made = self.store.list_objects_v2(Bucket=bucket, Prefix="out/").get("Contents", [])
+        for one in made:
+            self.store.download_file(bucket, one["Key"], place / one["Key"])
+        self._check_pictures(place, ended)
+
+    def _write_pictures(self, place: Path, changes: list[list[Damage]]) -> None:
         (place / "in").mkdir()
         for i, some in enumerate(changes):
             name, sound, other = self._pick(some)
             (place / "in" / f"{i:02}-{name}").write_bytes(damaged(sound, other, some))
-        ended = self._stylize(place, "in", "out")
+
+    def _check_pictures(self, place: Path, ended: Ended) -> None:
         made = {path.stem for path in (place / "out").glob("*")}
         for path in (place / "in").iterdir():
             assert path.stem in made or path.name in ended.err, f"{path.name} is lost: {ended.err}"
@@ -118,6 +149,25 @@ class Fuzz:
         )
 
 
+@contextmanager
+def object_store() -> Iterator[Any]:
+    """A server of S3's protocol in this process, for the commands too; yields a client of it."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names every request
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    try:
+        yield boto3.client("s3")
+    finally:
+        server.stop()
+
+
 Attempt = Callable[[list[list[Damage]]], None]
 
 
@@ -157,10 +207,10 @@ def survives(fuzz: Fuzz, attempt: Attempt, minutes: float, start: int) -> bool:
 
 def main(minutes: float, start: int) -> int:
     """Hunt in each kind of file for a share of the time; tell what broke."""
-    with tempfile.TemporaryDirectory() as folder:
-        fuzz = Fuzz(Path(folder))
-        shares = [(fuzz.try_pictures, 0.4), (fuzz.try_models, 0.2), (fuzz.try_film, 0.2)]
-        shares.append((fuzz.try_checkpoint, 0.2))
+    with tempfile.TemporaryDirectory() as folder, object_store() as store:
+        fuzz = Fuzz(Path(folder), store)
+        shares = [(fuzz.try_pictures, 0.3), (fuzz.try_models, 0.2), (fuzz.try_film, 0.2)]
+        shares += [(fuzz.try_checkpoint, 0.2), (fuzz.try_store, 0.1)]
         results = [
             survives(fuzz, attempt, minutes * share, 1000 * start) for attempt, share in shares
         ]
