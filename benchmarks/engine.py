@@ -271,7 +271,7 @@ def enlarging(megapixels: float = 12, short_side: int = 384, repeats: int = 7) -
     """Processor time of one core for a megapixel of the last enlargement, beside Pillow's bicubic.
 
     OV_CPU_MAX_ISA=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 in the environment hold OpenVINO to AVX2. The
-    second alone holds its convolutions, and a network in bfloat16 then cannot be compiled.
+    second alone holds its convolutions, and --precision bfloat16 then cannot be compiled.
     """
     core = ov.Core()
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})

@@ -1,5 +1,9 @@
 """Strips give what one pass over the whole image gives, for every generator and norm."""
 
+import gc
+import tempfile
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +54,30 @@ def test_strips_equal_one_pass_over_the_whole_image(arch, norm, scratch_bytes):
     apart = np.abs(strips - expected.round().clip(0, 255))
     assert apart.max() <= 1
     assert (apart > 0).mean() < 0.01  # a value halfway between two may be rounded either way
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_files_of_maps_are_closed_when_nothing_needs_them(arch, monkeypatch):
+    """Without the collector of cycles, which may come much later."""
+    files, most = [], 0
+    make = tempfile.TemporaryFile
+
+    def note(**given):
+        nonlocal most
+        file = make(**given)
+        files.append(weakref.ref(file))
+        most = max(most, sum(one() is not None for one in files))
+        return file
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", note)
+    rgb = read_rgb(bundled_photos()[7], 150)
+    gc.disable()
+    try:
+        run_in_strips(generator_with_contrast(arch, "in"), rgb, CPU, torch.float32, rows=32)
+        assert not any(one() for one in files)
+    finally:
+        gc.enable()
+    assert 0 < most < len(files)
 
 
 @settings(max_examples=16, deadline=None)

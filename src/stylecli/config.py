@@ -296,7 +296,7 @@ class MachinesConfig(Config):
 
 @dataclass(frozen=True)
 class CourseConfig(Config):
-    """What a run does again, and when it ends."""
+    """Whether a run repeats what is done, stops at a failure, or only says its plan."""
 
     PANEL: ClassVar[str] = BASIC
 

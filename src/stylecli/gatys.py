@@ -56,8 +56,8 @@ def stylize_slowly(
 
     Args:
         photo: (H, W, 3) in 0..255, or an image of Pillow.
-        config: painting, sizes, weights and optimizer; how files are read and written, and when
-            previews are, is for the command.
+        config: painting, sizes, weights and optimizer. Only the command uses the settings of files
+            and previews.
         report: is called with what begins, and with every step.
         should_stop: is asked after every step.
 

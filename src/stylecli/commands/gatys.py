@@ -62,7 +62,7 @@ def gatys(
 
 
 def _read(photo: Path, config: GatysConfig) -> "Picture":
-    """The photo, without what is not to be written."""
+    """The photo, scaled down and without metadata if the settings say so."""
     from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
     from stylecli.files.metadata import Metadata
     from stylecli.files.pictures import shrink

@@ -126,14 +126,14 @@ class ComparisonFolder:
         if not theirs and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise StyleCliError(
                 f"{self.out} is not empty, and holds no comparison",
-                hint="pass another folder with --out",
+                hint="pass another folder with --output",
             )
         if theirs and self._has_results() and not self.overwrite:
             changed = [key for key in self.identity if self.identity[key] != theirs.get(key)]
             if changed:
                 raise StyleCliError(
                     f"{self.out} holds another comparison; it differs in: {', '.join(changed)}",
-                    hint="pass another folder with --out; or --overwrite, to begin anew",
+                    hint="pass another folder with --output; or --overwrite, to begin anew",
                 )
 
     def _has_results(self) -> bool:
@@ -198,8 +198,9 @@ class ComparisonFolder:
             if path.is_file() and path.name not in others:  # copied for other photos
                 path.unlink()
         for name, path in others.items():
-            with atomic_path(folder / name) as temporary:
-                temporary.write_bytes(path.read_bytes())
+            if not (folder / name).is_file():
+                with atomic_path(folder / name) as temporary:
+                    temporary.write_bytes(path.read_bytes())
         return folder
 
     def load_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:

@@ -138,7 +138,7 @@ def time_networks(paints: Sequence[Paint], photo: Tensor) -> list[float]:
 
 
 def steps_to_reach(totals: list[float], total: float) -> int | None:
-    """After how many steps an objective has reached ``total``; None if none of them did.
+    """After how many steps an objective has reached ``total``; None if it never did.
 
     Args:
         totals: the objective after 0, 1, 2 … steps.

@@ -81,7 +81,7 @@ class Backend(Protocol):
         """
 
     def expect_enlarging(self) -> None:
-        """Make ready, meanwhile, what enlarges; one need not ask for it."""
+        """Begin to make the enlargement ready; without this call, the first one takes longer."""
 
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Bring the stylization of a photo that was scaled down to the photo's size.

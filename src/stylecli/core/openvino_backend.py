@@ -54,8 +54,8 @@ _WITH_ONE_CORE = 4  # photos at once, at most
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
 _KERNELS = 64
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
-# To these the environment may hold oneDNN, which computes for OpenVINO. OpenVINO does not notice,
-# and takes bfloat16, for which oneDNN then has no kernels.
+# The environment may hold oneDNN, which computes for OpenVINO, to one of these instruction sets.
+# OpenVINO does not notice and chooses bfloat16, for which oneDNN then has no kernels.
 _WITHOUT_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
 
 

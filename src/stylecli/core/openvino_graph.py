@@ -46,7 +46,7 @@ Weights = Mapping[str, Array]
 _COLUMNS = 2
 _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
-_PATCHES = 5  # the input of the last graph that never changes
+_AT_PATCHES = 5  # where the patches, which never change, are among the inputs
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -253,6 +253,7 @@ class OpenVinoEnlarger:
     def _compile_ahead(self) -> None:
         with suppress(Exception):  # it is raised again by the next enlargement
             self._compile()
+            make_patches()  # which are kept; NumPy's random numbers take a while to import
 
     def _compile(self) -> list[ov.CompiledModel]:
         with self._compiling:
@@ -268,8 +269,8 @@ class _Request:
         self._request = compiled.create_infer_request()
         self._types = [one.element_type for one in compiled.inputs]
         self._inputs: list[npt.NDArray[Any]] = []
-        if len(compiled.inputs) > _PATCHES:  # the last input is always the same
-            self._request.set_input_tensor(_PATCHES, ov.Tensor(make_patches()))
+        if len(compiled.inputs) > _AT_PATCHES:
+            self._request.set_input_tensor(_AT_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
         """The outputs, which last until the next call; numbers are converted as they are copied."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -145,12 +146,14 @@ class _Stored(LazyMap):
     def __init__(
         self, below: LazyMap, folder: Path | None, dtype: torch.dtype, device: torch.device
     ) -> None:
-        super().__init__(below.channels, below.height, below.width, self._read)
-        self.below: LazyMap | None = below
-        self.dtype, self.device = dtype, device
         # It has a buffer: a file without one may write only a part, and then raises no error.
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self.row_bytes = self.channels * self.width * dtype.itemsize
+        shape = below.channels, below.width
+        # A method would hold the map itself, which then would not be freed when nothing needs it.
+        read = partial(_read_rows, self.file, shape, dtype, device)
+        super().__init__(below.channels, below.height, below.width, read)
+        self.below: LazyMap | None = below
+        self.dtype = dtype
 
     def sweep(self, step: int) -> Iterator[Tensor]:
         """All rows, a strip at a time; the first time, they are written to the file."""
@@ -163,11 +166,21 @@ class _Stored(LazyMap):
             yield strip
         self.below = None  # this frees the memory and the files of the maps below
 
-    def _read(self, top: int, bottom: int) -> Tensor:
-        self.file.seek(top * self.row_bytes)
-        data = bytearray(self.file.read((bottom - top) * self.row_bytes))
-        lines = torch.frombuffer(data, dtype=self.dtype).to(self.device)
-        return lines.view(bottom - top, self.channels, self.width).transpose(0, 1)[None]
+
+def _read_rows(
+    file: IO[bytes],
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    top: int,
+    bottom: int,
+) -> Tensor:
+    """Rows of a map of some channels and width that lies in a file: (1, C, bottom - top, W)."""
+    row_bytes = shape[0] * shape[1] * dtype.itemsize
+    file.seek(top * row_bytes)
+    data = bytearray(file.read((bottom - top) * row_bytes))
+    lines = torch.frombuffer(data, dtype=dtype).to(device)
+    return lines.view(bottom - top, *shape).transpose(0, 1)[None]
 
 
 @dataclass

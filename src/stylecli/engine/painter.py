@@ -29,7 +29,7 @@ _MULTIPLE = 4  # px: sides of layers, so that the network pads nothing, and phot
 _LAYERS = 2
 _SHARE = 0.6  # of the painting so far in the input of the next layer; the rest is the photo
 
-_LEFT = 1.4  # times the size of a layer: down to it, a photo is averaged in squares
+_LEFT = 1.4  # averaging in squares leaves a photo at least so many times as large as its layer
 _STRIP = 64  # rows of squares of a photo that are averaged at once
 
 _BATCH = {"cpu": 1, "mps": 1, "cuda": 8}  # more photos at once are no faster on a CPU
@@ -186,7 +186,7 @@ class Painter:
 def _resize(image: Rgb, size: Size, resampling: Image.Resampling) -> Rgb:
     """An image at a height and width; what is much larger is averaged in squares first.
 
-    It is as Pillow's ``reducing_gap``, here in strips: Pillow would copy the whole.
+    Pillow's ``reducing_gap`` does the same, but copies the whole image; here it is done in strips.
     """
     if image.shape[:2] == size:
         return image

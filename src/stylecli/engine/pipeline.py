@@ -384,7 +384,7 @@ def _read(item: Item, config: StylizeConfig) -> Item:
 
 
 def _write(item: Item, picture: Picture, quality: int) -> Item:
-    """Encode a painting; the item has no pixels any more."""
+    """Encode a painting; the item itself holds no pixels."""
     try:
         write_picture(item.target, picture, quality)
     except StyleCliError as failure:

@@ -35,7 +35,7 @@ def full_name(model: Path | str, style: str | None = None) -> str:
 
 
 def _full_name(model: Path | str, style: str | None, info: ModelInfo, mix: list[float]) -> str:
-    """The name of one style is that in the file, in whatever way it was typed."""
+    """See :func:`full_name`; a single style has its name in the file, however it was typed."""
     if len(mix) == 1:
         return info.name
     chosen = info.styles[mix.index(1.0)] if 1.0 in mix else style or str(model)

@@ -80,7 +80,10 @@ def train(
     Raises:
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
-    check_options(config) if resume else config.check()  # a resume may leave a painting out
+    if resume:
+        check_options(config)  # the painting may be left out
+    else:
+        config.check()
     files = TrainFiles.of(config)
     with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None

@@ -90,13 +90,13 @@ def set_up(
     start.freeze_the_rest()
     schedule = Schedule(config, inputs.device.type, ranks.now)
     config = _fill_in(config, start, inputs, schedule)
-    lr = config.lr or recipe_of(config).lr
-    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, lr)
+    assert config.lr is not None
+    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
     guard = Guard(start.generator, optimizer)
     pairs = zip(inputs.targets, scales, strict=True)
     objectives = tuple(PerceptualObjective(inputs.network, *pair, config) for pair in pairs)
-    head = config, files, report, overwrite, ranks, inputs, schedule
-    return Training(*head, objectives, start, optimizer, guard)
+    given = config, files, report, overwrite, ranks, inputs, schedule
+    return Training(*given, objectives, start, optimizer, guard)
 
 
 def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
@@ -219,15 +219,17 @@ def describe(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
-    shared = (
-        f", shared by {training.ranks.count} devices: batches of {inputs.batch_size}, "
-        f"{training.share} for each; learning rate {training.config.lr:g} at its peak and its "
-        "schedule as on one device"
-    )
+    shared = ""
+    if training.ranks.count > 1:
+        shared = (
+            f", shared by {training.ranks.count} devices: batches of {inputs.batch_size}, "
+            f"{training.share} for each; learning rate {training.config.lr:g} at its peak and its "
+            "schedule as on one device"
+        )
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "
         f"norm {spec.norm}, width {spec.width}, on {len(inputs.photos.paths)} photos, "
-        f"{training.schedule} on {inputs.device} ({dtype}){shared * (training.ranks.count > 1)}"
+        f"{training.schedule} on {inputs.device} ({dtype}){shared}"
     )
 
 

@@ -109,7 +109,7 @@ class Training:
     config: TrainConfig  # with numbers where a default depends on device or model
     files: TrainFiles
     report: Report
-    overwrite: bool  # a model that is there
+    overwrite: bool  # whether a model that is there is replaced
     ranks: Ranks  # only the first writes files
     inputs: Inputs
     schedule: Schedule

@@ -19,7 +19,7 @@ from stylecli.files.video.timeline import Timeline
 _USUAL_RATE = 48_000  # Hz
 _BITS = 96_000  # a second and channel
 _MOST_BITS = 320_000
-# By the number of channels, of those that all encoders but MP3's take; of more, there are two left.
+# The layout for 1, 2, 3 … channels; every encoder but MP3's takes all. More become stereo.
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 

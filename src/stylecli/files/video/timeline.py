@@ -154,7 +154,7 @@ def _rate_without_times(track: _Track, rate: Fraction) -> Fraction:
 
 def _is_regular(track: _Track, rate: Fraction, shifts: tuple[tuple[int, Fraction], ...]) -> bool:
     ticks = 1 / (rate * track.unit)  # between two frames
-    error = min(Fraction(1), ticks / 4)  # of rounding; in a coarser clock, all times would do
+    error = min(Fraction(1), ticks / 4)  # of rounding; with more, every time would be near a frame
     edges = [(0, Fraction(0)), *shifts, (len(track.shown), Fraction(0))]
     times = [
         shown + round(shift / track.unit)
