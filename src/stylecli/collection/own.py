@@ -29,6 +29,7 @@ from stylecli.files.atomic import atomic_path, remove_leftovers, require_regular
 from stylecli.files.stores import Url, fetch, place, size_of
 from stylecli.files.web import is_web, read_web, web_name
 
+TITLES = ".title"  # the ending of the file beside a model with the name that the page shows
 _MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB
 _PART = 2**20  # bytes
 
@@ -229,6 +230,7 @@ def remove_model(name: str) -> Path:
         raise _explain_not_own(name)
     try:
         path.unlink()
+        path.with_suffix(TITLES).unlink(missing_ok=True)
     except OSError as error:
         raise StyleCliError(
             f"cannot remove {path}: {error.strerror or error}", hint="check its permissions"

@@ -1,4 +1,4 @@
-"""What the page asks for, and the answers: the routes of the server."""
+"""The routes of the server."""
 
 import asyncio
 import json
@@ -58,12 +58,12 @@ T = TypeVar("T")
 
 @dataclass
 class Rooms:
-    """Everything behind the routes.
+    """What the routes work with.
 
     Attributes:
         studio: photos and networks.
-        painting: paints pictures.
-        chores: reads and writes files.
+        painting: the threads that paint pictures.
+        chores: the threads that read and write files.
         works: films, ZIPs, trainings, comparisons.
     """
 
@@ -83,7 +83,7 @@ class Rooms:
     def _open(self, style: Style) -> None:
         import numpy as np
 
-        network = self.studio.networks.of(Chosen.of(style.id))
+        network = self.studio.network(Chosen.of(style.id))
         network(np.full((64, 64, 3), 128, np.uint8))  # it is compiled when it is first used
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ async def _show_page(request: Request) -> Response:
 
 async def _tell_state(request: Request) -> Response:
     rooms = _rooms(request)
-    network = await _do(request, lambda: rooms.studio.networks.of(Chosen.of(DEFAULT_MODEL)))
+    network = await _do(request, lambda: rooms.studio.network(Chosen.of(DEFAULT_MODEL)))
     return JSONResponse(
         {
             "version": __version__,
@@ -318,18 +318,24 @@ async def _paint(request: Request) -> Response:
     look = await _do(request, lambda: Look.of(given))
     size = given.get("size", "screen")
     if size == "full":
-        painted = await _painted(request, Urgency.FULL, lambda: studio.paint_full(photo, look))
+        painted = await _paint_or_give_up(
+            request, Urgency.FULL, lambda: studio.paint_full(photo, look)
+        )
         saved = f"attachment; filename*=utf-8''{quote(result_name(photo, look))}"
         return Response(painted, headers={"Content-Disposition": saved}, media_type=_BYTES)
     if size not in _SIZES:
         raise RefusedError(400, f"size is {size!r}", "it is strip, screen or full")
     side, urgency = _SIZES[size]
-    painted = await _painted(request, urgency, lambda: studio.paint_small(photo, look, side))
+    painted = await _paint_or_give_up(
+        request, urgency, lambda: studio.paint_small(photo, look, side)
+    )
     return Response(painted, media_type=_JPEG)
 
 
-async def _painted(request: Request, urgency: Urgency, paint: Callable[[], bytes]) -> bytes:
-    """What a function paints; if the browser goes before it has begun, it never runs.
+async def _paint_or_give_up(
+    request: Request, urgency: Urgency, paint: Callable[[], bytes]
+) -> bytes:
+    """Paint by a function; it does not run if the browser closes the connection before.
 
     Raises:
         RefusedError: too many pictures wait.
@@ -372,20 +378,20 @@ async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo
     return look, [rooms.studio.find(str(one)) for one in listed]
 
 
-def _begun(work: Work) -> Response:
+def _answer_with_job(work: Work) -> Response:
     return JSONResponse({"job": work.id}, status_code=201)
 
 
 async def _begin_zip(request: Request) -> Response:
     look, photos = await _look_and_photos(request, "photos")
-    return _begun(_rooms(request).works.begin_zip(photos, look, _tab(request)))
+    return _answer_with_job(_rooms(request).works.begin_zip(photos, look, _tab(request)))
 
 
 async def _begin_film(request: Request) -> Response:
     look, photos = await _look_and_photos(request, "photo")
     if len(photos) != 1:
         raise RefusedError(400, f"{len(photos)} films were chosen", "choose one")
-    return _begun(_rooms(request).works.begin_film(photos[0], look, _tab(request)))
+    return _answer_with_job(_rooms(request).works.begin_film(photos[0], look, _tab(request)))
 
 
 async def _begin_training(request: Request) -> Response:
@@ -393,7 +399,7 @@ async def _begin_training(request: Request) -> Response:
     wanted, minutes = query.get("name", ""), query.get("minutes", "3")
     async with _store_upload(request) as (name, path):
         begin = partial(works.begin_training, path, name, wanted, minutes)
-        return _begun(await _do(request, begin))
+        return _answer_with_job(await _do(request, begin))
 
 
 async def _begin_comparison(request: Request) -> Response:
@@ -401,7 +407,9 @@ async def _begin_comparison(request: Request) -> Response:
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
     if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
-    return _begun(await _do(request, lambda: rooms.works.begin_comparison(norms, archs, tab)))
+    return _answer_with_job(
+        await _do(request, lambda: rooms.works.begin_comparison(norms, archs, tab))
+    )
 
 
 def _are_names(given: object) -> bool:

@@ -19,7 +19,7 @@ from stylecli.page.refusals import RefusedError
 from stylecli.page.studio import Look, Studio
 from stylecli.page.workers import Urgency, Workers
 
-AT_ONCE = 2  # frames that are painted at the same time: a network paints each on its own core
+AT_ONCE = 2  # frames that are painted at the same time, each on its own core; as in camera.js
 MOST_BYTES = 4 * 2**20  # of a frame
 _MOST_PIXELS = 4_000_000
 _WIDEST = 1920  # px
@@ -54,7 +54,7 @@ class _Settings:
 
 
 class Camera:
-    """One connection of a camera: of frames that wait, only the newest are painted.
+    """One connection of a camera. If frames wait, only the newest are painted.
 
     Args:
         socket: the connection.
@@ -123,8 +123,8 @@ class Camera:
         settings = self._known.get(text, lambda: _Settings.of(text))
         if frame is None:
             return None
-        picture = _shrunk_to_width(_decode(frame), settings.width)
-        network = self._studio.networks.of(settings.look.chosen)
+        picture = _shrink_to_width(_decode(frame), settings.width)
+        network = self._studio.network(settings.look.chosen)
         return encode_jpeg(Picture(settings.look.paint(network, picture.rgb)), _QUALITY)
 
 
@@ -146,6 +146,6 @@ def _decode(frame: bytes) -> Picture:
         raise RefusedError(400, "a frame is not a JPEG", "send JPEGs") from error
 
 
-def _shrunk_to_width(picture: Picture, width: int) -> Picture:
+def _shrink_to_width(picture: Picture, width: int) -> Picture:
     height, own = picture.rgb.shape[:2]
     return shrink(picture, round(width * max(height, own) / own))

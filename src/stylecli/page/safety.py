@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stylecli.page.refusals import answer_error
 
 _CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "media-src 'self' blob:; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
 # The report of a comparison is one file with styles, a script and pictures inside. It runs in the
@@ -71,7 +71,7 @@ class Door:
         address, own = _address(host), map(str.lower, names)
         is_local = host == "localhost" or (address is not None and address.is_loopback)
         return cls(
-            hosts=frozenset({*_LOOPBACK, in_url(host), *(() if is_local else own)}),
+            hosts=frozenset({*_LOOPBACK, format_host(host), *(() if is_local else own)}),
             port=port,
             any_address=address is not None and address.is_unspecified,
             token="" if is_local else secrets.token_urlsafe(24),
@@ -109,8 +109,8 @@ class Door:
         return secrets.compare_digest(given.encode(), self.token.encode())
 
 
-def in_url(host: str) -> str:
-    """A host as it stands in a URL: an address of IPv6 in brackets."""
+def format_host(host: str) -> str:
+    """Format a host for a URL: an address of IPv6 stands in brackets."""
     return f"[{host}]" if ":" in host else host.lower()
 
 
@@ -179,6 +179,6 @@ class Guard:
     def _with_cookie(self) -> Response:
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(
-            self._door.cookie, self._door.token, httponly=True, samesite="strict", path="/"
+            self._door.cookie, self._door.token, httponly=True, samesite="lax", path="/"
         )
         return answer

@@ -16,7 +16,7 @@ from stylecli.files.atomic import private_folder
 from stylecli.files.images import silence_pillow
 from stylecli.page import camera
 from stylecli.page.app import Rooms, build_app
-from stylecli.page.safety import Door, in_url
+from stylecli.page.safety import Door, format_host
 from stylecli.page.studio import Studio
 
 PORT = 8765  # unless another program has it
@@ -45,7 +45,7 @@ def serve(
         StyleCliError: the host is not one of this machine, or the port is taken.
     """
     silence_pillow()
-    with _listening(host, port) as listening, private_folder() as folder:
+    with _open_socket(host, port) as listening, private_folder() as folder:
         number = listening.getsockname()[1]
         door = Door.of(host, number, [socket.gethostname(), f"{socket.gethostname()}.local"])
         rooms = Rooms(Studio(folder))
@@ -101,13 +101,13 @@ class _Server(uvicorn.Server):
 
 def address_of(door: Door, host: str) -> str:
     """The address of the page, with its token if there is one."""
-    shown = socket.gethostname() if door.any_address else in_url(host)
+    shown = socket.gethostname() if door.any_address else format_host(host)
     query = f"?token={door.token}" if door.token else ""
     return f"http://{shown}:{door.port}/{query}"
 
 
-def _listening(host: str, port: int | None) -> socket.socket:
-    """A socket that listens.
+def _open_socket(host: str, port: int | None) -> socket.socket:
+    """Open a socket that listens.
 
     Raises:
         StyleCliError: the host is not one of this machine, or the port is taken.
@@ -129,7 +129,7 @@ def _listening(host: str, port: int | None) -> socket.socket:
 
 
 def _has_screen() -> bool:
-    """Whether a browser would open a window, and not in the terminal."""
+    """Whether the machine has a screen; without one, a browser would open in the terminal."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -23,7 +23,7 @@ from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
 from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
-from stylecli.page.styles import Chosen, Networks
+from stylecli.page.styles import Chosen
 
 SCREEN, STRIP = 1600, 320  # px, the long side of a picture in the main view, and in the strip
 MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
@@ -31,6 +31,7 @@ MOST_PHOTOS = 500  # at once
 _SPARE = 256 * 2**20  # bytes of the disk that stay free
 _IN_MEMORY = 24  # photos at screen size, of at most 6 MB each
 _PAINTINGS = 16  # likewise
+_OPEN = 12  # networks, of 20 to 30 MB each: all styles that are bundled, and some blends
 _NAME = 200  # characters
 
 
@@ -125,10 +126,19 @@ class Studio:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.networks = folder, Networks()
+        self.folder = folder
+        self._networks = Recent[Chosen, Stylizer](_OPEN)
         self._photos: dict[str, Photo] = {}
         self._screens = Recent[str, Picture](_IN_MEMORY)
         self._paintings = Recent[object, Rgb](_PAINTINGS)
+
+    def network(self, chosen: Chosen) -> Stylizer:
+        """The network of a style or blend; those that were used last stay open.
+
+        Raises:
+            StyleCliError: the model is gone or damaged, or the blend is not one.
+        """
+        return self._networks.get(chosen, lambda: Stylizer(chosen.path, chosen.style))
 
     def new_path(self, suffix: str) -> Path:
         """A path for a new file."""
@@ -226,13 +236,13 @@ class Studio:
     def paint_small(self, photo: Photo, look: Look, size: int) -> bytes:
         """A photo painted at screen size or smaller: a JPEG.
 
-        A small picture is painted where strokes have the width that they have in a large one, and
-        is then scaled down.
+        The network needs a certain size for strokes of their usual width. A smaller picture is
+        painted at that size, and the painting is scaled down.
 
         Args:
-            photo: it.
-            look: how.
-            size: the long side, px.
+            photo: what is painted.
+            look: how it is painted.
+            size: the long side of the result, px.
 
         Raises:
             StyleCliError: the photo or the model cannot be read, or memory is short.
@@ -242,9 +252,9 @@ class Studio:
         if size < SCREEN:
             needed = FINEST * max(height, width) / min(height, width)
             picture = shrink(picture, max(size, round(needed)))
-        config, network = look.config, self.networks.of(look.chosen)
-        # Paintings are kept at full strength in their own colors: so, a moved slider of the
-        # strength or the colors needs no network.
+        config, network = look.config, self.network(look.chosen)
+        # Paintings are kept at full strength in their own colors, so that another strength, or the
+        # photo's colors, does not need the network again.
         strokes = {"layers": config.layers, "stroke_size": config.stroke_size}
         key = photo.id, look.chosen, *strokes.values(), picture.rgb.shape
         painted = self._paintings.get(key, lambda: network(picture.rgb, **strokes))
@@ -261,7 +271,7 @@ class Studio:
             raise RefusedError(400, f"{photo.name} is a film", "paint it as one")
         target = self.new_path(ending_for(photo.path))
         jobs = [Job(photo.path, target)]
-        (result,) = self.networks.of(look.chosen).run_jobs(jobs, config=look.config)
+        (result,) = self.network(look.chosen).run_jobs(jobs, config=look.config)
         if result.error:
             self.require_room()
             raise rename_in(StyleCliError(result.error), photo.path, photo.name)

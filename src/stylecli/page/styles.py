@@ -1,4 +1,4 @@
-"""The styles that the page offers, and their networks, of which the last used stay open."""
+"""The styles that the page offers."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylecli.collection.facts import painting_of
-from stylecli.collection.own import remove_model, rename_model
+from stylecli.collection.own import TITLES, remove_model, rename_model
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.model_files import (
     bundled_models,
@@ -18,18 +18,14 @@ from stylecli.core.model_files import (
     user_models,
 )
 from stylecli.core.tensor_files import is_control
-from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import write_text
 from stylecli.files.pictures import Picture, encode_jpeg, shrink
-from stylecli.page.recent import Recent
 from stylecli.page.refusals import RefusedError
 from stylecli.sheet import Choice, all_styles, find_painting
 
-_OPEN = 12  # networks, of 20 to 30 MB each: all styles that are bundled, and some blends
 _PAINTING = 320  # px, of the long side
 _TITLE = 80  # characters
-_TITLES = ".title"  # the ending of a file that holds one
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,16 @@ class Style:
         info = read_info(self.choice.path)
         known = painting_of(self.choice.path, self.choice.style or info.styles[0])
         title = read_title(self.choice.path)
-        alone = title if len(info.styles) == 1 else f"{self.choice.style} ({title})"
+        is_alone = len(info.styles) == 1
+        shown = known.get("title", title if is_alone else f"{self.choice.style} ({title})")
         return {
             "id": self.id,
-            "title": known.get("title", alone),
+            "title": shown,
             "painter": known.get("painter", ""),
             "year": known.get("year", ""),
             "own": self.is_own,
             "model": info.name,
+            "model_title": shown if is_alone else title,
         }
 
     def painting(self) -> bytes | None:
@@ -112,7 +110,7 @@ def read_title(path: Path) -> str:
     that is left of another model does not.
     """
     with suppress(OSError, ValueError):
-        title = clean_title(path.with_suffix(_TITLES).read_text(encoding="utf-8"))
+        title = clean_title(path.with_suffix(TITLES).read_text(encoding="utf-8"))
         if title and plain_name(title) == path.stem:
             return title
     return path.stem
@@ -125,23 +123,25 @@ def keep_title(path: Path, title: str) -> None:
         StyleCliError: it cannot be written.
     """
     try:
-        write_text(path.with_suffix(_TITLES), title)
+        write_text(path.with_suffix(TITLES), title)
     except OSError as error:
         reason = error.strerror or error
-        raise StyleCliError(f"cannot write {path.with_suffix(_TITLES)}: {reason}") from error
+        raise StyleCliError(f"cannot write {path.with_suffix(TITLES)}: {reason}") from error
 
 
 def rename_style(style: Style, given: str) -> Style:
     """Give one of the user's models another name; returns the style as it is then.
 
     Raises:
-        StyleCliError: the name is taken, or the folder cannot be written.
+        StyleCliError: the name is empty or taken, or the folder cannot be written.
     """
     path, title = style.choice.path, clean_title(given)
+    if not title:
+        raise RefusedError(400, "the name is empty", "type a name")
     name = plain_name(title)
     if name != path.stem:
         renamed = rename_model(path.stem, name)
-        path.with_suffix(_TITLES).unlink(missing_ok=True)
+        path.with_suffix(TITLES).unlink(missing_ok=True)
         path = renamed
     keep_title(path, title)
     return find_style(id_of(path))
@@ -153,7 +153,7 @@ def remove_style(style: Style) -> None:
     Raises:
         StyleCliError: it cannot be removed.
     """
-    remove_model(style.choice.path.stem).with_suffix(_TITLES).unlink(missing_ok=True)
+    remove_model(style.choice.path.stem)
 
 
 def find_style(given: str) -> Style:
@@ -212,18 +212,3 @@ class Chosen:
         mix = zip(choices, parts, strict=True)
         blend = ",".join(f"{choice.style}{mark}{share}" for choice, (_, mark, share) in mix)
         return cls(path, blend, label, version)
-
-
-class Networks:
-    """The networks of styles, of which those used last stay open: to open one takes some time."""
-
-    def __init__(self) -> None:
-        self._open = Recent[Chosen, Stylizer](_OPEN)
-
-    def of(self, chosen: Chosen) -> Stylizer:
-        """The network of a style or blend.
-
-        Raises:
-            StyleCliError: the model is gone or damaged, or the blend is not one.
-        """
-        return self._open.get(chosen, lambda: Stylizer(chosen.path, chosen.style))

@@ -38,8 +38,8 @@ from stylecli.page.styles import clean_title, id_of, keep_title, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
-_MOST = 50  # kept with their results; of these at most as many wait or run as below
-_MOST_OPEN = 12
+_MOST = 50  # pieces of work that are kept, with their results
+_MOST_OPEN = 12  # of these, how many may wait or run
 _PARTS = 1000  # of a training or a comparison
 _POLITE = 1.0  # seconds that a film waits at most for small pictures, after each frame
 _NICE = 5  # so that photos are painted quickly while a training runs
@@ -202,7 +202,7 @@ class Works:
                 self._small.wait_until_idle(_POLITE)
 
         target = work.folder / f"painted{ending_for(photo.path)}"
-        stylizer = self._studio.networks.of(look.chosen)
+        stylizer = self._studio.network(look.chosen)
         jobs = [Job(photo.path, target)]
         results = stylizer.run_jobs(jobs, report, lambda: work.stopping, look.config)
         if results and results[0].error:
@@ -251,7 +251,9 @@ class Works:
         """Add a painted photo to an archive, under a name that is free in there."""
         painted = self._studio.paint_full(photo, look)
         name = PurePath(result_name(photo, look))
-        wanted = _free(name.stem, lambda stem: f"{stem}{name.suffix}".lower() in names, "-")
+        wanted = _find_free_name(
+            name.stem, lambda stem: f"{stem}{name.suffix}".lower() in names, "-"
+        )
         names.add(f"{wanted}{name.suffix}".lower())
         archive.writestr(f"{wanted}{name.suffix}", painted)
 
@@ -267,16 +269,12 @@ class Works:
         Raises:
             StyleCliError: the painting cannot be read, the time is not one, or too much waits.
         """
+        length = _parse_minutes(minutes)
         try:
             read_picture(painting)
-            length = float(minutes)
-        except ValueError:
-            raise RefusedError(400, f"minutes is {minutes!r}", "it is a number") from None
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
-        if not 0 < length <= _MOST_MINUTES:
-            raise RefusedError(400, f"{minutes} minutes are out of range", "choose 1 to 1440")
-        title = clean_title(name or PurePath(given).stem)
+        title = clean_title(name) or clean_title(PurePath(given).stem)
         work = self._new(None)
         painting = painting.rename(work.folder / f"{plain_name(title)}{painting.suffix}")
         return self._begin(
@@ -300,7 +298,7 @@ class Works:
     def _add_trained(self, work: Work, trained: Path, title: str) -> None:
         """Add a model to the user's, under a name that is free."""
         with self._adding:
-            name = _free(plain_name(title), _is_taken, "-")
+            name = _find_free_name(plain_name(title), _is_taken, "-")
             added = add_model(str(trained), name).path
         number = name.removeprefix(plain_name(title)).replace("-", " ")
         with suppress(StyleCliError):  # the page then shows its name
@@ -393,8 +391,25 @@ def _follow(work: Work, event: dict[str, Any]) -> None:
         work.tell(**more)
 
 
-def _free(name: str, is_taken: Callable[[str], bool], mark: str) -> str:
-    """A name that is not taken: itself, or with a number behind it."""
+def _parse_minutes(given: str) -> float:
+    """Parse how long a training may take.
+
+    Raises:
+        RefusedError: it is not a number, or out of range.
+    """
+    try:
+        length = float(given)
+    except ValueError:
+        raise RefusedError(400, f"minutes is {given!r}", "it is a number") from None
+    if not 0 < length <= _MOST_MINUTES:
+        raise RefusedError(
+            400, f"{given} minutes are out of range", "choose more than 0 and at most 1440"
+        )
+    return length
+
+
+def _find_free_name(name: str, is_taken: Callable[[str], bool], mark: str) -> str:
+    """Find a name that is not taken: itself, or with a number behind it."""
     numbered = (f"{name}{mark}{number}" for number in itertools.count(2))
     return next(one for one in itertools.chain([name], numbered) if not is_taken(one))
 

@@ -7,9 +7,9 @@ export class Problem extends Error {
   }
 }
 
-const SILENT = new Problem("stylecli does not answer", "see whether it still runs in its terminal");
+export const SILENT = new Problem("stylecli does not answer", "see whether it still runs in its terminal");
 
-// By this the server tells one tab from another; a reload is another tab.
+// The name of this tab, by which the server knows its work. A page that is loaded again has a new one.
 const tab = crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 export async function ask(path, options) {
@@ -42,11 +42,11 @@ export async function upload(path, file) {
 
 const inMegabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;
 
-// A WebSocket, as a browser has only six other connections to a server, for all tabs together.
+// A browser opens at most six connections to a server, for all tabs together. WebSockets do not count.
 export const openSocket = (path) => new WebSocket(`${location.origin.replace("http", "ws")}/api/${path}`);
 
-// The server takes the end of this connection for the end of the tab, and the page takes it for the
-// end of the server.
+// When this connection ends, the server knows that the tab is closed, or the page knows that the
+// server has stopped.
 export const stayAlive = () => openSocket(`tab?tab=${tab}`);
 
 // Calls show with the state of a job again and again; resolves with the last one.

@@ -1,23 +1,25 @@
-// Camera: a few frames are at the server at a time, and the next one is the newest.
+// Camera: the server has at most two frames at a time; the next one that is sent is the newest.
 
 import { Problem, openSocket } from "./api.js";
 import { $, clone, complain, say } from "./ui.js";
 import { look } from "./paint.js";
 
 const WIDTHS = [240, 320, 400, 480, 560, 640]; // px; each is compiled once by the server
-const AT_ONCE = 2; // frames at the server, each painted on a core of its own
-const SLOWEST = 85; // ms for a frame: more than 10 a second, with some air
-const PATIENCE = 12; // frames at a width before another one is tried
+const AT_ONCE = 2; // frames at the server, each painted on a core of its own; as in camera.py
+const SLOWEST = 85; // ms for a frame at most: about 12 frames a second
+const PATIENCE = 12; // frames that are measured at a width before it may change
 const lens = $("lens");
 const screen = $("screen");
 const problems = $("camera-problems");
 const capture = document.createElement("canvas");
 
+let starts = 0; // how often the camera was started or stopped: only the newest start goes on
+let callback = 0; // the handle for the camera's next frame
 let socket = null;
 let fresh = false; // whether the camera has a frame that was not sent
 let sent = []; // when the frames left that are at the server
 let level = WIDTHS.indexOf(480);
-let tooSlow = WIDTHS.length; // the last level that was
+let tooSlow = WIDTHS.length; // the last level that was too slow
 let times = []; // ms from frame to screen, at this width
 let arrivals = []; // when the last frames came
 
@@ -34,28 +36,36 @@ $("camera-stop").onclick = () => stop();
 $("device").onchange = start;
 
 async function start() {
+  starts += 1;
+  const own = starts;
   problems.replaceChildren();
+  closeLens();
   try {
-    await openLens();
+    const stream = await openCamera();
+    if (own !== starts) return endStream(stream);
+    await showStream(stream);
   } catch (error) {
-    stop();
-    complain(problems, LENS_PROBLEMS[error.name] ?? error);
-    return;
+    if (own === starts) stop(LENS_PROBLEMS[error.name] ?? error);
   }
+  if (own !== starts) return;
   showLive(true);
   connect();
-  lens.requestVideoFrameCallback(onFrame);
+  callback = lens.requestVideoFrameCallback(onFrame);
 }
 
-async function openLens() {
-  closeLens();
-  const chosen = $("device").value;
-  const video = { width: { ideal: 1280 }, deviceId: chosen ? { exact: chosen } : undefined };
+async function openCamera() {
   if (!navigator.mediaDevices) throw ONLY_HERE;
-  lens.srcObject = await navigator.mediaDevices.getUserMedia({ video });
+  const deviceId = { ideal: $("device").value };
+  return navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, deviceId } });
+}
+
+async function showStream(stream) {
+  const [track] = stream.getVideoTracks();
+  track.onended = () => lens.srcObject === stream && stop(LENS_PROBLEMS.NotFoundError);
+  lens.srcObject = stream;
   await lens.play();
   const devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
-  const now = lens.srcObject.getVideoTracks()[0].getSettings().deviceId;
+  const now = track.getSettings().deviceId;
   const option = ({ label, deviceId }) => new Option(label || "Camera", deviceId, false, deviceId === now);
   $("device").replaceChildren(...devices.map(option));
   $("which").hidden = devices.length < 2;
@@ -84,22 +94,23 @@ function connect() {
     pump();
   };
   let turn = Promise.resolve(); // frames are shown in their order
+  const take = (data) => here === socket && (typeof data === "string" ? refuse(data) : show(data, here));
   socket.onmessage = ({ data }) => {
-    if (here === socket) turn = turn.then(() => (typeof data === "string" ? refuse : show)(data));
+    turn = turn.then(() => take(data)).catch((error) => here === socket && stop(error));
   };
   const ended = new Problem("The connection to stylecli has ended.", "See whether it still runs, then start again.");
   socket.onclose = () => here === socket && stop(ended);
 }
 
 function onFrame() {
-  if (!lens.srcObject) return;
   fresh = true;
   pump();
-  lens.requestVideoFrameCallback(onFrame);
+  callback = lens.requestVideoFrameCallback(onFrame);
 }
 
 function pump() {
-  if (!fresh || socket?.readyState !== WebSocket.OPEN || sent.length === AT_ONCE || document.hidden) return;
+  if (!fresh || !lens.videoWidth || sent.length === AT_ONCE || document.hidden) return;
+  if (socket?.readyState !== WebSocket.OPEN) return;
   fresh = false;
   sent.push(performance.now());
   const width = WIDTHS[level];
@@ -108,14 +119,21 @@ function pump() {
   const pen = capture.getContext("2d");
   if ($("mirror").checked) pen.setTransform(-1, 0, 0, 1, width, 0);
   pen.drawImage(lens, 0, 0, width, height);
-  capture.toBlob((blob) => socket?.readyState === WebSocket.OPEN && socket.send(blob), "image/jpeg", 0.9);
+  const here = socket;
+  const send = (blob) => {
+    if (here !== socket || here.readyState !== WebSocket.OPEN) return;
+    if (blob) here.send(blob);
+    else sent.pop();
+  };
+  capture.toBlob(send, "image/jpeg", 0.9);
 }
 
 // From the server to the screen
 
-async function show(data) {
+async function show(data, from) {
   const picture = await createImageBitmap(data);
-  if (!socket) return;
+  if (from !== socket) return;
+  $("still").disabled = false;
   if (screen.width !== picture.width || screen.height !== picture.height) {
     Object.assign(screen, { width: picture.width, height: picture.height });
     $("live").style.setProperty("--ratio", picture.width / picture.height);
@@ -171,15 +189,19 @@ setInterval(() => {
 
 // The end, and what is kept
 
+const endStream = (stream) => stream.getTracks().forEach((track) => track.stop());
+
 function closeLens() {
-  for (const track of lens.srcObject?.getTracks() ?? []) track.stop();
+  lens.cancelVideoFrameCallback(callback);
+  fresh = false;
+  if (lens.srcObject) endStream(lens.srcObject);
   lens.srcObject = null;
 }
 
 function stop(problem) {
+  starts += 1;
   const was = socket;
   socket = null;
-  fresh = false;
   was?.close();
   closeLens();
   showLive(false);
@@ -187,25 +209,37 @@ function stop(problem) {
 }
 
 function showLive(on) {
+  const changes = $("live").hidden === on;
   times = [];
   arrivals = [];
   tooSlow = WIDTHS.length;
   $("rate").textContent = "";
   $("live").hidden = !on;
   $("camera-hero").hidden = on;
-  $("still").disabled = $("camera-stop").disabled = !on;
-  (on ? $("still") : $("camera-start")).focus();
+  $("still").disabled = true; // until there is a picture
+  $("camera-stop").disabled = !on;
+  if (changes) (on ? $("camera-stop") : $("camera-start")).focus();
 }
 
-document.addEventListener("view", () => socket && $("camera").hidden && stop());
+document.addEventListener("view", () => $("camera").hidden && stop());
+
+let stills = 0; // kept so far, those that were removed too
 
 $("still").onclick = () =>
   screen.toBlob((blob) => {
+    stills += 1;
     const row = clone("kept");
-    const link = row.querySelector("a");
-    link.href = row.querySelector("img").src = URL.createObjectURL(blob);
-    link.download = `still-${$("stills").childElementCount + 1}.png`;
-    row.querySelector("img").alt = `Still ${$("stills").childElementCount + 1}`;
+    const [link, image, remove] = ["a", "img", "button"].map((name) => row.querySelector(name));
+    link.href = image.src = URL.createObjectURL(blob);
+    link.download = `still-${stills}.png`;
+    image.alt = `Still ${stills}`;
+    remove.ariaLabel = `Remove still ${stills}`;
+    remove.onclick = () => {
+      URL.revokeObjectURL(link.href);
+      row.remove();
+      // The focus goes to the last of these that can have it.
+      for (const button of [$("camera-start"), $("still"), $("stills").querySelector("button")]) button?.focus();
+    };
     $("stills").prepend(row);
     say("The still is kept below");
   });

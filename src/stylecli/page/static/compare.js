@@ -12,12 +12,16 @@ const chosen = (name) => [...form.querySelectorAll(`[name=${name}]:checked`)].ma
 // The networks that are compared paint The Starry Night.
 styles.addEventListener("change", () => ($("compare-hero").querySelector("img").src = paintingOf(styles.default)));
 
-form.onchange = () => ($("compare-start").disabled = !chosen("norms").length || !chosen("archs").length);
+let running = false;
+
+form.onchange = () =>
+  ($("compare-start").disabled = running || !chosen("norms").length || !chosen("archs").length);
 
 form.onsubmit = async (event) => {
   event.preventDefault();
   problems.replaceChildren();
-  $("compare-start").disabled = true;
+  running = true;
+  form.onchange();
   try {
     const { job } = await post("/api/comparisons", { norms: chosen("norms"), archs: chosen("archs") });
     const last = await followJob($("compare-jobs"), job, "The networks paint the same photos");
@@ -25,6 +29,7 @@ form.onsubmit = async (event) => {
   } catch (error) {
     complain(problems, error);
   }
+  running = false;
   form.onchange();
 };
 

@@ -30,10 +30,12 @@ function showView() {
 
 for (const tab of tabs) {
   tab.onclick = () => (location.hash = `/${tab.getAttribute("aria-controls")}`);
-  tab.onkeydown = ({ key }) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-    if (!step) return;
-    const next = tabs.at((tabs.indexOf(tab) + step) % tabs.length);
+  tab.onkeydown = (event) => {
+    const here = tabs.indexOf(tab);
+    const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const next = tabs.at(to % tabs.length);
     next.focus();
     next.click();
   };
@@ -41,6 +43,7 @@ for (const tab of tabs) {
 addEventListener("hashchange", showView);
 showView();
 
+const STOPPED = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
 let lost = false;
 
 function watchServer() {
@@ -48,7 +51,7 @@ function watchServer() {
   alive.onopen = () => lost && offerReload();
   alive.onclose = () => {
     lost = true;
-    $("lost").textContent = "stylecli has stopped. Start it again in a terminal with: stylecli serve";
+    if ($("lost").textContent !== STOPPED) $("lost").textContent = STOPPED; // it is read out once
     setTimeout(watchServer, 1000);
   };
 }
@@ -64,7 +67,7 @@ watchServer();
 
 try {
   const [{ version, device }] = await Promise.all([state, loadStyles()]);
-  $("about").textContent = `stylecli ${version} on ${device}. Nothing leaves this computer.`;
+  $("about").textContent = `stylecli ${version} on ${device}. Nothing leaves the computer where it runs.`;
 } catch (error) {
   complain($("paint-problems"), error);
 }

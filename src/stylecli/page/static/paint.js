@@ -92,13 +92,14 @@ async function follow() {
 }
 
 async function paintScreen(item, wanted, signal) {
+  let unused = ""; // the URL of a picture that is not shown
   try {
     const picture = new Image();
-    picture.src = URL.createObjectURL(await (await ask(wanted, { signal })).blob());
+    unused = picture.src = URL.createObjectURL(await (await ask(wanted, { signal })).blob());
     await picture.decode();
     fault?.remove();
     if (item !== current) return;
-    URL.revokeObjectURL($("after").src);
+    unused = $("after").src;
     $("after").src = picture.src;
     $("after").alt = `${item.name}, painted as ${titleOf()}`;
     $("frame").classList.add("painted");
@@ -107,6 +108,8 @@ async function paintScreen(item, wanted, signal) {
     if (error.name === "AbortError") return;
     fault?.remove();
     fault = complain(problems, error);
+  } finally {
+    URL.revokeObjectURL(unused);
   }
   if (item === current) shown = wanted; // a failure, too, is not tried again at once
 }
@@ -168,6 +171,7 @@ function addRow(file) {
 }
 
 async function send(item) {
+  if (!items.includes(item)) return; // removed before its turn
   try {
     Object.assign(item, await upload("/api/photos", item.file));
     delete item.file;
@@ -205,7 +209,7 @@ function drop(item) {
   item.row.remove();
   remove(item);
   const next = items[Math.min(place, items.length - 1)];
-  if (item === current) choose(next?.id ? next : null);
+  if (item === current) choose(next?.id ? next : (items.find(({ id }) => id) ?? null));
   showShelf();
   if (focused) (next?.row.querySelector(".thumb") ?? $("paint-files")).focus();
 }
@@ -220,6 +224,9 @@ addEventListener("pagehide", () => {
   for (const { id } of items) if (id) fetch(`/api/photos/${id}`, { method: "DELETE", keepalive: true });
 });
 
+// A page that the browser kept when it was left has lost its photos.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
 function showShelf() {
   const focused = document.activeElement === $("paint-files");
   $("paint-hero").hidden = items.length > 0;
@@ -233,10 +240,7 @@ function showShelf() {
 const photosOf = () => items.filter(({ kind }) => kind === "photo");
 
 const moveWipe = () => $("frame").style.setProperty("--at", `${$("wipe").value}%`);
-$("wipe").oninput = (event) => {
-  event.stopPropagation();
-  moveWipe();
-};
+$("wipe").oninput = moveWipe;
 moveWipe();
 
 // Downloads: the picture at full size, all as a ZIP, a film
@@ -290,12 +294,20 @@ onClick("paint-film", async (item) => {
   if (item === current && chosen === address(item, "screen")) showFilm(href, last.name);
 });
 
+const film = $("film");
+film.onerror = () => showFilm(null); // the browser cannot play this format
+document.addEventListener("view", () => $("paint").hidden && film.pause());
+
 // A painted film plays in place of the picture until another look or photo is chosen.
 function showFilm(result, name = "") {
   const moving = /\.(mp4|mov|m4v|mkv|webm|avi)$/i.test(name);
-  $("film").hidden = !moving;
-  if (moving) $("film").src = result;
-  else $("film").removeAttribute("src");
+  film.pause();
+  film.hidden = !moving;
+  if (moving) film.src = result;
+  else if (film.hasAttribute("src")) {
+    film.removeAttribute("src");
+    film.load(); // without it, the film would play on
+  }
   if (result && !moving) $("after").src = result;
   $("frame").hidden = !current || moving;
 }

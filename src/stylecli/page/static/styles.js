@@ -6,8 +6,14 @@ import { $, clone } from "./ui.js";
 export const styles = new EventTarget();
 styles.list = [];
 
+let last = "";
+
+// Views are drawn again only if something has changed.
 export async function loadStyles() {
   const answer = await askJson("/api/styles");
+  const text = JSON.stringify(answer);
+  if (text === last) return;
+  last = text;
   styles.list = answer.styles;
   styles.default = answer.default;
   styles.dispatchEvent(new Event("change"));

@@ -1,6 +1,6 @@
 // Train: a painting becomes a style, before one's eyes.
 
-import { Problem, ask, upload } from "./api.js";
+import { Problem, SILENT, ask, upload } from "./api.js";
 import { $, clone, complain, followJob, say, takeFiles } from "./ui.js";
 import { findStyle, loadStyles, paintingOf, styles } from "./styles.js";
 import { chooseStyle } from "./paint.js";
@@ -8,9 +8,10 @@ import { chooseStyle } from "./paint.js";
 const problems = $("train-problems");
 let painting = null;
 let trained = "";
+let uploading = false;
 
 takeFiles($("train"), [$("train-file"), $("other-file")], ([file]) => {
-  if ($("training").hidden) return;
+  if (uploading || $("training").hidden) return;
   painting = file;
   problems.replaceChildren();
   const image = $("model-painting").querySelector("img");
@@ -35,8 +36,10 @@ $("training").onsubmit = async (event) => {
   problems.replaceChildren();
   const name = $("train-name").value;
   const minutes = $("training").elements.minutes.value;
+  const address = `/api/trainings?${new URLSearchParams({ minutes, name })}`;
+  $("train-start").disabled = uploading = true;
   try {
-    const { job } = await upload(`/api/trainings?${new URLSearchParams({ minutes, name })}`, painting);
+    const { job } = await upload(address, painting).finally(() => (uploading = false));
     sessionStorage.training = JSON.stringify({ job, name });
     await follow(job, name);
   } catch (error) {
@@ -45,7 +48,7 @@ $("training").onsubmit = async (event) => {
 };
 
 function fail(error) {
-  delete sessionStorage.training;
+  if (error !== SILENT) delete sessionStorage.training; // else it may still run: a reload finds it
   showTraining(false);
   showStage(painting !== null);
   complain(problems, error);
@@ -136,12 +139,13 @@ const ownProblems = $("own-problems");
 
 styles.addEventListener("change", () => {
   const own = styles.list.filter((style) => style.own);
-  $("own").replaceChildren(...own.map(card));
+  const models = own.filter(({ model }, k) => own.findIndex((one) => one.model === model) === k);
+  $("own").replaceChildren(...models.map(card));
   $("no-own").hidden = own.length > 0;
   $("train-hero").querySelector("img").src = paintingOf(styles.list.findLast((style) => !style.own).id);
 });
 
-function card({ id, title }) {
+function card({ id, model_title: title }) {
   const row = clone("own-style");
   row.querySelector("img").src = paintingOf(id);
   row.querySelector("h3").textContent = title;
@@ -174,4 +178,5 @@ async function change(id, options) {
   ownProblems.replaceChildren();
   await ask(`/api/styles/${encodeURIComponent(id)}`, options).catch((error) => complain(ownProblems, error));
   await loadStyles().catch((error) => complain(ownProblems, error));
+  if (document.activeElement === document.body) ($("own").querySelector("button") ?? $("tab-train")).focus();
 }

@@ -21,6 +21,13 @@ export function complain(place, error) {
   return line;
 }
 
+// A file that no view takes must not replace the page.
+for (const name of ["dragover", "drop"]) {
+  document.addEventListener(name, (event) => {
+    if (event.dataTransfer.types.includes("Files")) event.preventDefault();
+  });
+}
+
 // Files come from the inputs, from a drop or a paste anywhere on the page while the view is shown.
 export function takeFiles(view, inputs, take) {
   const given = (files) => files.length && take([...files]);
@@ -63,10 +70,16 @@ export function showWork(place, what, cancelWord, cancel) {
   const [bar, left, button] = ["progress", ".left", "button"].map((name) => block.querySelector(name));
   block.querySelector(".what").textContent = bar.ariaLabel = what;
   button.textContent = cancelWord;
-  button.onclick = () => {
+  button.onclick = async () => {
     button.disabled = true;
     button.textContent = "Stopping";
-    cancel();
+    try {
+      await cancel();
+    } catch (error) {
+      complain(place, error);
+      button.disabled = false;
+      button.textContent = cancelWord;
+    }
   };
   place.append(block);
   const show = ({ state, done, total, seconds_left: seconds, note }) => {
@@ -79,7 +92,7 @@ export function showWork(place, what, cancelWord, cancel) {
 
 // Shows a job until its end; resolves with its last event.
 export async function followJob(place, job, what, { cancelWord = "Cancel", more = () => {} } = {}) {
-  const stop = () => ask(`/api/jobs/${job}/stop`, { method: "POST" }).catch((error) => complain(place, error));
+  const stop = () => ask(`/api/jobs/${job}/stop`, { method: "POST" });
   const work = showWork(place, what, cancelWord, stop);
   try {
     return await watchJob(job, (event) => {
