@@ -117,6 +117,7 @@ def test_a_file_is_added_found_by_name_from_every_folder_and_removed(models, mod
     assert added.read_bytes() == model
     assert "my-fine-model" in models()[0]
     assert str(added) in models("my-fine-model")[0]
+    added.with_suffix(".title").write_text("My fine model!")  # as the page leaves it
     _, said = models("remove", "my-fine-model")
     assert said == f"removed {added}\n"
     assert list(data.iterdir()) == []

@@ -1,5 +1,6 @@
 """The page in a real browser, by clicks and keys, against a real ``stylecli serve``."""
 
+import shutil
 import signal
 import subprocess
 import time
@@ -163,6 +164,22 @@ def test_the_tabs_are_walked_with_the_arrow_keys(page):
         expect(page.locator("[role=tabpanel]:visible")).to_have_id(view)
     page.go_back()
     expect(page.locator("#compare")).to_be_visible()
+    for key, view in (("Home", "paint"), ("End", "compare")):
+        page.keyboard.press(key)
+        expect(page.locator(":focus")).to_have_id(f"tab-{view}")
+        expect(page.locator("[role=tabpanel]:visible")).to_have_id(view)
+
+
+def test_a_file_that_no_view_takes_does_not_replace_the_page(page):
+    page.click("#tab-compare")
+    prevented = page.evaluate("""[true, false].map((withFile) => {
+        const dataTransfer = new DataTransfer();
+        if (withFile) dataTransfer.items.add(new File(["x"], "x.jpg"));
+        else dataTransfer.setData("text/plain", "x");
+        const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+        return !document.body.dispatchEvent(drop);
+    })""")
+    assert prevented == [True, False]
 
 
 def test_a_photo_may_be_dropped_anywhere_and_all_come_as_a_zip(page, files):
@@ -191,8 +208,33 @@ def test_a_film_plays_when_it_is_painted(page, files):
     with page.expect_download() as download:
         page.get_by_role("link", name="Save clip-starry-night.mp4").click()
     assert b"ftyp" in download.value.path().read_bytes()[:12]
+    # A return to the browser's tab changes nothing.
+    with page.expect_response("**/api/styles"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(100)
+    expect(page.locator("#film")).to_be_visible()
+    page.evaluate("document.querySelector('#film').play()")
+    page.click("#tab-compare")
+    assert page.evaluate("document.querySelector('#film').paused")
+    page.click("#tab-paint")
+    page.evaluate("document.querySelector('#film').play()")
     change(page, lambda: page.click("#strip .tile:has-text('Udnie')"))
     expect(page.locator("#film")).to_be_hidden()
+    assert page.evaluate("document.querySelector('#film').paused")
+    assert page.evaluate("document.querySelector('#film').readyState") == 0  # it is unloaded
+
+
+def test_a_film_that_the_browser_cannot_play_leaves_its_link(page, files, tmp_path):
+    frames = ["-i", str(files / "clip.mp4"), "-c:v", "mjpeg", str(tmp_path / "clip.avi")]
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg makes the film")
+    subprocess.run(["ffmpeg", "-loglevel", "error", *frames], check=True)
+    page.set_input_files("#paint-files", tmp_path / "clip.avi")
+    page.wait_for_selector(PAINTED)
+    page.click("text=Paint the film")
+    page.get_by_role("link", name="Save clip-starry-night.avi").wait_for()
+    expect(page.locator("#film")).to_be_hidden()
+    expect(page.locator("#frame")).to_be_visible()
 
 
 def test_a_bad_file_and_huge_ones_are_refused_beside_the_drop(page, files, tmp_path):
@@ -287,12 +329,14 @@ def rename_and_remove(page) -> None:
     page.fill("#new-name", "Tree Rings!")
     page.keyboard.press("Enter")
     expect(page.locator("#own h3")).to_have_text("Tree Rings!")
+    expect(page.locator("#own .use")).to_be_focused()
     page.click("#own .remove")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#own li")).to_have_count(1)
     page.click("#own .remove")
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.locator("#no-own")).to_be_visible()
+    expect(page.locator("#tab-train")).to_be_focused()
 
 
 def test_the_camera_is_painted_live(context, server):
@@ -321,9 +365,47 @@ def test_the_camera_is_painted_live(context, server):
     still = Image.open(download.value.path())
     assert still.format == "PNG"
     assert still.width * 3 == still.height * 4
+    page.click("#still")
+    page.click("[aria-label='Remove still 1']")
+    expect(page.get_by_role("img", name="Still 2")).to_be_visible()
+    expect(page.locator("#stills li")).to_have_count(1)
     page.click("#camera-stop")
     expect(page.get_by_text("Step into a painting")).to_be_visible()
     assert page.evaluate("document.querySelector('#lens').srcObject") is None
+
+
+TRACKS = """() => {
+    window.tracks = [];
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await ask(wanted);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+}"""
+
+
+def test_of_two_starts_of_the_camera_one_goes_on_and_none_in_a_hidden_view(context, server):
+    page = open_page(context, server, "camera")
+    page.evaluate(TRACKS)
+    page.evaluate("for (const _ of [1, 2]) document.querySelector('#camera-start').click()")
+    wait_until(page, "Number(document.querySelector('#rate').dataset.rate) > 0")
+    assert page.evaluate("tracks.map((one) => one.readyState).toSorted()") == ["ended", "live"]
+    page.click("#camera-stop")
+    # The view is left while the browser would ask for permission.
+    page.evaluate("document.querySelector('#camera-start').click(); location.hash = '/paint'")
+    wait_until(page, "tracks.length === 3 && tracks.every((one) => one.readyState === 'ended')")
+    assert page.evaluate("document.querySelector('#lens').srcObject") is None
+
+
+def test_a_camera_that_is_unplugged_is_said(context, server):
+    page = open_page(context, server, "camera")
+    page.evaluate(TRACKS)
+    page.click("#camera-start")
+    page.wait_for_selector("#still:enabled")
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    page.wait_for_selector("#camera-problems:has-text('There is no camera')")
+    expect(page.get_by_text("Step into a painting")).to_be_visible()
 
 
 def test_a_comparison_shows_its_report_in_place(context, server):
@@ -335,6 +417,8 @@ def test_a_comparison_shows_its_report_in_place(context, server):
     form.get_by_label("Pyramid").check()
     page.click("#compare-start")
     page.wait_for_selector("#compare-jobs progress")
+    form.get_by_label("Residual").check()
+    expect(page.locator("#compare-start")).to_be_disabled()
     page.wait_for_selector("#report:not([hidden])")
     report = page.frame_locator("#report")
     report.locator("h1").wait_for()

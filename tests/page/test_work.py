@@ -95,6 +95,8 @@ def test_a_model_is_downloaded_renamed_and_removed(server, trained, tmp_path):
     again = server.ask("PATCH", "/api/styles/sea-sky", {"name": "Sea / Sky"})
     assert (again.json["id"], again.json["title"]) == ("sea-sky", "Sea / Sky")
     assert server.ask("GET", "/api/styles/own/file").status == 404
+    empty = server.ask("PATCH", "/api/styles/sea-sky", {"name": " \t"})
+    assert (empty.status, empty.json["error"]) == (400, "the name is empty")
     for taken in (style, "udnie", "gallery"):
         assert server.ask("PATCH", "/api/styles/sea-sky", {"name": taken}).status == 400
     assert server.ask("DELETE", "/api/styles/sea-sky").status == 204
