@@ -1,8 +1,10 @@
 """The page in a real browser, by clicks and keys, against a real ``stylecli serve``."""
 
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from serving import Server, start
+from stylecli.core.model_files import find_model
 from stylecli.files.content import bundled_photos
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -319,6 +322,20 @@ def test_a_painting_becomes_a_style(page, server, painting, files):
     page.click("#tab-train")
     rename_and_remove(page)
     expect(page.locator(".tile")).to_have_count(8)
+
+
+def test_a_model_of_several_styles_has_one_card(context, tmp_path):
+    gallery = find_model("gallery")
+    add = [sys.executable, "-m", "stylecli", "models", "add", str(gallery), "--name", "mine"]
+    own = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    subprocess.run([*add, "--quiet"], env=own, check=True)
+    server = start(tmp_path)
+    try:
+        page = open_page(context, server, "train")
+        expect(page.locator("#own h3")).to_have_text(["mine"])
+        expect(page.locator(".tile")).to_have_count(16)
+    finally:
+        server.stop()
 
 
 def rename_and_remove(page) -> None:

@@ -139,8 +139,9 @@ async function paintStrip() {
 
 async function paintTile(item, style, signal) {
   try {
-    const picture = await ask(address(item, "strip", { style }), { signal });
-    item.strip.set(style, URL.createObjectURL(await picture.blob()));
+    const picture = await (await ask(address(item, "strip", { style }), { signal })).blob();
+    if (!items.includes(item)) return;
+    item.strip.set(style, URL.createObjectURL(picture));
     if (item === current) strip.show(style, item.strip.get(style));
   } catch {
     // The tile keeps the painting; when the style is chosen, the picture says why.
@@ -308,7 +309,10 @@ function showFilm(result, name = "") {
     film.removeAttribute("src");
     film.load(); // without it, the film would play on
   }
-  if (result && !moving) $("after").src = result;
+  if (result && !moving) {
+    URL.revokeObjectURL($("after").src);
+    $("after").src = result;
+  }
   $("frame").hidden = !current || moving;
 }
 
