@@ -312,11 +312,18 @@ def test_a_run_killed_at_random_moments_ends_complete(tmp_path, tiny):
     for i in range(30):
         photo(tmp_path / "in" / f"{i % 3}" / f"{i:02}.png", (400, 300), number=i % 24)
     command = [sys.executable, "-m", "stylecli", "stylize", "in", "out", "-m", str(tiny), "-q"]
+
+    def count() -> int:
+        return len(list((tmp_path / "out").rglob("[!.]*.png")))
+
     dice = random.Random(0)
     killed = 0
     for _ in range(6):
+        wanted = count() + dice.randint(0, 4)
         process = subprocess.Popen(command, cwd=tmp_path)
-        time.sleep(dice.uniform(0.4, 1.6))
+        while process.poll() is None and count() < wanted:
+            time.sleep(0.002)
+        time.sleep(dice.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         for path in (tmp_path / "out").rglob("*.png"):
