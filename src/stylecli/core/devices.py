@@ -89,12 +89,9 @@ def _has_bfloat16(device: "torch.device") -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # old versions lack it
         known = torch.cpu.get_capabilities()  # of the processor, also where torch is held to less
-        is_held = torch.backends.cpu.get_cpu_capability() in (
-            "AVX2",
-            "NO AVX",
-        )  # ATEN_CPU_CAPABILITY=avx2
+        held = torch.backends.cpu.get_cpu_capability() == "AVX2"  # ATEN_CPU_CAPABILITY=avx2
         flags = ("avx512_bf16", "amx_bf16", "bf16")
-        return not is_held and any(known.get(flag) for flag in flags)
+        return not held and any(known.get(flag) for flag in flags)
     return False
 
 
