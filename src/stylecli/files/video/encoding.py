@@ -30,8 +30,8 @@ from stylecli.files.video.timeline import LATE, Timeline, move
 _COARSE = Fraction(1, 1000)  # s
 _FINE = 90_000  # units a second
 # Painted films gain little from B-frames: without them, x264's "superfast" takes two fifths of
-# the time of "veryfast" with them, and files are a seventh larger. With B-frames, which are stored in
-# another order than they are shown in, MP4 would also store another length of the last frame.
+# the time of "veryfast" with them, and files are a seventh larger. With B-frames, which are stored
+# in another order than they are shown in, MP4 would also store another length of the last frame.
 _X264 = {"preset": "superfast", "bf": "0"}
 _BEST_CRF, _WORST_CRF = 18, 51  # of H.264 and VP9
 _BEST_Q, _WORST_Q, _LAMBDA = 2, 31, 118  # of MPEG-4; the last is FFmpeg's unit of it
