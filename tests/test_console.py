@@ -46,7 +46,7 @@ def test_steps_of_a_training_and_of_gatys_are_shown_alike(capsys):
         "a line",
         "preparing  50%  reading photos",
         f"training  25%  step 7  about 2 minutes left  8.1 photos a second  {words}",
-        f"optimizing  20%  step 2 of 10  about 10 seconds left  {words}",
+        f"optimizing  20%  step 2 of 10  less than 10 seconds left  {words}",
     ]
 
 

@@ -373,7 +373,7 @@ def test_json_says_all_that_the_lines_say(tmp_path, painting, monkeypatch):
     ("seconds", "words"),
     [
         (0, "nearly done"),
-        (0.4, "about 10 seconds left"),
+        (0.4, "less than 10 seconds left"),
         (61, "about 70 seconds left"),
         (89, "about 90 seconds left"),
         (91, "about 2 minutes left"),

@@ -218,8 +218,9 @@ def format_time_left(seconds: float) -> str:
     for unit, length in (("hour", 3600), ("minute", 60)):
         if (count := round(seconds / length)) >= 2:
             return f"about {count} {unit}s left"
-    tens = math.ceil(seconds / 10) * 10
-    return f"about {tens} seconds left" if tens > 0 else "nearly done"
+    if seconds > 10:
+        return f"about {math.ceil(seconds / 10) * 10} seconds left"
+    return "less than 10 seconds left" if seconds > 0 else "nearly done"
 
 
 def format_rate(count: float, seconds: float, noun: str = "") -> str:

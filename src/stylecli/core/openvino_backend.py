@@ -65,7 +65,8 @@ class OpenVinoBackend:
     Args:
         path: the model file.
         mix: shares of its styles.
-        precision: ``auto`` (bfloat16 where the processor has it), ``float32`` or ``bfloat16``.
+        precision: ``float32``; or ``auto`` or ``bfloat16``, which both are bfloat16 where the
+            processor has it, and float32 elsewhere: OpenVINO has no slow form of bfloat16.
         seed: of the noise, if the model has any.
 
     Attributes:
@@ -82,27 +83,28 @@ class OpenVinoBackend:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
-        held_to = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-        if precision == "auto" and held_to in _WITHOUT_BFLOAT16:
-            precision = "float32"
+        self._core = ov.Core()
+        has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
+            has_bfloat16 = False
+        if precision != "float32":
+            precision = "bfloat16" if has_bfloat16 else "float32"
         self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
         self._spec = read_info(path).spec
         self._weights = mixed_weights(path, mix)
-        self._core = ov.Core()
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
         self.at_once = max(min(cores, _WITH_ONE_CORE), cores // _CORES_FOR_EACH)
-        self._options = {"CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS)}
+        self._options = {
+            "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS),
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        }
         self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
-        if precision != "auto":
-            self._options["INFERENCE_PRECISION_HINT"] = _HINTS[precision]
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
         self._networks: dict[tuple[int, int] | None, _Network] = {}
         self._planes = _Planes(seed)
-        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        short = precision == "bfloat16" or (precision == "auto" and "BF16" in capabilities)
-        self.itemsize = 2 if short else 4
-        self.description = f"cpu, openvino, {'bfloat16' if short else 'float32'}"
+        self.itemsize = 2 if precision == "bfloat16" else 4
+        self.description = f"cpu, openvino, {precision}"
 
     @memory_errors()
     def __call__(self, photos: Batch) -> Batch:
