@@ -8,7 +8,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from serving import start
-from stylecli.page.safety import Door
+from stylecli.page.access import AccessPolicy
 
 pytestmark = pytest.mark.xdist_group("page")
 
@@ -150,19 +150,19 @@ def test_other_machines_need_the_token_that_was_printed(open_to_all):
     ],
 )
 def test_which_names_are_the_servers_own(listens, host, is_own):
-    assert Door.of(listens, 8765, ["Machine"]).is_own(host) == is_own
+    assert AccessPolicy.of(listens, 8765, ["Machine"]).is_own(host) == is_own
 
 
 def test_port_80_need_not_be_named():
-    assert Door.of("127.0.0.1", 80).is_own("localhost")
-    assert Door.of("127.0.0.1", 80).is_own("[::1]")
+    assert AccessPolicy.of("127.0.0.1", 80).is_own("localhost")
+    assert AccessPolicy.of("127.0.0.1", 80).is_own("[::1]")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_this_machine_alone_needs_no_token(host):
-    assert not Door.of(host, 8765).token
+    assert not AccessPolicy.of(host, 8765).token
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "machine.example", ""])
 def test_any_other_address_has_a_token(host):
-    assert len(Door.of(host, 8765).token) == 32
+    assert len(AccessPolicy.of(host, 8765).token) == 32

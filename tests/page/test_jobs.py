@@ -130,7 +130,7 @@ def test_a_comparison_of_what_is_not_known_is_refused(server, given):
     assert answer.status == 400, answer.json
 
 
-def test_a_closed_tab_stops_its_work_but_trainings_and_no_other(server, painting):
+def test_a_closed_tab_stops_its_jobs_but_trainings_and_no_other(server, painting):
     """Comparisons wait behind a training until there are too many; then a tab is closed."""
     training = server.ask(
         "POST", "/api/trainings?minutes=30", painting.read_bytes(), x_name="a.png", x_tab="one"

@@ -23,8 +23,8 @@ from stylecli import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
+from stylecli.page.photos import PhotoService
 from stylecli.page.refusals import status_of
-from stylecli.page.studio import Studio
 
 pytestmark = pytest.mark.xdist_group("page")  # they share one server
 
@@ -374,9 +374,9 @@ def test_a_full_disk_is_said_to_be_that(files, monkeypatch):
     """In this process: a small file system would need root."""
     usage = shutil.disk_usage(files)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=10**9))
-    assert Studio(files).begin_upload("photo.jpg", 10**8)
+    assert PhotoService(files).begin_upload("photo.jpg", 10**8)
     with pytest.raises(StyleCliError, match="no room") as raised:
-        Studio(files).begin_upload("photo.jpg", 10**9)
+        PhotoService(files).begin_upload("photo.jpg", 10**9)
     assert status_of(raised.value) == 507
     full = StyleCliError("cannot write x")
     full.__cause__ = OSError(errno.ENOSPC, "No space left on device")

@@ -43,7 +43,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
-class Door:
+class AccessPolicy:
     """Which requests are let in.
 
     Attributes:
@@ -60,8 +60,8 @@ class Door:
     token: str = ""
 
     @classmethod
-    def of(cls, host: str, port: int, names: Iterable[str] = ()) -> "Door":
-        """The door of a server that listens on a host.
+    def of(cls, host: str, port: int, names: Iterable[str] = ()) -> "AccessPolicy":
+        """The policy of a server that listens on a host.
 
         Args:
             host: a name or an address; a token is made if it is not of this machine alone.
@@ -121,16 +121,16 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-class Guard:
+class AccessMiddleware:
     """Middleware that refuses foreign requests, and adds the headers that bind the browser.
 
     Args:
         app: what answers the others.
-        door: who is let in.
+        policy: who is let in.
     """
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
-        self._app, self._door = app, door
+    def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
+        self._app, self._policy = app, policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -154,16 +154,16 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """The answer to a request that is not let in."""
         headers = Headers(scope=scope)
-        if len(headers.getlist("host")) != 1 or not self._door.is_own(headers["host"]):
+        if len(headers.getlist("host")) != 1 or not self._policy.is_own(headers["host"]):
             return answer_error(
                 421, "this server has another name", "use the address that it printed"
             )
         if self._is_foreign(scope, headers):
             return answer_error(403, "only this server's own page may ask for that")
-        if not self._door.token or self._door.knows(headers.get("cookie", "")):
+        if not self._policy.token or self._policy.knows(headers.get("cookie", "")):
             return None
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
-        if scope["type"] == "http" and scope["path"] == "/" and self._door.is_token(given):
+        if scope["type"] == "http" and scope["path"] == "/" and self._policy.is_token(given):
             return self._with_cookie()
         return answer_error(403, "the token is missing", "open the whole address that was printed")
 
@@ -171,7 +171,7 @@ class Guard:
         """Whether another page sends a request that it may not send."""
         unsafe = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         origin = headers.get("origin")
-        if unsafe and origin is not None and not self._door.is_own_origin(origin):
+        if unsafe and origin is not None and not self._policy.is_own_origin(origin):
             return True
         site = headers.get("sec-fetch-site", "none")
         return (unsafe or scope["path"] != "/") and site not in ("same-origin", "none")
@@ -179,6 +179,6 @@ class Guard:
     def _with_cookie(self) -> Response:
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(
-            self._door.cookie, self._door.token, httponly=True, samesite="lax", path="/"
+            self._policy.cookie, self._policy.token, httponly=True, samesite="lax", path="/"
         )
         return answer

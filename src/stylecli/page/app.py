@@ -21,19 +21,20 @@ from starlette.websockets import WebSocket
 from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL
 from stylecli.errors import StyleCliError
+from stylecli.page.access import REPORT_CSP, AccessMiddleware, AccessPolicy
 from stylecli.page.camera import AT_ONCE, Camera
-from stylecli.page.refusals import RefusedError, answer_error, status_of
-from stylecli.page.safety import REPORT_CSP, Door, Guard
-from stylecli.page.studio import (
+from stylecli.page.jobs import BackgroundJob, BackgroundJobs
+from stylecli.page.photos import (
     MOST_BYTES,
     SCREEN,
     STRIP,
     Look,
     Photo,
-    Studio,
+    PhotoService,
     require_size,
     result_name,
 )
+from stylecli.page.refusals import RefusedError, answer_error, status_of
 from stylecli.page.styles import (
     Chosen,
     Style,
@@ -42,7 +43,6 @@ from stylecli.page.styles import (
     remove_style,
     rename_style,
 )
-from stylecli.page.work import Work, Works
 from stylecli.page.workers import Urgency, Workers
 
 STATIC = Path(__file__).parent / "static"
@@ -57,48 +57,48 @@ T = TypeVar("T")
 
 
 @dataclass
-class Rooms:
+class AppState:
     """What the routes work with.
 
     Attributes:
-        studio: photos and networks.
-        painting: the threads that paint pictures.
-        chores: the threads that read and write files.
-        works: films, ZIPs, trainings, comparisons.
+        service: photos and networks.
+        paint_workers: the threads that paint pictures.
+        file_workers: the threads that read and write files.
+        jobs: films, ZIPs, trainings, comparisons.
     """
 
-    studio: Studio
-    painting: Workers = field(default_factory=lambda: Workers(AT_ONCE))
-    chores: Workers = field(default_factory=lambda: Workers(2))
+    service: PhotoService
+    paint_workers: Workers = field(default_factory=lambda: Workers(AT_ONCE))
+    file_workers: Workers = field(default_factory=lambda: Workers(2))
 
     def __post_init__(self) -> None:
-        self.works = Works(self.studio, self.painting)
+        self.jobs = BackgroundJobs(self.service, self.paint_workers)
 
     def warm_up(self) -> None:
         """Open the networks that are bundled while nothing else is to be done."""
         for style in list_styles().values():
             if not style.is_own:
-                self.painting.submit(partial(self._open, style), Urgency.SPARE)
+                self.paint_workers.submit(partial(self._open, style), Urgency.SPARE)
 
     def _open(self, style: Style) -> None:
         import numpy as np
 
-        network = self.studio.network(Chosen.of(style.id))
+        network = self.service.network(Chosen.of(style.id))
         network(np.full((64, 64, 3), 128, np.uint8))  # it is compiled when it is first used
 
     def close(self) -> None:
-        """Stop all work; nothing is waited for."""
-        self.painting.cancel()
-        self.chores.cancel()
-        self.works.stop_all()
+        """Stop all jobs; nothing is waited for."""
+        self.paint_workers.cancel()
+        self.file_workers.cancel()
+        self.jobs.stop_all()
 
 
-def build_app(rooms: Rooms, door: Door) -> ASGIApp:
+def build_app(state: AppState, policy: AccessPolicy) -> ASGIApp:
     """The application.
 
     Args:
-        rooms: what it works with.
-        door: who is let in.
+        state: what it works with.
+        policy: who is let in.
     """
     photo, job, style = "/api/photos/{id}", "/api/jobs/{id}", "/api/styles/{id}"
     routes = [
@@ -118,7 +118,7 @@ def build_app(rooms: Rooms, door: Door) -> ASGIApp:
         Route("/api/films", _begin_film, methods=["POST"]),
         Route("/api/trainings", _begin_training, methods=["POST"]),
         Route("/api/comparisons", _begin_comparison, methods=["POST"]),
-        Route(job, _tell_work),
+        Route(job, _tell_job),
         Route(f"{job}/stop", _stop, methods=["POST"]),
         Route(f"{job}/preview", _send_preview),
         Route(f"{job}/result", _send_result),
@@ -136,13 +136,13 @@ def build_app(rooms: Rooms, door: Door) -> ASGIApp:
             500: _explain_bug,
         },
     )
-    app.state.rooms = rooms
-    return Guard(app, door)
+    app.state.shared = state
+    return AccessMiddleware(app, policy)
 
 
-def _rooms(request: Request | WebSocket) -> Rooms:
-    rooms: Rooms = request.app.state.rooms
-    return rooms
+def _state(request: Request | WebSocket) -> AppState:
+    state: AppState = request.app.state.shared
+    return state
 
 
 async def _explain(request: Request, error: Exception) -> Response:
@@ -165,7 +165,7 @@ async def _explain_bug(request: Request, error: Exception) -> Response:
 
 async def _do(request: Request, function: Callable[[], T]) -> T:
     """The result of a function that reads or writes files, in another thread."""
-    return await asyncio.wrap_future(_rooms(request).chores.submit(function))
+    return await asyncio.wrap_future(_state(request).file_workers.submit(function))
 
 
 async def _show_page(request: Request) -> Response:
@@ -173,8 +173,8 @@ async def _show_page(request: Request) -> Response:
 
 
 async def _tell_state(request: Request) -> Response:
-    rooms = _rooms(request)
-    network = await _do(request, lambda: rooms.studio.network(Chosen.of(DEFAULT_MODEL)))
+    state = _state(request)
+    network = await _do(request, lambda: state.service.network(Chosen.of(DEFAULT_MODEL)))
     return JSONResponse(
         {
             "version": __version__,
@@ -260,11 +260,11 @@ async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
     Raises:
         RefusedError: it is not a photo or film by its name, it is too large, or the disk is full.
     """
-    rooms = _rooms(request)
+    state = _state(request)
     given = unquote(request.headers.get("x-name", ""))
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
-    name, path = await _do(request, lambda: rooms.studio.begin_upload(given, size))
+    name, path = await _do(request, lambda: state.service.begin_upload(given, size))
     try:
         await _write_body(request, path)
         yield name, path
@@ -277,49 +277,49 @@ async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
 
 
 async def _write_body(request: Request, path: Path) -> None:
-    rooms, done, block = _rooms(request), 0, bytearray()
+    state, done, block = _state(request), 0, bytearray()
     with path.open("xb") as file:
         async for part in request.stream():
             block += part
             done += len(part)
             if len(block) >= _BLOCK:
                 require_size(done)
-                rooms.studio.require_room()
+                state.service.require_room()
                 full, block = block, bytearray()
                 await _do(request, partial(file.write, full))
         await _do(request, lambda: file.write(block))
 
 
 async def _take_photo(request: Request) -> Response:
-    rooms = _rooms(request)
+    state = _state(request)
     async with _store_upload(request) as (name, path):
-        photo = await _do(request, lambda: rooms.studio.add(name, path))
+        photo = await _do(request, lambda: state.service.add(name, path))
     return JSONResponse(photo.about, status_code=201)
 
 
 def _photo(request: Request) -> Photo:
-    return _rooms(request).studio.find(request.path_params["id"])
+    return _state(request).service.find(request.path_params["id"])
 
 
 async def _send_screen(request: Request) -> Response:
-    studio, photo = _rooms(request).studio, _photo(request)
-    picture = await _do(request, lambda: studio.encode_screen(photo))
+    service, photo = _state(request).service, _photo(request)
+    picture = await _do(request, lambda: service.encode_screen(photo))
     return Response(picture, media_type=_JPEG)
 
 
 async def _remove_photo(request: Request) -> Response:
-    studio, number = _rooms(request).studio, request.path_params["id"]
-    await _do(request, lambda: studio.remove(number))
+    service, number = _state(request).service, request.path_params["id"]
+    await _do(request, lambda: service.remove(number))
     return Response(status_code=204)
 
 
 async def _paint(request: Request) -> Response:
-    studio, photo, given = _rooms(request).studio, _photo(request), dict(request.query_params)
+    service, photo, given = _state(request).service, _photo(request), dict(request.query_params)
     look = await _do(request, lambda: Look.of(given))
     size = given.get("size", "screen")
     if size == "full":
         painted = await _paint_or_give_up(
-            request, Urgency.FULL, lambda: studio.paint_full(photo, look)
+            request, Urgency.FULL, lambda: service.paint_full(photo, look)
         )
         saved = f"attachment; filename*=utf-8''{quote(result_name(photo, look))}"
         return Response(painted, headers={"Content-Disposition": saved}, media_type=_BYTES)
@@ -327,7 +327,7 @@ async def _paint(request: Request) -> Response:
         raise RefusedError(400, f"size is {size!r}", "it is strip, screen or full")
     side, urgency = _SIZES[size]
     painted = await _paint_or_give_up(
-        request, urgency, lambda: studio.paint_small(photo, look, side)
+        request, urgency, lambda: service.paint_small(photo, look, side)
     )
     return Response(painted, media_type=_JPEG)
 
@@ -341,10 +341,10 @@ async def _paint_or_give_up(
         RefusedError: too many pictures wait.
         ClientDisconnect: the browser has gone.
     """
-    painting = _rooms(request).painting
-    if painting.count >= _MOST_WAITING:
+    workers = _state(request).paint_workers
+    if workers.count >= _MOST_WAITING:
         raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
-    picture = asyncio.wrap_future(painting.submit(paint, urgency))
+    picture = asyncio.wrap_future(workers.submit(paint, urgency))
     gone = asyncio.ensure_future(_wait_until_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {picture, gone}
@@ -369,46 +369,46 @@ def _tab(request: Request) -> str:
 
 async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
     """What a request wants to be painted, and how; the photos' ids stand under a key."""
-    rooms, given = _rooms(request), await _read_json(request)
+    state, given = _state(request), await _read_json(request)
     wanted, ids = given.get("look"), given.get(key)
     if not isinstance(wanted, dict):
         raise RefusedError(400, "the request has no look")
     look = await _do(request, lambda: Look.of(wanted))
     listed = ids if isinstance(ids, list) else [ids]
-    return look, [rooms.studio.find(str(one)) for one in listed]
+    return look, [state.service.find(str(one)) for one in listed]
 
 
-def _answer_with_job(work: Work) -> Response:
-    return JSONResponse({"job": work.id}, status_code=201)
+def _answer_with_job(job: BackgroundJob) -> Response:
+    return JSONResponse({"job": job.id}, status_code=201)
 
 
 async def _begin_zip(request: Request) -> Response:
     look, photos = await _look_and_photos(request, "photos")
-    return _answer_with_job(_rooms(request).works.begin_zip(photos, look, _tab(request)))
+    return _answer_with_job(_state(request).jobs.begin_zip(photos, look, _tab(request)))
 
 
 async def _begin_film(request: Request) -> Response:
     look, photos = await _look_and_photos(request, "photo")
     if len(photos) != 1:
         raise RefusedError(400, f"{len(photos)} films were chosen", "choose one")
-    return _answer_with_job(_rooms(request).works.begin_film(photos[0], look, _tab(request)))
+    return _answer_with_job(_state(request).jobs.begin_film(photos[0], look, _tab(request)))
 
 
 async def _begin_training(request: Request) -> Response:
-    works, query = _rooms(request).works, request.query_params
+    jobs, query = _state(request).jobs, request.query_params
     wanted, minutes = query.get("name", ""), query.get("minutes", "3")
     async with _store_upload(request) as (name, path):
-        begin = partial(works.begin_training, path, name, wanted, minutes)
+        begin = partial(jobs.begin_training, path, name, wanted, minutes)
         return _answer_with_job(await _do(request, begin))
 
 
 async def _begin_comparison(request: Request) -> Response:
-    rooms, given, tab = _rooms(request), await _read_json(request), _tab(request)
+    state, given, tab = _state(request), await _read_json(request), _tab(request)
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
     if not all(_are_names(one) for one in (norms, archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
     return _answer_with_job(
-        await _do(request, lambda: rooms.works.begin_comparison(norms, archs, tab))
+        await _do(request, lambda: state.jobs.begin_comparison(norms, archs, tab))
     )
 
 
@@ -416,50 +416,50 @@ def _are_names(given: object) -> bool:
     return isinstance(given, list) and bool(given) and all(isinstance(one, str) for one in given)
 
 
-def _work(request: Request) -> Work:
-    return _rooms(request).works.find(request.path_params["id"])
+def _job(request: Request) -> BackgroundJob:
+    return _state(request).jobs.find(request.path_params["id"])
 
 
-async def _tell_work(request: Request) -> Response:
-    return JSONResponse(_work(request).told)
+async def _tell_job(request: Request) -> Response:
+    return JSONResponse(_job(request).told)
 
 
 async def _stop(request: Request) -> Response:
-    _work(request).stop()
+    _job(request).stop()
     return Response(status_code=204)
 
 
 async def _send_preview(request: Request) -> Response:
-    rooms, work = _rooms(request), _work(request)
-    return Response(await _do(request, lambda: rooms.works.preview(work)), media_type=_JPEG)
+    state, job = _state(request), _job(request)
+    return Response(await _do(request, lambda: state.jobs.preview(job)), media_type=_JPEG)
 
 
 async def _send_result(request: Request) -> Response:
-    work = _work(request)
-    if work.result is None or not work.result.is_file():
+    job = _job(request)
+    if job.result is None or not job.result.is_file():
         raise RefusedError(404, "there is no result", "wait until it is done")
-    return FileResponse(work.result, filename=work.name)
+    return FileResponse(job.result, filename=job.name)
 
 
 async def _send_report(request: Request) -> Response:
-    work = _work(request)
-    if work.result is None or work.result.suffix != ".html":
+    job = _job(request)
+    if job.result is None or job.result.suffix != ".html":
         raise RefusedError(404, "there is no report", "wait until it is done")
     headers = {"Content-Security-Policy": REPORT_CSP}
-    return FileResponse(work.result, media_type="text/html", headers=headers)
+    return FileResponse(job.result, media_type="text/html", headers=headers)
 
 
 async def _watch_tab(socket: WebSocket) -> None:
-    """Wait for the end of a tab, and stop its work then."""
+    """Wait for the end of a tab, and stop its jobs then."""
     await socket.accept()
     try:
         while (await socket.receive())["type"] != "websocket.disconnect":
             pass
     finally:
-        _rooms(socket).works.stop_tab(socket.query_params.get("tab", ""))
+        _state(socket).jobs.stop_tab(socket.query_params.get("tab", ""))
 
 
 async def _run_camera(socket: WebSocket) -> None:
-    rooms = _rooms(socket)
+    state = _state(socket)
     with suppress(asyncio.CancelledError):
-        await Camera(socket, rooms.studio, rooms.painting).run()
+        await Camera(socket, state.service, state.paint_workers).run()

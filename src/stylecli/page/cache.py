@@ -1,4 +1,4 @@
-"""Values that take time to make: those used last are kept."""
+"""A cache of values that take time to make: those used last are kept."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """Values by their keys, for any number of threads.
 
     Args:

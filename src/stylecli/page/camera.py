@@ -14,9 +14,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stylecli.errors import StyleCliError
 from stylecli.files.pictures import Picture, as_picture, encode_jpeg, shrink
-from stylecli.page.recent import Recent
+from stylecli.page.cache import LruCache
+from stylecli.page.photos import Look, PhotoService
 from stylecli.page.refusals import RefusedError
-from stylecli.page.studio import Look, Studio
 from stylecli.page.workers import Urgency, Workers
 
 AT_ONCE = 2  # frames that are painted at the same time, each on its own core; as in camera.js
@@ -58,15 +58,15 @@ class Camera:
 
     Args:
         socket: the connection.
-        studio: its networks paint.
-        painting: the threads that paint.
+        service: its networks paint.
+        paint_workers: the threads that paint.
     """
 
-    def __init__(self, socket: WebSocket, studio: Studio, painting: Workers) -> None:
-        self._socket, self._studio, self._painting = socket, studio, painting
+    def __init__(self, socket: WebSocket, service: PhotoService, paint_workers: Workers) -> None:
+        self._socket, self._service, self._workers = socket, service, paint_workers
         self._text: str | None = None  # the settings that were sent last
         self._frames: deque[bytes | None] = deque(maxlen=AT_ONCE)  # the newest that wait
-        self._known = Recent[str, _Settings](1)
+        self._known = LruCache[str, _Settings](1)
         self._news, self._free = asyncio.Event(), asyncio.Semaphore(AT_ONCE)
         self._answers: asyncio.Queue[Future[bytes | None]] = asyncio.Queue()
 
@@ -100,7 +100,7 @@ class Camera:
             if not self._frames:
                 self._news.clear()
             do = partial(self._paint, self._text, frame)
-            await self._answers.put(self._painting.submit(do, Urgency.FRAME))
+            await self._answers.put(self._workers.submit(do, Urgency.FRAME))
 
     async def _send(self) -> None:
         """Send the painted frames in their order."""
@@ -124,7 +124,7 @@ class Camera:
         if frame is None:
             return None
         picture = _shrink_to_width(_decode(frame), settings.width)
-        network = self._studio.network(settings.look.chosen)
+        network = self._service.network(settings.look.chosen)
         return encode_jpeg(Picture(settings.look.paint(network, picture.rgb)), _QUALITY)
 
 

@@ -1,4 +1,4 @@
-"""Work that takes longer than a request: films, many photos, trainings, comparisons."""
+"""Jobs that take longer than a request: films, many photos, trainings, comparisons."""
 
 import itertools
 import json
@@ -32,13 +32,13 @@ from stylecli.files.images import read_picture
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg
 from stylecli.options import command_line
+from stylecli.page.photos import Look, Photo, PhotoService, rename_in, result_name
 from stylecli.page.refusals import RefusedError
-from stylecli.page.studio import Look, Photo, Studio, rename_in, result_name
 from stylecli.page.styles import clean_title, id_of, keep_title, plain_name
 from stylecli.page.workers import Workers
 from stylecli.training.files import TrainFiles
 
-_MOST = 50  # pieces of work that are kept, with their results
+_MOST = 50  # jobs that are kept, with their results
 _MOST_OPEN = 12  # of these, how many may wait or run
 _PARTS = 1000  # of a training or a comparison
 _POLITE = 1.0  # seconds that a film waits at most for small pictures, after each frame
@@ -47,8 +47,8 @@ _MOST_MINUTES = 24 * 60.0
 
 
 @dataclass
-class Work:
-    """A piece of work that waits, runs or has ended.
+class BackgroundJob:
+    """A job that waits, runs or has ended.
 
     Attributes:
         folder: for its files.
@@ -103,7 +103,7 @@ class Work:
         elif self.told["state"] == "waiting":
             self.tell(state="stopped")
 
-    def run(self, do: "Callable[[Work], bool]") -> None:
+    def run(self, do: "Callable[[BackgroundJob], bool]") -> None:
         """Do it in the present thread, and tell how it ended.
 
         Args:
@@ -125,66 +125,66 @@ class Work:
             self.tell(state=state, name=self.name)
 
 
-class Works:
-    """All work of a run: one film or ZIP at a time, and one training or comparison.
+class BackgroundJobs:
+    """All jobs of a run: one film or ZIP at a time, and one training or comparison.
 
     Args:
-        studio: the photos and the networks.
+        service: the photos and the networks.
         small: paints small pictures, for which films make way.
     """
 
-    def __init__(self, studio: Studio, small: Workers) -> None:
-        self._studio, self._small = studio, small
+    def __init__(self, service: PhotoService, small: Workers) -> None:
+        self._service, self._small = service, small
         self._painting, self._processes = Workers(), Workers()
-        self._all: dict[str, Work] = {}
+        self._all: dict[str, BackgroundJob] = {}
         self._adding = Lock()
 
-    def find(self, number: str) -> Work:
-        """A piece of work by its id.
+    def find(self, number: str) -> BackgroundJob:
+        """A job by its id.
 
         Raises:
             RefusedError: there is none.
         """
         if number not in self._all:
-            raise RefusedError(404, "this work is not here any more", "begin it again")
+            raise RefusedError(404, "this job is not here any more", "begin it again")
         return self._all[number]
 
     def stop_tab(self, tab: str) -> None:
-        """Stop the work of a tab that is closed."""
-        for work in list(self._all.values()):
-            if work.tab == tab:
-                work.stop()
+        """Stop the jobs of a tab that is closed."""
+        for job in list(self._all.values()):
+            if job.tab == tab:
+                job.stop()
 
     def stop_all(self) -> None:
-        """Stop all work at once."""
-        for work in list(self._all.values()):
-            work.stop(at_once=True)
+        """Stop all jobs at once."""
+        for job in list(self._all.values()):
+            job.stop(at_once=True)
 
-    def _new(self, tab: str | None, name: str = "") -> Work:
-        """New work, with a folder of its own; the results of old work are dropped.
+    def _new(self, tab: str | None, name: str = "") -> BackgroundJob:
+        """A new job, with a folder of its own; the results of old jobs are dropped.
 
         Raises:
             RefusedError: too much waits.
         """
         there = list(self._all.values())  # a copy: other threads add to it
         if sum(not one.has_ended for one in there) >= _MOST_OPEN:
-            raise RefusedError(
-                429, f"{_MOST_OPEN} pieces of work wait already", "wait, or stop some of them"
-            )
+            raise RefusedError(429, f"{_MOST_OPEN} jobs wait already", "wait, or stop some of them")
         ended = [one for one in there if one.has_ended]
         for old in ended[: max(0, len(there) - _MOST + 1)]:
             self._all.pop(old.id, None)
             shutil.rmtree(old.folder, ignore_errors=True)
-        folder = self._studio.new_path("")
+        folder = self._service.new_path("")
         folder.mkdir()
-        return Work(folder, tab, name=name)
+        return BackgroundJob(folder, tab, name=name)
 
-    def _begin(self, workers: Workers, work: Work, do: Callable[[Work], bool]) -> Work:
-        self._all[work.id] = work
-        workers.submit(lambda: work.run(do))
-        return work
+    def _begin(
+        self, workers: Workers, job: BackgroundJob, do: Callable[[BackgroundJob], bool]
+    ) -> BackgroundJob:
+        self._all[job.id] = job
+        workers.submit(lambda: job.run(do))
+        return job
 
-    def begin_film(self, photo: Photo, look: Look, tab: str) -> Work:
+    def begin_film(self, photo: Photo, look: Look, tab: str) -> BackgroundJob:
         """Paint a film.
 
         Raises:
@@ -192,25 +192,25 @@ class Works:
         """
         if not photo.is_film:
             raise RefusedError(400, f"{photo.name} is not a film", "paint it as a photo")
-        work = self._new(tab, name=result_name(photo, look))
-        return self._begin(self._painting, work, lambda work: self._paint_film(work, photo, look))
+        job = self._new(tab, name=result_name(photo, look))
+        return self._begin(self._painting, job, lambda job: self._paint_film(job, photo, look))
 
-    def _paint_film(self, work: Work, photo: Photo, look: Look) -> bool:
+    def _paint_film(self, job: BackgroundJob, photo: Photo, look: Look) -> bool:
         def report(event: Result | Frames | Notice) -> None:
             if isinstance(event, Frames):
-                work.advance(min(event.done, event.count), event.count)
+                job.advance(min(event.done, event.count), event.count)
                 self._small.wait_until_idle(_POLITE)
 
-        target = work.folder / f"painted{ending_for(photo.path)}"
-        stylizer = self._studio.network(look.chosen)
+        target = job.folder / f"painted{ending_for(photo.path)}"
+        stylizer = self._service.network(look.chosen)
         jobs = [Job(photo.path, target)]
-        results = stylizer.run_jobs(jobs, report, lambda: work.stopping, look.config)
+        results = stylizer.run_jobs(jobs, report, lambda: job.stopping, look.config)
         if results and results[0].error:
             raise rename_in(StyleCliError(results[0].error), photo.path, photo.name)
-        work.result = target if results else None
+        job.result = target if results else None
         return bool(results)
 
-    def begin_zip(self, photos: Sequence[Photo], look: Look, tab: str) -> Work:
+    def begin_zip(self, photos: Sequence[Photo], look: Look, tab: str) -> BackgroundJob:
         """Paint photos at full size into one ZIP; one that fails is left out, and named.
 
         Raises:
@@ -220,17 +220,17 @@ class Works:
             raise RefusedError(400, "no photo was chosen", "choose one or more")
         if films := [one.name for one in photos if one.is_film]:
             raise RefusedError(400, f"{films[0]} is a film", "paint it alone")
-        work = self._new(tab, name=f"{look.chosen.label}.zip")
-        return self._begin(self._painting, work, lambda work: self._zip(work, photos, look))
+        job = self._new(tab, name=f"{look.chosen.label}.zip")
+        return self._begin(self._painting, job, lambda job: self._zip(job, photos, look))
 
-    def _zip(self, work: Work, photos: Sequence[Photo], look: Look) -> bool:
-        path, names, faults = work.folder / "painted.zip", set[str](), list[StyleCliError]()
+    def _zip(self, job: BackgroundJob, photos: Sequence[Photo], look: Look) -> bool:
+        path, names, faults = job.folder / "painted.zip", set[str](), list[StyleCliError]()
         try:
             with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
                 for done, photo in enumerate(photos):
-                    if work.stopping:
+                    if job.stopping:
                         return False
-                    work.advance(done, len(photos))
+                    job.advance(done, len(photos))
                     self._small.wait_until_idle(_POLITE)
                     try:
                         self._add_painted(archive, photo, look, names)
@@ -241,15 +241,15 @@ class Works:
         if not names:
             raise faults[0]
         missing = "; ".join(fault.message for fault in faults)
-        work.advance(len(photos), len(photos), **({"error": missing} if missing else {}))
-        work.result = path
+        job.advance(len(photos), len(photos), **({"error": missing} if missing else {}))
+        job.result = path
         return True
 
     def _add_painted(
         self, archive: zipfile.ZipFile, photo: Photo, look: Look, names: set[str]
     ) -> None:
         """Add a painted photo to an archive, under a name that is free in there."""
-        painted = self._studio.paint_full(photo, look)
+        painted = self._service.paint_full(photo, look)
         name = PurePath(result_name(photo, look))
         wanted = _find_free_name(
             name.stem, lambda stem: f"{stem}{name.suffix}".lower() in names, "-"
@@ -257,7 +257,7 @@ class Works:
         names.add(f"{wanted}{name.suffix}".lower())
         archive.writestr(f"{wanted}{name.suffix}", painted)
 
-    def begin_training(self, painting: Path, given: str, name: str, minutes: str) -> Work:
+    def begin_training(self, painting: Path, given: str, name: str, minutes: str) -> BackgroundJob:
         """Train a model of a painting, and add it to the user's, also if the tab is closed.
 
         Args:
@@ -275,27 +275,29 @@ class Works:
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
         title = clean_title(name) or clean_title(PurePath(given).stem)
-        work = self._new(None)
-        painting = painting.rename(work.folder / f"{plain_name(title)}{painting.suffix}")
+        job = self._new(None)
+        painting = painting.rename(job.folder / f"{plain_name(title)}{painting.suffix}")
         return self._begin(
-            self._processes, work, lambda work: self._train(work, painting, given, title, length)
+            self._processes, job, lambda job: self._train(job, painting, given, title, length)
         )
 
-    def _train(self, work: Work, painting: Path, given: str, title: str, minutes: float) -> bool:
+    def _train(
+        self, job: BackgroundJob, painting: Path, given: str, title: str, minutes: float
+    ) -> bool:
         files = TrainFiles(painting.with_suffix(SUFFIX))
-        work.preview = files.preview
+        job.preview = files.preview
         config = TrainConfig(styles=(painting,), minutes=minutes, output=files.model)
         try:
-            self._run_process(work, command_line("train", config))
+            self._run_process(job, command_line("train", config))
         except StyleCliError as error:
             raise rename_in(error, painting, given) from error
         for trained in (files.model, files.so_far):
             if trained.is_file():
-                self._add_trained(work, trained, title)
+                self._add_trained(job, trained, title)
                 return trained == files.model
         return False
 
-    def _add_trained(self, work: Work, trained: Path, title: str) -> None:
+    def _add_trained(self, job: BackgroundJob, trained: Path, title: str) -> None:
         """Add a model to the user's, under a name that is free."""
         with self._adding:
             name = _find_free_name(plain_name(title), _is_taken, "-")
@@ -303,10 +305,12 @@ class Works:
         number = name.removeprefix(plain_name(title)).replace("-", " ")
         with suppress(StyleCliError):  # the page then shows its name
             keep_title(added, title + number)
-        work.result, work.name = added, added.name
-        work.tell(style=id_of(added))
+        job.result, job.name = added, added.name
+        job.tell(style=id_of(added))
 
-    def begin_comparison(self, norms: Sequence[str], archs: Sequence[str], tab: str) -> Work:
+    def begin_comparison(
+        self, norms: Sequence[str], archs: Sequence[str], tab: str
+    ) -> BackgroundJob:
         """Run the experiment of the paper on the bundled photos.
 
         Raises:
@@ -315,20 +319,20 @@ class Works:
         chosen: dict[str, Any] = {"norms": tuple(norms), "archs": tuple(archs)}
         config = CompareConfig(**chosen)
         config.check()
-        work = self._new(tab, name="report.html")
-        config = replace(config, out=work.folder / "comparison")
-        return self._begin(self._processes, work, lambda work: self._compare(work, config))
+        job = self._new(tab, name="report.html")
+        config = replace(config, out=job.folder / "comparison")
+        return self._begin(self._processes, job, lambda job: self._compare(job, config))
 
-    def _compare(self, work: Work, config: CompareConfig) -> bool:
-        self._run_process(work, command_line("compare", config))
+    def _compare(self, job: BackgroundJob, config: CompareConfig) -> bool:
+        self._run_process(job, command_line("compare", config))
         report = config.out / "report.html"
         if not report.is_file():
             return False
-        work.result = report
-        work.tell(report=f"/api/jobs/{work.id}/report/")
+        job.result = report
+        job.tell(report=f"/api/jobs/{job.id}/report/")
         return True
 
-    def _run_process(self, work: Work, words: str) -> None:
+    def _run_process(self, job: BackgroundJob, words: str) -> None:
         """Run a command of this program, and follow the events that it writes.
 
         If this server is killed, the command ends at its next event, which has no reader any more.
@@ -338,43 +342,43 @@ class Works:
         """
         command = [sys.executable, "-m", *shlex.split(words), "--json", "--quiet"]
         with (
-            tempfile.TemporaryFile(dir=work.folder) as said,
+            tempfile.TemporaryFile(dir=job.folder) as said,
             subprocess.Popen(
                 command,
-                cwd=work.folder,
+                cwd=job.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
                 start_new_session=True,  # Ctrl-C in the server's terminal is not for it
             ) as process,
         ):
-            work.process = process
-            if work.stopping:
+            job.process = process
+            if job.stopping:
                 process.terminate()
             with suppress(psutil.Error):
                 psutil.Process(process.pid).nice(_NICE)
             assert process.stdout is not None
             for line in process.stdout:
                 with suppress(ValueError):
-                    _follow(work, json.loads(line))
+                    _follow(job, json.loads(line))
             code = process.wait()
-            work.process = None
-            if code and not work.stopping:
+            job.process = None
+            if code and not job.stopping:
                 said.seek(0)
                 raise _as_error(said.read().decode(errors="replace"), code)
 
-    def preview(self, work: Work) -> bytes:
+    def preview(self, job: BackgroundJob) -> bytes:
         """The newest preview of a training as a JPEG.
 
         Raises:
             RefusedError: there is none yet.
         """
-        if work.preview is None or not work.preview.is_file():
+        if job.preview is None or not job.preview.is_file():
             raise RefusedError(404, "there is no preview yet", "wait some seconds")
-        return encode_jpeg(Picture(read_picture(work.preview).rgb))
+        return encode_jpeg(Picture(read_picture(job.preview).rgb))
 
 
-def _follow(work: Work, event: dict[str, Any]) -> None:
+def _follow(job: BackgroundJob, event: dict[str, Any]) -> None:
     """Tell how far a command is, by an event that it writes."""
     more: dict[str, object] = {}
     if event["event"] == "step":
@@ -383,12 +387,12 @@ def _follow(work: Work, event: dict[str, Any]) -> None:
             more["seconds_left"] = round(event["seconds_left"], 1)
     elif event["event"] == "progress":
         more = {"note": event["note"]}
-    if work.preview is not None and work.preview.is_file():
-        more["preview"] = work.preview.stat().st_mtime  # another one, another preview
+    if job.preview is not None and job.preview.is_file():
+        more["preview"] = job.preview.stat().st_mtime  # another one, another preview
     if "progress" in event:
-        work.advance(round(event["progress"] * _PARTS), _PARTS, **more)
+        job.advance(round(event["progress"] * _PARTS), _PARTS, **more)
     elif more:
-        work.tell(**more)
+        job.tell(**more)
 
 
 def _parse_minutes(given: str) -> float:

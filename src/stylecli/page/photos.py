@@ -21,7 +21,7 @@ from stylecli.files.formats import READABLE, USUAL_ENDINGS, VIDEOS, WRITABLE_VID
 from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
-from stylecli.page.recent import Recent
+from stylecli.page.cache import LruCache
 from stylecli.page.refusals import RefusedError
 from stylecli.page.styles import Chosen
 
@@ -118,7 +118,7 @@ def _setting(name: str, given: object) -> object:
         raise RefusedError(400, f"{name} is {given!r}", "it is a number") from None
 
 
-class Studio:
+class PhotoService:
     """Photos and the networks that paint them; every method takes time, and belongs in a thread.
 
     Args:
@@ -127,10 +127,10 @@ class Studio:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._networks = Recent[Chosen, Stylizer](_OPEN)
+        self._networks = LruCache[Chosen, Stylizer](_OPEN)
         self._photos: dict[str, Photo] = {}
-        self._screens = Recent[str, Picture](_IN_MEMORY)
-        self._paintings = Recent[object, Rgb](_PAINTINGS)
+        self._screens = LruCache[str, Picture](_IN_MEMORY)
+        self._paintings = LruCache[object, Rgb](_PAINTINGS)
 
     def network(self, chosen: Chosen) -> Stylizer:
         """The network of a style or blend; those that were used last stay open.

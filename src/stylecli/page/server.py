@@ -15,9 +15,9 @@ from stylecli.errors import StyleCliError
 from stylecli.files.atomic import private_folder
 from stylecli.files.images import silence_pillow
 from stylecli.page import camera
-from stylecli.page.app import Rooms, build_app
-from stylecli.page.safety import Door, format_host
-from stylecli.page.studio import Studio
+from stylecli.page.access import AccessPolicy, format_host
+from stylecli.page.app import AppState, build_app
+from stylecli.page.photos import PhotoService
 
 PORT = 8765  # unless another program has it
 _GRACE = 1  # seconds for answers on their way, at the end
@@ -47,10 +47,12 @@ def serve(
     silence_pillow()
     with _open_socket(host, port) as listening, private_folder() as folder:
         number = listening.getsockname()[1]
-        door = Door.of(host, number, [socket.gethostname(), f"{socket.gethostname()}.local"])
-        rooms = Rooms(Studio(folder))
+        policy = AccessPolicy.of(
+            host, number, [socket.gethostname(), f"{socket.gethostname()}.local"]
+        )
+        state = AppState(PhotoService(folder))
         config = uvicorn.Config(
-            build_app(rooms, door),
+            build_app(state, policy),
             log_level="error",
             access_log=False,
             server_header=False,
@@ -61,13 +63,13 @@ def serve(
         )
 
         def begin() -> None:
-            address = address_of(door, host)
+            address = address_of(policy, host)
             say_address(address)
             if open_browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            rooms.warm_up()
+            state.warm_up()
 
-        server = _Server(config, begin, should_stop, rooms.close)
+        server = _Server(config, begin, should_stop, state.close)
         asyncio.run(server._serve(sockets=[listening]))  # serve() would take over the signals
 
 
@@ -99,11 +101,11 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def address_of(door: Door, host: str) -> str:
+def address_of(policy: AccessPolicy, host: str) -> str:
     """The address of the page, with its token if there is one."""
-    shown = socket.gethostname() if door.any_address else format_host(host)
-    query = f"?token={door.token}" if door.token else ""
-    return f"http://{shown}:{door.port}/{query}"
+    shown = socket.gethostname() if policy.any_address else format_host(host)
+    query = f"?token={policy.token}" if policy.token else ""
+    return f"http://{shown}:{policy.port}/{query}"
 
 
 def _open_socket(host: str, port: int | None) -> socket.socket:

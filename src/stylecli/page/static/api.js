@@ -9,7 +9,7 @@ export class Problem extends Error {
 
 export const SILENT = new Problem("stylecli does not answer", "see whether it still runs in its terminal");
 
-// The name of this tab, by which the server knows its work. A page that is loaded again has a new one.
+// The name of this tab, by which the server knows its jobs. A page that is loaded again has a new one.
 const tab = crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 export async function ask(path, options) {

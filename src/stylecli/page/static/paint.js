@@ -1,7 +1,7 @@
 // Paint: photos and films, one look for all of them.
 
 import { Problem, ask, nameOf, post, upload } from "./api.js";
-import { $, clone, complain, followJob, linkTo, say, showWork, takeFiles } from "./ui.js";
+import { $, clone, complain, followJob, linkTo, say, showJob, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
 const form = $("look");
@@ -258,7 +258,7 @@ function onClick(button, act) {
 
 onClick("download", async (item) => {
   const stop = new AbortController();
-  const work = showWork(jobs, `Paints ${item.name} at full size`, "Cancel", () => stop.abort());
+  const line = showJob(jobs, `Paints ${item.name} at full size`, "Cancel", () => stop.abort());
   try {
     const answer = await ask(address(item, "full"), { signal: stop.signal });
     const url = URL.createObjectURL(await answer.blob());
@@ -266,7 +266,7 @@ onClick("download", async (item) => {
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
     say(`${item.name} is saved`);
   } finally {
-    work.remove();
+    line.remove();
   }
 });
 

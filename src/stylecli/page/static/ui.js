@@ -1,4 +1,4 @@
-// What all views share: words, problems, files that are dropped, work that takes time.
+// What all views share: words, problems, files that are dropped, jobs.
 
 import { Problem, ask, watchJob } from "./api.js";
 
@@ -64,8 +64,8 @@ export function inWords(seconds) {
 export const linkTo = (href, download) =>
   Object.assign(document.createElement("a"), { href, download, className: "button", textContent: `Save ${download}` });
 
-// A line of work that can be cancelled, with a bar.
-export function showWork(place, what, cancelWord, cancel) {
+// A line of a job that can be cancelled, with a bar.
+export function showJob(place, what, cancelWord, cancel) {
   const block = clone("job");
   const [bar, left, button] = ["progress", ".left", "button"].map((name) => block.querySelector(name));
   block.querySelector(".what").textContent = bar.ariaLabel = what;
@@ -85,7 +85,7 @@ export function showWork(place, what, cancelWord, cancel) {
   const show = ({ state, done, total, seconds_left: seconds, note }) => {
     if (total) bar.value = done / total;
     const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
-    left.textContent = state === "waiting" ? "Waits for other work" : known || "\u00a0";
+    left.textContent = state === "waiting" ? "Waits for other jobs" : known || "\u00a0";
   };
   return { show, remove: () => block.remove() };
 }
@@ -93,13 +93,13 @@ export function showWork(place, what, cancelWord, cancel) {
 // Shows a job until its end; resolves with its last event.
 export async function followJob(place, job, what, { cancelWord = "Cancel", more = () => {} } = {}) {
   const stop = () => ask(`/api/jobs/${job}/stop`, { method: "POST" });
-  const work = showWork(place, what, cancelWord, stop);
+  const line = showJob(place, what, cancelWord, stop);
   try {
     return await watchJob(job, (event) => {
-      work.show(event);
+      line.show(event);
       more(event);
     });
   } finally {
-    work.remove();
+    line.remove();
   }
 }
