@@ -18,6 +18,7 @@ import psutil
 
 from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL
+from stylecli.core.backend import free_cpu_memory
 from stylecli.core.backends import choose_backend
 from stylecli.core.model_files import check_model, model_folders
 from stylecli.core.tensor_files import SUFFIX
@@ -85,14 +86,13 @@ def _find_ffmpeg() -> str:
 
 
 def _describe_machine() -> Facts:
-    memory = psutil.virtual_memory()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "usable_cores": usable,
-        "memory_gib": _to_gib(memory.total),
-        "free_memory_gib": _to_gib(memory.available),
+        "memory_gib": _to_gib(psutil.virtual_memory().total),
+        "free_memory_gib": _to_gib(free_cpu_memory()),
         "nvidia_driver": shutil.which("nvidia-smi") is not None,
     }
 

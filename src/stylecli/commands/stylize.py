@@ -123,9 +123,11 @@ def _plan_passes(config: RunConfig, inputs: Sequence[Place], out: Place) -> list
             f"{out} is one file, and --model {config.model} paints in several styles",
             hint="give a folder as the output: each style has a folder in it",
         )
-    from stylecli.engine import describe_look, full_name  # Pillow: a tenth of a second
+    from stylecli.core.backend import use_one_heap  # NumPy and Pillow: a tenth of a second
+    from stylecli.engine import describe_look, full_name
     from stylecli.files.images import silence_pillow
 
+    use_one_heap()
     silence_pillow()
     passes = []
     for folder, one in styles.items():

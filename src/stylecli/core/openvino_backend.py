@@ -97,6 +97,7 @@ class OpenVinoBackend:
         self._options = {
             "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "ENABLE_CPU_PINNING": "NO",
         }
         self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
         self._torch: Backend | None = None  # for strips

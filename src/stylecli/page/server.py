@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import uvicorn
 
+from stylecli.core.backend import use_one_heap
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import private_folder
 from stylecli.files.images import silence_pillow
@@ -44,6 +45,7 @@ def serve(
     Raises:
         StyleCliError: the host is not one of this machine, or the port is taken.
     """
+    use_one_heap()
     silence_pillow()
     with _open_socket(host, port) as listening, private_folder() as folder:
         number = listening.getsockname()[1]

@@ -122,8 +122,15 @@ class Video(Clip):
         Raises:
             ImageError: the file is damaged.
         """
+        # Of each rotation once: with its side data, PyAV keeps a frame until Python looks for
+        # objects that hold each other.
+        matrices: dict[int, tuple[int, ...]] = {}
         for one in pace(self._timed_frames(), self.least):
-            yield Frame(_picture_of(one.picture), one.start, one.seconds, one.pixel_shape)
+            rotation = one.picture.rotation
+            if rotation not in matrices:
+                matrices[rotation] = _display_matrix(one.picture)
+            picture = _picture_of(one.picture, matrices[rotation])
+            yield Frame(picture, one.start, one.seconds, one.pixel_shape)
 
     def _timed_frames(self) -> Iterator[Frame[VideoFrame]]:
         first: tuple[int, int] | None = None
@@ -351,15 +358,15 @@ def _is_turned(frame: VideoFrame) -> bool:
     return frame.rotation % 180 != 0
 
 
-def _picture_of(frame: VideoFrame) -> Picture:
+def _picture_of(frame: VideoFrame, matrix: tuple[int, ...]) -> Picture:
     """A frame upright, in 8-bit RGB; its colors are as a screen without HDR shows them."""
     if frame.colorspace == _NOT_NAMED and _is_high_definition(frame):
         frame.colorspace = _BT709  # as players do; FFmpeg would take that of standard definition
     if frame.color_trc in (PQ, HLG):
-        return Picture(_upright(frame, tone_map(_array(frame, "rgb48le"), frame.color_trc)))
+        return Picture(_upright(tone_map(_array(frame, "rgb48le"), frame.color_trc), matrix))
     if not _has_alpha(frame):
-        return Picture(_upright(frame, _array(frame, "rgb24")))
-    pixels = _upright(frame, _array(frame, "rgba"))
+        return Picture(_upright(_array(frame, "rgb24"), matrix))
+    pixels = _upright(_array(frame, "rgba"), matrix)
     return Picture(without_hidden(pixels[..., :3], pixels[..., 3]), pixels[..., 3])
 
 
@@ -372,14 +379,18 @@ def _array(frame: VideoFrame, pixels: str) -> npt.NDArray[Any]:
     return frame.to_ndarray(format=pixels, interpolation="BICUBIC")
 
 
-def _upright(frame: VideoFrame, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Pixels (H, W, C) turned and mirrored as the file says that a player should do."""
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
+    """(a, b, _, c, d, …): a player shows (x, y) at (a x + c y, b x + d y)."""
     data: Any = frame.side_data
     try:
-        matrix = np.frombuffer(bytes(data["DISPLAYMATRIX"]), np.int32)
+        return tuple(np.frombuffer(bytes(data["DISPLAYMATRIX"]), np.int32).tolist())
     except KeyError:
-        return pixels
-    a, b, _, c, d, *_ = matrix.tolist()  # (x, y) is shown at (a x + c y, b x + d y)
+        return 1, 0, 0, 0, 1
+
+
+def _upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, C) turned and mirrored as the file says that a player should do."""
+    a, b, _, c, d, *_ = matrix
     if abs(b) > abs(a):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
