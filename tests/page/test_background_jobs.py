@@ -14,7 +14,7 @@ from stylecli.core.model_files import read_info
 pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(server, painting):
     """A training that was stopped after its first step: what was told of it."""
     query = "minutes=30&name=My%20Waves%20%2F%20..%2F%20x"

@@ -218,12 +218,12 @@ def test_a_film_plays_when_it_is_painted(page, files):
     expect(page.locator("#film")).to_be_visible()
     page.evaluate("document.querySelector('#film').play()")
     page.click("#tab-compare")
-    assert page.evaluate("document.querySelector('#film').paused")
+    wait_until(page, "document.querySelector('#film').paused")
     page.click("#tab-paint")
     page.evaluate("document.querySelector('#film').play()")
     change(page, lambda: page.click("#strip .tile:has-text('Udnie')"))
     expect(page.locator("#film")).to_be_hidden()
-    assert page.evaluate("document.querySelector('#film').paused")
+    wait_until(page, "document.querySelector('#film').paused")
     assert page.evaluate("document.querySelector('#film').readyState") == 0  # it is unloaded
 
 
