@@ -38,7 +38,7 @@ from stylecli.core.backends import open_backends
 from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
-from stylecli.core.openvino_backend import mixed_weights
+from stylecli.core.openvino_backend import mix_weights
 from stylecli.core.openvino_graph import OpenVinoEnlarger, build_graph
 from stylecli.core.spec import GeneratorSpec, Norm
 from stylecli.core.strips import run_in_strips
@@ -135,7 +135,7 @@ def streams(model: str = DEFAULT_MODEL, photos: int = 24, repeats: int = 7) -> N
     """OpenVINO's network alone: a photo at a time on all cores, or more at once on fewer each."""
     path, info, mix = find_style(model)
     core, cores = ov.Core(), psutil.cpu_count(logical=False) or 1
-    graph, noises = build_graph(mixed_weights(path, mix), info.spec, (1, SIZE[1], SIZE[0], 3))
+    graph, noises = build_graph(mix_weights(path, mix), info.spec, (1, SIZE[1], SIZE[0], 3))
     planes = [np.zeros((1, 1, SIZE[1] // n, SIZE[0] // n), np.float32) for _, n in noises]
     photo = np.random.default_rng(0).integers(0, 256, (1, SIZE[1], SIZE[0], 3), np.uint8)
     queues = {}

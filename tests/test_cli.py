@@ -603,8 +603,8 @@ def test_a_second_task_of_one_title_is_shown_as_the_first(capsys):
 
 def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():
     code = (
-        "import os, signal; from stylecli.console import Reporter, stoppable\n"
-        "with Reporter() as reporter, stoppable():\n"
+        "import os, signal; from stylecli.console import Reporter, watch_for_stop\n"
+        "with Reporter() as reporter, watch_for_stop():\n"
         "    reporter.advance('painting', 0.5, '1/2')\n"
         "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
     )
@@ -645,8 +645,8 @@ def test_version(stylecli):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
 def test_a_closed_terminal_is_a_wish_to_stop_in_good_order():
     code = (
-        "import os, signal; from stylecli.console import stoppable\n"
-        "with stoppable() as asked:\n"
+        "import os, signal; from stylecli.console import watch_for_stop\n"
+        "with watch_for_stop() as asked:\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    assert asked()"
     )
@@ -659,8 +659,8 @@ def test_what_a_shell_ignores_stays_ignored():
     code = (
         "import os, signal\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from stylecli.console import stoppable\n"
-        "with stoppable() as asked:\n"
+        "from stylecli.console import watch_for_stop\n"
+        "with watch_for_stop() as asked:\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    print(asked())\n"
     )

@@ -20,7 +20,7 @@ def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, t
     Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags.tobytes())
     (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
     assert (
-        pipeline.made_otherwise(result.job.target, "udnie")
+        pipeline.find_other_settings(result.job.target, "udnie")
         == starry_night.description.split(" on ")[0]
     )
     with Image.open(result.job.target) as painted:

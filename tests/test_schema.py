@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from stylecli.console import printable
+from stylecli.console import escape_controls
 from stylecli.core import tensor_files
 
 
@@ -13,7 +13,7 @@ def test_a_character_is_a_control_where_a_file_is_read_and_where_it_is_printed()
     for number in [*range(0x3000), 0xD800, 0xDCFF, 0xFEFF, sys.maxunicode]:
         char = chr(number)
         assert tensor_files.is_control(char) == tensor_files.has_controls(f"a{char}b")
-        assert tensor_files.is_control(char) == (printable(char) != char)
+        assert tensor_files.is_control(char) == (escape_controls(char) != char)
     assert not tensor_files.has_controls("Žlutý kůň, 星月夜, سماء")
 
 
@@ -60,4 +60,4 @@ def test_checks_take_what_they_say_and_nothing_else(check, good, bad):
 
 def test_fields_that_are_missing_or_bad_are_named():
     checks = {"a": tensor_files.is_count, "b": tensor_files.is_text, "c": tensor_files.is_text}
-    assert tensor_files.bad_fields({"a": 1, "b": 2}, checks) == ["b", "c"]
+    assert tensor_files.find_bad_fields({"a": 1, "b": 2}, checks) == ["b", "c"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # most runs need nothing of it, and its import takes a twenti
     from rich.progress import Progress as Bar
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""A text with each character that commands a terminal, or reorders a line, as ``\x1b``."""
     return "".join(
         char.encode("unicode_escape").decode() if is_control(char) else char for char in text
@@ -101,9 +101,9 @@ def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> Non
 
     table = Table(box=None, show_header=bool(heads), padding=(0, 2, 0, 0), pad_edge=False)
     for head in heads:
-        table.add_column(Text(printable(head)), overflow="fold")
+        table.add_column(Text(escape_controls(head)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(text)) for text in row))
+        table.add_row(*(Text(escape_controls(text)) for text in row))
     terminal = sys.stdout.isatty()
     drawn = io.StringIO()
     Console(file=drawn, force_terminal=terminal, width=None if terminal else 10_000).print(table)
@@ -125,9 +125,9 @@ class _Screen:
         if title or "rich" in vars(self):
             from rich.text import Text  # only here: see above
 
-            self.rich.print(Text.assemble((title, style), printable(text)))
+            self.rich.print(Text.assemble((title, style), escape_controls(text)))
         else:
-            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.write(escape_controls(text) + "\n")
 
 
 _screen = _Screen()
@@ -141,7 +141,7 @@ def show_error(error: StyleCliError) -> None:
 
 
 @contextmanager
-def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
+def watch_for_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """A function that returns whether the user asked to stop, by Ctrl-C, SIGTERM or SIGHUP.
 
     The command then finishes what it has begun. Asked a second time, the process ends at once, and
@@ -162,12 +162,12 @@ def stoppable(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             _screen.line("stopping … (once more to stop at once)")
 
-    with handled_signals(ask):
+    with handle_signals(ask):
         yield lambda: asked
 
 
 @contextmanager
-def handled_signals(handle: Callable[[int], None]) -> Iterator[None]:
+def handle_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """Call a function, with its number, for each signal that asks to stop.
 
     These are SIGINT, which is Ctrl-C, SIGTERM and SIGHUP. One stays ignored if a shell or nohup
@@ -276,7 +276,7 @@ class Reporter:
         """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
         if self.quiet or self.as_json:
             return
-        title, note = printable(title), printable(note)
+        title, note = escape_controls(title), escape_controls(note)
         if title != self._title or progress < self._shown:  # another, of the same title
             self._title, self._shown = title, 0.0
         if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):

@@ -32,7 +32,7 @@ from stylecli.core.vgg import SMALLEST
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Pixels, Progress, counted
+from stylecli.events import Notice, Pixels, Progress, pluralize
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
@@ -87,7 +87,7 @@ def stylize_slowly(
     objective = _objective(config, config.painting, device, report)
     start = _start(small, config, report)
     size = f"{small.shape[1]} x {small.shape[0]} px"
-    report(Notice(f"optimizing {size} in {counted(config.most_steps, 'step')} on {device}"))
+    report(Notice(f"optimizing {size} in {pluralize(config.most_steps, 'step')} on {device}"))
     best = optimize(
         to_tensor(small[None], device),
         to_tensor(start[None], device),

@@ -347,8 +347,8 @@ def test_a_rank_that_waits_for_the_others_ends_when_it_is_asked(tmp_path, painti
 DEEP = """
 import sys
 import torch.distributed as dist
-from stylecli.console import stoppable
-with stoppable():
+from stylecli.console import watch_for_stop
+with watch_for_stop():
     store = dist.FileStore(sys.argv[1], 1)
     print("ready", flush=True)
     store.get("what nobody sets")

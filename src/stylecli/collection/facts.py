@@ -10,7 +10,7 @@ from typing import Any
 
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
 from stylecli.core.tensor_files import is_control, is_number
-from stylecli.events import counted
+from stylecli.events import pluralize
 
 # The Hugging Face Hub's names of licenses that are found in a model's line.
 _LICENSES = (
@@ -82,8 +82,8 @@ def describe_training(info: ModelInfo) -> Facts:
         "style_size": ("painting size", f"short side of {number('style_size'):.0f} px"),
         "steps_done": (
             "trained for",
-            f"{counted(int(number('steps_done')), 'step')} in {number('seconds') / 60:.1f} minutes"
-            f" on {training.get('device')}",
+            f"{pluralize(int(number('steps_done')), 'step')} in "
+            f"{number('seconds') / 60:.1f} minutes on {training.get('device')}",
         ),
         "content_photos": (
             "trained on",
@@ -131,7 +131,7 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield from ("pipeline_tag: image-to-image", "tags:", "- style-transfer", "---", "")
     yield from (f"# {_plain(name)}", "")
     yield "A network for `stylecli` that paints any photo in the style of a painting."
-    yield f"It holds {counted(len(info.styles), 'style')}."
+    yield f"It holds {pluralize(len(info.styles), 'style')}."
     yield from ("", f"- **Generator**: {_plain(describe_generator(info))}")
     yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {format_size(path)}"
     yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))

@@ -8,7 +8,7 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command
 from stylecli.commands.signature import options_from
 from stylecli.config import CompareConfig
-from stylecli.console import Reporter, Watch, print_table, stoppable
+from stylecli.console import Reporter, Watch, print_table, watch_for_stop
 from stylecli.errors import StyleCliError
 from stylecli.options import command_line as printed_command
 from stylecli.options import options_of
@@ -40,10 +40,10 @@ def compare(
     config = CompareConfig(**given)
     _refuse_idle(config, given)
     config.check()
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         reporter.begin("comparing", "loading torch")  # seconds
         from stylecli.comparison.experiment import compare as run_comparison
-        from stylecli.comparison.report import stored_results, tabulate_metrics, write_outputs
+        from stylecli.comparison.report import collect_results, tabulate_metrics, write_outputs
 
         watch = Watch(reporter, "training", "comparing")
         comparison = run_comparison(config, watch, should_stop, overwrite=overwrite)
@@ -55,7 +55,7 @@ def compare(
     written = write_outputs(comparison, config.out, line)
     if as_json:
         files = [str(path) for path in written]
-        reporter.event(event="finished", files=files, results=stored_results(comparison, line))
+        reporter.event(event="finished", files=files, results=collect_results(comparison, line))
     elif not quiet:
         _print(tabulate_metrics(comparison))
     for path in written:

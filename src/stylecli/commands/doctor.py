@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from stylecli.commands.shared import command
-from stylecli.console import Reporter, printable, write_out
+from stylecli.console import Reporter, escape_controls, write_out
 
 
 @command
@@ -28,7 +28,7 @@ def doctor(
     with Reporter() as reporter:
         reporter.begin("examining", "what is installed")
         facts = examine()
-    lines = [json.dumps(facts, indent=2)] if as_json else map(printable, _lines(facts))
+    lines = [json.dumps(facts, indent=2)] if as_json else map(escape_controls, _lines(facts))
     write_out("".join(f"{line}\n" for line in lines))
 
 

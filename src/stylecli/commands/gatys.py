@@ -10,7 +10,7 @@ import typer
 from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_output, command
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
-from stylecli.console import Reporter, Watch, stoppable
+from stylecli.console import Reporter, Watch, watch_for_stop
 from stylecli.events import Notice, Pixels, Progress
 from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
@@ -51,7 +51,7 @@ def gatys(
     format_for(out)
     picture = _read(photo, config)
     require_writable(out.parent)
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         steps = _optimize(picture, out, config, reporter, should_stop)
         stopped = should_stop() and steps < config.most_steps
     reporter.event(event="stopped" if stopped else "finished", path=str(out), steps=steps)

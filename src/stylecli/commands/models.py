@@ -27,7 +27,7 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.errors import StyleCliError
-from stylecli.events import Progress, counted
+from stylecli.events import Progress, pluralize
 
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
@@ -241,7 +241,7 @@ def add(
             )
 
         added = add_model(given, name, sha256, overwrite=overwrite, report=report)
-    styles = counted(len(added.info.styles), "style")
+    styles = pluralize(len(added.info.styles), "style")
     reporter.say(f"added {added.info.name}: {styles}, {format_size(added.path)}, {added.path}")
     if sha256 is None and added.is_fetched:
         reporter.say(f"its SHA-256 was not compared; next time, give --sha256 {added.sha256}")

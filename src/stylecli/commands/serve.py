@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.shared import command
-from stylecli.console import Reporter, stoppable
+from stylecli.console import Reporter, watch_for_stop
 from stylecli.errors import StyleCliError
 
 _NEEDED = ("starlette", "uvicorn", "websockets")
@@ -37,7 +37,7 @@ def serve(
     _require_serving()
     from stylecli.page.server import serve as run_server
 
-    with Reporter() as reporter, stoppable() as should_stop:
+    with Reporter() as reporter, watch_for_stop() as should_stop:
 
         def say_address(address: str) -> None:
             reporter.say(f"the page is at {address}")

@@ -10,7 +10,7 @@ from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_o
 from stylecli.commands.signature import options_from
 from stylecli.config import SheetConfig
 from stylecli.console import Reporter, Watch
-from stylecli.events import counted
+from stylecli.events import pluralize
 from stylecli.files.atomic import require_writable, write_text
 from stylecli.files.formats import format_for
 
@@ -61,7 +61,7 @@ def sheet(
         reporter.advance("painting", 1.0, "writing the page")
         _write(target, cells, photo.name)
     reporter.event(event="finished", path=str(target), styles=len(cells) - 1)
-    reporter.say(f"{target}: {photo.name} in {counted(len(cells) - 1, 'style')}")
+    reporter.say(f"{target}: {photo.name} in {pluralize(len(cells) - 1, 'style')}")
 
 
 def _is_html(path: Path) -> bool:

@@ -21,12 +21,12 @@ from stylecli.console import (
     format_rate,
     format_time_left,
     show_error,
-    stoppable,
+    watch_for_stop,
 )
 from stylecli.core.devices import Rank, count_tasks
 from stylecli.core.model_files import find_model, match_name, read_info
 from stylecli.errors import StyleCliError
-from stylecli.events import Frames, Notice, counted
+from stylecli.events import Frames, Notice, pluralize
 from stylecli.files.atomic import require_writable
 from stylecli.files.jobs import WHOLE, Job, Plan, Shard, into_folder, plan
 from stylecli.files.stores import STANDARD_STREAM, Place
@@ -76,7 +76,7 @@ def stylize(
     passes = _plan_passes(config, inputs, out)
     _check_streams(passes, as_json)
     _refuse_other_settings(passes, out)
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         run = _Run(config, passes, reporter, should_stop)
         run.announce()
         if config.dry_run:
@@ -206,13 +206,13 @@ def _check_streams(passes: Sequence[_Pass], as_json: bool) -> None:
 
 def _refuse_other_settings(passes: Sequence[_Pass], out: Place) -> None:
     """Raise StyleCliError if the one file to write is there, made with other settings."""
-    from stylecli.engine.pipeline import made_otherwise
-
     todo = passes[0].plan
     (target,) = [job.target for job in todo.skipped] if len(todo.skipped) == 1 else (None,)
     if todo.jobs or target != out or not isinstance(target, Path):
         return
-    if other := made_otherwise(target, passes[0].made_with):
+    from stylecli.engine.pipeline import find_other_settings
+
+    if other := find_other_settings(target, passes[0].made_with):
         raise StyleCliError(
             f"{target} exists, made with {other}", hint="pass --overwrite, or another name"
         )
@@ -260,7 +260,7 @@ class _Run:
         shard = self.passes[0].plan.shard
         skipped = [job for one in self.passes for job in one.plan.skipped]
         if shard.count > 1:
-            self.reporter.say(f"{shard}: {counted(self.total + len(skipped), 'file')}")
+            self.reporter.say(f"{shard}: {pluralize(self.total + len(skipped), 'file')}")
         elif (tasks := count_tasks(os.environ)) > 1 and not (self.config.shard or self.config.ray):
             self.reporter.say(
                 f"all files are done here, though {tasks} tasks may run: "
@@ -392,11 +392,11 @@ def _describe_pace(done: Sequence[Job], frames: int, seconds: float) -> str:
 
 def _count_skipped(passes: Sequence[_Pass]) -> list[str]:
     """How many files were skipped, and how many of them say that they were made otherwise."""
-    from stylecli.engine.pipeline import made_otherwise
+    from stylecli.engine.pipeline import find_other_settings
 
     skipped = [(one.made_with, job.target) for one in passes for job in one.plan.skipped]
     local = [(made_with, target) for made_with, target in skipped if isinstance(target, Path)]
-    others = Counter(made_otherwise(target, made_with) for made_with, target in local)
+    others = Counter(find_other_settings(target, made_with) for made_with, target in local)
     del others[""]
     counts = [f"{len(skipped)} skipped (--overwrite to redo)"] if skipped else []
     return counts + [f"{count} of them made with {one}" for one, count in others.most_common(3)]

@@ -22,11 +22,11 @@ import typer
 from stylecli.commands.shared import JSON, QUIET, command, use_of
 from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
-from stylecli.console import Reporter, Watch, format_duration, handled_signals, stoppable
+from stylecli.console import Reporter, Watch, format_duration, handle_signals, watch_for_stop
 from stylecli.core.devices import STORE, Rank
 from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
-from stylecli.events import TrainResult, counted
+from stylecli.events import TrainResult, pluralize
 
 _GRACE = 10.0  # seconds in which the other processes see that one has failed, and say so
 _EVERY = 0.05  # seconds between two looks at them
@@ -61,7 +61,7 @@ def train(
     if config.devices > 1 and rank.count == 1:
         raise typer.Exit(_run_on_devices(config.devices))
     quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
-    with Reporter(quiet=quiet, as_json=as_json) as reporter, stoppable(quiet) as should_stop:
+    with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         reporter.say("starting; the time to train counts from the first step")
         reporter.begin("preparing", "loading torch")  # seconds
         from stylecli.training.loop import train as run_training
@@ -79,7 +79,7 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
 
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)
-    done = f"{counted(result.steps, 'step')} in {format_duration(result.seconds)}"
+    done = f"{pluralize(result.steps, 'step')} in {format_duration(result.seconds)}"
     if not result.finished:
         again = ["stylecli", "train", "--output", str(result.path), "--resume"]
         again += ["--devices", str(devices)] if devices > 1 else []
@@ -111,7 +111,7 @@ def _run_on_devices(count: int) -> int:
         for process in processes:
             process.send_signal(number if len(asked) == 1 else signal.SIGKILL)
 
-    with tempfile.TemporaryDirectory(prefix="stylecli-") as folder, handled_signals(pass_on):
+    with tempfile.TemporaryDirectory(prefix="stylecli-") as folder, handle_signals(pass_on):
         places = (_start_process(number, count, Path(folder)) for number in range(count))
         processes.extend(places)
         failed = _wait_for(processes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stylecli.config import CompareConfig
-from stylecli.core.model_files import bundled_painting, model_folders, named_models
+from stylecli.core.model_files import bundled_painting, list_named_models, model_folders
 from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
@@ -122,7 +122,7 @@ class ComparisonFolder:
             return
         if not self.out.is_dir():
             raise StyleCliError(f"{self.out} is a file", hint="pass a folder with --output")
-        theirs = self._claimed()
+        theirs = self._read_claims()
         if not theirs and any(not path.name.startswith(".") for path in self.out.iterdir()):
             raise StyleCliError(
                 f"{self.out} is not empty, and holds no comparison",
@@ -144,7 +144,7 @@ class ComparisonFolder:
         """
         return any(self.models.glob(f"*{SUFFIX}")) or (self.out / "results.json").exists()
 
-    def _claimed(self) -> dict[str, Any]:
+    def _read_claims(self) -> dict[str, Any]:
         """The identity of the comparison that made this folder; {} if none did."""
         try:
             claimed = json.loads(require_regular(self.mark).read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ class ComparisonFolder:
     def claim(self) -> None:
         """Mark the folder as that of this comparison; StyleCliError if it cannot be written."""
         require_writable(self.out)
-        if self._claimed() and self._has_results():
+        if self._read_claims() and self._has_results():
             if not self.overwrite:
                 return
             self._clear()
@@ -235,7 +235,7 @@ def find_networks(style: str) -> dict[tuple[str, str], Path]:
     wanted = {"-".join((style, *pair)): pair for pair in pairs}
     found: dict[tuple[str, str], Path] = {}
     if not Path(style).is_file():
-        for name, path in named_models(model_folders()):
+        for name, path in list_named_models(model_folders()):
             if name in wanted:
                 found.setdefault(wanted[name], path)
     return found

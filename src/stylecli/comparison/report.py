@@ -13,7 +13,7 @@ from PIL import Image
 from stylecli.comparison.arms import GENERATOR, SHARED
 from stylecli.comparison.folder import WRITTEN, ArmResult, Comparison
 from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES
-from stylecli.events import counted
+from stylecli.events import pluralize
 from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.images import write_picture
@@ -134,11 +134,11 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
     grid, html, results = (out / name for name in WRITTEN)
     write_picture(grid, Picture(render_grid(comparison)))
     write_text(html, render_page(comparison, command))
-    write_text(results, json.dumps(stored_results(comparison, command), indent=1, allow_nan=False))
+    write_text(results, json.dumps(collect_results(comparison, command), indent=1, allow_nan=False))
     return [grid, html, results]
 
 
-def stored_results(comparison: Comparison, command: str) -> dict[str, Any]:
+def collect_results(comparison: Comparison, command: str) -> dict[str, Any]:
     """All numbers of a comparison, and the command that makes it again, for JSON."""
     stored: dict[str, Any] = _drop_infinite({"command": command, **comparison.as_json()})
     return stored
@@ -207,7 +207,7 @@ def describe_outcome(comparison: Comparison) -> str:
             found.append(more_or_less + (f" ({arch})" if len(archs) > 1 else ""))
     if not found:
         return ""
-    photos = counted(len(comparison.photos), "photo")
+    photos = pluralize(len(comparison.photos), "photo")
     return (
         f"Here, on {photos}, the objective in total is {' and '.join(found)} with instance norm "
         "than with batch norm."

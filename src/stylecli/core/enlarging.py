@@ -234,7 +234,7 @@ def _bell(sigma: float, radius: int) -> Floats:
     return bell
 
 
-def _turned(side: int, angle: float) -> tuple[Floats, Floats]:
+def _turn_coordinates(side: int, angle: float) -> tuple[Floats, Floats]:
     """Coordinates along and across a direction, of a square around its middle."""
     at = np.arange(side) - (side - 1) / 2
     along = at * np.cos(angle) + at[:, None] * np.sin(angle)
@@ -245,7 +245,7 @@ def _lines() -> Floats:
     """(directions, 7, 7): each averages along a short line."""
     kernels = []
     for angle in np.arange(_DIRECTIONS) * (np.pi / _DIRECTIONS):
-        along, across = _turned(7, angle)
+        along, across = _turn_coordinates(7, angle)
         values = np.exp(-(along**2) / (2 * 2.0**2) - across**2 / (2 * 0.5**2))
         kernels.append(values / values.sum())
     return np.array(kernels, np.float32)
@@ -278,7 +278,7 @@ def make_patches() -> Floats:
     spots = []
     for angle in np.arange(_DIRECTIONS) * (np.pi / _DIRECTIONS):
         frequencies, phases = rng.uniform(*_FREQUENCIES, 8), rng.uniform(0, 2 * np.pi, 8)
-        _, across = _turned(side, angle)
+        _, across = _turn_coordinates(side, angle)
         waves = np.cos(2 * np.pi * frequencies * across[..., None] + phases).sum(-1)
         window = np.outer(hann, hann) * np.exp(-((across / CELL) ** 2))
         spots.append(window * (waves - (window * waves).sum() / window.sum()))

@@ -36,10 +36,10 @@ if TYPE_CHECKING:  # to import torch takes seconds, and a list of models does wi
 
 def style_name(style_image: Path) -> str:
     """The name of a style: that of the image file, in lower case, with hyphens."""
-    return _hyphenated(style_image.stem) or "style"
+    return _hyphenate(style_image.stem) or "style"
 
 
-def _hyphenated(text: str) -> str:
+def _hyphenate(text: str) -> str:
     """A text in lower case, without accents; all but letters and digits become a hyphen."""
     # A bold A of mathematics has a small form only once it is a plain A.
     lower = unicodedata.normalize("NFKD", text).lower()
@@ -57,8 +57,8 @@ def match_name(given: str, names: Iterable[str]) -> str | None:
     known = list(names)
     if given in known:
         return given
-    plain = _hyphenated(given)
-    return next((name for name in known if plain and _hyphenated(name) == plain), None)
+    plain = _hyphenate(given)
+    return next((name for name in known if plain and _hyphenate(name) == plain), None)
 
 
 def shorten_name(name: str, most: int = 80) -> str:
@@ -246,7 +246,7 @@ def find_model(name: str) -> Path:
         hint = add if "://" in name else "`stylecli models` lists what there is"
         raise StyleCliError(f"there is no model file {name}", hint=hint)
     found: dict[str, Path] = {}
-    for known, path in named_models(model_folders()):
+    for known, path in list_named_models(model_folders()):
         if known == name:  # later files are not opened
             return path
         found.setdefault(known, path)
@@ -256,7 +256,7 @@ def find_model(name: str) -> Path:
     return found[like]
 
 
-def named_models(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def list_named_models(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Each name by which a model in some folders is found, with its file; the first one counts.
 
     In each folder, names of files come before names of styles in them. A file is found by its name
@@ -296,7 +296,7 @@ def refuse_to_replace(target: Path) -> None:
 
 def refuse_bundled_name(name: str) -> None:
     """Raise StyleCliError if a bundled model or style has that name: no other would be found."""
-    if match_name(name, [known for known, _ in named_models([bundled_models()])]):
+    if match_name(name, [known for known, _ in list_named_models([bundled_models()])]):
         raise StyleCliError(
             f"{name} is the name of a bundled model or style, which comes first",
             hint="give it another name",
@@ -331,7 +331,7 @@ def _read_info(path: Path, state: tuple[int, ...]) -> ModelInfo:
         raise StyleCliError(
             f"{path} was written by stylecli, but is not a model", hint=hint
         ) from error
-    if bad := tensor_files.bad_fields(vars(info), tensor_files.MODEL):
+    if bad := tensor_files.find_bad_fields(vars(info), tensor_files.MODEL):
         raise StyleCliError(f"{path} has a damaged description: its {bad[0]}", hint=hint)
     try:
         info.spec.check()

@@ -158,8 +158,8 @@ class _OnnxLayers:
 
     def conv(self, x: _Value, name: str, channels: int, kernel: int, stride: int = 1) -> _Value:
         weight = self.weights[f"{name}.weight"]
-        x = self._padded(x, kernel // 2, "reflect")
-        return self._convolved(x, weight, self.weights.get(f"{name}.bias"), stride)
+        x = self._pad(x, kernel // 2, "reflect")
+        return self._convolve(x, weight, self.weights.get(f"{name}.bias"), stride)
 
     def to_rgb(self, x: _Value, name: str, kernel: int) -> _Value:
         return self.conv(x, name, 3, kernel)
@@ -170,15 +170,15 @@ class _OnnxLayers:
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         four = np.einsum("oiyx,pya,qxb->opqiab", weight, taps, taps).reshape(-1, *weight.shape[1:])
         bias = None if bias is None else bias.repeat(4)
-        x = self._convolved(self._padded(x, 1, "edge"), four, bias)
+        x = self._convolve(self._pad(x, 1, "edge"), four, bias)
         return self.graph.add("DepthToSpace", x, blocksize=2, mode="CRD")
 
-    def _padded(self, x: _Value, margin: int, mode: str) -> _Value:
+    def _pad(self, x: _Value, margin: int, mode: str) -> _Value:
         if not margin:
             return x
         return self.graph.add("Pad", x, np.array([0, 0, margin, margin] * 2), mode=mode)
 
-    def _convolved(
+    def _convolve(
         self,
         x: _Value,
         weight: npt.NDArray[np.float32],

@@ -91,7 +91,7 @@ class OpenVinoBackend:
             precision = "bfloat16" if has_bfloat16 else "float32"
         self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
         self._spec = read_info(path).spec
-        self._weights = mixed_weights(path, mix)
+        self._weights = mix_weights(path, mix)
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
         self.at_once = max(min(cores, _WITH_ONE_CORE), cores // _CORES_FOR_EACH)
         self._options = {
@@ -232,7 +232,7 @@ class _Request:
         return painted.copy()  # the request uses its memory again
 
 
-def mixed_weights(path: Path, mix: list[float]) -> Weights:
+def mix_weights(path: Path, mix: list[float]) -> Weights:
     """The weights in a model file; what each of its styles has of its own, mixed by shares.
 
     Raises:

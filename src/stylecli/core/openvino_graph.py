@@ -96,7 +96,7 @@ class _GraphLayers:
         self.noises: list[tuple[int, int]] = []
 
     def conv(self, x: _Map, name: str, channels: int, kernel: int, stride: int = 1) -> _Map:
-        node = _padded(x.node, kernel // 2, "reflect")
+        node = _pad(x.node, kernel // 2, "reflect")
         node = ops.convolution(
             node, _constant(self.weights[f"{name}.weight"]), [stride] * 2, *_UNPADDED
         )
@@ -106,7 +106,7 @@ class _GraphLayers:
         """Both as one transposed convolution, which is three times as fast."""
         weight = _doubling(self.weights[f"{name}.weight"], mode)
         crop = [weight.shape[2] // 2 + 1] * 2  # what comes of the margin alone
-        node = _padded(x.node, 1, "edge")
+        node = _pad(x.node, 1, "edge")
         node = ops.convolution_backprop_data(node, _constant(weight), [2, 2], None, crop, crop)
         return _Map(self._biased(node, name), x.scale // 2)
 
@@ -120,10 +120,8 @@ class _GraphLayers:
     def to_rgb(self, x: _Map, name: str, kernel: int) -> _Map:
         """(N, columns * 3, H, W / columns): three channels alone would take three times as long."""
         weight, columns = self.weights[f"{name}.weight"], _COLUMNS if kernel > 1 else 1
-        node = _padded(x.node, kernel // 2, "reflect")
-        node = ops.convolution(
-            node, _constant(_repeated(weight, columns)), [1, columns], *_UNPADDED
-        )
+        node = _pad(x.node, kernel // 2, "reflect")
+        node = ops.convolution(node, _constant(_repeat(weight, columns)), [1, columns], *_UNPADDED)
         return _Map(self._biased(node, name), x.scale)
 
     def norm(self, x: _Map, name: str) -> _Map:
@@ -178,7 +176,7 @@ def _doubling(weight: Array, mode: str) -> Array:
     return weights
 
 
-def _repeated(weight: Array, columns: int) -> Array:
+def _repeat(weight: Array, columns: int) -> Array:
     """A kernel at places side by side: (C', C, K, K) to (columns * C', C, K, K + columns - 1)."""
     kernel = weight.shape[3]
     places = np.zeros((columns, *weight.shape[:3], kernel + columns - 1), np.float32)
@@ -205,7 +203,7 @@ def double_sides(node: ov.Node) -> ov.Node:
     )
 
 
-def _padded(node: ov.Node, margin: int, mode: str) -> ov.Node:
+def _pad(node: ov.Node, margin: int, mode: str) -> ov.Node:
     return ops.pad(node, [0, 0, margin, margin], [0, 0, margin, margin], mode) if margin else node
 
 
@@ -317,9 +315,9 @@ class _Operators:
         return _Value(ops.convolution(x.node, kernels, [1, 1], [0, 0], [0, 0], [1, 1]))
 
     def filter(self, x: _Value, kernels: Floats) -> _Value:
-        return self._filtered(x, kernels, [1, 1])
+        return self._filter_with_strides(x, kernels, [1, 1])
 
-    def _filtered(self, x: _Value, kernels: Floats, strides: list[int]) -> _Value:
+    def _filter_with_strides(self, x: _Value, kernels: Floats, strides: list[int]) -> _Value:
         rows, columns = kernels.shape[1:]
         margins = [(rows - 1) // 2, (columns - 1) // 2]
         weights = np.broadcast_to(kernels, (x.node.shape[1], rows, columns))
@@ -331,12 +329,14 @@ class _Operators:
         channels, height, width = x.node.shape[1:]
         rows = ops.transpose(x.node, [0, 2, 3, 1])
         rows = ops.reshape(rows, np.array([1, height, 1, width * channels]), False)
-        half = self._filtered(
+        half = self._filter_with_strides(
             _Value(ops.transpose(rows, [0, 3, 1, 2])), down[None, :, None], [2, 1]
         )
         rows = ops.transpose(half.node, [0, 2, 3, 1])
         rows = ops.reshape(rows, np.array([1, height // 2, width, channels]), False)
-        return self._filtered(_Value(ops.transpose(rows, [0, 3, 1, 2])), across[None, None], [1, 2])
+        return self._filter_with_strides(
+            _Value(ops.transpose(rows, [0, 3, 1, 2])), across[None, None], [1, 2]
+        )
 
     def double(self, x: _Value) -> _Value:
         return _Value(double_sides(x.node))

@@ -210,7 +210,7 @@ class _StripLayers:
 
         def rows(top: int, bottom: int) -> Tensor:
             first, last = top * stride - pad, (bottom - 1) * stride - pad + kernel
-            strip = _reflected_rows(x, first, last).to(self.dtype)
+            strip = _reflect_rows(x, first, last).to(self.dtype)
             strip = F.pad(strip, (pad, pad, 0, 0), mode="reflect") if pad else strip
             return F.conv2d(strip, weight, bias, stride)
 
@@ -292,7 +292,7 @@ class _StripLayers:
         return x.sweep(max(1, self.step * x.height // self.height))
 
 
-def _reflected_rows(x: LazyMap, first: int, last: int) -> Tensor:
+def _reflect_rows(x: LazyMap, first: int, last: int) -> Tensor:
     """The rows from first to last, those beyond the edges mirrored."""
     if first >= 0 and last <= x.height:
         return x.rows(first, last)

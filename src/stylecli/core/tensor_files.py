@@ -205,7 +205,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def bad_fields(values: Mapping[str, Any], checks: Mapping[str, Check]) -> list[str]:
+def find_bad_fields(values: Mapping[str, Any], checks: Mapping[str, Check]) -> list[str]:
     """The names of the fields that are missing or are not as their check wants them."""
     return [name for name, check in checks.items() if name not in values or not check(values[name])]
 

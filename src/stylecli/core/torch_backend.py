@@ -191,17 +191,17 @@ class _Operators:
         return torch.einsum("kc,nchw->nkhw", self.constant(weights), x)
 
     def filter(self, x: Tensor, kernels: Floats) -> Tensor:
-        return self._filtered(x, kernels, (1, 1))
+        return self._filter_with_strides(x, kernels, (1, 1))
 
-    def _filtered(self, x: Tensor, kernels: Floats, strides: tuple[int, int]) -> Tensor:
+    def _filter_with_strides(self, x: Tensor, kernels: Floats, strides: tuple[int, int]) -> Tensor:
         rows, columns = kernels.shape[1:]
         weights = self.constant(kernels)[:, None].expand(x.shape[1], 1, rows, columns)
         margins = (rows - 1) // 2, (columns - 1) // 2
         return F.conv2d(x, weights, stride=strides, padding=margins, groups=x.shape[1])
 
     def halve(self, x: Tensor, down: Floats, across: Floats) -> Tensor:
-        half = self._filtered(x, down[None, :, None], (2, 1))
-        return self._filtered(half, across[None, None], (1, 2))
+        half = self._filter_with_strides(x, down[None, :, None], (2, 1))
+        return self._filter_with_strides(half, across[None, None], (1, 2))
 
     def double(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2)

@@ -555,7 +555,7 @@ def mark(exif: bytes, made_with: str) -> bytes:
     return exif
 
 
-def made_otherwise(path: Path, made_with: str) -> str:
+def find_other_settings(path: Path, made_with: str) -> str:
     """What a picture says of how it was made, if that is something else; otherwise nothing."""
     tags = Image.Exif()
     with suppress(Exception), open_image(path) as image:

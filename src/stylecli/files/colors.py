@@ -52,7 +52,7 @@ def rgb_and_alpha(image: Image.Image) -> tuple[Rgb, Alpha | None]:
         StyleCliError: the pixels are numbers whose range is not evident.
     """
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _convert_to_8_bits(image)
     if not image.has_transparency_data:
         return np.asarray(_to_srgb(image)), None
     rgba = image.convert("RGBA")
@@ -78,7 +78,7 @@ def on_gray(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _convert_to_8_bits(image: Image.Image) -> Image.Image:
     """A grayscale image of 16 or 32 bits, or of floating-point numbers, as 8 bits.
 
     Pillow's own conversion clips: 16 bits become white, and 0 to 1 becomes black.

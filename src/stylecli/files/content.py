@@ -17,7 +17,7 @@ from stylecli.files.colors import Rgb
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_rgb, read_short_side
 from stylecli.files.jobs import scan_images
-from stylecli.files.pictures import scaled_crop
+from stylecli.files.pictures import crop_to_size
 
 PREVIEW = ".preview.png"  # the ending of a training's preview, which is not a photo to train on
 _HINT = "--content takes a folder of photos; without it, the bundled ones are used"
@@ -163,10 +163,10 @@ def _random_crop(rgb: Rgb, size: int, random: np.random.Generator) -> Rgb:
     short_side = min(height, width)
     # Enlarging a small photo would only teach the network blur.
     side = short_side / max(1.0, min(1 + zoom, short_side / size))
-    crop = scaled_crop(rgb, top * (height - side), left * (width - side), side, size)
+    crop = crop_to_size(rgb, top * (height - side), left * (width - side), side, size)
     if _is_plain(crop) and len(edges := _edges(rgb)):
         y, x = edges[random.integers(len(edges))] + 1 - side * (0.1 + 0.8 * np.array([top, left]))
-        crop = scaled_crop(
+        crop = crop_to_size(
             rgb, float(np.clip(y, 0, height - side)), float(np.clip(x, 0, width - side)), side, size
         )
     return crop[:, ::-1] if flip < 0.5 else crop

@@ -26,7 +26,7 @@ from stylecli.files.formats import (
     has_heif,
     is_missing_heif,
 )
-from stylecli.files.pictures import Picture, as_image, as_picture, resize, upright
+from stylecli.files.pictures import Picture, as_image, as_picture, resize, turn_upright
 
 _MAX_ASPECT = 8  # of a photo to train with
 _CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
@@ -67,7 +67,7 @@ def read_rgb(path: Path, short_side: int) -> Rgb:
         image.load()
         if max(image.size) > _MAX_ASPECT * min(image.size):
             raise ImageError(f"{path} is {image.width} x {image.height}: too narrow to train with")
-        rgb, _ = rgb_and_alpha(upright(image))
+        rgb, _ = rgb_and_alpha(turn_upright(image))
     return resize(rgb, short_side)
 
 

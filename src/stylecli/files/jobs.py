@@ -24,7 +24,7 @@ from stylecli.files.formats import (
     format_for,
     is_video,
 )
-from stylecli.files.stores import STANDARD_STREAM, Place, Url, common_folder
+from stylecli.files.stores import STANDARD_STREAM, Place, Url, find_common_folder
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def _plan_files(
     if not jobs:
         message = f"no images or videos in {', '.join(map(str, inputs))}"
         reasons = f"; {_describe_left_out(left_out)}" if left_out else ""
-        raise StyleCliError(message + reasons, hint=_known_endings())
+        raise StyleCliError(message + reasons, hint=_list_endings())
     if suffix:  # the results of an earlier run may lie beside the photos
         results = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in results]
@@ -327,12 +327,12 @@ def _find_done(jobs: Sequence[Job]) -> set[Job]:
     urls = [job.target for job in jobs if isinstance(job.target, Url)]
     if not urls:
         return {job for job in jobs if not job.ending and _exists(job.target)}
-    folder = common_folder(urls)
+    folder = find_common_folder(urls)
     names = set(folder.objects)
     return {job for job, url in zip(jobs, urls, strict=True) if url.relative_to(folder) in names}
 
 
-def _known_endings() -> str:
+def _list_endings() -> str:
     """A hint that lists the endings of images and videos."""
     return f"they end in: {' '.join(sorted(READABLE | VIDEOS))}"
 
@@ -391,7 +391,7 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
         how = "make it first" if isinstance(out, Path) else "choose a name without a dot"
         raise StyleCliError(
             f"{out} does not end like an image or video",
-            hint=f"{_known_endings()}; if a folder is meant, {how}",
+            hint=f"{_list_endings()}; if a folder is meant, {how}",
         )
     named_as_file = _looks_like_file(out) and not out.is_dir()
     if named_as_file or (isinstance(out, Path) and out.is_file()):
@@ -461,7 +461,7 @@ def _looks_like_file(out: Place) -> bool:
 def _require_known(path: Place) -> Place:
     """The path itself, if it is an image or a video by its suffix."""
     if path.suffix.lower() not in READABLE | VIDEOS:
-        raise StyleCliError(f"{path} is not an image or a video by its name", hint=_known_endings())
+        raise StyleCliError(f"{path} is not an image or a video by its name", hint=_list_endings())
     return path
 
 

@@ -37,7 +37,7 @@ class Picture:
 
 def as_picture(image: Image.Image) -> Picture:
     """An image that Pillow has decoded as a picture: turned upright, converted to sRGB."""
-    rgb, alpha = rgb_and_alpha(upright(image))
+    rgb, alpha = rgb_and_alpha(turn_upright(image))
     return Picture(rgb, alpha, Metadata.of(image))
 
 
@@ -69,7 +69,7 @@ def as_rgb(image: Any) -> Rgb:
     return image
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """An image turned as its EXIF says; as it is if its EXIF is damaged."""
     tiff_tags = getattr(image, "tag_v2", None)  # needed later: they say how pixels are stored
     try:
@@ -140,7 +140,7 @@ def center_square(rgb: Rgb, side: int) -> Rgb:
     return rgb[top : top + side, left : left + side]
 
 
-def scaled_crop(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rgb:
+def crop_to_size(rgb: Rgb, top: float, left: float, side: float, size: int) -> Rgb:
     """The square of ``side`` px at (top, left), in fractions of pixels, as (size, size, 3)."""
     box = (left, top, left + side, top + side)
     image = Image.fromarray(rgb)

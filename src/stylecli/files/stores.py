@@ -115,7 +115,7 @@ Place = Path | Url
 STANDARD_STREAM = Path("-")  # standard input or output, on a command line
 
 
-def common_folder(urls: Sequence[Url]) -> Url:
+def find_common_folder(urls: Sequence[Url]) -> Url:
     """The deepest folder that holds all of some objects in one bucket; of one, itself."""
     folder = urls[0]
     while not all(url.is_relative_to(folder) for url in urls):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from stylecli.config import TrainConfig
 from stylecli.core.spec import GeneratorConfig, GeneratorSpec
-from stylecli.events import counted
+from stylecli.events import pluralize
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Schedule:
 
     def __str__(self) -> str:
         if self.steps:
-            return counted(self.steps, "step")
+            return pluralize(self.steps, "step")
         minutes = f"{self.seconds / 60:.3g}"
         return f"about {minutes} minute{'' if minutes == '1' else 's'}"
 

@@ -23,7 +23,7 @@ from stylecli.core.objective import PerceptualObjective, Scales
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.vgg import LossNetwork
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Report, counted
+from stylecli.events import Notice, Report, pluralize
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
@@ -235,7 +235,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with _explain_damage(path):
         saved = tensor_files.read_metadata(path)
     checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
-    if bad := tensor_files.bad_fields(saved, checks):
+    if bad := tensor_files.find_bad_fields(saved, checks):
         raise _describe_damage(path, f"its {bad[0]}")
     return Checkpoint(**{name: saved[name] for name in checks})
 
@@ -255,7 +255,7 @@ def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> Tr
     began = saved.config.get("devices", count) if saved else count
     if tensor_files.is_count(began) and began != count:  # or else its settings are damaged
         raise StyleCliError(
-            f"this training began on {counted(began, 'device')}, and here it is on {count}",
+            f"this training began on {pluralize(began, 'device')}, and here it is on {count}",
             hint=f"go on with --devices {began}, or start again with --overwrite",
         )
     return replace(config, devices=count)
@@ -305,7 +305,7 @@ def refuse_another_training(
             hint="pass the same, or start again with --overwrite",
         )
     if config.steps and config.steps < saved.step:
-        done = counted(saved.step, "step")
+        done = pluralize(saved.step, "step")
         raise StyleCliError(
             f"--steps {config.steps} is less than the {done} that are done",
             hint="pass more, or leave --steps out",

@@ -84,7 +84,7 @@ class Video(Clip):
         # Pillow's encoders want to know the number of frames: they are decoded for that alone.
         is_gif = format_for(target) == "GIF"
         video = replace(video, least=_LEAST_IN_GIF if is_gif else Fraction(0))
-        return replace(video, count=sum(1 for _ in pace(video._timed_frames(), video.least)))
+        return replace(video, count=sum(1 for _ in pace(video._read_frames(), video.least)))
 
     @property
     def rate(self) -> Fraction:
@@ -125,14 +125,14 @@ class Video(Clip):
         # Of each rotation once: with its side data, PyAV keeps a frame until Python looks for
         # objects that hold each other.
         matrices: dict[int, tuple[int, ...]] = {}
-        for one in pace(self._timed_frames(), self.least):
+        for one in pace(self._read_frames(), self.least):
             rotation = one.picture.rotation
             if rotation not in matrices:
                 matrices[rotation] = _display_matrix(one.picture)
             picture = _picture_of(one.picture, matrices[rotation])
             yield Frame(picture, one.start, one.seconds, one.pixel_shape)
 
-    def _timed_frames(self) -> Iterator[Frame[VideoFrame]]:
+    def _read_frames(self) -> Iterator[Frame[VideoFrame]]:
         first: tuple[int, int] | None = None
         expected = Fraction(0)
         with open_video(self.path) as (container, stream):
@@ -363,10 +363,10 @@ def _picture_of(frame: VideoFrame, matrix: tuple[int, ...]) -> Picture:
     if frame.colorspace == _NOT_NAMED and _is_high_definition(frame):
         frame.colorspace = _BT709  # as players do; FFmpeg would take that of standard definition
     if frame.color_trc in (PQ, HLG):
-        return Picture(_upright(tone_map(_array(frame, "rgb48le"), frame.color_trc), matrix))
+        return Picture(_turn_upright(tone_map(_array(frame, "rgb48le"), frame.color_trc), matrix))
     if not _has_alpha(frame):
-        return Picture(_upright(_array(frame, "rgb24"), matrix))
-    pixels = _upright(_array(frame, "rgba"), matrix)
+        return Picture(_turn_upright(_array(frame, "rgb24"), matrix))
+    pixels = _turn_upright(_array(frame, "rgba"), matrix)
     return Picture(without_hidden(pixels[..., :3], pixels[..., 3]), pixels[..., 3])
 
 
@@ -388,7 +388,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
         return 1, 0, 0, 0, 1
 
 
-def _upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _turn_upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Pixels (H, W, C) turned and mirrored as the file says that a player should do."""
     a, b, _, c, d, *_ = matrix
     if abs(b) > abs(a):

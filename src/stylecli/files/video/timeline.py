@@ -184,7 +184,7 @@ def _shifts(
     it, so that they stay together.
     """
     track = tracks[lead]
-    begins = _beginnings(track, leaps)
+    begins = _find_beginnings(track, leaps)
     if not begins:
         return {}
     edges = [0, *begins, len(track.shown)]
@@ -196,12 +196,12 @@ def _shifts(
         seconds.append(end - min(track.shown[first:last]) * track.unit)
     places = [track.places[first] for first in begins]
     return {
-        index: tuple(zip(_partners(one, places, leaps), seconds, strict=True))
+        index: tuple(zip(_find_partners(one, places, leaps), seconds, strict=True))
         for index, one in tracks.items()
     }
 
 
-def _beginnings(track: _Track, leaps: bool) -> list[int]:
+def _find_beginnings(track: _Track, leaps: bool) -> list[int]:
     """The numbers of the packets with which a clock begins again.
 
     One odd time between two good ones is damage, not a beginning.
@@ -221,9 +221,9 @@ def _beginnings(track: _Track, leaps: bool) -> list[int]:
     return found
 
 
-def _partners(track: _Track, places: list[int], leaps: bool) -> list[int]:
+def _find_partners(track: _Track, places: list[int], leaps: bool) -> list[int]:
     """With which packet each part begins in a stream, where it begins at a place in the picture."""
-    own = _beginnings(track, leaps)
+    own = _find_beginnings(track, leaps)
     found = []
     for place in places:
         near = min(own, key=lambda n: abs(track.places[n] - place), default=None)
