@@ -5,10 +5,17 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from stylecli.core.devices import all_devices, resolve_device, resolve_precision
+from stylecli.core.devices import (
+    all_devices,
+    resolve_device,
+    resolve_precision,
+    to_tensor,
+    to_uint8,
+)
 from stylecli.errors import StyleCliError
 
 CPU = torch.device("cpu")
@@ -56,3 +63,19 @@ def test_where_torch_is_held_to_avx2_auto_is_what_it_is_on_an_older_processor():
     held = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", code], env=held, capture_output=True, text=True)
     assert done.stdout == "torch.float32\n", done.stderr
+
+
+def test_every_value_comes_back_as_it_was():
+    photos = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
+    tensor = to_tensor(photos, torch.device("cpu"))
+    assert tensor.shape == (1, 3, 16, 16)
+    assert (tensor.min(), tensor.max(), tensor.dtype) == (0, 1, torch.float32)
+    np.testing.assert_array_equal(to_uint8(tensor), photos)
+    tensor.zero_()  # it is a copy
+    assert photos.max() == 255
+
+
+def test_what_lies_outside_is_clipped_and_what_lies_between_is_rounded():
+    values = torch.tensor([-0.3, 1.4, 100.4 / 255, 100.6 / 255])
+    image = values.view(1, 1, 1, 4).expand(1, 3, 1, 4)
+    assert to_uint8(image)[0, 0, :, 0].tolist() == [0, 255, 100, 101]

@@ -1,10 +1,20 @@
-"""To what photos are padded, and how much memory a pass takes."""
+"""Generators without torch: to what photos are padded, memory of a pass, shapes of weights."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_reflection, plain_bytes
+from stylecli.core.architectures import (
+    ARCHITECTURES,
+    inner_size,
+    pads_by_reflection,
+    plain_bytes,
+    weight_shapes,
+)
+from stylecli.core.generators import Generator
+from stylecli.core.spec import GeneratorSpec
+from stylecli.errors import StyleCliError
 
 SIDES = st.integers(1, 2000)
 
@@ -33,3 +43,20 @@ def test_memory_grows_with_pixels_width_and_the_size_of_a_number(arch):
     assert plain_bytes(arch, 16, 10_000, 2) == 2 * once
     assert plain_bytes(arch, 8, 20_000, 2) == 2 * once
     assert plain_bytes(arch, 8, 10_000, 4) == 2 * once
+
+
+def test_only_instance_norm_holds_several_styles():
+    spec = GeneratorSpec(norm="none", width=4, noise="gaussian")
+    with pytest.raises(StyleCliError, match="norm none holds one style"):
+        weight_shapes(spec, 2)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("norm", ["in", "bn", "none"])
+@pytest.mark.parametrize("noise", ["none", "gaussian"])
+def test_shapes_without_torch_are_those_that_torch_makes(arch, norm, noise):
+    styles = 3 if norm == "in" else 1
+    generator = Generator(GeneratorSpec(arch, norm, 5, noise=noise))
+    generator.remix(torch.ones(styles, 1))
+    made = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    assert weight_shapes(generator.spec, styles) == made
