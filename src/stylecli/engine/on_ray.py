@@ -24,6 +24,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from stylecli.config import RunConfig, StylizeConfig
+from stylecli.core.backend import use_one_heap
 from stylecli.engine.pipeline import Result
 from stylecli.engine.stylizer import Stylizer, full_name
 from stylecli.errors import StyleCliError, first_line
@@ -289,6 +290,7 @@ class _Worker:
         """
         try:
             os.chdir(self._folder)
+            use_one_heap()
             self._stylizer = Stylizer(**self._arguments)
         except Exception as error:
             hint = "files and folders have to be at the same place on every machine"
