@@ -58,6 +58,7 @@ _PLAIN = 2.0  # up to this factor, there are no bristles
 _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
+_WAVES, _SHIFT = 8, 0.015  # in each spot; how far their frequencies lie beside even ones
 PATCHES = 9 * _DIRECTIONS, CELL**2  # spots in and around a cell, and its pixels
 _LAYER = 63  # of the noise: generators have fewer layers
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
@@ -272,13 +273,15 @@ def make_patches() -> Floats:
     Returns:
         (9 * directions, CELL * CELL), :data:`PATCHES`; the whole has a variance of about 1.
     """
-    rng = np.random.default_rng(1)
     side = 3 * CELL
     hann = np.sin(np.pi * (np.arange(side) + 0.5) / side)
     spots = []
-    for angle in np.arange(_DIRECTIONS) * (np.pi / _DIRECTIONS):
-        frequencies, phases = rng.uniform(*_FREQUENCIES, 8), rng.uniform(0, 2 * np.pi, 8)
-        _, across = _turn_coordinates(side, angle)
+    # Not of numpy.random, whose import takes longer than all of this.
+    noise = noise_plane(np.arange(_DIRECTIONS)[:, None], np.arange(2 * _WAVES), _LAYER, 1)
+    for direction, (phases, shifts) in enumerate(noise.reshape(_DIRECTIONS, 2, _WAVES)):
+        frequencies = np.linspace(*_FREQUENCIES, _WAVES) + _SHIFT * shifts
+        phases = 2 * np.pi * phases
+        _, across = _turn_coordinates(side, direction * (np.pi / _DIRECTIONS))
         waves = np.cos(2 * np.pi * frequencies * across[..., None] + phases).sum(-1)
         window = np.outer(hann, hann) * np.exp(-((across / CELL) ** 2))
         spots.append(window * (waves - (window * waves).sum() / window.sum()))
