@@ -149,8 +149,8 @@ def _free_in_cgroup(folder: Path, limit: str, usage: str, cache: str) -> int | N
 def use_one_heap() -> None:
     """Let all threads of this process take memory from one heap, where glibc gives each its own.
 
-    What one thread has freed, another one can then use: photos of 12 megapixels take half the
-    memory, and a tenth less time. It acts on threads that begin later.
+    What one thread has freed, another one can then use: in a container of 400 MB, twenty photos of
+    12 megapixels took 309 MB in place of 609. It acts on threads that begin later.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -32,6 +32,7 @@ else:
     import openvino as ov
 
 from stylecli.core.openvino_graph import (  # noqa: E402
+    UNBOUND,
     OpenVinoEnlarger,
     Weights,
     build_graph,
@@ -97,7 +98,7 @@ class OpenVinoBackend:
         self._options = {
             "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "ENABLE_CPU_PINNING": "NO",
+            **UNBOUND,
         }
         self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
         self._torch: Backend | None = None  # for strips

@@ -48,7 +48,9 @@ _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
 _AT_PATCHES = 5  # where the patches, which never change, are among the inputs
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
-_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}
+# Threads that are bound to a core wait for it when another graph, or another program, is there.
+UNBOUND = {"ENABLE_CPU_PINNING": "NO"}
+_OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", **UNBOUND}
 
 
 def build_graph(

@@ -165,10 +165,11 @@ class Painter:
         """Stylize images of one size, in as few passes as memory allows."""
         pixels = images[0].shape[0] * images[0].shape[1]
         need = plain_bytes(self._arch, self._width, pixels, backend.itemsize)
-        small = pixels < _LARGE and self._budget(backend) >= need * backend.at_once
+        budget = self._budget(backend)
+        small = pixels < _LARGE and budget >= need * backend.at_once
         # Large images have all memory, and so one call at a time.
         with nullcontext() if small or backend.at_once == 1 else self._alone:
-            budget = self._budget(backend)
+            budget = budget if small else self._budget(backend)
             fits = budget // need
             if not fits:
                 return [_run_in_strips(backend, rgb, scratch, budget) for rgb in images]
