@@ -82,7 +82,7 @@ class Server:
     def follow(
         self, job: str, until: Callable[[dict[str, Any]], bool] = lambda told: False
     ) -> dict[str, Any]:
-        """What is told of a piece of work at its end, or as soon as something is told."""
+        """What is told of a job at its end, or as soon as something is told."""
         while True:
             told = self.ask("GET", f"/api/jobs/{job}").json
             if told["state"] in ("done", "stopped", "failed") or until(told):

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -131,7 +131,7 @@ def free_in_cgroups(system: Path = Path("/")) -> list[int]:
             if controllers in _CGROUPS:
                 root, *names = _CGROUPS[controllers]
                 folder = system / root / group.lstrip("/")
-                above = folder.parents[: len(PurePath(group.lstrip("/")).parts)]
+                above = [one for one in folder.parents if one.is_relative_to(system / root)]
                 free += [_free_in_cgroup(one, *names) for one in (folder, *above)]
     return [one for one in free if one is not None]
 
@@ -140,9 +140,8 @@ def _free_in_cgroup(folder: Path, limit: str, usage: str, cache: str) -> int | N
     """Bytes left in a group; None if it has no limit, or cannot be seen from its container."""
     with suppress(OSError, ValueError):  # "max" is no limit
         most, used = (int((folder / name).read_text()) for name in (limit, usage))
-        lines = (folder / "memory.stat").read_text().splitlines()
-        kept = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
-        return max(0, most - used + kept)
+        parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, most - used + int(parts.get(cache, 0)))
     return None
 
 
@@ -150,7 +149,7 @@ def use_one_heap() -> None:
     """Let all threads of this process take memory from one heap, where glibc gives each its own.
 
     What one thread has freed, another one can then use: in a container of 400 MB, twenty photos of
-    12 megapixels took 309 MB in place of 609. It acts on threads that begin later.
+    12 megapixels took 317 MB in place of 623. It acts on threads that begin later.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
