@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,24 @@ def test_a_photo_comes_out_alike_whatever_came_before(tmp_path, photo, compiled,
     backward = pictures(sizes[::-1])
     for size in sizes:
         np.testing.assert_array_equal(forward[size], backward[size])
+
+
+def test_what_is_expected_is_compiled_once_and_paints_alike(tmp_path, photo, compiled):
+    path = saved(tmp_path, width=2)
+    options = {"backend": "openvino", "device": "cpu", "precision": "float32"}
+    first, second = (open_backends(path, [1.0], **options)[0] for _ in range(2))
+    for _ in range(2):
+        first.expect()
+        first.expect(enlarging=True)
+    small = photo[::2, ::2].copy()
+    with ThreadPoolExecutor(3) as pool:  # while it is compiled
+        paintings = [pool.submit(first, small[None]) for _ in range(3)]
+    assert compiled == ["free"]
+    painting = second(small[None])
+    for one in paintings:
+        np.testing.assert_array_equal(one.result(), painting)
+    large = [run.enlarge(photo, small, painting[0]) for run in (first, second)]
+    np.testing.assert_array_equal(*large)
 
 
 @pytest.mark.parametrize("noise", ["none", "gaussian"])

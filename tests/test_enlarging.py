@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import openvino as ov
@@ -229,14 +230,19 @@ def test_threads_share_one_enlarger(photo):
             np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-def test_what_is_compiled_ahead_enlarges_alike(photo, factor):
-    enlarge = OpenVinoEnlarger(ov.Core(), 1)
-    small = scale(photo, factor)
-    for _ in range(2):
-        enlarge.expect()
-    expected = BACKENDS["openvino"](photo, small, 255 - small)
-    np.testing.assert_array_equal(enlarge(photo, small, 255 - small), expected)
+def test_an_error_of_one_thread_is_raised(photo):
+    """As where memory runs out: there is no picture with a part left black."""
+    prepare, compose = OpenVinoEnlarger(ov.Core(), 2).compile()
+    tiles = count()
+
+    def fail_at_the_last_tile(*inputs):
+        if next(tiles) == 2:
+            raise MemoryError
+        return compose(*inputs)[0]
+
+    small = scale(photo, 2)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(MemoryError):
+        Enlarger(prepare, fail_at_the_last_tile, pool.map)(photo, small, small)
 
 
 def test_a_large_photo_needs_little_memory():

@@ -25,7 +25,7 @@ class Recorder:
     description, device_type, itemsize, at_once = "recorder", "cpu", 4, 1
 
     def __init__(self, network=lambda rgb: rgb):
-        self.network, self.seen, self.enlarged, self.is_ready = network, [], [], False
+        self.network, self.seen, self.enlarged, self.expected = network, [], [], set()
 
     def __call__(self, photos):
         self.seen += list(photos)
@@ -34,8 +34,8 @@ class Recorder:
     def in_strips(self, rgb, scratch=None, memory=None):
         raise AssertionError("there is memory")
 
-    def expect_enlarging(self):
-        self.is_ready = True
+    def expect(self, *, enlarging=False):
+        self.expected.add("enlargement" if enlarging else "network")
 
     def enlarge(self, photo, small, painted):
         self.enlarged.append((photo, small, painted))
@@ -122,7 +122,7 @@ def test_each_layer_is_painted_over_six_tenths_of_the_one_before(large):
         assert np.abs(expected - given_).mean() < 1.5  # of 255; the photo is scaled in two steps
         painting = 255 - given_
     ((whole, small, painted),) = backend.enlarged
-    assert backend.is_ready
+    assert backend.expected == {"network", "enlargement"}
     assert whole is large
     assert small.shape[:2] == sizes[-1]
     np.testing.assert_array_equal(painted, painting)
@@ -132,6 +132,7 @@ def test_a_photo_no_larger_than_the_last_layer_is_not_enlarged(photo):
     backend = Recorder(lambda rgb: 255 - rgb)
     (painting,) = Painter([backend], "residual", 16)([photo], StylizeConfig())
     assert backend.enlarged == []
+    assert backend.expected == {"network"}
     np.testing.assert_array_equal(painting, 255 - backend.seen[-1])
 
 

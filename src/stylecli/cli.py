@@ -16,6 +16,9 @@ from stylecli.commands.shared import HELP_NAMES, describe_command
 from stylecli.console import open_standard_streams, report_output_failure, show_error, write_out
 from stylecli.errors import StyleCliError
 
+# NumPy's own threads are of no use here, and wait busily for work while the engine starts.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Name to module and function, in the order in which the help lists them.
 _COMMANDS = {
     "stylize": ("stylize", "stylize"),

@@ -92,8 +92,8 @@ class Backend(Protocol):
             OSError: the temporary files have no room.
         """
 
-    def expect_enlarging(self) -> None:
-        """Begin to make the enlargement ready; without this call, the first one takes longer."""
+    def expect(self, *, enlarging: bool = False) -> None:
+        """Begin to make the network, or the enlargement, ready: the first call is then faster."""
 
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Bring the stylization of a photo that was scaled down to the photo's size.

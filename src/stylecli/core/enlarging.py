@@ -22,7 +22,8 @@ depends on the cell's position and nothing else. They fade where the painting is
 The formulas here are written once, over a few operators that each backend provides.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import product
 from typing import Any, NamedTuple, Protocol
@@ -93,6 +94,9 @@ class Operators(Protocol):
 
     def root(self, x: Node) -> Node:
         """The square root."""
+
+    def stack(self, parts: list[Node]) -> Node:
+        """One array of all along the first axis."""
 
     def split(self, x: Node, sizes: list[int]) -> list[Node]:
         """Parts along the first axis."""
@@ -168,13 +172,12 @@ def _regress(ops: Operators, luma: Node, painted: Node) -> Node:
     """Slopes on luma, each times the share of the variance that it explains."""
     box = np.array([0.1, 0.2, 0.2, 0.2, 0.2, 0.1], np.float32)
 
-    def mean(x: Node) -> Node:
-        return ops.halve(x, box, box)
-
-    of_luma, of_painted = mean(luma), mean(painted)
-    variance = mean(luma * luma) - of_luma * of_luma + _NOISE
-    variance_painted = mean(painted * painted) - of_painted * of_painted + _NOISE
-    covariance = mean(painted * luma) - of_painted * of_luma
+    squares = [luma * luma, painted * painted, painted * luma]
+    means = ops.split(ops.halve(ops.stack([luma, painted, *squares]), box, box), [1] * 5)
+    of_luma, of_painted, of_luma_squared, of_painted_squared, of_products = means
+    variance = of_luma_squared - of_luma * of_luma + _NOISE
+    variance_painted = of_painted_squared - of_painted * of_painted + _NOISE
+    covariance = of_products - of_painted * of_luma
     share = covariance * covariance / (variance_painted * variance)
     return ops.blend(covariance / variance * share)
 
@@ -299,14 +302,16 @@ class Enlarger:
         prepare: :func:`prepare` of a backend: photo and painting (1, PART, PART, 6), uint8, and the
             strength, to planes (1, channels, ...).
         compose: :func:`compose` of a backend, of luma and to (3, down, BLOCK, TILE[1]), both uint8.
+        map_all: Python's ``map``, or that of a pool of threads.
     """
 
     def __init__(
         self,
         prepare: Callable[..., Sequence[Floats]],
         compose: Callable[..., Bytes],
+        map_all: Callable[..., Iterator[None]] = map,
     ) -> None:
-        self._prepare, self._compose = prepare, compose
+        self._prepare, self._compose, self._map_all = prepare, compose, map_all
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting.
@@ -334,6 +339,10 @@ class Enlarger:
                 del maps, spots  # or they stay until the next window's are made
         return large
 
+    def _run_all(self, work: Callable[..., None], *arguments: Iterable[Any]) -> None:
+        """Call with each of the arguments; the first error is raised."""
+        deque(self._map_all(work, *arguments), maxlen=0)
+
     def _maps(
         self, pair: Bytes, down: "_Window", across: "_Window", strength: float
     ) -> tuple[Floats, Floats]:
@@ -350,13 +359,17 @@ class Enlarger:
         halves = (1 + (bottom - 1 - first[0]) // 2, 1 + (right - 1 - first[1]) // 2)
         directions = np.empty((1 + _DIRECTIONS, *halves), np.float32)
         inner = PART - 2 * HALO
-        for y, x in product(range(first[0], bottom, inner), range(first[1], right, inner)):
+
+        def prepare_square(y: int, x: int) -> None:
             rows, columns = (np.arange(PART) + (start - HALO) for start in (y, x))
             part = pair.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
             done = self._prepare(part[None], np.array([strength], np.float32))
             _paste(done[:3], maps, (y - top, x - left), (3, 3, 1))
             at_half = (y - first[0]) // 2, (x - first[1]) // 2
             _paste(done[3:], directions, at_half, (1, _DIRECTIONS))
+
+        squares = product(range(first[0], bottom, inner), range(first[1], right, inner))
+        self._run_all(prepare_square, *zip(*squares, strict=True))
         maps = whole[:, above : sides[0] - below]
         maps[..., :before] = maps[..., before : before + 1]
         maps[..., sides[1] - after :] = maps[..., sides[1] - after - 1 : sides[1] - after]
@@ -374,10 +387,12 @@ class Enlarger:
         across: "_Window",
     ) -> None:
         """Put together the tiles of a window."""
-        tile, reach = np.zeros(TILE, np.uint8), across.axis.reach
+        reach = across.axis.reach
         columns_of_tiles = [(one, one.weights.transpose(0, 2, 1).copy()) for one in across.tiles()]
-        around = np.empty((*BLOCKS, 7, down.axis.reach, reach), np.float32)
-        for rows in down.tiles():
+
+        def fill_row(rows: _Tile) -> None:
+            tile = np.zeros(TILE, np.uint8)
+            around = np.empty((*BLOCKS, 7, down.axis.reach, reach), np.float32)
             luma = np.asarray(Image.fromarray(photo[slice(*rows.pixels)]).convert("L"))
             for columns, weights in columns_of_tiles:
                 part = luma[:, slice(*columns.pixels)]
@@ -395,6 +410,8 @@ class Enlarger:
                 place = large[slice(*rows.pixels), slice(*columns.pixels)]
                 for channel in range(3):  # several times as fast as all at once
                     place[..., channel] = done[channel, : part.shape[0], : part.shape[1]]
+
+        self._run_all(fill_row, down.tiles())
 
 
 def _paste(

@@ -6,8 +6,9 @@ the disk, and torch is not needed.
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +47,9 @@ ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
-# Up to four photos at once have a core each: on two cores, two of 768 x 512 so are 1.06 times as
-# fast as one after the other on both (benchmarks/engine.py streams). On many cores each has
-# several, as more at once would fill the memory. OpenVINO's guide names one to four.
+# Networks that run at once have four cores each: a photo alone has all of a small machine, and more
+# at once would fill the memory of a large one. Others are scaled and enlarged meanwhile.
 _CORES_FOR_EACH = 4
-_WITH_ONE_CORE = 4  # photos at once, at most
 # OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands:
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
 _KERNELS = 64
@@ -94,16 +93,18 @@ class OpenVinoBackend:
         self._spec = read_info(path).spec
         self._weights = mix_weights(path, mix)
         _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
-        self.at_once = max(min(cores, _WITH_ONE_CORE), cores // _CORES_FOR_EACH)
+        self._streams = max(1, cores // _CORES_FOR_EACH)
+        self.at_once = 2 * self._streams + 1
         self._options = {
             "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             **UNBOUND,
         }
-        self._enlarger = OpenVinoEnlarger(self._core, self.at_once)
+        self._enlarger = OpenVinoEnlarger(self._core, cores)
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
         self._networks: dict[tuple[int, int] | None, _Network] = {}
+        self._expected: set[bool] = set()  # whether what enlarges, and the network
         self._planes = _Planes(seed)
         self.itemsize = 2 if precision == "bfloat16" else 4
         self.description = f"cpu, openvino, {precision}"
@@ -120,8 +121,7 @@ class OpenVinoBackend:
         mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
-        with self._choosing:
-            network = self._network_for(down, across)
+        network = self._network_for(down, across)
         # One by one: a CPU is no faster with several, and a batch would be a further size.
         painted = [network(photo[None]) for photo in padded]
         return np.concatenate(painted)[:, :height, :width]
@@ -129,16 +129,17 @@ class OpenVinoBackend:
     def _network_for(self, height: int, width: int) -> "_Network":
         """The network for any size; or, for a large photo, one of its own, while such ones come."""
         sides = (height, width) if max(height, width) > _MOST_FREE else None
-        if sides not in self._networks:
-            for large in self._networks.keys() - {None}:
-                del self._networks[large]
-            self._networks[sides] = self._compile(sides)
-        return self._networks[sides]
+        with self._choosing:
+            if sides not in self._networks:
+                for large in self._networks.keys() - {None}:
+                    del self._networks[large]
+                self._networks[sides] = self._compile(sides)
+            return self._networks[sides]
 
     def _compile(self, sides: tuple[int, int] | None) -> "_Network":
         free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
         graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
-        streams = 1 if sides else self.at_once  # a large photo is painted alone, by all cores
+        streams = 1 if sides else self._streams  # a large photo is painted alone, by all cores
         options = {"NUM_STREAMS": str(streams), **self._options}
         compiled = self._core.compile_model(graph, "CPU", options)
         return _Network(compiled, noises, self._planes)
@@ -156,9 +157,18 @@ class OpenVinoBackend:
                 self._torch = load_torch_backend(*given)
             return self._torch.in_strips(rgb, scratch, memory)
 
-    def expect_enlarging(self) -> None:
-        """Compile what enlarges, in a thread of its own, unless that is done."""
-        self._enlarger.expect()
+    def expect(self, *, enlarging: bool = False) -> None:
+        """Compile the network for any size, or what enlarges, in a thread, unless that is done."""
+        if enlarging not in self._expected:
+            self._expected.add(enlarging)
+            Thread(target=self._compile_ahead, args=[enlarging]).start()
+
+    def _compile_ahead(self, enlarging: bool) -> None:
+        with suppress(Exception):  # it is raised again by what needs it
+            if enlarging:
+                self._enlarger.compile()
+            else:
+                self._network_for(1, 1)
 
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:

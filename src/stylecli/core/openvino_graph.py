@@ -5,8 +5,8 @@ three times as fast: a convolution after an upsampling, and the last one.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from threading import Lock, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -223,47 +223,54 @@ class OpenVinoEnlarger:
 
     Args:
         core: OpenVINO.
-        streams: calls that may run at once.
+        threads: how many parts are done at once.
     """
 
-    def __init__(self, core: ov.Core, streams: int) -> None:
-        self._core, self._options = core, {"NUM_STREAMS": str(streams), **_OPTIONS}
-        self._compiling, self._is_expected = Lock(), False
-        self._compiled: list[ov.CompiledModel] = []  # what prepares, and what puts together
-        self._idle: list[Enlarger] = []
+    def __init__(self, core: ov.Core, threads: int) -> None:
+        self._core, self._threads = core, threads
+        self._lock, self._pool = Lock(), ThreadPoolExecutor(threads)
+        self._graphs: tuple[_Graph, _Graph] | None = None
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting; see :class:`~.core.enlarging.Enlarger`."""
+        prepare, compose = self.compile()
+        enlarge = Enlarger(prepare, lambda *inputs: compose(*inputs)[0], self._pool.map)
+        return enlarge(photo, small, painted)
+
+    def compile(self) -> "tuple[_Graph, _Graph]":
+        """What prepares and what puts together, compiled once."""
+        with self._lock:
+            if self._graphs is None:
+                prepare = self._compile(_build_prepare(), 1)  # each stream has memory of its own
+                self._graphs = prepare, self._compile(_build_compose(), self._threads)
+                make_patches()  # which are kept
+            return self._graphs
+
+    def _compile(self, graph: ov.Model, streams: int) -> "_Graph":
+        options = {"NUM_STREAMS": str(streams), **_OPTIONS}
+        return _Graph(self._core.compile_model(graph, "CPU", options))
+
+
+class _Graph:
+    """A compiled graph, for any number of threads: each call has the memory of an idle request."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._compiled = compiled
+        self._idle: list[_Request] = []
+
+    def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
         try:
-            enlarger = self._idle.pop()
+            request = self._idle.pop()
         except IndexError:
-            first, second = map(_Request, self._compile())
-            enlarger = Enlarger(first, lambda *inputs: second(*inputs)[0])
+            request = _Request(self._compiled)
         try:
-            return enlarger(photo, small, painted)
+            return request(*inputs)
         finally:
-            self._idle.append(enlarger)
-
-    def expect(self) -> None:
-        """Compile the graphs in a thread, once."""
-        if not self._is_expected:
-            self._is_expected = True
-            Thread(target=self._compile_ahead).start()
-
-    def _compile_ahead(self) -> None:
-        with suppress(Exception):  # it is raised again by the next enlargement
-            self._compile()
-            make_patches()  # which are kept; NumPy's random numbers take a while to import
-
-    def _compile(self) -> list[ov.CompiledModel]:
-        with self._compiling:
-            for build in (_build_prepare, _build_compose)[len(self._compiled) :]:
-                self._compiled.append(self._core.compile_model(build(), "CPU", self._options))
-            return self._compiled
+            self._idle.append(request)
 
 
 class _Request:
-    """A graph's memory for one call; to hand over an array would take longer than to copy it."""
+    """Memory for one call; to hand over an array would take longer than to copy it."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
@@ -273,7 +280,7 @@ class _Request:
             self._request.set_input_tensor(_AT_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
-        """The outputs, which last until the next call; numbers are converted as they are copied."""
+        """The outputs; numbers are converted as they are copied."""
         if [one.shape for one in inputs] != [one.shape for one in self._inputs]:
             self._inputs = []
             for i, one in enumerate(inputs):
@@ -283,7 +290,7 @@ class _Request:
         for memory, one in zip(self._inputs, inputs, strict=True):
             memory[...] = one
         self._request.infer()
-        return [tensor.data for tensor in self._request.output_tensors]
+        return [tensor.data.copy() for tensor in self._request.output_tensors]
 
 
 class _Value:
@@ -328,14 +335,14 @@ class _Operators:
 
     def halve(self, x: _Value, down: Floats, across: Floats) -> _Value:
         # Columns as channels: with three channels, most of a vector would be empty.
-        channels, height, width = x.node.shape[1:]
+        count, channels, height, width = x.node.shape
         rows = ops.transpose(x.node, [0, 2, 3, 1])
-        rows = ops.reshape(rows, np.array([1, height, 1, width * channels]), False)
+        rows = ops.reshape(rows, np.array([count, height, 1, width * channels]), False)
         half = self._filter_with_strides(
             _Value(ops.transpose(rows, [0, 3, 1, 2])), down[None, :, None], [2, 1]
         )
         rows = ops.transpose(half.node, [0, 2, 3, 1])
-        rows = ops.reshape(rows, np.array([1, height // 2, width, channels]), False)
+        rows = ops.reshape(rows, np.array([count, height // 2, width, channels]), False)
         return self._filter_with_strides(
             _Value(ops.transpose(rows, [0, 3, 1, 2])), across[None, None], [1, 2]
         )
@@ -361,6 +368,9 @@ class _Operators:
 
     def root(self, x: _Value) -> _Value:
         return _Value(ops.sqrt(x.node))
+
+    def stack(self, parts: list[_Value]) -> _Value:
+        return _Value(ops.concat([part.node for part in parts], 0))
 
     def split(self, x: _Value, sizes: list[int]) -> list[_Value]:
         parts = ops.variadic_split(x.node, np.array(0), np.array(sizes))

@@ -107,7 +107,7 @@ class TorchBackend:
     ) -> Rgb:
         return run_in_strips(self.generator, rgb, device, dtype, **room)
 
-    def expect_enlarging(self) -> None:
+    def expect(self, *, enlarging: bool = False) -> None:
         """Nothing has to be made ready."""
 
     @memory_errors()
@@ -220,6 +220,9 @@ class _Operators:
 
     def root(self, x: Tensor) -> Tensor:
         return x.sqrt()
+
+    def stack(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts)
 
     def split(self, x: Tensor, sizes: list[int]) -> list[Tensor]:
         return list(torch.split(x, sizes))

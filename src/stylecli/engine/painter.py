@@ -101,7 +101,7 @@ class Painter:
         self._arch, self._width, self._max_memory = arch, width, max_memory
         self.batch_size = batch_size or _BATCH[backends[0].device_type]
         self.at_once = sum(backend.at_once for backend in backends)
-        self._free, self._alone = SimpleQueue[Backend](), Lock()
+        self._backends, self._free, self._alone = backends, SimpleQueue[Backend](), Lock()
         for backend in backends:
             for _ in range(backend.at_once):
                 self._free.put(backend)
@@ -133,6 +133,11 @@ class Painter:
             for photo, painting in zip(photos, paintings, strict=True)
         ]
 
+    def expect(self) -> None:
+        """Begin to make the networks ready, while the first photos are decoded."""
+        for backend in self._backends:
+            backend.expect()
+
     def image_bytes(self) -> int:
         """Bytes that all images on their way may take now."""
         return int(self._limit(free_cpu_memory()) * _SHARE_OF_IMAGES)
@@ -146,8 +151,9 @@ class Painter:
     ) -> list[Rgb]:
         height, width = photos[0].shape[:2]
         sizes = layer_sizes(height, width, config.layers, config.stroke_size)
+        backend.expect()
         if sizes[-1] != (height, width):
-            backend.expect_enlarging()
+            backend.expect(enlarging=True)
         small = [_resize(photo, sizes[-1], Image.Resampling.LANCZOS) for photo in photos]
         paintings: list[Rgb] = []
         for size in sizes:

@@ -150,6 +150,7 @@ class Pipeline:
         """
         threads = max(2, (os.cpu_count() or 2) // 2)
         networks = self._paint.at_once
+        self._paint.expect()
         with (
             self._transfers,
             ThreadPoolExecutor(threads) as self._pool,
