@@ -35,6 +35,7 @@ else:
 from stylecli.core.openvino_graph import (  # noqa: E402
     UNBOUND,
     OpenVinoEnlarger,
+    RequestPool,
     Weights,
     build_graph,
 )
@@ -103,7 +104,7 @@ class OpenVinoBackend:
         self._enlarger = OpenVinoEnlarger(self._core, cores)
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
-        self._networks: dict[tuple[int, int] | None, _Network] = {}
+        self._networks: dict[tuple[int, int] | None, RequestPool] = {}
         self._expected: set[bool] = set()  # whether what enlarges, and the network
         self._planes = _Planes(seed)
         self.itemsize = 2 if precision == "bfloat16" else 4
@@ -126,7 +127,7 @@ class OpenVinoBackend:
         painted = [network(photo[None]) for photo in padded]
         return np.concatenate(painted)[:, :height, :width]
 
-    def _network_for(self, height: int, width: int) -> "_Network":
+    def _network_for(self, height: int, width: int) -> RequestPool:
         """The network for any size; or, for a large photo, one of its own, while such ones come."""
         sides = (height, width) if max(height, width) > _MOST_FREE else None
         with self._choosing:
@@ -136,13 +137,13 @@ class OpenVinoBackend:
                 self._networks[sides] = self._compile(sides)
             return self._networks[sides]
 
-    def _compile(self, sides: tuple[int, int] | None) -> "_Network":
+    def _compile(self, sides: tuple[int, int] | None) -> RequestPool:
         free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
         graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
         streams = 1 if sides else self._streams  # a large photo is painted alone, by all cores
         options = {"NUM_STREAMS": str(streams), **self._options}
         compiled = self._core.compile_model(graph, "CPU", options)
-        return _Network(compiled, noises, self._planes)
+        return RequestPool(lambda: _Request(compiled.create_infer_request(), noises, self._planes))
 
     @memory_errors()
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
@@ -198,27 +199,6 @@ class _Planes:
             known = noise_plane(rows, columns, layer, self._seed).astype(np.float32)
             self._largest[layer] = known
         return np.ascontiguousarray(known[None, None, :height, :width])
-
-
-class _Network:
-    """A compiled network, for as many threads as like."""
-
-    def __init__(
-        self, compiled: ov.CompiledModel, noises: list[tuple[int, int]], planes: _Planes
-    ) -> None:
-        self._compiled, self._noises, self._planes = compiled, noises, planes
-        self._idle: list[_Request] = []
-
-    def __call__(self, photos: Batch) -> Batch:
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            made = self._compiled.create_infer_request()
-            request = _Request(made, self._noises, self._planes)
-        try:
-            return request(photos)
-        finally:
-            self._idle.append(request)
 
 
 class _Request:

@@ -4,7 +4,7 @@ It computes what torch computes. Two layers that are slow as they are written ha
 three times as fast: a convolution after an upsampling, and the last one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any, NamedTuple
@@ -229,7 +229,7 @@ class OpenVinoEnlarger:
     def __init__(self, core: ov.Core, threads: int) -> None:
         self._core, self._threads = core, threads
         self._lock, self._pool = Lock(), ThreadPoolExecutor(threads)
-        self._graphs: tuple[_Graph, _Graph] | None = None
+        self._graphs: tuple[RequestPool, RequestPool] | None = None
 
     def __call__(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting; see :class:`~.core.enlarging.Enlarger`."""
@@ -237,7 +237,7 @@ class OpenVinoEnlarger:
         enlarge = Enlarger(prepare, lambda *inputs: compose(*inputs)[0], self._pool.map)
         return enlarge(photo, small, painted)
 
-    def compile(self) -> "tuple[_Graph, _Graph]":
+    def compile(self) -> "tuple[RequestPool, RequestPool]":
         """What prepares and what puts together, compiled once."""
         with self._lock:
             if self._graphs is None:
@@ -246,23 +246,29 @@ class OpenVinoEnlarger:
                 make_patches()  # which are kept
             return self._graphs
 
-    def _compile(self, graph: ov.Model, streams: int) -> "_Graph":
+    def _compile(self, graph: ov.Model, streams: int) -> "RequestPool":
         options = {"NUM_STREAMS": str(streams), **_OPTIONS}
-        return _Graph(self._core.compile_model(graph, "CPU", options))
+        compiled = self._core.compile_model(graph, "CPU", options)
+        return RequestPool(lambda: _Request(compiled))
 
 
-class _Graph:
-    """A compiled graph, for any number of threads: each call has the memory of an idle request."""
+class RequestPool:
+    """Requests of a compiled graph, for any number of threads: each has memory for one call.
 
-    def __init__(self, compiled: ov.CompiledModel) -> None:
-        self._compiled = compiled
-        self._idle: list[_Request] = []
+    Args:
+        make: makes a request, which is called with the inputs.
+    """
 
-    def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
+    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
+        self._make = make
+        self._idle: list[Callable[..., Any]] = []
+
+    def __call__(self, *inputs: npt.NDArray[Any]) -> Any:
+        """What an idle request, or else a new one, gives."""
         try:
             request = self._idle.pop()
         except IndexError:
-            request = _Request(self._compiled)
+            request = self._make()
         try:
             return request(*inputs)
         finally:
