@@ -1,6 +1,7 @@
 """Bit depths, color profiles and transparency become 8-bit sRGB."""
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -30,6 +31,18 @@ def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     rgb = read_picture(tmp_path / "ramp.png").rgb
     np.testing.assert_array_equal(rgb[0, :, 0], np.arange(256))
+
+
+def test_pixels_of_a_large_image_are_copied_once():
+    image = Image.effect_noise((3000, 2000), 60).convert("RGB")
+    tracemalloc.start()
+    try:
+        rgb, _ = colors.rgb_and_alpha(image)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(rgb, np.asarray(image))
+    assert peak < 1.5 * rgb.nbytes
 
 
 def test_transparency_is_kept_apart_and_hidden_colors_do_not_count(tmp_path):
