@@ -319,7 +319,10 @@ def test_an_enlargement_without_the_memory_is_told_as_one(tmp_path, monkeypatch,
     def fail(*images):
         raise MemoryError
 
-    monkeypatch.setattr(opened, "_enlarger", fail)
+    if backend == "torch":
+        monkeypatch.setattr(opened, "_enlarger", fail)
+    else:
+        monkeypatch.setattr("stylecli.core.openvino_backend._ENLARGER", fail)
     photo, small = np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)
     with pytest.raises(OutOfMemoryError):
         opened.enlarge(photo, small, small)

@@ -45,6 +45,10 @@ from stylecli.core.openvino_graph import (  # noqa: E402
 # in a run over two photos), so it happens here, in one thread.
 ov.Tensor(np.zeros(1, np.uint8), shared_memory=True)
 
+_CORE = ov.Core()
+_, _CORES = _CORE.get_property("CPU", "RANGE_FOR_STREAMS")
+_ENLARGER = OpenVinoEnlarger(_CORE, _CORES)  # which is the same for every network
+
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
@@ -84,8 +88,7 @@ class OpenVinoBackend:
         if precision not in ("auto", *_HINTS):
             hint = choose_from(precision, ["auto", *_HINTS])
             raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
-        self._core = ov.Core()
-        has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bfloat16 = "BF16" in _CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
             has_bfloat16 = False
         if precision != "float32":
@@ -93,15 +96,13 @@ class OpenVinoBackend:
         self._path, self._mix, self._precision, self._seed = path, mix, precision, seed
         self._spec = read_info(path).spec
         self._weights = mix_weights(path, mix)
-        _, cores = self._core.get_property("CPU", "RANGE_FOR_STREAMS")
-        self._streams = max(1, cores // _CORES_FOR_EACH)
+        self._streams = max(1, _CORES // _CORES_FOR_EACH)
         self.at_once = 2 * self._streams + 1
         self._options = {
             "CPU_RUNTIME_CACHE_CAPACITY": str(_KERNELS),
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             **UNBOUND,
         }
-        self._enlarger = OpenVinoEnlarger(self._core, cores)
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
         self._networks: dict[tuple[int, int] | None, RequestPool] = {}
@@ -142,7 +143,7 @@ class OpenVinoBackend:
         graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
         streams = 1 if sides else self._streams  # a large photo is painted alone, by all cores
         options = {"NUM_STREAMS": str(streams), **self._options}
-        compiled = self._core.compile_model(graph, "CPU", options)
+        compiled = _CORE.compile_model(graph, "CPU", options)
         return RequestPool(lambda: _Request(compiled.create_infer_request(), noises, self._planes))
 
     @memory_errors()
@@ -167,14 +168,14 @@ class OpenVinoBackend:
     def _compile_ahead(self, enlarging: bool) -> None:
         with suppress(Exception):  # it is raised again by what needs it
             if enlarging:
-                self._enlarger.compile()
+                _ENLARGER.compile()
             else:
                 self._network_for(1, 1)
 
     @memory_errors()
     def enlarge(self, photo: Rgb, small: Rgb, painted: Rgb) -> Rgb:
         """Enlarge a painting, (h, w, 3), to the size of its photo, (H, W, 3); in float32."""
-        return self._enlarger(photo, small, painted)
+        return _ENLARGER(photo, small, painted)
 
     def free_memory(self) -> int:
         """Bytes that a pass may still take."""
