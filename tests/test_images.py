@@ -20,12 +20,7 @@ from PIL import Image, ImageCms, ImageFile, PngImagePlugin
 
 from stylecli.files.colors import SRGB
 from stylecli.files.formats import ImageError
-from stylecli.files.images import (
-    read_picture,
-    read_rgb,
-    read_short_side,
-    write_picture,
-)
+from stylecli.files.images import read_picture, read_rgb, read_short_side, write_picture
 from stylecli.files.pictures import Picture
 from stylecli.files.video.animations import Animation
 

@@ -25,22 +25,14 @@ _MAY_BE_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF"})
 _ANIMATIONS = frozenset({".gif", ".apng", ".webp"})  # what --format turns a film into
 WITHOUT_ALPHA = frozenset({"JPEG", "BMP"})
 WITH_QUALITY = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})
-# TIFF is left out: its EXIF tags also describe how its pixels are stored.
-WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
-WITH_XMP = frozenset({"JPEG", "WEBP", "AVIF", "HEIF"})  # as an option of Pillow's
 MAX_PIXELS = 200_000_000  # of an image, unless a call says otherwise
 _BRANDS_OF_IMAGES = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"hevc"})
-_STARTS_OF_VIDEOS = (
-    *(b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"0&\xb2u\x8ef\xcf\x11", b"FLV\1", b"OggS"),
-)
+_STARTS_OF_VIDEOS = b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"0&\xb2u\x8ef\xcf\x11", b"FLV\1", b"OggS"
 MAX_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # px
 
 
 class ImageError(StyleCliError):
     """An image or a video cannot be read or written; a run over files goes on with the next."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
 
 
 def is_video(path: Place) -> bool:
@@ -85,7 +77,7 @@ def ending_for(source: Place, format: str | None = None) -> str:
     own = source.suffix
     wanted = own if format is None else f".{format.lower().lstrip('.')}"
     if not is_video(source):
-        is_animation = own.lower() in (".gif", ".apng")
+        is_animation = own.lower() in ("", ".gif", ".apng")  # standard input may be one
         return own if wanted.lower() in VIDEOS and not is_animation else wanted
     if wanted.lower() not in VIDEOS | _ANIMATIONS:
         wanted = own
@@ -129,11 +121,6 @@ def formats_to_try(path: Path, head: bytes) -> list[str]:
     return [*formats, "HEIF"] if may_be_heif and has_heif() else formats
 
 
-def is_missing_heif(path: Path) -> bool:
-    """Whether a file is HEIC by its suffix, and the plug-in for that is not installed."""
-    return _FORMATS.get(path.suffix.lower()) == "HEIF" and not has_heif()
-
-
 @lru_cache(maxsize=1)
 def has_heif() -> bool:
     """Whether Pillow's optional plug-in for HEIC is installed; if so, it is registered."""
@@ -145,6 +132,9 @@ def has_heif() -> bool:
     return True
 
 
-def all_formats() -> str:
-    """The names of all formats, for a message."""
-    return ", ".join(sorted(set(_FORMATS.values())))
+def explain_unreadable(path: Path) -> str:
+    """Why a file is none of the formats that are read."""
+    if _FORMATS.get(path.suffix.lower()) == "HEIF" and not has_heif():
+        return f"{path} needs: pip install 'stylecli[heic]'"
+    known = ", ".join(sorted(set(_FORMATS.values())))
+    return f"{path} is not an image that can be read: damaged, or none of {known}"

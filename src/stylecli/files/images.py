@@ -20,16 +20,16 @@ from stylecli.files.formats import (
     MAX_SIDES,
     WITH_QUALITY,
     ImageError,
-    all_formats,
+    explain_unreadable,
     format_for,
     formats_to_try,
     has_heif,
-    is_missing_heif,
 )
 from stylecli.files.pictures import Picture, as_image, as_picture, resize, turn_upright
 
 _MAX_ASPECT = 8  # of a photo to train with
 _CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
+_LIMITED = {_CHECK, "PngStream"}  # what asks for a limit of the process
 
 
 def silence_pillow() -> None:
@@ -124,17 +124,17 @@ def _identify(file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: i
         if accepts is None or accepts(head) is True:
             file.seek(0)
             with suppress(SyntaxError, IndexError, TypeError, struct.error):
-                image: Image.Image = _limit(_Png if name == "PNG" else read, max_pixels)(file, "")
+                image: Image.Image = _limit(read, max_pixels)(file, "")
                 return image
     raise UnidentifiedImageError
 
 
 @lru_cache(maxsize=32)
 def _limit(decoder: Any, max_pixels: int) -> Any:
-    """One of Pillow's decoders with a limit of its own in place of that of the process.
+    """One of Pillow's decoders with limits of its own in place of those of the process.
 
-    Its methods that compare a size with the limit are copied, and what they call for that is
-    exchanged in the copies alone. A decoder that is a function, as that of JPEG, asks for none.
+    Its methods that use such a limit are copied, and what they call for that is exchanged in the
+    copies alone. A decoder that is a function, as that of JPEG, asks for none.
     """
 
     def check(size: tuple[int, int], *, error_only: bool = False) -> None:
@@ -145,38 +145,20 @@ def _limit(decoder: Any, max_pixels: int) -> Any:
     methods = {
         name: FunctionType(
             method.__code__,
-            {**method.__globals__, "Image": pillow, _CHECK: check},
+            {**method.__globals__, "Image": pillow, _CHECK: check, "PngStream": _Chunks},
             name,
             method.__defaults__,
             method.__closure__,
         )
         for owner in reversed(getattr(decoder, "__mro__", ()))
         for name, method in vars(owner).items()
-        if isinstance(method, FunctionType) and _CHECK in method.__code__.co_names
+        if isinstance(method, FunctionType) and _LIMITED & {*method.__code__.co_names}
     }
     return type(decoder.__name__, (decoder,), methods) if methods else decoder
 
 
-class _Png(PngImagePlugin.PngImageFile):
-    """A PNG whose texts and color profile may be longer than Pillow's limit for the process.
-
-    What is longer is passed over, and the picture is read.
-    """
-
-    @property
-    def png(self) -> PngImagePlugin.PngStream | None:
-        """The chunks, while they are read."""
-        return self._chunks
-
-    @png.setter
-    def png(self, chunks: PngImagePlugin.PngStream | None) -> None:
-        if chunks is not None:
-            chunks.__class__ = _Chunks
-        self._chunks = chunks
-
-
 class _Chunks(PngImagePlugin.PngStream):
-    """The chunks of a PNG, of which those that are too long are passed over."""
+    """The chunks of a PNG; a text or a color profile above Pillow's limit is passed over."""
 
     def call(self, cid: bytes, pos: int, length: int) -> bytes:
         """What a chunk holds, once it is understood or passed over."""
@@ -214,11 +196,7 @@ def _as_image_error(path: Path, max_pixels: int) -> Iterator[None]:
     except PermissionError:
         raise ImageError(f"no permission to read {path}") from None
     except UnidentifiedImageError:
-        if is_missing_heif(path):
-            raise ImageError(f"{path} needs: pip install 'stylecli[heic]'") from None
-        raise ImageError(
-            f"{path} is not an image that can be read: damaged, or none of {all_formats()}"
-        ) from None
+        raise ImageError(explain_unreadable(path)) from None
     except Image.DecompressionBombError:
         raise _too_large(path, max_pixels) from None
     except StyleCliError as error:
@@ -272,12 +250,11 @@ def save_image(
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary, CheckedFile(temporary) as file:
             image.save(file, **options)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     except MemoryError:
         raise
     except Exception as error:  # Pillow's encoders raise many kinds of error
-        raise ImageError(f"cannot write {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot write {path}: {reason}") from error
 
 
 def _require_encodable(path: Path, image: Image.Image, format_: str) -> None:

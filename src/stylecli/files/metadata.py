@@ -3,21 +3,18 @@
 import math
 import re
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 from xml.parsers import expat
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from stylecli.files.formats import WITH_EXIF, WITH_XMP
-
-_T = TypeVar("_T")
-
+# TIFF is left out: its EXIF tags also describe how its pixels are stored.
+_WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
-_MOST_IN_JPEG = 65_504, 65_506, 65_533  # bytes of XMP, IPTC and a comment: one segment each
+_MOST_XMP, _MOST_IPTC, _MOST_COMMENT = 65_504, 65_506, 65_533  # likewise
 _MAX_BLOCK = 2**20  # bytes of a block of any other kind; a photo's own have some kilobytes
 
 # Tags of TIFF and EXIF.
@@ -57,14 +54,11 @@ class Metadata:
     @classmethod
     def of(cls, image: Image.Image) -> "Metadata":
         """Those of an image that Pillow has decoded, without blocks that are damaged."""
-        return cls(
-            _try(_exif_of, image, b""),
-            _try(_xmp_of, image, b""),
-            _try(_iptc_of, image, b""),
-            _try(_comment_of, image, b""),
-            _try(_dpi_of, image, None),
-            _try(_texts_of, image, ()),
-        )
+        found: dict[str, Any] = {}
+        for name, read in _READERS.items():
+            with suppress(Exception):  # Pillow raises many kinds of error on damaged blocks
+                found[name] = read(image)
+        return cls(**found)
 
     def options(self, format_: str) -> dict[str, Any]:
         """Pillow's options that write what a format can hold.
@@ -72,32 +66,24 @@ class Metadata:
         Args:
             format_: Pillow's name of the format.
         """
-        kept = self._fit(format_)
+        options: dict[str, Any]
         if format_ == "PNG":
-            options = {"exif": self.exif, "dpi": self.dpi, "pnginfo": kept._png_texts()}
+            options = {"exif": self.exif, "dpi": self.dpi, "pnginfo": self._png_texts()}
         elif format_ == "TIFF":
-            options = {"exif": kept._tiff_tags(), "dpi": self.dpi}
-        else:
-            has_dpi = format_ in ("JPEG", "BMP")
-            exif = self.exif if has_dpi else self._exif_with_dpi()
+            options = {"exif": self._tiff_tags(), "dpi": self.dpi}
+        elif format_ == "JPEG":
             options = {
-                "exif": exif if format_ in WITH_EXIF else b"",
-                "xmp": kept.xmp if format_ in WITH_XMP else b"",
-                "extra": _segment_of(kept.iptc) if format_ == "JPEG" and kept.iptc else b"",
-                "comment": kept.comment if format_ in ("JPEG", "GIF") else b"",
-                "dpi": self.dpi if has_dpi else None,
+                "exif": self.exif,
+                "xmp": self.xmp if len(self.xmp) <= _MOST_XMP else b"",
+                "extra": _segment_of(self.iptc) if len(self.iptc) <= _MOST_IPTC else b"",
+                "comment": self.comment if len(self.comment) <= _MOST_COMMENT else b"",
+                "dpi": self.dpi,
             }
+        elif format_ in ("GIF", "BMP"):
+            options = {"comment": self.comment, "dpi": self.dpi}
+        else:
+            options = {"exif": self._exif_with_dpi(), "xmp": self.xmp}
         return {name: value for name, value in options.items() if value}
-
-    def _fit(self, format_: str) -> "Metadata":
-        """Without the blocks for which a format has no room."""
-        if format_ != "JPEG":
-            return self
-        xmp, iptc, comment = (
-            block if len(block) <= most else b""
-            for block, most in zip((self.xmp, self.iptc, self.comment), _MOST_IN_JPEG, strict=True)
-        )
-        return replace(self, xmp=xmp, iptc=iptc, comment=comment)
 
     def _png_texts(self) -> PngImagePlugin.PngInfo | None:
         texts = PngImagePlugin.PngInfo()
@@ -137,18 +123,10 @@ class Metadata:
         return self.exif
 
 
-def _try(read: Callable[[Image.Image], _T], image: Image.Image, without: _T) -> _T:
-    """One part of an image's metadata, or ``without`` if it is damaged."""
-    try:
-        return read(image)
-    except Exception:  # Pillow raises many kinds of error on damaged blocks
-        return without
-
-
 def _exif_of(image: Image.Image) -> bytes:
     if image.format == "TIFF":
         exif = _about_photo(image.getexif())
-    elif image.format in WITH_EXIF:
+    elif image.format in _WITH_EXIF:
         exif = deepcopy(image.getexif())  # the frames of an animation share one
         exif.pop(_ORIENTATION, None)
     else:
@@ -193,7 +171,9 @@ def _iptc_of(image: Image.Image) -> bytes:
 
 
 def _segment_of(iptc: bytes) -> bytes:
-    """The segment of a JPEG that holds IPTC."""
+    """The segment of a JPEG that holds IPTC; empty for none."""
+    if not iptc:
+        return b""
     padded = iptc + bytes(len(iptc) % 2)
     head = b"Photoshop 3.0\0" + struct.pack(">4sHHL", b"8BIM", _PHOTOSHOP_IPTC, 0, len(iptc))
     return struct.pack(">HH", 0xFFED, 2 + len(head) + len(padded)) + head + padded
@@ -215,7 +195,7 @@ def _decode(comment: bytes) -> str:
 
 def _dpi_of(image: Image.Image) -> tuple[float, float] | None:
     dpi = image.info.get("dpi")
-    if dpi is None and image.format in WITH_EXIF:
+    if dpi is None and image.format in _WITH_EXIF:
         exif = image.getexif()
         per_inch = {2: 1.0, 3: 2.54}[exif.get(_RESOLUTION_UNIT, 2)]
         dpi = [per_inch * float(exif[tag]) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
@@ -227,12 +207,20 @@ def _dpi_of(image: Image.Image) -> tuple[float, float] | None:
 def _texts_of(image: Image.Image) -> tuple[tuple[str, str], ...]:
     """The texts of a PNG, as many as fit into the limit, in their order."""
     texts, room = [], _MAX_BLOCK
-    if image.format != "PNG":
-        return ()
-    for name, text in image.info.items():
+    for name, text in image.info.items() if image.format == "PNG" else ():
         if not isinstance(name, str) or not isinstance(text, str):
             continue
         if not _NOT_TEXTS.fullmatch(name) and len(text) <= room:
             texts.append((name, text))
             room -= len(text)
     return tuple(texts)
+
+
+_READERS = {
+    "exif": _exif_of,
+    "xmp": _xmp_of,
+    "iptc": _iptc_of,
+    "comment": _comment_of,
+    "dpi": _dpi_of,
+    "texts": _texts_of,
+}
