@@ -93,12 +93,6 @@ def test_the_folder_above_can_be_the_output(tmp_path):
     ]
 
 
-def test_a_circle_of_links_is_passed_over(tmp_path):
-    touch(tmp_path / "in/a.jpg")
-    (tmp_path / "in/loop.jpg").symlink_to(tmp_path / "in/loop.jpg")
-    assert len(plan([tmp_path / "in"], tmp_path / "out").jobs) == 1
-
-
 def test_one_photo_is_not_put_into_a_folder_named_like_an_image(tmp_path):
     touch(tmp_path / "a.jpg")
     with pytest.raises(StyleCliError, match="unknown suffix"):

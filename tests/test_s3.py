@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clips import count_and_seconds, make_clip, sound_of
 from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.core.model_files import bundled_models
 from stylecli.engine import Stylizer
@@ -362,18 +361,6 @@ def test_a_connection_that_breaks_once_is_tried_again(server, bucket, connect, s
     assert not to_cut
     (body,) = listed(server, bucket, "out").values()
     Image.open(BytesIO(body)).load()
-
-
-def test_a_video_keeps_its_sound_and_its_length(server, bucket, connect, stylizer, tmp_path):
-    connect(server.address)
-    source = make_clip(tmp_path / "clip.mp4", frames=8)
-    server.client().upload_file(str(source), bucket, "in/below/clip.mp4")
-    (result,) = stylizer.run(f"s3://{bucket}/in", f"s3://{bucket}/out", AS_IT_IS)
-    assert not result.error
-    painted = tmp_path / "painted.mp4"
-    painted.write_bytes(listed(server, bucket, "out")["below/clip.mp4"])
-    assert count_and_seconds(painted) == pytest.approx(count_and_seconds(source), abs=1e-3)
-    assert sound_of(painted) == sound_of(source) != ""
 
 
 def test_a_model_is_fetched_once(server, bucket, tmp_path):

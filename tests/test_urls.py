@@ -117,6 +117,12 @@ def test_a_folder_is_mirrored_by_one_listing_and_what_is_there_is_skipped_by_ano
     assert calls == ["find"]
 
 
+def test_the_folder_above_can_be_the_output(store):
+    store.pipe("/bucket/trip/raw/a.jpg", b"x")
+    found = targets("memory://bucket/trip/raw", out="memory://bucket/trip")
+    assert found == ["memory://bucket/trip/a.jpg"]
+
+
 def test_one_file_asks_for_no_listing_of_the_folder_that_it_goes_to(store, monkeypatch):
     asked = []
     find = MemoryFileSystem.find
@@ -330,7 +336,7 @@ def test_copies_of_models_that_were_used_longest_ago_make_room(store, tmp_path, 
     def use(name: str) -> Path:
         path = stores.fetch_cached(place(f"memory://models/{name}.safetensors"))
         moment = next(moments)
-        os.utime(path, (moment, moment))
+        os.utime(path.parent, (moment, moment))
         return path
 
     def kept() -> str:

@@ -6,7 +6,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
@@ -24,7 +24,7 @@ from stylecli.files.formats import (
     format_for,
     is_video,
 )
-from stylecli.files.stores import STANDARD_STREAM, Place, Url, find_common_folder
+from stylecli.files.stores import STANDARD_STREAM, Place, Url
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ _OF_SYSTEMS = "$recycle.bin recycler lost+found __macosx thumbs.db ehthumbs.db d
 _WITH_BLANKS = "system volume information", "network trash folder", "temporary items"
 _SYSTEM = frozenset([*_OF_SERVERS.split(), *_OF_SYSTEMS.split(), *_WITH_BLANKS])
 _HIDDEN = "hidden or of the system"
+_KNOWN = READABLE | VIDEOS
+_ENDINGS = f"they end in: {' '.join(sorted(_KNOWN))}"
 _MOST_NAMED = 6  # endings; more would make a long line
 
 LeftOut = Counter[str]  # how many entries of a folder were left out, by ending or by reason
@@ -72,19 +74,6 @@ LeftOut = Counter[str]  # how many entries of a folder were left out, by ending 
 def scan_images(folder: Path) -> list[Path]:
     """The files in a folder, or below, that are images by their suffix, without hidden ones."""
     return _scan_files(folder, READABLE, None, Counter())
-
-
-def _scan(folder: Place, out: Place, left_out: LeftOut) -> Sequence[Place]:
-    """The images and videos in a folder, or below, without hidden ones and those in ``out``.
-
-    Folders and files that systems and file servers make for themselves are left out too. A link to
-    a folder is followed once; one that leads back, or into ``out``, is not. What is left out is
-    counted, except what lies in ``out``.
-    """
-    if isinstance(folder, Url):
-        return list(_scan_objects(folder, out, left_out))
-    local = out if isinstance(out, Path) else None
-    return _scan_files(folder, READABLE | VIDEOS, local, left_out)
 
 
 def _describe_left_out(left_out: LeftOut) -> str:
@@ -99,10 +88,15 @@ def _describe_left_out(left_out: LeftOut) -> str:
 
 
 def _scan_files(
-    root: Path, suffixes: frozenset[str], out: Path | None, left_out: LeftOut
+    root: Path, suffixes: frozenset[str], out: Place | None, left_out: LeftOut
 ) -> list[Path]:
-    """The files of some suffixes in a folder and all below it, sorted; see :func:`_scan`."""
-    real, results = root.resolve(), out.resolve() if out else None
+    """The files of some suffixes in a folder and all below it, sorted, without those in ``out``.
+
+    Hidden files are left out, and what systems and file servers make for themselves. A link to a
+    folder is followed once; one that leads back, or into ``out``, is not. What is left out is
+    counted, except what lies in ``out``.
+    """
+    real, results = root.resolve(), out.resolve() if isinstance(out, Path) else None
     if results and real.is_relative_to(results):  # results beside the photos, or above
         results = None
 
@@ -126,7 +120,9 @@ def _scan_files(
             with os.scandir(folder) as entries:
                 for entry in entries:
                     path = Path(entry)
-                    if _is_folder(entry):
+                    if _is_hidden(entry.name):
+                        left_out[_HIDDEN] += 1
+                    elif _is_folder(entry):
                         heappush(folders, (entry.is_symlink(), path))
                     elif reason := _reason_to_leave_out(path, suffixes):
                         left_out[reason] += 1
@@ -137,42 +133,23 @@ def _scan_files(
     return sorted(found)
 
 
-def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[Url]:
+def _scan_objects(folder: Url, out: Place, left_out: LeftOut) -> Iterator[str]:
+    """The names of images and videos below a folder, by the rules of :func:`_scan_files`."""
+    results = out if isinstance(out, Url) and not folder.is_relative_to(out) else None
     hidden = set()
     for name in folder.objects:
-        url = folder / name
         parts = name.split("/")
         first = next((i for i, part in enumerate(parts, 1) if _is_hidden(part)), 0)
         if first:  # so is a name that goes up, with ..
             hidden.add(tuple(parts[:first]))
-        elif out != folder and isinstance(out, Url) and url.is_relative_to(out):
+        elif results and (folder / name).is_relative_to(results):
             pass
-        elif url.suffix.lower() in READABLE | VIDEOS:
-            yield url
+        elif (folder / name).suffix.lower() in _KNOWN:
+            yield name
         elif name:
-            left_out[_ending(url.name)] += 1
+            left_out[_ending(name)] += 1
     if hidden:
         left_out[_HIDDEN] += len(hidden)
-
-
-def _mirror(source: Place, folder: Place, out: Place) -> Place:
-    """The place below ``out`` that a file has below a folder."""
-    if isinstance(source, Path):
-        assert isinstance(folder, Path)
-        below = source.relative_to(folder)
-        return out / below.as_posix() if isinstance(out, Url) else out / below
-    assert isinstance(folder, Url)
-    name = source.relative_to(folder)
-    if isinstance(out, Url):
-        return out / name
-    parts = [part for part in name.split("/") if part]
-    # On Windows, such as a\b or C:b.
-    if any(Path(part).name != part or "\0" in part for part in parts):
-        raise StyleCliError(
-            f"{source} has a name that a file of this machine cannot have",
-            hint="rename it, or write to another store",
-        )
-    return out.joinpath(*parts)
 
 
 def _is_hidden(name: str) -> bool:
@@ -186,17 +163,13 @@ def _ending(name: str) -> str:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether to look into an entry of a folder."""
-    try:
-        return not _is_hidden(entry.name) and entry.is_dir()
-    except OSError:  # a link to where there is no permission
-        return False
+    with suppress(OSError):  # a link to where there is no permission
+        return entry.is_dir()
+    return False
 
 
 def _reason_to_leave_out(path: Path, suffixes: frozenset[str]) -> str:
     """Why an entry of a folder is not a file of some suffixes; empty if it is one."""
-    if _is_hidden(path.name):
-        return _HIDDEN
     if path.suffix.lower() not in suffixes:
         return _ending(path.name)
     with suppress(OSError):  # no permission: the file is reported when it is opened
@@ -309,11 +282,11 @@ def _plan_files(
             f"the next run would take for photos what --format writes into {out}",
             hint="add --suffix, or give another output folder",
         )
-    jobs = [_name_target(job, out, suffix, format) for job in _pair(inputs, out, left_out)]
+    jobs = list(_pair(inputs, out, suffix, format, left_out))
     if not jobs:
         message = f"no images or videos in {', '.join(map(str, inputs))}"
         reasons = f"; {_describe_left_out(left_out)}" if left_out else ""
-        raise StyleCliError(message + reasons, hint=_list_endings())
+        raise StyleCliError(message + reasons, hint=_ENDINGS)
     if suffix:  # the results of an earlier run may lie beside the photos
         results = {_key(job.target) for job in jobs}
         jobs = [job for job in jobs if _key(job.source) not in results]
@@ -327,14 +300,11 @@ def _find_done(jobs: Sequence[Job]) -> set[Job]:
     urls = [job.target for job in jobs if isinstance(job.target, Url)]
     if not urls:
         return {job for job in jobs if not job.ending and _exists(job.target)}
-    folder = find_common_folder(urls)
+    folder = urls[0]
+    while not all(url.is_relative_to(folder) for url in urls):
+        folder = folder.parent
     names = set(folder.objects)
     return {job for job, url in zip(jobs, urls, strict=True) if url.relative_to(folder) in names}
-
-
-def _list_endings() -> str:
-    """A hint that lists the endings of images and videos."""
-    return f"they end in: {' '.join(sorted(READABLE | VIDEOS))}"
 
 
 def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | None) -> Job:
@@ -346,7 +316,7 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
         )
     (source,) = inputs
     if source != STANDARD_STREAM:
-        _require_known(require_regular(source) if isinstance(source, Path) else source)
+        _require_input(source)
     if suffix or (format and out != STANDARD_STREAM):
         raise StyleCliError(
             f"{out} is not a folder, and --suffix and --format make names in one",
@@ -354,35 +324,59 @@ def _stream_job(inputs: Sequence[Place], out: Place, suffix: str, format: str | 
         )
     if out != STANDARD_STREAM:
         return _with_container(Job(source, out))
-    ending = ending_for(
-        source if source.suffix else Path("x.gif"), format or source.suffix or "png"
-    )
+    ending = ending_for(source, format or source.suffix or "png")
     return Job(source, out, _with_container(Job(source, Path(f"x{ending}"))).target.suffix)
 
 
-def _pair(inputs: Sequence[Place], out: Place, left_out: LeftOut) -> Iterator[Job]:
-    """A job for each file, before names are changed; what is left out is counted."""
-    _require_inputs(inputs)
+def _pair(
+    inputs: Sequence[Place], out: Place, suffix: str, format: str | None, left_out: LeftOut
+) -> Iterator[Job]:
+    """A job for each file; what is left out is counted."""
+    for source in inputs:
+        _require_input(source)
     is_one_file = len(inputs) == 1 and inputs[0].is_file()
     if is_one_file and _looks_like_file(out) and not out.is_dir():
-        yield _job_to_file(inputs[0], out)
+        yield _job_to_file(inputs[0], out, makes_name=bool(suffix or format))
         return
     _require_folder(out, is_one_file=is_one_file)
     for source in inputs:
-        if source.is_dir():
-            found = _scan(source, out, left_out)
-            yield from (Job(path, _mirror(path, source, out)) for path in found)
-        else:
-            yield Job(_require_known(source), out / source.name)
+        for path, target in _mirror(source, out, left_out):
+            ending = path.suffix if format is None else ending_for(path, format)
+            name = f"{path.stem}{suffix}{ending}"
+            yield _with_container(Job(path, target.with_name(name)))
 
 
-def _require_inputs(inputs: Sequence[Place]) -> None:
-    """Raise StyleCliError unless each input is a folder or a regular file."""
-    for source in inputs:
-        if not _exists(source):
-            raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
-        if isinstance(source, Path) and not source.is_dir():
-            require_regular(source)
+def _mirror(source: Place, out: Place, left_out: LeftOut) -> Iterator[tuple[Place, Place]]:
+    """The files of an input, each with the place that it has below ``out``."""
+    if not source.is_dir():
+        yield source, out / source.name
+        return
+    if isinstance(source, Url):
+        names = _scan_objects(source, out, left_out)
+    else:
+        found = _scan_files(source, _KNOWN, out, left_out)
+        names = (path.relative_to(source).as_posix() for path in found)
+    for name in names:
+        parts = [part for part in name.split("/") if part]
+        # On Windows, such as a\b or C:b.
+        if isinstance(out, Path) and any(Path(part).name != part or "\0" in part for part in parts):
+            raise StyleCliError(
+                f"{source / name} has a name that a file of this machine cannot have",
+                hint="rename it, or write to another store",
+            )
+        yield source / name, out.joinpath(*parts) if isinstance(out, Path) else out / name
+
+
+def _require_input(source: Place) -> None:
+    """Raise StyleCliError unless an input is a folder, or an image or a video by its name."""
+    if not _exists(source):
+        raise StyleCliError(f"no such file or folder: {source}", hint="check the name")
+    if source.is_dir():
+        return
+    if isinstance(source, Path):
+        require_regular(source)
+    if source.suffix.lower() not in _KNOWN:
+        raise StyleCliError(f"{source} is not an image or a video by its name", hint=_ENDINGS)
 
 
 def _require_folder(out: Place, *, is_one_file: bool) -> None:
@@ -391,7 +385,7 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
         how = "make it first" if isinstance(out, Path) else "choose a name without a dot"
         raise StyleCliError(
             f"{out} does not end like an image or video",
-            hint=f"{_list_endings()}; if a folder is meant, {how}",
+            hint=f"{_ENDINGS}; if a folder is meant, {how}",
         )
     named_as_file = _looks_like_file(out) and not out.is_dir()
     if named_as_file or (isinstance(out, Path) and out.is_file()):
@@ -401,27 +395,18 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
         )
 
 
-def _job_to_file(source: Place, out: Place) -> Job:
-    if not can_become(_require_known(source), out):
+def _job_to_file(source: Place, out: Place, *, makes_name: bool) -> Job:
+    if not can_become(source, out):
         raise StyleCliError(
             f"{source} cannot become {out}: one is a video, and one is an image",
             hint="give the output the suffix of the input; a .gif and a .mp4 can become each other",
         )
-    return Job(source, out)
-
-
-def _name_target(job: Job, out: Place, suffix: str, format: str | None) -> Job:
-    """A job with its target's suffix and format changed, where a run makes names."""
-    if job.target != out:
-        ending = job.target.suffix if format is None else ending_for(job.source, format)
-        name = f"{job.target.stem}{suffix}{ending}"
-        return _with_container(Job(job.source, job.target.with_name(name)))
-    if suffix or format:
+    if makes_name:
         raise StyleCliError(
             f"{out} is a name already, and --suffix and --format make names",
             hint="leave them out, or give a folder as the last argument",
         )
-    return _with_container(job)
+    return _with_container(Job(source, out))
 
 
 def _with_container(job: Job) -> Job:
@@ -451,18 +436,11 @@ def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _looks_like_file(out: Place) -> bool:
-    if out.suffix.lower() in READABLE | VIDEOS:
+    if out.suffix.lower() in _KNOWN:
         return True
     # To ask Pillow would take a tenth of a second, as it loads a hundred formats.
     kind = mimetypes.guess_type(out.name)[0] or ""
     return kind.startswith(("image/", "video/"))
-
-
-def _require_known(path: Place) -> Place:
-    """The path itself, if it is an image or a video by its suffix."""
-    if path.suffix.lower() not in READABLE | VIDEOS:
-        raise StyleCliError(f"{path} is not an image or a video by its name", hint=_list_endings())
-    return path
 
 
 def _exists(path: Place) -> bool:
@@ -481,28 +459,23 @@ def _key(path: Place) -> str:
     return name
 
 
-def _refuse_collisions(jobs: Iterable[Job]) -> None:
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
     """Raise StyleCliError if a job would overwrite an input or the result of another."""
+    sources = {_key(job.source) for job in jobs}
     taken: dict[str, Place] = {}
     for job in jobs:
         target = _key(job.target)
-        if target == _key(job.source) and not job.ending:
-            raise StyleCliError(
-                f"{job.source} would be overwritten by its own stylization",
-                hint="give another output folder",
-            )
+        if target in sources:
+            what = f"{job.target} is an input, and another input would become it"
+            if target == _key(job.source):
+                what = f"{job.source} would be overwritten by its own stylization"
+            raise StyleCliError(what, hint="give another output folder")
         if target in taken:
             raise StyleCliError(
                 f"{taken[target]} and {job.source} would both become {job.target}",
                 hint="stylize them into two folders",
             )
         taken[target] = job.source
-    for job in jobs:
-        if _key(job.source) in taken and not job.ending:
-            raise StyleCliError(
-                f"{job.source} is an input, and another input would become it",
-                hint="give another output folder",
-            )
 
 
 def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = False) -> Plan:
@@ -518,6 +491,9 @@ def into_folder(planned: Plan, out: Place, folder: str, *, overwrite: bool = Fal
         StyleCliError: a source would be overwritten.
     """
     assert not planned.skipped
-    jobs = [replace(job, target=_mirror(job.target, out, out / folder)) for job in planned.jobs]
+    jobs = [
+        replace(job, target=out / folder / job.target.relative_to(out))  # type: ignore[operator, arg-type]
+        for job in planned.jobs
+    ]
     _refuse_collisions(jobs)
     return _make_plan(jobs, planned.shard, planned.left_out, overwrite=overwrite)

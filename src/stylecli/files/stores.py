@@ -1,6 +1,6 @@
 """What lies in a store such as S3: named by a URL, and listed, fetched and sent by fsspec."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -88,8 +88,7 @@ class Url:
         if rest.startswith("/"):
             hint = f"such as {self.scheme}://{bucket}/{rest.lstrip('/')}"
             raise StyleCliError(f"{self} has two slashes after its bucket", hint=hint)
-        with _failures("list", self):
-            store, path = _open_store(self)
+        with _open_store("list", self) as (store, path):
             store.invalidate_cache()  # another process may have written since
             found = store.find(path)
             store.invalidate_cache()  # of a million objects it would hold half a gigabyte
@@ -115,14 +114,6 @@ Place = Path | Url
 STANDARD_STREAM = Path("-")  # standard input or output, on a command line
 
 
-def find_common_folder(urls: Sequence[Url]) -> Url:
-    """The deepest folder that holds all of some objects in one bucket; of one, itself."""
-    folder = urls[0]
-    while not all(url.is_relative_to(folder) for url in urls):
-        folder = folder.parent
-    return folder
-
-
 def place(given: str | Path) -> Place:
     """A URL, if a text is one of a store that is known; otherwise a path."""
     scheme, mark, rest = str(given).partition("://")
@@ -137,8 +128,7 @@ def fetch(url: Url, path: Path) -> None:
     Raises:
         StyleCliError: it cannot be read, or the file cannot be written.
     """
-    with _failures("read", url):
-        store, name = _open_store(url)
+    with _open_store("read", url) as (store, name):
         store.get_file(name, str(path))
 
 
@@ -149,8 +139,7 @@ def send(path: Path, url: Url) -> None:
         StyleCliError: it cannot be written. The cause is a PermissionError or FileNotFoundError if
             there is no right to write there, or no such bucket.
     """
-    with _failures("write", url):
-        store, name = _open_store(url)
+    with _open_store("write", url) as (store, name):
         store.put_file(str(path), name)
 
 
@@ -160,8 +149,7 @@ def size_of(url: Url) -> int:
     Raises:
         StyleCliError: there is none, or no connection.
     """
-    with _failures("read", url):
-        store, name = _open_store(url)
+    with _open_store("read", url) as (store, name):
         return int(store.info(name).get("size") or 0)
 
 
@@ -178,47 +166,45 @@ def fetch_cached(url: Url) -> Path:
 
     import platformdirs
 
-    with _failures("read", url):
-        store, name = _open_store(url)
+    with _open_store("read", url) as (store, name):
         store.invalidate_cache()
         state = f"{url} {store.info(name)}"
     key = hashlib.sha256(state.encode()).hexdigest()[:_KEY]
-    path = platformdirs.user_cache_path("stylecli") / key / url.name
+    folder = platformdirs.user_cache_path("stylecli") / key
+    path = folder / url.name
     if path.is_file():
         with suppress(OSError):  # a cache that can only be read
-            path.touch()  # its time is that of its last use
+            folder.touch()  # its time is that of its last use
         return path
-    require_writable(path.parent)
+    require_writable(folder)
     with atomic_path(path) as temporary:
         fetch(url, temporary)
-    _remove_oldest(path)
+    _remove_oldest(folder)
     return path
 
 
 def _remove_oldest(newest: Path) -> None:
     """Remove the copies in the cache that were used longest ago, but never the newest."""
-    folders = list(newest.parents[1].glob("[0-9a-f]" * _KEY))
-    for folder in folders:
-        remove_leftovers(folder)
-    found = [path for folder in folders for path in folder.glob("[!.]*") if path != newest]
-    total = newest.stat().st_size
-    for path in sorted(found, key=_last_used, reverse=True):
-        with suppress(OSError):  # another process has removed it, or uses it
-            total += path.stat().st_size
-            if total > _CACHE_BYTES:
-                path.unlink()
-                path.parent.rmdir()
+    total = 0
+    with suppress(OSError):  # another process removes them too, or writes into one
+        folders = [(one.stat().st_mtime, one) for one in newest.parent.glob("[0-9a-f]" * _KEY)]
+        for _, folder in sorted(folders, reverse=True):
+            remove_leftovers(folder)
+            copies = list(folder.glob("[!.]*"))
+            total += sum(path.stat().st_size for path in copies)
+            if total > _CACHE_BYTES and folder != newest:
+                for path in copies:
+                    path.unlink()
+                folder.rmdir()
 
 
-def _last_used(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:  # another process has removed it
-        return 0.0
+@contextmanager
+def _open_store(verb: str, url: Url) -> Iterator[tuple[Any, str]]:
+    """The store of a URL, and its name in that store.
 
-
-def _open_store(url: Url) -> tuple[Any, str]:
-    """The store of a URL, and its name in that store."""
+    Raises:
+        StyleCliError: instead of any error of the store, while it is open: one line with the URL.
+    """
     bucket, slash, rest = url.path.partition("/")
     if not url.path:
         raise StyleCliError(f"{url} names no bucket", hint=f"such as {url}bucket/photos")
@@ -227,21 +213,14 @@ def _open_store(url: Url) -> tuple[Any, str]:
 
         # Not of the whole URL: fsspec gives a meaning to some names, such as a::b.
         store, base = url_to_fs(f"{url.scheme}://{bucket}")
+        yield store, f"{base}{slash}{rest}"
+    except StyleCliError:
+        raise
     except ImportError as error:
         raise StyleCliError(
             f"{url} needs a package that is not installed",
             hint=f"pip install '{_PACKAGES[url.scheme]}'",
         ) from error
-    return store, f"{base}{slash}{rest}"
-
-
-@contextmanager
-def _failures(verb: str, url: Url) -> Iterator[None]:
-    """Turn every error of a store into one line that names the URL."""
-    try:
-        yield
-    except StyleCliError:
-        raise
     except Exception as error:  # each library of a store raises its own kinds
         text = first_line(error)
         if isinstance(error, FileNotFoundError) and text.endswith(url.path):
