@@ -2,7 +2,6 @@
 
 import struct
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,9 @@ from PIL import Image, ImageCms
 
 from stylecli.files import colors
 from stylecli.files.formats import ImageError
-from stylecli.files.images import (
-    read_picture,
-    write_picture,
-)
+from stylecli.files.images import read_picture, write_picture
 from stylecli.files.pictures import Picture
-
-LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
-
-
-LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255
-
-
-LEFT_RED_RIGHT_BLUE[:, 3:, 2] = 255
+from test_images import LEFT_RED_RIGHT_BLUE, chunk
 
 
 def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
@@ -155,12 +144,6 @@ def test_sixteen_bit_gray_keeps_its_transparent_shade(tmp_path):
     picture = read_picture(tmp_path / "ramp.png")
     assert picture.alpha.tolist() == [[255, 0, 255]]
     assert picture.rgb[0, :, 0].tolist() == [0, 128, 255]
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    """One part of a PNG."""
-    checksum = zlib.crc32(name + content)
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
 def test_numbers_below_zero_are_not_taken_for_huge_ones(tmp_path):

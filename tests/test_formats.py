@@ -12,14 +12,7 @@ from stylecli.config import DEFAULT_MODEL
 from stylecli.files.formats import ImageError
 from stylecli.files.images import open_image, read_picture, write_picture
 from stylecli.files.pictures import Picture
-
-LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
-
-
-LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255
-
-
-LEFT_RED_RIGHT_BLUE[:, 3:, 2] = 255
+from test_images import LEFT_RED_RIGHT_BLUE
 
 
 def save_eps(path: Path) -> None:

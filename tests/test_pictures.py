@@ -4,23 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from stylecli.files.images import (
-    read_picture,
-    write_picture,
-)
+from stylecli.files.images import read_picture, write_picture
 from stylecli.files.metadata import Metadata
 from stylecli.files.pictures import Picture, mix, shrink
+from test_images import LEFT_RED_RIGHT_BLUE
 
 ORIENTATION = 0x0112
-
-
-LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
-
-
-LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255
-
-
-LEFT_RED_RIGHT_BLUE[:, 3:, 2] = 255
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from stylecli.events import Notice, Pixels, Progress, pluralize
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb
-from stylecli.files.pictures import Picture, as_rgb, resize, shrink
+from stylecli.files.pictures import Picture, as_picture, resize, shrink
 
 Flat = npt.NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def stylize_slowly(
     config.check()
     if config.painting is None:
         raise StyleCliError("no painting was given", hint="stylecli gatys PHOTO STYLE OUT")
-    photo = as_rgb(photo)
+    photo = as_picture(photo).rgb
     if config.max_size:
         photo = shrink(Picture(photo), config.max_size).rgb
     height, width = photo.shape[:2]

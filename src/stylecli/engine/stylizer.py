@@ -19,7 +19,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import remove_leftovers
 from stylecli.files.colors import Rgb
 from stylecli.files.jobs import WHOLE, Job, Shard, plan
-from stylecli.files.pictures import Picture, as_image, as_picture, as_rgb, shrink
+from stylecli.files.pictures import as_image, as_picture, shrink
 from stylecli.files.stores import place
 from stylecli.options import options_of
 
@@ -126,7 +126,7 @@ class Stylizer:
         return self._stylize(image, config)
 
     def _stylize(self, images: Sequence[Any], config: StylizeConfig) -> list[Any]:
-        pictures = [_as_picture(image) for image in images]
+        pictures = [as_picture(image) for image in images]
         if config.max_size:
             pictures = [shrink(picture, config.max_size) for picture in pictures]
         stylized: list[Any] = []
@@ -231,7 +231,3 @@ def _look(given: dict[str, Any]) -> StylizeConfig:
     config = StylizeConfig(**given)
     config.check()
     return config
-
-
-def _as_picture(image: object) -> Picture:
-    return as_picture(image) if isinstance(image, Image.Image) else Picture(as_rgb(image))

@@ -128,14 +128,17 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if profile and not (image.mode == "RGB" and _is_srgb(profile)):
         if image.mode not in ("RGB", "L", "CMYK"):
             image = image.convert("RGB")
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-            assert converted is not None
-            return converted
-        except (ImageCms.PyCMSError, OSError):
-            pass  # the profile is broken, or for another mode: convert without it
+        image = _apply_profile(profile, image) or image
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _apply_profile(profile: bytes, image: Image.Image) -> Image.Image | None:
+    """An image as sRGB; None if the profile is broken, or for another mode."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
 
 
 @lru_cache(maxsize=16)
@@ -143,13 +146,8 @@ def _is_srgb(profile: bytes) -> bool:
     """Whether a profile moves no color by more than one level of 255, so that none is converted."""
     levels = np.arange(0, 256, 15)
     colors = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, len(levels), 3)
-    image = Image.fromarray(colors.astype(np.uint8))
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return False
-    return bool(np.abs(colors - np.asarray(converted).astype(int)).max() <= 1)
+    converted = _apply_profile(profile, Image.fromarray(colors.astype(np.uint8)))
+    return converted is not None and bool(np.abs(colors - np.asarray(converted)).max() <= 1)
 
 
 def tone_map(rgb: npt.NDArray[np.uint16], transfer: int) -> Rgb:

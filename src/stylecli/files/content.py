@@ -186,9 +186,8 @@ def _edges(rgb: Rgb) -> npt.NDArray[np.int64]:
 
 def _is_mostly_blank(rgb: Rgb) -> bool:
     """Whether more than half of the pixels have the very same color."""
-    codes = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # (H, W)
-    _, counts = np.unique(codes, return_counts=True)
-    return bool(2 * counts.max() > codes.size)
+    _, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
+    return bool(2 * counts.max() > counts.sum())
 
 
 def _scan(folder: Path) -> list[Path]:

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from stylecli.errors import StyleCliError
-from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha, without_hidden
+from stylecli.files.colors import Alpha, Rgb, on_gray, rgb_and_alpha
 from stylecli.files.formats import WITHOUT_ALPHA
 from stylecli.files.metadata import Metadata
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _LARGEST_SQUARE = 320  # px
-MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
+_MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a model file may hold
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,18 @@ class Picture:
     metadata: Metadata = Metadata()
 
 
-def as_picture(image: Image.Image) -> Picture:
-    """An image that Pillow has decoded as a picture: turned upright, converted to sRGB."""
-    rgb, alpha = rgb_and_alpha(turn_upright(image))
-    return Picture(rgb, alpha, Metadata.of(image))
-
-
-def as_rgb(image: Any) -> Rgb:
-    """The colors of an image in memory: one of Pillow's, turned upright, in sRGB; or an array.
+def as_picture(image: Any) -> Picture:
+    """An image in memory as a picture: one of Pillow's, turned upright, in sRGB; or an array.
 
     Args:
-        image: any of Pillow's; or (H, W, 3) in 0..255, uint8, which is returned as it is.
+        image: any of Pillow's; or (H, W, 3) in 0..255, uint8, which is kept as it is.
 
     Raises:
         StyleCliError: a path, an array of another shape or type, or something else.
     """
     if isinstance(image, Image.Image):
-        return as_picture(image).rgb
+        rgb, alpha = rgb_and_alpha(turn_upright(image))
+        return Picture(rgb, alpha, Metadata.of(image))
     if isinstance(image, str | os.PathLike):
         raise StyleCliError(
             f"{os.fspath(image)!r} is a path, not an image", hint="pass Image.open(path) of Pillow"
@@ -66,7 +61,7 @@ def as_rgb(image: Any) -> Rgb:
             f"an array of {image.dtype}, {image.shape}, is not an image",
             hint="pass uint8 of (height, width, 3), RGB",
         )
-    return image
+    return Picture(image)
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
@@ -100,12 +95,8 @@ def shrink(picture: Picture, long_side: int) -> Picture:
         return picture
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Pillow weights the colors of an RGBA image by their opacity, so that hidden ones do not show.
-    small = as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS)
-    if picture.alpha is None:
-        return replace(picture, rgb=np.asarray(small))
-    rgba = np.asarray(small)
-    alpha = rgba[..., 3]
-    return replace(picture, rgb=without_hidden(rgba[..., :3], alpha), alpha=alpha)
+    rgb, alpha = rgb_and_alpha(as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS))
+    return replace(picture, rgb=rgb, alpha=alpha)
 
 
 def mix(photo: Rgb, painted: Rgb, strength: float, *, preserve_color: bool) -> Rgb:
@@ -149,8 +140,9 @@ def crop_to_size(rgb: Rgb, top: float, left: float, side: float, size: int) -> R
 
 def thumbnail(*images: Rgb, side: int = 96) -> str:
     """The middle squares of the first 20 images, side by side: a JPEG in base64, for JSON."""
-    squares = [center_square(resize(rgb, side), side) for rgb in images[:MOST_IN_THUMBNAIL]]
-    return _jpeg(np.concatenate(squares, axis=1), quality=85)
+    squares = [center_square(resize(rgb, side), side) for rgb in images[:_MOST_IN_THUMBNAIL]]
+    encoded = encode_jpeg(Picture(np.concatenate(squares, axis=1)), quality=85)
+    return base64.b64encode(encoded).decode()
 
 
 def read_thumbnail(text: str) -> list[Rgb]:
@@ -159,7 +151,7 @@ def read_thumbnail(text: str) -> list[Rgb]:
         stored = base64.b64decode(text, validate=True)
         with Image.open(BytesIO(stored), formats=["JPEG"]) as image:
             side, count = image.height, image.width // image.height
-            if side > _LARGEST_SQUARE or count > MOST_IN_THUMBNAIL:
+            if side > _LARGEST_SQUARE or count > _MOST_IN_THUMBNAIL:
                 return []
             rgb = np.asarray(image.convert("RGB"))
     except Exception:  # base64 and Pillow raise many kinds of error on damaged ones
@@ -169,21 +161,18 @@ def read_thumbnail(text: str) -> list[Rgb]:
 
 def data_uri(rgb: Rgb, quality: int = 90) -> str:
     """An image (H, W, 3) in 0..255 as an address that holds it, for a page in HTML."""
-    return f"data:image/jpeg;base64,{_jpeg(rgb, quality=quality, subsampling=0)}"
+    encoded = encode_jpeg(Picture(rgb), quality, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
 
 
-def encode_jpeg(picture: Picture, quality: int = 90) -> bytes:
-    """A picture as the bytes of a JPEG, on gray where it is transparent."""
-    return _encode(as_image(picture, "JPEG"), quality=quality)
+def encode_jpeg(picture: Picture, quality: int = 90, **options: int) -> bytes:
+    """A picture as the bytes of a JPEG, on gray where it is transparent.
 
-
-def _jpeg(rgb: Rgb, **options: int) -> str:
-    """A JPEG in base64."""
-    return base64.b64encode(_encode(Image.fromarray(rgb), **options)).decode()
-
-
-def _encode(image: Image.Image, **options: int) -> bytes:
-    """The bytes of a JPEG."""
+    Args:
+        picture: what is encoded.
+        quality: 1 to 100.
+        options: further ones of Pillow's.
+    """
     buffer = BytesIO()
-    image.save(buffer, format="JPEG", **options)
+    as_image(picture, "JPEG").save(buffer, format="JPEG", quality=quality, **options)
     return buffer.getvalue()
