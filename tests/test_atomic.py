@@ -86,12 +86,12 @@ remove_leftovers(Path(sys.argv[1]))
 
 
 def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
-    assert not remove_leftovers(tmp_path)  # it is in use
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir())  # it is in use
     writer.kill()
     writer.wait(timeout=240)
-    assert list(tmp_path.iterdir())
     (tmp_path / ".stylecli.toml").write_text("not ours")
-    assert remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".stylecli.toml"]
 
 
@@ -133,7 +133,7 @@ def test_what_another_machine_writes_is_no_leftover_until_it_is_left_alone_for_l
     try:
         for age, stays in ((0, True), (500, True), (700, False)):
             os.utime(temporary, (time.time() - age,) * 2)
-            assert remove_leftovers(tmp_path / "out") == (not stays)
+            remove_leftovers(tmp_path / "out")
             assert temporary.exists() == stays
     finally:
         process.kill()
@@ -243,12 +243,8 @@ def test_an_address_is_named_as_one(tmp_path, monkeypatch, address):
     require_local(Path("notes:/a.jpg"))
 
 
-def test_a_current_folder_that_is_gone_is_a_clear_line(tmp_path, monkeypatch):
+def test_a_current_folder_that_is_gone_is_no_trouble_for_a_whole_path(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    require_local(Path("x.jpg"))
     (tmp_path / "gone").rmdir()
-    for path in (Path("x.jpg"), Path()):
-        with pytest.raises(StyleCliError, match="the folder you are in has been removed"):
-            require_local(path)
     assert require_local(tmp_path / "x.jpg") == tmp_path / "x.jpg"

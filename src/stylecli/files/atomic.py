@@ -8,10 +8,8 @@ import stat
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,9 +24,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: C: is 
 _PREFIX = ".stylecli-"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # all containers of one machine have the same
 # Seconds without a change after which a file is a leftover, where its lock does not tell.
-_MIN_AGE_ON_WINDOWS = 60.0
+_MIN_AGE = 60.0  # of a file on Windows, and of a folder, which may just be made
 _MIN_AGE_ELSEWHERE = 600.0  # an encoder of films may keep many frames before it writes
-_MIN_AGE_OF_FOLDERS = 60.0  # a folder that is younger may just be made
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
 @contextmanager
@@ -44,11 +42,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary, lock = _lock_temporary(target)
     try:
         yield temporary
-        _flush(temporary)
+        _flush(temporary, os.O_RDWR)
         if sys.platform == "win32":  # an open file cannot be renamed there
             lock.close()
         temporary.replace(target)
-        _flush_folder(target.parent)
+        with suppress(OSError):  # some systems cannot open folders
+            _flush(target.parent, os.O_RDONLY)
     finally:
         lock.close()
         temporary.unlink(missing_ok=True)
@@ -75,26 +74,22 @@ class CheckedFile(io.BufferedRandom):
         raise io.UnsupportedOperation("fileno")
 
 
-def remove_leftovers(folder: Path) -> bool:
+def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that killed processes have left in a folder.
 
     The lock of a file shows whether a process of this machine still writes it. It does not show
     that for other machines: on many network file systems, a lock holds on one machine. Their files
     are leftovers once nothing was written to them for ten minutes. On Windows, :func:`atomic_path`
     has to give up its lock just before it renames a file, so files of the last minute stay there.
-
-    Returns:
-        Whether no temporary file is left, such as one that is in use.
     """
-    left = 0
     for path in folder.glob(f"{_PREFIX}*"):
-        left += 1
-        with suppress(OSError), _open_abandoned(path, _min_age(path)) as file:
+        min_age = _MIN_AGE if sys.platform == "win32" else 0.0
+        if not path.name.startswith(f"{_PREFIX}{_machine()}-"):
+            min_age = _MIN_AGE_ELSEWHERE
+        with suppress(OSError), _open_abandoned(path, min_age) as file:
             if sys.platform == "win32":
                 file.close()
             path.unlink()
-            left -= 1
-    return not left
 
 
 @contextmanager
@@ -111,23 +106,14 @@ def _open_abandoned(path: Path, min_age: float) -> Iterator[BinaryIO]:
         yield file
 
 
-def _min_age(temporary: Path) -> float:
-    """Seconds without a change after which a temporary file that is not locked is a leftover."""
-    if not temporary.name.startswith(f"{_PREFIX}{_machine()}-"):
-        return _MIN_AGE_ELSEWHERE
-    return _MIN_AGE_ON_WINDOWS if sys.platform == "win32" else 0.0
-
-
-@lru_cache(maxsize=1)
 def _machine() -> str:
     """A name for this machine since its last start: locks hold among its processes."""
     try:
-        number = _BOOT.read_text()
+        return _BOOT.read_text()[:8]
     except OSError:  # not Linux
         import uuid
 
-        number = str(uuid.getnode())
-    return f"{zlib.crc32(number.encode()):08x}"
+        return f"{uuid.getnode():x}"
 
 
 @contextmanager
@@ -139,7 +125,7 @@ def private_folder() -> Iterator[Path]:
     """
     if sys.platform != "win32":  # where locks do not tell whether a folder is in use
         for path in Path(tempfile.gettempdir()).glob(f"stylecli-*/{_PREFIX}lock"):
-            with suppress(OSError), _open_abandoned(path, _MIN_AGE_OF_FOLDERS):
+            with suppress(OSError), _open_abandoned(path, _MIN_AGE):
                 shutil.rmtree(path.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(prefix="stylecli-", ignore_cleanup_errors=True) as folder,
@@ -177,20 +163,16 @@ def _lock(file: BinaryIO, *, wait: bool) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def _flush(path: Path) -> None:
-    """Write a file to the disk: renamed before that, it could be empty after a power cut."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+def _flush(path: Path, flags: int) -> None:
+    """Write a file to the disk: renamed before that, it could be empty after a power cut.
 
-
-def _flush_folder(folder: Path) -> None:
-    """Write the names in a folder to the disk."""
-    with suppress(OSError):  # some systems cannot open folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    Of a folder, it writes the names in it.
+    """
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -248,7 +230,8 @@ def require_regular(path: Path) -> Path:
         raise StyleCliError(f"cannot open {path}: {reason}", hint="check the name") from error
     if not stat.S_ISREG(mode):
         hint = "name one file in it" if stat.S_ISDIR(mode) else "only regular files are read"
-        raise StyleCliError(f"{path} is {_kind(mode)}, not a file", hint=hint)
+        kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+        raise StyleCliError(f"{path} is {kind}, not a file", hint=hint)
     return path
 
 
@@ -259,8 +242,12 @@ def require_local(path: Path) -> Path:
         StyleCliError: it is an address such as ``https://…``, for which a folder of that name
             would be made; or it is relative, and the current folder has been removed.
     """
-    if not path.is_absolute():
-        _require_current_folder()
+    try:
+        path.absolute()
+    except OSError as error:
+        raise StyleCliError(
+            "the folder you are in has been removed", hint="cd to one that is there, or: cd ."
+        ) from error
     first = Path(path.parts[0]) if path.parts else path
     if _SCHEME.fullmatch(first.name) and not first.exists():
         raise StyleCliError(
@@ -268,23 +255,3 @@ def require_local(path: Path) -> Path:
             hint="curl ADDRESS | stylecli stylize - painted.jpg",
         )
     return path
-
-
-def _require_current_folder() -> None:
-    try:
-        Path.cwd()
-    except OSError as error:
-        raise StyleCliError(
-            "the folder you are in has been removed", hint="cd to one that is there, or: cd ."
-        ) from error
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_ISDIR: "a folder",
-        stat.S_ISFIFO: "a named pipe",
-        stat.S_ISSOCK: "a socket",
-        stat.S_ISCHR: "a device",
-        stat.S_ISBLK: "a device",
-    }
-    return next((name for test, name in kinds.items() if test(mode)), "something else")
