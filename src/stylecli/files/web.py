@@ -15,9 +15,10 @@ from stylecli.errors import StyleCliError
 
 _PATIENCE = 30.0  # seconds in which nothing comes
 _PART = 2**18  # bytes
+# An address of this machine.
+_HERE = re.compile(r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?([/?#]|$)", re.IGNORECASE)
 # What may stand in an address as it is; a blank or an umlaut must be written as %20 or %C3%BC.
 _PLAIN = "%/:=&?~#+!$,;'@()*[]"
-_WEB_HINT = "check the address and the connection; the same command begins again"
 
 
 def is_web(text: str) -> bool:
@@ -49,7 +50,7 @@ def read_web(url: str) -> Iterator[tuple[bytes, int]]:
     """
     _require_safe(url)
     # A proxy would take a file of this machine past other machines.
-    handlers = [_Redirects(), *([ProxyHandler({})] if _is_here(url) else [])]
+    handlers = [_Redirects(), *([ProxyHandler({})] if _HERE.match(url) else [])]
     with _web_failures(url):
         request = Request(quote(url, safe=_PLAIN), headers={"User-Agent": "stylecli"})
         response: HTTPResponse
@@ -58,8 +59,8 @@ def read_web(url: str) -> Iterator[tuple[bytes, int]]:
             while part := response.read(_PART):
                 done += len(part)
                 yield part, total
-    if done < total:  # the library takes the end of a connection for the end of the file
-        raise _cut(url, done)
+        if done < total:  # the library takes the end of a connection for the end of the file
+            raise HTTPException(f"the connection was cut at byte {done:,}")
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -89,22 +90,11 @@ def _require_safe(url: str) -> None:
             "the address holds a user's name or password, which would be seen by others",
             hint="download the file with another program, and add that",
         )
-    if parts.scheme.lower() != "https" and not _is_here(url):
+    if parts.scheme.lower() != "https" and not _HERE.match(url):
         raise StyleCliError(
             f"{url} is not fetched: only https keeps others from changing a file on its way",
             hint=f"try https://{url.partition('://')[2]}",
         )
-
-
-def _is_here(url: str) -> bool:
-    """Whether an address of http is one of this machine."""
-    parts = _parts(url)
-    host = parts.hostname or ""
-    try:
-        here = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name
-        here = False
-    return here and parts.scheme.lower() == "http"
 
 
 def _is_private(url: str) -> bool:
@@ -117,12 +107,6 @@ def _is_private(url: str) -> bool:
     return any(not ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
 
 
-def _cut(url: str, done: int) -> StyleCliError:
-    return StyleCliError(
-        f"cannot fetch {url}: the connection was cut at byte {done:,}", hint=_WEB_HINT
-    )
-
-
 @contextmanager
 def _web_failures(url: str) -> Iterator[None]:
     """Turn every error of the library into one line that names the address."""
@@ -130,14 +114,16 @@ def _web_failures(url: str) -> Iterator[None]:
         yield
     except HTTPError as error:
         reason = f"the server says {error.code} {error.reason}"
-    except URLError as error:
-        reason = getattr(error.reason, "strerror", None) or str(error.reason)
     except IncompleteRead:
         reason = "the connection was cut"
     except TimeoutError:
         reason = f"nothing came for {_PATIENCE:.0f} seconds"
     except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        cause = error.reason if isinstance(error, URLError) else error
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     else:
         return
-    raise StyleCliError(f"cannot fetch {url}: {reason.partition(chr(10))[0][:200]}", hint=_WEB_HINT)
+    raise StyleCliError(
+        f"cannot fetch {url}: {reason.partition(chr(10))[0][:200]}",
+        hint="check the address and the connection; the same command begins again",
+    )
