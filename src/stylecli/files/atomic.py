@@ -42,7 +42,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary, lock = _lock_temporary(target)
     try:
         yield temporary
-        _flush(temporary, os.O_RDWR)
+        _flush(temporary, os.O_RDWR)  # renamed before that, it could be empty after a power cut
         if sys.platform == "win32":  # an open file cannot be renamed there
             lock.close()
         temporary.replace(target)
@@ -164,10 +164,7 @@ def _lock(file: BinaryIO, *, wait: bool) -> None:
 
 
 def _flush(path: Path, flags: int) -> None:
-    """Write a file to the disk: renamed before that, it could be empty after a power cut.
-
-    Of a folder, it writes the names in it.
-    """
+    """Write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)

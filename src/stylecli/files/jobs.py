@@ -29,15 +29,10 @@ from stylecli.files.stores import STANDARD_STREAM, Place, Url
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of a run that is shared among processes: every ``count``-th job.
+    """A part of a run that is shared among processes: every ``count``-th job."""
 
-    Attributes:
-        number: of the part, from 0.
-        count: of all parts.
-    """
-
-    number: int = 0
-    count: int = 1
+    number: int = 0  # of the part, from 0
+    count: int = 1  # of all parts
 
     def __str__(self) -> str:
         return f"shard {self.number} of {self.count}"
@@ -180,19 +175,12 @@ def _reason_to_leave_out(path: Path, suffixes: frozenset[str]) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video to stylize.
+    """One image or video to stylize."""
 
-    Attributes:
-        source: the file to read; ``-`` is standard input.
-        target: the file to write; ``-`` is standard output.
-        ending: the suffix of what is written to standard output, such as ``.png``.
-        asked: the ending that was asked for, where it is read and not written; empty otherwise.
-    """
-
-    source: Place
-    target: Place
-    ending: str = ""
-    asked: str = ""
+    source: Place  # the file to read; - is standard input
+    target: Place  # the file to write; - is standard output
+    ending: str = ""  # the suffix of what is written to standard output, such as .png
+    asked: str = ""  # the ending that was asked for, where it is read and not written
 
     @property
     def note(self) -> str:
@@ -209,19 +197,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """What a run will do."""
 
-    Attributes:
-        jobs: the files to stylize.
-        skipped: those whose target is there already, and is not to be replaced.
-        shard: which part of all files they are.
-        left_out: one line on what in the folders is left out; empty if nothing.
-    """
-
-    jobs: tuple[Job, ...]
-    skipped: tuple[Job, ...]
-    shard: Shard = WHOLE
-    left_out: str = ""
+    jobs: tuple[Job, ...]  # the files to stylize
+    skipped: tuple[Job, ...]  # those whose target is there already, and is not to be replaced
+    shard: Shard = WHOLE  # which part of all files they are
+    left_out: str = ""  # one line on what in the folders is left out; empty if nothing
 
 
 def plan(
@@ -335,7 +316,7 @@ def _pair(
     for source in inputs:
         _require_input(source)
     is_one_file = len(inputs) == 1 and inputs[0].is_file()
-    if is_one_file and _looks_like_file(out) and not out.is_dir():
+    if is_one_file and _looks_like_file(out):
         yield _job_to_file(inputs[0], out, makes_name=bool(suffix or format))
         return
     _require_folder(out, is_one_file=is_one_file)
@@ -387,8 +368,7 @@ def _require_folder(out: Place, *, is_one_file: bool) -> None:
             f"{out} does not end like an image or video",
             hint=f"{_ENDINGS}; if a folder is meant, {how}",
         )
-    named_as_file = _looks_like_file(out) and not out.is_dir()
-    if named_as_file or (isinstance(out, Path) and out.is_file()):
+    if _looks_like_file(out) or (isinstance(out, Path) and out.is_file()):
         raise StyleCliError(
             f"the output {out} is a file, and the input is not one image",
             hint="give a folder as the last argument",
@@ -436,11 +416,11 @@ def _tell_films_apart(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _looks_like_file(out: Place) -> bool:
-    if out.suffix.lower() in _KNOWN:
-        return True
+    """Whether an output is named as an image or a video, and is not a folder."""
     # To ask Pillow would take a tenth of a second, as it loads a hundred formats.
     kind = mimetypes.guess_type(out.name)[0] or ""
-    return kind.startswith(("image/", "video/"))
+    is_known = out.suffix.lower() in _KNOWN or kind.startswith(("image/", "video/"))
+    return is_known and not out.is_dir()
 
 
 def _exists(path: Place) -> bool:

@@ -33,23 +33,14 @@ _XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|\s*>)\s*)\d+"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file holds about its photo; all of it is sound, and of limited size.
+    """What a file holds about its photo; all of it is sound, and of limited size."""
 
-    Attributes:
-        exif: with its head ``Exif``; its orientation is already applied and reset.
-        xmp: a packet of XML, whose orientation is reset likewise.
-        iptc: records of IPTC-IIM.
-        comment: of a JPEG or a GIF.
-        dpi: pixels an inch, across and down.
-        texts: names and texts of a PNG.
-    """
-
-    exif: bytes = b""
-    xmp: bytes = b""
-    iptc: bytes = b""
-    comment: bytes = b""
-    dpi: tuple[float, float] | None = None
-    texts: tuple[tuple[str, str], ...] = ()
+    exif: bytes = b""  # with its head, Exif; its orientation is already applied and reset
+    xmp: bytes = b""  # a packet of XML, whose orientation is reset likewise
+    iptc: bytes = b""  # records of IPTC-IIM
+    comment: bytes = b""  # of a JPEG or a GIF
+    dpi: tuple[float, float] | None = None  # pixels an inch, across and down
+    texts: tuple[tuple[str, str], ...] = ()  # names and texts of a PNG
 
     @classmethod
     def of(cls, image: Image.Image) -> "Metadata":

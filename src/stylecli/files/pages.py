@@ -21,17 +21,11 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture with its label, which stands below it.
+    """A picture with its label, which stands below it."""
 
-    Attributes:
-        rgb: (H, W, 3) in 0..255.
-        label: its label.
-        painting: (H, W, 3) in 0..255, shown small beside the label; None if there is none.
-    """
-
-    rgb: Rgb
+    rgb: Rgb  # (H, W, 3) in 0..255
     label: str
-    painting: Rgb | None = None
+    painting: Rgb | None = None  # (H, W, 3) in 0..255, shown small beside the label
 
 
 def even_rows(count: int, aspect: float, *, paintings: bool = False) -> list[int]:
@@ -106,8 +100,6 @@ def _draw_row(cells: Sequence[Cell], width: int, scale: float, text: int) -> Ima
 
 def _scale(rgb: Rgb, scale: float) -> Image.Image:
     picture = Image.fromarray(rgb)
-    if scale == 1:
-        return picture
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.LANCZOS)
 

@@ -23,16 +23,12 @@ _MOST_IN_THUMBNAIL = 20  # images: of hundreds it would be longer than what a mo
 class Picture:
     """A decoded image, upright, in sRGB.
 
-    Attributes:
-        rgb: (H, W, 3), 0..255.
-        alpha: (H, W), 0..255, or None for an opaque image. Where it is 0, ``rgb`` is
-            gray, so that hidden colors do not enter an image's statistics.
-        metadata: to be saved with the result.
+    Where it is transparent, it is gray, so that hidden colors do not enter its statistics.
     """
 
-    rgb: Rgb
-    alpha: Alpha | None = None
-    metadata: Metadata = Metadata()
+    rgb: Rgb  # (H, W, 3), 0..255
+    alpha: Alpha | None = None  # (H, W), 0..255; None for an opaque image
+    metadata: Metadata = Metadata()  # to be saved with the result
 
 
 def as_picture(image: Any) -> Picture:

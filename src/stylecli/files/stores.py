@@ -26,15 +26,10 @@ _HINT = "check the address; and the credentials, which are those of the store's 
 
 @dataclass(frozen=True)
 class Url:
-    """An object in a store, or a folder of objects, with those methods of a Path that plans need.
+    """An object in a store, or a folder of objects, with the methods of a Path that plans need."""
 
-    Attributes:
-        scheme: such as ``s3``.
-        path: what follows ``://``, without a slash at its end.
-    """
-
-    scheme: str
-    path: str
+    scheme: str  # such as s3
+    path: str  # what follows ://, without a slash at its end
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.path}"
