@@ -23,7 +23,6 @@ from stylecli.files.atomic import (
 
 WAIT_WHILE_WRITING = """
 import sys
-import time
 from pathlib import Path
 from stylecli.files.atomic import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
@@ -64,30 +63,14 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_so_is_the_name(tmp_pat
     assert done == [5, "renamed", "folder"]
 
 
-def test_what_another_process_is_writing_is_no_leftover_whatever_its_number(writer, tmp_path):
-    """Two containers that share a folder have one host name, and know nothing of each other."""
-    subprocess.run(
-        [sys.executable, "-c", FORGETFUL, tmp_path], check=True, timeout=240, capture_output=True
-    )
+def test_what_another_process_is_writing_is_no_leftover(writer, tmp_path):
+    remove_leftovers(tmp_path)
     writer.communicate("", timeout=240)
     assert (tmp_path / "x.png").read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 
-FORGETFUL = """
-import sys
-import time
-from pathlib import Path
-import psutil
-psutil.pid_exists = lambda number: False
-from stylecli.files.atomic import remove_leftovers
-remove_leftovers(Path(sys.argv[1]))
-"""
-
-
 def test_what_a_killed_process_left_is_removed_at_once(writer, tmp_path):
-    remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir())  # it is in use
     writer.kill()
     writer.wait(timeout=240)
     (tmp_path / ".stylecli.toml").write_text("not ours")
@@ -109,16 +92,12 @@ def test_on_windows_only_what_is_older_than_a_minute_is_a_leftover(tmp_path, mon
     assert list(tmp_path.iterdir()) == made[:1]
 
 
-WRITE_ELSEWHERE = """
+ELSEWHERE = """
 import sys
 from pathlib import Path
 from stylecli.files import atomic
 atomic._BOOT = Path(sys.argv[2])  # as on another machine
 atomic._lock = lambda *given, **named: None  # whose locks are not seen here
-with atomic.atomic_path(Path(sys.argv[1])) as temporary:
-    temporary.write_bytes(b"whole")
-    print(temporary, flush=True)
-    sys.stdin.read()
 """
 
 
@@ -127,7 +106,8 @@ def test_what_another_machine_writes_is_no_leftover_until_it_is_left_alone_for_l
     """Many file systems of a network keep a lock to the machine that holds it."""
     (tmp_path / "boot").write_text("another machine")
     (tmp_path / "out").mkdir()
-    command = [sys.executable, "-c", WRITE_ELSEWHERE, tmp_path / "out/x.mp4", tmp_path / "boot"]
+    given = [ELSEWHERE + WAIT_WHILE_WRITING, tmp_path / "out/x.mp4", tmp_path / "boot"]
+    command = [sys.executable, "-c", *given]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     temporary = Path(process.stdout.readline().strip())
     try:

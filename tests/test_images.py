@@ -10,7 +10,6 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,26 +49,16 @@ def test_a_jpeg_is_written_at_full_color_resolution_with_an_srgb_profile(tmp_pat
     assert [component[1:3] for component in saved.layer] == [(1, 1)] * 3  # no chroma subsampling
 
 
-def broken(tmp_path: Path, name: str) -> Path:
-    path = tmp_path / name
-    if name == "text.jpg":
-        path.write_text("no image at all")
-    elif name == "cut.jpg":
-        whole = BytesIO()
-        Image.effect_noise((200, 200), 80).save(whole, "JPEG")
-        path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    elif name == "empty.png":
-        path.write_bytes(b"")
-    elif name == "folder.png":
-        path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize("name", ["text.jpg", "cut.jpg", "empty.png", "folder.png", "missing.png"])
 def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, name):
-    path = broken(tmp_path, name)
+    whole = BytesIO()
+    Image.effect_noise((200, 200), 80).save(whole, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    (tmp_path / "text.jpg").write_text("no image at all")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError, match=name.replace(".", r"\.")) as caught:
-        read_picture(path)
+        read_picture(tmp_path / name)
     assert "\n" not in caught.value.message
 
 
