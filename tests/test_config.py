@@ -23,7 +23,7 @@ from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.options import options_of
 from stylecli.training import state
-from stylecli.training.schedule import RECIPES, recipe_of, spec_of
+from stylecli.training.schedule import RECIPES, spec_of
 
 # The exceptions are spelled out here: an option that becomes one, or is one no more, changes what
 # a checkpoint or a comparison from before is worth.
@@ -60,7 +60,7 @@ def test_a_recipe_is_there_for_every_name_and_the_paper_has_nothing_that_it_does
     assert tuple(RECIPES) == get_args(Recipe)
     spec = spec_of(TrainConfig(recipe="paper", arch="pyramid", norm="bn", width=5))
     assert spec == GeneratorSpec("pyramid", "bn", 5)  # no noise, nearest upsampling
-    paper = recipe_of(TrainConfig(recipe="paper"))
+    paper = RECIPES["paper"]
     assert (paper.own_inputs, paper.hatch_weight, paper.margin) == (0, 0, 0)
     assert (paper.scales, paper.content_weight, paper.style_weight) == ((1,), 1, 1)
     with pytest.raises(StyleCliError, match="unknown --recipe 'papers'") as caught:

@@ -14,7 +14,6 @@ def stepped(arch: str, name: str) -> dict[str, torch.Tensor]:
     generator = Generator(GeneratorSpec(arch))
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     optimizer = GeneratorOptimizer(list(generator.parameters()), name, 1e-3)
-    optimizer.zero_grad()
     generator(torch.rand(2, 3, 64, 64)).square().sum().backward()
     optimizer.step(1.0)
     return {key: value - before[key] for key, value in generator.state_dict().items()}

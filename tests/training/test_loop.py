@@ -141,6 +141,9 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
         ("add_style", "x.jpg"),
         ("style_layers", "relu1_2"),
         ("size", "64"),
+        ("size", 384.5),
+        ("seed", 0.5),
+        ("optimizer", []),
         ("minutes", "1"),
         ("license", None),
         ("init", None),
@@ -236,3 +239,16 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(config, monkeypatch):
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert sum("No space left" in text and "goes on" in text for text in notices) == 1
     assert not list(config.output.parent.glob(".stylecli-*"))
+
+
+def test_what_is_only_for_looking_at_never_ends_a_training(config):
+    files = TrainFiles(config.output)
+    files.preview.mkdir()
+    files.log.mkdir()
+    events = []
+    train(config, events.append, stop_after(10))
+    assert train(config, events.append, resume=True).finished
+    assert config.output.is_file()
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert any("preview.png" in text for text in notices)
+    assert any(".jsonl" in text for text in notices)

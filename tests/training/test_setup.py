@@ -13,7 +13,7 @@ from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.training.loop import train
-from stylecli.training.setup import check_start
+from stylecli.training.setup import make_start
 from trainings import stop_after
 
 
@@ -62,15 +62,6 @@ def test_a_bad_setting_is_an_error_before_anything_is_written_or_computed(
     with pytest.raises(StyleCliError, match=says):
         train(replace(config, output=new, **changes))
     assert not new.parent.exists()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"size": 384.5}, {"seed": 0.5}, {"optimizer": []}, {"style_layers": "relu1_2"}]
-)
-def test_a_setting_of_another_type_is_one_clear_line(config, changes):
-    (name,) = changes
-    with pytest.raises(StyleCliError, match=f"--{name.replace('_', '-')} "):
-        train(replace(config, **changes))
 
 
 def test_an_added_style_learns_its_own_rows_and_nothing_else_changes(trio, painting, tmp_path):
@@ -198,4 +189,4 @@ def test_what_a_training_cannot_start_from_is_refused_before_anything_is_read(co
         train(replace(config, init="nowhere"))
     many = tuple(config.styles[0].with_name(f"{number}.png") for number in range(1001))
     with pytest.raises(StyleCliError, match="a model of 1001 styles, and the most is 1000"):
-        check_start(replace(config, styles=many))
+        make_start(replace(config, styles=many))

@@ -16,7 +16,7 @@ from stylecli.core import tensor_files
 from stylecli.core.model_files import shorten_name, style_name
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, writable_folder
+from stylecli.files.atomic import writable_folder, write_text
 from stylecli.files.content import PREVIEW
 
 if TYPE_CHECKING:  # only a training needs it
@@ -81,8 +81,7 @@ class TrainFiles:
         if not self.log.exists():
             return
         kept = [line for line in self._lines() if _step_of(line) <= step]
-        with atomic_path(self.log) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept))
+        write_text(self.log, "".join(f"{line}\n" for line in kept))
 
     def append_log(self, line: dict[str, Any]) -> None:
         """Add a line to the log."""

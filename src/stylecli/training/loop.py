@@ -28,7 +28,7 @@ from stylecli.options import as_json, check_options
 from stylecli.training.files import TrainFiles
 from stylecli.training.losses import compute_losses
 from stylecli.training.parallel import adapt_threads, join_ranks
-from stylecli.training.schedule import learning_rate_factor, recipe_of
+from stylecli.training.schedule import RECIPES, learning_rate_factor
 from stylecli.training.setup import describe, set_up
 from stylecli.training.state import (
     Checkpoint,
@@ -91,26 +91,20 @@ def train(
         ranks.of_first(lambda: files.refuse_to_replace_files(resume=resume, overwrite=overwrite))
         config = set_devices(config, saved, ranks.count)
         if saved:
-            changed = _find_changes(config) if changes is None else changes
-            config = resume_config(files.checkpoint, saved, changed)
+            if changes is None:
+                changes = {k: v for k, v in vars(config).items() if v != getattr(TrainConfig, k)}
+            config = resume_config(files.checkpoint, saved, changes)
         report = report if ranks.first else lambda event: None
-        with _explain_failures(files.checkpoint if saved else None):
+        with _explain_failures(files.checkpoint):
             training = set_up(config, files, report, saved, ranks, overwrite=overwrite)
             _begin(training, saved)
-        with _explain_failures(files.checkpoint):
             stopped = _run(training, should_stop)
             return _suspend(training) if stopped else _finish(training)
 
 
-def _find_changes(config: TrainConfig) -> dict[str, Any]:
-    """The settings that are not at their default."""
-    values = [(one, getattr(config, one.name)) for one in fields(config)]
-    return {one.name: value for one, value in values if value != one.default}
-
-
 @contextmanager
-def _explain_failures(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on from a checkpoint, if memory ran out or the photos are gone."""
+def _explain_failures(checkpoint: Path) -> Iterator[None]:
+    """Say how to go on from a checkpoint that is there, if memory ran out or photos are gone."""
     go_on = f"--resume goes on from {checkpoint}"
     try:
         with memory_errors():
@@ -118,10 +112,10 @@ def _explain_failures(checkpoint: Path | None) -> Iterator[None]:
     except OutOfMemoryError as error:
         what = str(error).partition("\n")[0] or "out of memory"
         hint = "try a lower --batch-size, --size or --style-size"
-        hint = f"{go_on}; {hint}, with --overwrite" if checkpoint else hint
+        hint = f"{go_on}; {hint}, with --overwrite" if checkpoint.exists() else hint
         raise StyleCliError(f"the training broke off: {what}", hint=hint, exit_code=1) from error
     except NoPhotosError as error:
-        hint = f"{error.hint}; {go_on}" if checkpoint else error.hint
+        hint = f"{error.hint}; {go_on}" if checkpoint.exists() else error.hint
         raise StyleCliError(error.message, hint=hint) from error
 
 
@@ -165,10 +159,10 @@ def _take_step(training: Training, photos: Batch) -> None:
 
 def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
     """Change the network along the gradient of a loss, or return what is done instead."""
-    guard, optimizer = training.guard, training.optimizer
+    guard = training.guard
     if guard.is_outlier(losses["total"]):
         return guard.refuse(losses["total"])
-    optimizer.zero_grad()
+    training.generator.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in training.generator.parameters() if p.grad is not None]
     training.ranks.average(gradients)
@@ -177,7 +171,7 @@ def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
     if training.step % _SNAPSHOT_EVERY == 0:
         guard.take_snapshot()
     rate = learning_rate_factor(training.schedule.progress(training.step))
-    optimizer.step(guard.lr_factor * rate)
+    guard.optimizer.step(guard.lr_factor * rate)
     guard.accept(losses)
     return ""
 
@@ -352,7 +346,7 @@ def write_preview(training: Training) -> None:
     photos = [center_square(read_rgb(path, _PREVIEW_SIDE), _PREVIEW_SIDE) for path in paths]
     rows = [[np.full_like(photos[0], 255), *photos]]
     generator, inputs, first = training.generator, training.inputs, training.start.first_row
-    in_layers = recipe_of(training.config).own_inputs > 0
+    in_layers = RECIPES[training.config.recipe].own_inputs > 0
     look = StylizeConfig(stroke_size=1.0 if in_layers else "network")
     mixes = torch.eye(generator.styles)[first : first + _PREVIEW_STYLES]
     for mix, painting in zip(mixes, inputs.style_images, strict=False):

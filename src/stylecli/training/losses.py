@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylecli.config import TrainConfig
 from stylecli.core.generators import Generator
-from stylecli.training.schedule import recipe_of
+from stylecli.training.schedule import RECIPES
 from stylecli.training.state import Training
 
 # The network's own painting as input: how much smaller than the crop it is painted, and its share
@@ -42,7 +42,7 @@ def compute_losses(training: Training, photos: Tensor) -> dict[str, Tensor]:
         photos: (N, 3, H, W) RGB in [0, 1]: the share of this rank of the next step's batch.
     """
     config, inputs, step = training.config, training.inputs, training.step
-    recipe = recipe_of(config)
+    recipe = RECIPES[config.recipe]
     # The number of each image among all that are trained on.
     first = step * inputs.batch_size + training.ranks.number * len(photos)
     numbers = torch.arange(first, first + len(photos), device=inputs.device)  # (N,)
@@ -74,7 +74,7 @@ def draw_own_input(config: TrainConfig, step: int) -> tuple[float, float] | None
     """
     random = np.random.default_rng([config.seed, step, 5])
     drawn = random.random(), float(random.choice(_FACTORS)), float(random.uniform(*_SHARES))
-    return drawn[1:] if drawn[0] < recipe_of(config).own_inputs else None
+    return drawn[1:] if drawn[0] < RECIPES[config.recipe].own_inputs else None
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def _perceptual_terms(
     training: Training, photos: Tensor, stylized: Tensor, styles: list[int]
 ) -> dict[str, Tensor]:
     """Content and style loss over all scales of the recipe, and total variation at full size."""
-    recipe = recipe_of(training.config)
+    recipe = RECIPES[training.config.recipe]
     terms: dict[str, Tensor] = {}
     for scale, objective in zip(recipe.scales, training.objectives, strict=True):
         content = objective.content_target(F.avg_pool2d(photos, scale))

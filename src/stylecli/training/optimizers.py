@@ -1,7 +1,7 @@
 """What changes a generator's weights: its optimizer, and the guard that undoes what breaks them."""
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -22,6 +22,13 @@ _MOMENTS: dict[type, tuple[str, ...]] = {
     torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.Muon: ("momentum_buffer",),
 }
+
+State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` of its optimizer
+
+
+def select(prefix: str, state: State) -> State:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 class GeneratorOptimizer:
@@ -49,12 +56,6 @@ class GeneratorOptimizer:
             rate = _MUON_TO_ADAM * lr
             self._optimizers.append(torch.optim.Muon(self._views, rate, weight_decay=0.0))
         self._rates = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
-        self._parameters = list(parameters)
-
-    def zero_grad(self) -> None:
-        """Delete all gradients."""
-        for parameter in self._parameters:
-            parameter.grad = None
 
     def step(self, factor: float) -> None:
         """Take a step along the gradients, with ``factor`` times the learning rate."""
@@ -74,33 +75,27 @@ class GeneratorOptimizer:
             for name, value in moments.items()
         }
 
-    def _list_moments(self) -> set[str]:
-        """The names in :meth:`state` after a step; before the first step there are none."""
-        return {
-            f"{place}.{index}.{name}"
-            for place, optimizer in enumerate(self._optimizers)
-            for index in range(len(optimizer.param_groups[0]["params"]))
-            for name in _MOMENTS[type(optimizer)]
-        }
-
     def load(self, state: dict[str, Any]) -> None:
         """Go on from moments that :meth:`state` gave; the optimizer changes them from now on.
 
         Raises:
             ValueError: moments are missing, or too many, or of another shape.
         """
-        if state.keys() not in (set(), self._list_moments()):
+        shapes = {
+            f"{place}.{index}.{name}": parameter.shape
+            for place, optimizer in enumerate(self._optimizers)
+            for index, parameter in enumerate(optimizer.param_groups[0]["params"])
+            for name in _MOMENTS[type(optimizer)]
+        }
+        if state.keys() not in (set(), shapes.keys()):  # before the first step there are none
             raise ValueError("the moments of some weights are missing, or there are too many")
+        if any(value.shape not in ((), shapes[key]) for key, value in state.items()):
+            raise ValueError("moments have another shape than their weights")
         for place, optimizer in enumerate(self._optimizers):
-            moments: dict[int, dict[str, Any]] = {}
-            for key, value in state.items():
-                first, second, name = key.split(".")
-                if int(first) == place:
-                    moments.setdefault(int(second), {})[name] = value
-            parameters = optimizer.param_groups[0]["params"]
-            for index, one in moments.items():
-                if any(value.shape not in ((), parameters[index].shape) for value in one.values()):
-                    raise ValueError("moments have another shape than their weights")
+            moments = defaultdict[int, dict[str, Any]](dict)
+            for key, value in select(f"{place}.", state).items():
+                index, name = key.split(".")
+                moments[int(index)][name] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
@@ -114,8 +109,6 @@ _FIRST_STEPS = 10  # the losses of a new network leap for so long, without harm
 _OUTLIER = 5  # times the usual loss
 _MAX_OUTLIERS = 3  # in a row
 _MAX_ROLLBACKS = 8
-
-State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` of its optimizer
 
 
 class Guard:
@@ -150,14 +143,10 @@ class Guard:
         """Put network and optimizer into a state.
 
         Raises:
-            KeyError, RuntimeError, TypeError, ValueError: something is missing or does not fit.
+            RuntimeError, TypeError, ValueError: something is missing or does not fit.
         """
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "moments": {}}
-        for key, tensor in state.items():
-            part, _, name = key.partition(".")
-            parts[part][name] = tensor.clone()  # an optimizer changes in place what it is given
-        self.generator.load_state_dict(parts["weights"])
-        self.optimizer.load(parts["moments"])
+        self.generator.load_state_dict(select("weights.", state))
+        self.optimizer.load(deepcopy(select("moments.", state)))  # it changes what it is given
         self._note_buffers()
 
     def accept(self, losses: dict[str, float]) -> None:
@@ -192,10 +181,7 @@ class Guard:
         return f"these photos are left out: a loss of {total:,.0f}"
 
     def _note_buffers(self) -> None:
-        """Copy the running statistics of batch norm.
-
-        A forward pass changes them before the loss of its photos is known.
-        """
+        """Copy running statistics, which a forward pass changes before its loss is known."""
         self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
 
     def roll_back(self) -> str:

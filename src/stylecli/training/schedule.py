@@ -78,15 +78,10 @@ RECIPES = {
 }
 
 
-def recipe_of(config: TrainConfig) -> Recipe:
-    """The recipe that a training follows."""
-    return RECIPES[config.recipe]
-
-
 def spec_of(config: TrainConfig) -> GeneratorSpec:
     """The generator that a training from scratch begins with."""
     chosen = {one.name: getattr(config, one.name) for one in fields(GeneratorConfig)}
-    return replace(recipe_of(config).spec, **chosen)
+    return replace(RECIPES[config.recipe].spec, **chosen)
 
 
 _LEAST_FOR_BATCH_NORM = 4  # in batches of one, batch norm is instance norm
@@ -115,7 +110,7 @@ class Schedule:
         self, config: TrainConfig, device_type: str, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._now = now
-        self._recipe = recipe_of(config)
+        self._recipe = RECIPES[config.recipe]
         self.size = config.size
         self.steps = config.steps
         self.seconds = 60 * (config.minutes or self._recipe.minutes[device_type])
@@ -169,7 +164,7 @@ class Schedule:
 def resolve_batch_size(config: TrainConfig, device_type: str, devices: int = 1) -> int:
     """The batch size that was asked for, or else what suits device and norm, on each device."""
     least = _LEAST_FOR_BATCH_NORM if config.norm == "bn" else 1
-    return config.batch_size or devices * max(least, recipe_of(config).batch[device_type])
+    return config.batch_size or devices * max(least, RECIPES[config.recipe].batch[device_type])
 
 
 def learning_rate_factor(progress: float) -> float:

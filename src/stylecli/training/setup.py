@@ -14,7 +14,6 @@ from stylecli.config import GALLERY, TrainConfig
 from stylecli.core.devices import resolve_precision, to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
-    ModelInfo,
     bundled_models,
     find_model,
     load_generator,
@@ -43,7 +42,7 @@ from stylecli.options import as_json
 from stylecli.training.files import TrainFiles
 from stylecli.training.optimizers import GeneratorOptimizer, Guard
 from stylecli.training.parallel import Ranks
-from stylecli.training.schedule import Schedule, recipe_of, resolve_batch_size, spec_of
+from stylecli.training.schedule import RECIPES, Schedule, resolve_batch_size, spec_of
 from stylecli.training.state import (
     FIXED,
     Checkpoint,
@@ -73,30 +72,31 @@ def set_up(
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
-    if saved is None:
-        check_start(config)
+    start = (
+        build_start(files.checkpoint, saved)
+        if saved
+        else ranks.of_first(lambda: make_start(config))
+    )
     inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
         scales = read_scales(files.checkpoint, saved, inputs)
-        start = build_start(files.checkpoint, saved)
     else:
         scales = ranks.of_first(lambda: _balance(config, inputs, report))
-        start = ranks.of_first(lambda: make_start(config))
     if ranks.first:
         remove_leftovers(files.model.parent)
     start.generator.to(inputs.device).train()
     ranks.share_norms(start.generator)
-    start.freeze_the_rest()
+    start.freeze_kept_styles()
     schedule = Schedule(config, inputs.device.type, ranks.now)
     config = _fill_in(config, start, inputs, schedule)
     assert config.lr is not None
-    optimizer = GeneratorOptimizer(start.trained_parameters(), config.optimizer, config.lr)
-    guard = Guard(start.generator, optimizer)
+    trained = [one for one in start.generator.parameters() if one.requires_grad]
+    guard = Guard(start.generator, GeneratorOptimizer(trained, config.optimizer, config.lr))
     pairs = zip(inputs.targets, scales, strict=True)
     objectives = tuple(PerceptualObjective(inputs.network, *pair, config) for pair in pairs)
     given = config, files, report, overwrite, ranks, inputs, schedule
-    return Training(*given, objectives, start, optimizer, guard)
+    return Training(*given, objectives, start, guard)
 
 
 def read_inputs(config: TrainConfig, report: Report, ranks: Ranks) -> Inputs:
@@ -128,7 +128,7 @@ def _compute_targets(
     report: Report,
 ) -> tuple[dict[str, Tensor], ...]:
     """For each scale of the recipe, layer to (S, C, C): the Gram matrices of S style images."""
-    scales, paintings = recipe_of(config).scales, config.paintings
+    scales, paintings = RECIPES[config.recipe].scales, config.paintings
     found: list[list[dict[str, Tensor]]] = [[] for _ in scales]
     for i, (path, full) in enumerate(zip(paintings, style_images, strict=True)):
         report(Progress(i / len(paintings), f"looking at {path.name}"))
@@ -211,7 +211,7 @@ def _fill_in(config: TrainConfig, start: Start, inputs: Inputs, schedule: Schedu
         width=start.generator.width,
         batch_size=inputs.batch_size,
         minutes=None if config.steps else schedule.seconds / 60,
-        lr=config.lr or recipe_of(config).lr,
+        lr=config.lr or RECIPES[config.recipe].lr,
     )
 
 
@@ -233,8 +233,8 @@ def describe(training: Training) -> str:
     )
 
 
-def check_start(config: TrainConfig) -> None:
-    """Check, before anything is computed, what a training starts from.
+def make_start(config: TrainConfig) -> Start:
+    """Make the network that a new training starts with.
 
     Raises:
         StyleCliError: no such model, one of another kind, a network that cannot be built, too
@@ -243,35 +243,31 @@ def check_start(config: TrainConfig) -> None:
     names = [style_name(path) for path in config.paintings]
     path = _find_trained(config)
     if path is None:
-        _build_new(config, len(names))
-    elif config.add_style:
-        names = read_info(path).styles + names
-    if len(names) > MAX_STYLES:
+        _check_names(names)
+        torch.manual_seed(config.seed)
+        generator = Generator(spec_of(config)).remix(torch.ones(len(names), 1))
+        return Start(generator, names, 0, "scratch")
+    info = read_info(path)
+    kept = info.styles if config.add_style else []
+    _check_names(kept + names)
+    mixes = torch.tensor([_choose_mix(config.init, name, info.styles) for name in names])
+    as_they_are = torch.eye(len(info.styles))[: len(kept)]
+    generator = load_generator(path).remix(torch.cat([as_they_are, mixes]))
+    return Start(generator, kept + names, len(kept), info.name, info.license if kept else "")
+
+
+def _check_names(styles: list[str]) -> None:
+    """Raise StyleCliError if a model cannot hold styles of these names."""
+    if len(styles) > MAX_STYLES:
         raise StyleCliError(
-            f"a model of {len(names)} styles, and the most is {MAX_STYLES}",
+            f"a model of {len(styles)} styles, and the most is {MAX_STYLES}",
             hint="train several models, each of some of the paintings",
         )
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
+    if twice := {name for name in styles if styles.count(name) > 1}:
         raise StyleCliError(
             f"two styles are named {', '.join(sorted(twice))}",
             hint="rename one of the paintings: a style is called by its file",
         )
-
-
-def make_start(config: TrainConfig) -> Start:
-    """Make the network that a new training starts with; :func:`check_start` accepted it."""
-    names = [style_name(path) for path in config.paintings]
-    path = _find_trained(config)
-    if path is None:
-        return Start(_build_new(config, len(names)), names, 0, "scratch")
-    generator, info = load_generator(path), read_info(path)
-    mixes = torch.tensor([_choose_mix(config.init, name, info.styles) for name in names])
-    if config.add_style is None:
-        return Start(generator.remix(mixes), names, 0, info.name)
-    kept = torch.eye(generator.styles)
-    generator.remix(torch.cat([kept, mixes]))
-    return Start(generator, info.styles + names, len(kept), info.name, info.license)
 
 
 def _choose_mix(init: str, name: str, known: list[str]) -> list[float]:
@@ -286,19 +282,15 @@ def _choose_mix(init: str, name: str, known: list[str]) -> list[float]:
     return [1 / len(known)] * len(known)
 
 
-def _build_new(config: TrainConfig, styles: int) -> Generator:
-    """A network with random weights, the same for the same seed."""
-    torch.manual_seed(config.seed)
-    return Generator(spec_of(config)).remix(torch.ones(styles, 1))
-
-
 def _find_trained(config: TrainConfig) -> Path | None:
     """The file of the model to start from; None means from scratch."""
     if config.init == "scratch":
         return None
     if config.init == "auto":
-        bundled = bundled_models() / f"{GALLERY}{SUFFIX}"
-        return bundled if bundled.is_file() and _is_like_new(config, read_info(bundled)) else None
+        bundled, spec = bundled_models() / f"{GALLERY}{SUFFIX}", spec_of(config)
+        known = read_info(bundled)
+        is_like_new = replace(spec, width=spec.width or known.width) == known.spec
+        return bundled if is_like_new else None
     path = find_model(config.init)
     info = read_info(path)
     if config.add_style and info.spec.norm != "in":
@@ -307,23 +299,12 @@ def _find_trained(config: TrainConfig) -> Path | None:
             "styles",
             hint="train a model of its own: leave --add-style and --init out",
         )
-    if not (_fits(config, info) or config.add_style):
-        has = {name: getattr(info.spec, name) for name in _OPTIONS}
-        asked = {name: getattr(config, name) or has[name] for name in _OPTIONS}
+    has = {name: getattr(info.spec, name) for name in _OPTIONS}
+    asked = {name: getattr(config, name) or has[name] for name in _OPTIONS}
+    if asked != has and not config.add_style:
         had, wanted = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (has, asked))
         raise StyleCliError(
             f"--init {config.init} has {had}; asked for: {wanted}",
             hint=f"pass {shlex.join(f'--{name}={value}' for name, value in has.items())}",
         )
     return path
-
-
-def _fits(config: TrainConfig, info: ModelInfo) -> bool:
-    """Whether a model's network has what the options ask for; the recipe's part may differ."""
-    pairs = ((getattr(config, name), getattr(info.spec, name)) for name in _OPTIONS)
-    return all(asked in (None, has) for asked, has in pairs)
-
-
-def _is_like_new(config: TrainConfig, info: ModelInfo) -> bool:
-    """Whether a model's network is the one that a training from scratch would have."""
-    return _fits(config, info) and replace(spec_of(config), width=info.width) == info.spec

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylecli.config import TrainConfig
 from stylecli.core import tensor_files
@@ -28,7 +28,7 @@ from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
 from stylecli.training.files import TrainFiles
-from stylecli.training.optimizers import GeneratorOptimizer, Guard, State
+from stylecli.training.optimizers import Guard, select
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
 
@@ -56,21 +56,13 @@ class Start:
     origin: str
     license: str = ""
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """All parameters; or, where a style is added, the tables that it has a row in."""
+    def freeze_kept_styles(self) -> None:
+        """Where a style is added, give a gradient to nothing but its rows."""
         if self.first_row:
-            return [table for _, table in self.generator.tables()]
-        return list(self.generator.parameters())
-
-    def freeze_the_rest(self) -> None:
-        """Give no gradient to other parameters, nor to the rows of styles that are kept."""
-        if not self.first_row:
-            return
-        trained = self.trained_parameters()
-        self.generator.requires_grad_(False)
-        for parameter in trained:
-            parameter.requires_grad_(True)
-            parameter.register_hook(self._clear_kept_rows)  # type: ignore[no-untyped-call]
+            self.generator.requires_grad_(False)
+            for _, table in self.generator.tables():
+                table.requires_grad_(True)
+                table.register_hook(self._clear_kept_rows)  # type: ignore[no-untyped-call]
 
     def _clear_kept_rows(self, gradient: Tensor) -> Tensor:
         changed = gradient.clone()
@@ -115,7 +107,6 @@ class Training:
     schedule: Schedule
     objectives: tuple[PerceptualObjective, ...]  # one for each scale of the recipe
     start: Start
-    optimizer: GeneratorOptimizer
     guard: Guard
     step: int = 0  # how many are done
     preview_at: float = 0.0  # when the next one is due, in seconds of training
@@ -352,7 +343,7 @@ def restore(training: Training, saved: Checkpoint) -> None:
         training.report(Notice("the content photos are not those that this training began with"))
     with _explain_damage(path):
         tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
-        now, snapshot = _select("now.", tensors), _select("snapshot.", tensors)
+        now, snapshot = select("now.", tensors), select("snapshot.", tensors)
         guard.load(snapshot)  # to see now whether it fits, not when it is needed
         guard.load(now)
     guard.snapshot = snapshot
@@ -366,11 +357,6 @@ def restore(training: Training, saved: Checkpoint) -> None:
 def hash_images(style_images: list[Rgb]) -> str:
     """The sha256 of style images, (H, W, 3) each, at the size that they are trained at."""
     return sha256(b"".join(rgb.tobytes() for rgb in style_images)).hexdigest()
-
-
-def _select(prefix: str, tensors: dict[str, Tensor]) -> State:
-    """The tensors whose names begin with a prefix, by the rest of their names."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 @contextmanager
