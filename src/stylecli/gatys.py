@@ -6,7 +6,7 @@ paints, and is enlarged to the photo's size as a painting in layers is: guided b
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,15 @@ def stylize_slowly(
     start = _start(small, config, report)
     size = f"{small.shape[1]} x {small.shape[0]} px"
     report(Notice(f"optimizing {size} in {pluralize(config.most_steps, 'step')} on {device}"))
-    best = optimize(
-        to_tensor(small[None], device),
-        to_tensor(start[None], device),
-        objective,
-        config,
-        lambda event: report(_at_full_size(event, photo, small)),
-        should_stop,
-    )
-    return _enlarge(_as_picture(best), photo, small)
+
+    def show(image: Tensor) -> Rgb:
+        picture = _as_picture(image)
+        if small is photo:
+            return picture
+        return TorchEnlarger(torch.device("cpu"))(photo, small, picture)
+
+    given = to_tensor(small[None], device), to_tensor(start[None], device), objective, config
+    return show(optimize(*given, report, should_stop, show))
 
 
 def _objective(
@@ -113,6 +113,11 @@ def _objective(
     return build_objective(config, network, [style_image], to_tensor(photos, device), watch)
 
 
+def _as_picture(image: Tensor) -> Rgb:
+    rgb: Rgb = to_uint8(image)[0]
+    return rgb
+
+
 def optimize(
     photo: Tensor,
     start: Tensor,
@@ -120,6 +125,7 @@ def optimize(
     config: GatysConfig,
     report: Callable[[Pixels], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    show: Callable[[Tensor], Rgb] = _as_picture,
 ) -> Tensor:
     """Minimize an objective over the pixels of one picture, each within [0, 1].
 
@@ -130,6 +136,7 @@ def optimize(
         config: steps, optimizer and learning rate.
         report: is called with the start, step 0, and with every step: the losses after it.
         should_stop: is asked after every step.
+        show: makes the picture of a report of (1, 3, H, W) RGB in [0, 1].
 
     Returns:
         (1, 3, H, W) RGB in [0, 1]: the picture of the step with the lowest objective.
@@ -137,7 +144,8 @@ def optimize(
     Raises:
         StyleCliError: no step lowers the objective, or it is not finite.
     """
-    search = _Search(objective, objective.content_target(photo), config, report, should_stop)
+    content = objective.content_target(photo)
+    search = _Search(objective, content, config, report, should_stop, show)
     OPTIMIZERS[config.optimizer](search, start)
     if not math.isfinite(search.first):
         raise StyleCliError("the objective is not finite at the start", hint="try other weights")
@@ -150,22 +158,20 @@ def optimize(
     return search.best
 
 
+@dataclass
 class _Search:
     """What both optimizers share: losses and gradient of a picture, and the best one so far."""
 
-    def __init__(
-        self,
-        objective: PerceptualObjective,
-        content: Tensor,
-        config: GatysConfig,
-        report: Callable[[Pixels], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.objective, self.content, self.config = objective, content, config
-        self.report, self.should_stop = report, should_stop
-        self.step = 0
-        self.best: Tensor | None = None  # the start does not count
-        self.first = self.least = float("inf")
+    objective: PerceptualObjective
+    content: Tensor
+    config: GatysConfig
+    report: Callable[[Pixels], None]
+    should_stop: Callable[[], bool]
+    show: Callable[[Tensor], Rgb]
+    step: int = 0
+    best: Tensor | None = None  # the start does not count
+    first: float = math.inf  # the objectives of the start, and of the best
+    least: float = math.inf
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
         """The weighted losses of a picture (1, 3, H, W), and the gradient of their total."""
@@ -181,7 +187,7 @@ class _Search:
         elif losses["total"] < self.least:
             self.best, self.least = picture.detach().clone(), losses["total"]
         share = self.step / self.config.most_steps
-        best = None if self.best is None else partial(_as_picture, self.best)
+        best = None if self.best is None else partial(self.show, self.best)
         self.report(Pixels(self.step, share, losses, best))
         stopped = self.step > 0 and self.should_stop()
         self.step += 1
@@ -233,26 +239,6 @@ def _adam(search: _Search, picture: Tensor) -> None:
 
 
 OPTIMIZERS: dict[str, Callable[[_Search, Tensor], None]] = {"lbfgs": _lbfgs, "adam": _adam}
-
-
-def _as_picture(image: Tensor) -> Rgb:
-    rgb: Rgb = to_uint8(image)[0]
-    return rgb
-
-
-def _enlarge(picture: Rgb, photo: Rgb, small: Rgb) -> Rgb:
-    """A picture of the small photo's size at the size of the photo."""
-    if small is photo:
-        return picture
-    return TorchEnlarger(torch.device("cpu"))(photo, small, picture)
-
-
-def _at_full_size(event: Pixels, photo: Rgb, small: Rgb) -> Pixels:
-    """An event whose best picture has the photo's size; it is enlarged when it is asked for."""
-    best = event.best
-    if best is None:
-        return event
-    return replace(event, best=lambda: _enlarge(best(), photo, small))
 
 
 def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) -> Rgb:

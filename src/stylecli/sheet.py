@@ -4,9 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from stylecli import __version__
 from stylecli.config import DeviceConfig, LookConfig, SheetConfig
 from stylecli.core.model_files import bundled_models, list_models, read_info
@@ -118,15 +115,10 @@ def render_html(cells: Sequence[Cell], title: str) -> str:
         photo=data_uri(photo.rgb),
         width=width,
         height=height,
-        styles=[(cell.label, data_uri(cell.rgb), _small(cell.painting)) for cell in styles],
+        styles=[(cell.label, data_uri(cell.rgb), _embed(cell.painting)) for cell in styles],
         version=__version__,
     )
 
 
-def _small(painting: Rgb | None) -> str:
-    """The address of a painting as a small picture; empty if there is none."""
-    if painting is None:
-        return ""
-    image = Image.fromarray(painting)
-    image.thumbnail((_PAINTING, _PAINTING), reducing_gap=3.0)
-    return data_uri(np.asarray(image))
+def _embed(painting: Rgb | None) -> str:
+    return "" if painting is None else data_uri(shrink(Picture(painting), _PAINTING).rgb)
