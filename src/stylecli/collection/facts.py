@@ -1,5 +1,6 @@
 """The description in a model file, in plain words."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -64,8 +65,7 @@ def describe_generator(info: ModelInfo) -> str:
     """The generator of a model, in one line."""
     spec = info.spec
     noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
-    norm = NORMS.get(spec.norm, spec.norm)
-    return f"{spec.arch}, {norm}, {spec.width} channels in the first layer, {noise}"
+    return f"{spec.arch}, {NORMS[spec.norm]}, {spec.width} channels in the first layer, {noise}"
 
 
 def describe_training(info: ModelInfo) -> Facts:
@@ -123,8 +123,7 @@ def render_card(path: Path) -> str:
 
 def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     """The lines of a card."""
-    from stylecli.collection.own import hash_file  # its imports slow a list of models down
-
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     name, several = _shown(info.name), len(info.styles) > 1
     choice = f" --style {quote(info.styles[0])}" if several else ""
     yield from ("---", f"license: {license_of(info.license)}", "library_name: stylecli")
@@ -140,7 +139,7 @@ def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
     yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
     yield from [] if made else ["The file does not say."]
     yield from ("", "## How to use it", "", "```sh")
-    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {hash_file(path)}"
+    yield f"stylecli models add {quote(name + path.suffix)} --sha256 {sha256}"
     yield f"stylecli stylize photo.jpg painted.jpg --model {quote(style_name(path))}{choice}"
     yield from ("```", "", "## License", "")
     yield _plain(info.license) or "The file states no license."

@@ -1,11 +1,11 @@
 """The user's own models: they are checked and added, from a file or an address, and removed."""
 
-import hashlib
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,6 @@ from stylecli.files.web import is_web, read_web, web_name
 
 TITLES = ".title"  # the ending of the file beside a model with the name that the page shows
 _MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB
-_PART = 2**20  # bytes
 
 Source = Path | Url | str  # the last is an address of the web
 
@@ -140,24 +139,22 @@ def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> Non
     if isinstance(source, Url):
         _require_size(source, size_of(source))
         fetch(source, path)
-        return
-    done = 0
-    with path.open("wb") as file:
-        for part, total in read_web(source) if isinstance(source, str) else _read(source):
-            done += len(part)
-            _require_size(source, max(done, total))
-            file.write(part)
-            if isinstance(source, str):  # a file of this machine is there at once
+    elif isinstance(source, Path):
+        _require_size(source, source.stat().st_size)
+        path.write_bytes(_read(source))
+    else:
+        done = 0
+        with path.open("wb") as file:
+            for part, total in read_web(source):
+                done += len(part)
+                _require_size(source, max(done, total))
+                file.write(part)
                 report(done, total)
 
 
-def _read(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The parts of a file of this machine, each with the length of the whole file."""
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            total = path.stat().st_size
-            while part := file.read(_PART):
-                yield part, total
+        return path.read_bytes()
     except OSError as error:
         raise StyleCliError(
             f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
@@ -194,18 +191,10 @@ def _refuse_other_kinds(path: Path, given: str) -> None:
         )
 
 
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
-    state = hashlib.sha256()
-    for part, _ in _read(path):
-        state.update(part)
-    return state.hexdigest()
-
-
 def _check(path: Path, given: str, wanted: str | None) -> str:
     """Check that a file is a model of a certain SHA-256, or any; return its SHA-256."""
     _refuse_other_kinds(path, given)
-    found = hash_file(path)
+    found = sha256_of(path.read_bytes()).hexdigest()
     if wanted not in (None, found):
         raise StyleCliError(
             f"{given} has the SHA-256 {found}, and {wanted} was given",
@@ -250,7 +239,6 @@ def rename_model(name: str, wanted: str) -> Path:
     refuse_bundled_name(require_name(wanted))
     target = path.with_name(f"{wanted}{SUFFIX}")
     try:
-        refuse_to_replace(target)
         _claim(target)
         path.replace(target)
     except OSError as error:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +23,7 @@ _PHOTO = 22  # of the bundled ones: two parrots
 _SHOWN = 480  # px, of the long side: twice what the page shows, for screens of fine pixels
 
 
-class Style(NamedTuple):
-    """A style, the address of a photo in it, and the reason if there is none."""
-
-    name: str
-    picture: str
-    fault: str
-
-
-class Model(NamedTuple):
-    """A model as the page shows it; ``paintings`` is the address of a picture, or empty."""
-
-    name: str
-    facts: dict[str, str]
-    command: str
-    remark: str
-    paintings: str
-    styles: list[Style]
+Values = dict[str, Any]  # of a template, by name
 
 
 def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
@@ -47,7 +31,7 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
     found = list(list_models())
     total = sum(len(info.styles) for _, info in found)
     photo = read_picture(bundled_photos()[_PHOTO]).rgb
-    models: list[Model] = []
+    models: list[Values] = []
     done = 0
     for path, info in found:
         styles = []
@@ -61,32 +45,39 @@ def render_page(report: Callable[[Progress], None] = lambda event: None) -> str:
     )
 
 
-def _describe_model(path: Path, info: ModelInfo, styles: list[Style]) -> Model:
+def _describe_model(path: Path, info: ModelInfo, styles: list[Values]) -> Values:
+    """What the page shows of a model; ``paintings`` is the address of a picture, or empty."""
     words = ["stylecli", "stylize", "photo.jpg", "painted.jpg", "--model", info.name]
     words += ["--style", info.styles[0]] if len(info.styles) > 1 else []
-    remark = ""
-    if (norm := info.spec.norm) != "in":
-        remark = (
-            f"With {NORMS.get(norm, norm)}, a picture depends on the contrast of its "
-            "photo. Such models are for comparison; instance norm paints better."
-        )
+    norm = NORMS[info.spec.norm]
+    remark = (
+        f"With {norm}, a picture depends on the contrast of its photo. Such models are for "
+        "comparison; instance norm paints better."
+    )
     facts = {
-        "network": f"{info.spec.arch}, {NORMS.get(info.spec.norm, info.spec.norm)}",
+        "network": f"{info.spec.arch}, {norm}",
         "file": f"{format_size(path)}, {_describe_place(path)}",
         "license": info.license or "not stated",
     }
     squares = read_thumbnail(info.thumbnail)
     paintings = data_uri(np.concatenate(squares, axis=1), quality=82) if squares else ""
-    return Model(info.name, facts, shlex.join(words), remark, paintings, styles)
+    return {
+        "name": info.name,
+        "facts": facts,
+        "command": shlex.join(words),
+        "remark": remark if info.spec.norm != "in" else "",
+        "paintings": paintings,
+        "styles": styles,
+    }
 
 
-def _paint_style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Style:
-    """A style of a model, with the photo in it."""
+def _paint_style(path: Path, info: ModelInfo, name: str, photo: Rgb) -> Values:
+    """A style of a model, with the photo in it, or the reason if there is none."""
     try:
         stylizer = Stylizer(path, name if len(info.styles) > 1 else None)
-        return Style(name, _embed(stylizer(photo)), "")
+        return {"name": name, "picture": _embed(stylizer(photo))}
     except StyleCliError as error:
-        return Style(name, "", error.message.replace(str(path), path.name))
+        return {"name": name, "fault": error.message.replace(str(path), path.name)}
 
 
 def _embed(rgb: Rgb) -> str:
