@@ -14,13 +14,9 @@ def test_points_and_numbers_lie_where_a_logarithm_puts_them():
     assert 0 < top < middle < bottom < 1
     assert middle == pytest.approx((top + bottom) / 2)
     assert chart.lines[1].points == [(1, middle)]
-    assert {tick.text: tick.place for tick in chart.down} == {
-        "1,000": top,
-        "100": middle,
-        "10": bottom,
-    }
-    assert [tick.text for tick in chart.across] == ["0", "20", "40", "60", "80", "100"]
-    assert [tick.place for tick in chart.across] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert chart.down == {"1,000": top, "100": middle, "10": bottom}
+    assert list(chart.across) == ["0", "20", "40", "60", "80", "100"]
+    assert list(chart.across.values()) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     assert len({line.color for line in chart.lines}) == 2
 
 
@@ -30,8 +26,8 @@ def test_points_and_numbers_lie_where_a_logarithm_puts_them():
 def test_every_range_has_some_numbers_beside_it(values):
     chart = draw_logarithmic_chart([("a", list(enumerate(values)))])
     assert 2 <= len(chart.down) <= 12
-    assert all(0 <= tick.place <= 1 for tick in chart.down)
-    numbers = [float(tick.text.replace(",", "")) for tick in chart.down]
+    assert all(0 <= place <= 1 for place in chart.down.values())
+    numbers = [float(text.replace(",", "")) for text in chart.down]
     assert numbers == sorted(set(numbers))
 
 

@@ -31,7 +31,6 @@ _FREE = {"styles", "add_style", "output", "content", "license", "device", "devic
 SHARED = tuple(
     one.name for one in options_of(TrainConfig) if one.name not in {*_FREE, *_COMPARED, *GENERATOR}
 )
-_OBJECTIVE = tuple(one.name for one in fields(ObjectiveConfig))
 
 
 class StoppedError(Exception):
@@ -108,9 +107,7 @@ def train_arms(
         StoppedError: the user asked to stop; a later run goes on with the training.
     """
     paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
-    there = [
-        arm for pair, path in paths.items() if path.exists() for arm in _read_arms(*pair, path)
-    ]
+    there = [_read_arms(*pair, path)[0] for pair, path in paths.items() if path.exists()]
     check_alike(there, folder.identity["painting"])
     arms = []
     for (arch, norm), path in paths.items():
@@ -171,7 +168,7 @@ def read_objective(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, 
             hint="remove or rename that model",
         )
     settings: dict[str, Any] = {"loss_padding": "zeros"}  # of models that do not state it
-    settings |= {key: known[key] for key in _OBJECTIVE if key in known}
+    settings |= {key: known[key] for one in fields(ObjectiveConfig) if (key := one.name) in known}
     settings["style_layers"] = tuple(settings["style_layers"])
     named = settings.get("loss_net", loss_net)
     if Path(named).name != Path(loss_net).name:
@@ -237,19 +234,14 @@ def _advise(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:
     return StyleCliError(f"{arm}: {error.message}", hint=hint, exit_code=error.exit_code)
 
 
-def make_painter(
-    generator: Generator, companions: Tensor | None = None
-) -> Callable[[Tensor], Tensor]:
-    """A function that stylizes photos, clipped to [0, 1] as in a file.
+@torch.no_grad()
+def paint(generator: Generator, companions: Tensor | None, photos: Tensor) -> Tensor:
+    """Stylize photos (N, 3, H, W) RGB in [0, 1], clipped to [0, 1] as in a file.
 
     Args:
         generator: of one style.
-        companions: (N, 3, H, W), which are in the batch too and left out of the result.
+        companions: (M, 3, H, W), which are in the batch too and left out of the result.
+        photos: the photos.
     """
-
-    @torch.no_grad()
-    def paint(photos: Tensor) -> Tensor:
-        batch = photos if companions is None else torch.cat([photos, companions])
-        return generator(batch)[: len(photos)].clamp(0, 1)  # type: ignore[no-any-return]
-
-    return paint
+    batch = photos if companions is None else torch.cat([photos, companions])
+    return generator(batch)[: len(photos)].clamp(0, 1)  # type: ignore[no-any-return]

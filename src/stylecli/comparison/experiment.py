@@ -2,7 +2,8 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from stylecli.comparison.arms import (
     StoppedError,
     check_alike,
     find_arms,
-    make_painter,
+    paint,
     read_objective,
     train_arms,
 )
@@ -30,7 +31,6 @@ from stylecli.comparison.folder import (
     find_style_image,
 )
 from stylecli.comparison.metrics import (
-    Grams,
     batch_dependence,
     contrast_sensitivity,
     grams_at_scales,
@@ -129,14 +129,13 @@ def _name_photos(paths: Sequence[Path]) -> list[str]:
     return ["/".join(part).encode(errors="replace").decode() for part in parts]
 
 
-def choose_companions(photo: Path) -> tuple[list[Path], list[Path]]:
+def choose_companions(photo: Path) -> list[list[Path]]:
     """Two sets of bundled photos to share a batch with a photo, which is in neither."""
     content, bundled = photo.read_bytes(), bundled_photos()
-    first, second = (
+    return [
         [bundled[_SPARE if bundled[i].read_bytes() == content else i] for i in chosen]
         for chosen in _COMPANIONS
-    )
-    return first, second
+    ]
 
 
 Event = Step | Notice | Progress
@@ -184,71 +183,69 @@ def compare(
         return None
 
 
+@dataclass
 class _Experiment:
     """A comparison whose photos are read and whose networks are trained."""
 
-    def __init__(
-        self,
-        config: CompareConfig,
-        style_image: Path,
-        photos: Mapping[Path, Rgb],
-        arms: Sequence[Arm],
-        folder: ComparisonFolder,
-        report: Callable[[Event], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.config, self.arms, self.folder = config, arms, folder
-        self.report, self.should_stop = report, should_stop
-        self.done = 0  # pictures, of one for each photo and column
-        self.device = resolve_device(config.device)
-        self.paths, self.rgb = list(photos), list(photos.values())
-        self.names = _name_photos(self.paths)
-        self.photos = [to_tensor(rgb[None], self.device) for rgb in self.rgb]  # (1, 3, H, W) each
-        self._build_objective(style_image)
-        self._prepare_judge(style_image)
+    config: CompareConfig
+    style_path: Path
+    given: Mapping[Path, Rgb]
+    arms: Sequence[Arm]
+    folder: ComparisonFolder
+    report: Callable[[Event], None]
+    should_stop: Callable[[], bool]
+    done: int = 0  # pictures, of one for each photo and column
 
-    def _build_objective(self, style_image: Path) -> None:
+    def __post_init__(self) -> None:
+        self.device = resolve_device(self.config.device)
+        self.paths, self.rgb = list(self.given), list(self.given.values())
+        self.names = _name_photos(self.paths)
+        self.photos = [self._tensor(rgb) for rgb in self.rgb]
+        self._build_objective()
+        self._prepare_judge()
+
+    def _tensor(self, rgb: Rgb) -> Tensor:
+        """(1, 3, H, W) on the device."""
+        return to_tensor(rgb[None], self.device)
+
+    def _build_objective(self) -> None:
         """The objective that the networks were trained on, with the scales of that training."""
         self.settings, scales = read_objective(self.arms[0], self.config.loss_net)
-        self.style_image = read_rgb(style_image, self.settings.style_size)
+        self.style_image = read_rgb(self.style_path, self.settings.style_size)
         network = prepare_network(self.settings, self.device, torch.float32)
-        images = [to_tensor(self.style_image[None], self.device)]
+        images = [self._tensor(self.style_image)]
         self.objective = build_objective(self.settings, network, images, Scales.from_json(scales))
         self.targets = [self.objective.content_target(photo) for photo in self.photos]
 
-    def _prepare_judge(self, style_image: Path) -> None:
+    def _prepare_judge(self) -> None:
         """Gram matrices of the photos, and of the painting at their sizes, at three scales."""
         self.judge = load_loss_network().prepare(self.device, torch.float32)
         self.photo_grams = [grams_at_scales(photo, self.judge) for photo in self.photos]
-        painting = read_picture(style_image).rgb
+        painting = read_picture(self.style_path).rgb
+        short, long = sorted(painting.shape[:2])
         sides = [max(rgb.shape[:2]) for rgb in self.rgb]
-        grams = {side: self._painting_grams(painting, side) for side in set(sides)}
+        scaled = {side: resize(painting, round(side * short / long)) for side in set(sides)}
+        grams = {k: grams_at_scales(self._tensor(rgb), self.judge) for k, rgb in scaled.items()}
         self.painting_grams = [grams[side] for side in sides]
-
-    def _painting_grams(self, painting: Rgb, long_side: int) -> tuple[Grams, ...]:
-        """Of the painting, scaled to a long side."""
-        sides = painting.shape[:2]
-        scaled = resize(painting, round(long_side * min(sides) / max(sides)))
-        return grams_at_scales(to_tensor(scaled[None], self.device), self.judge)
 
     def run(self) -> Comparison:
         """Make and measure all pictures; StoppedError if the user asks to stop."""
         style = center_square(self.style_image, min(self.style_image.shape[:2]))
         pictures = {"photo": self.rgb, "style": [style] * len(self.rgb)}
         slow, curves = self._optimize_all() if self.config.gatys else ([], [])
-        results = []
         generators = [arm.load().to(self.device) for arm in self.arms]
-        for arm, generator in zip(self.arms, generators, strict=True):
-            pictures[arm.name], result = self._measure(arm, generator, curves)
+        times = time_networks([partial(paint, one, None) for one in generators], self.photos[0])
+        results = []
+        for arm, generator, milliseconds in zip(self.arms, generators, times, strict=True):
+            pictures[arm.name], result = self._measure(arm, generator, milliseconds, curves)
             results.append(result)
-        times = time_networks([make_painter(one) for one in generators], self.photos[0])
         if slow:
             pictures["gatys"] = slow
-        optimized = [to_tensor(rgb[None], self.device) for rgb in slow]
+        optimized = [self._tensor(rgb) for rgb in slow]
         return Comparison(
             style=Path(self.config.style).stem,
             photos=self.names,
-            arms=[replace(one, milliseconds=times[i]) for i, one in enumerate(results)],
+            arms=results,
             gatys=[self._compute_losses(one, i) for i, one in enumerate(optimized)],
             gatys_losses=curves,
             gatys_style_at_scales=[self._measure_style(one, i) for i, one in enumerate(optimized)],
@@ -301,20 +298,20 @@ class _Experiment:
         return to_uint8(best)[0], totals
 
     def _measure(
-        self, arm: Arm, generator: Generator, curves: list[list[float]]
+        self, arm: Arm, generator: Generator, milliseconds: float, curves: list[list[float]]
     ) -> tuple[list[Rgb], ArmResult]:
         """The pictures of an arm, and their measurements."""
-        alone = make_painter(generator)
+        alone = partial(paint, generator, None)
         pictures: list[Rgb] = []
         losses, style, contrast, dependence = [], [], [], []
         for i, photo in enumerate(self.photos):
             batches = [self._read_batch(photo, paths) for paths in choose_companions(self.paths[i])]
-            paint = make_painter(generator, batches[0]) if arm.norm == BATCH else alone
-            stylized = paint(photo)
+            stylize = partial(paint, generator, batches[0] if arm.norm == BATCH else None)
+            stylized = stylize(photo)
             pictures.append(to_uint8(stylized)[0])
             losses.append(self._compute_losses(stylized, i))
             style.append(self._measure_style(stylized, i))
-            contrast.append(contrast_sensitivity(paint, photo, self.objective))
+            contrast.append(contrast_sensitivity(stylize, photo, self.objective))
             dependence.append(batch_dependence(alone, photo, batches))
             self.done += 1
             self._advance(f"{arm.name} on {self.names[i]}")
@@ -334,12 +331,13 @@ class _Experiment:
                 steps_to_reach(curves[i], one["total"]) if curves else None
                 for i, one in enumerate(losses)
             ],
+            milliseconds=milliseconds,
         )
         return pictures, result
 
     @torch.no_grad()
     def _compute_losses(self, stylized: Tensor, photo: int) -> dict[str, float]:
-        terms: dict[str, Tensor] = self.objective(stylized, self.targets[photo])
+        terms = self.objective(stylized, self.targets[photo])
         return {name: float(term) for name, term in terms.items()}
 
     def _measure_style(self, stylized: Tensor, photo: int) -> tuple[float, ...]:

@@ -1,7 +1,6 @@
 """The folder of a comparison: which comparison it belongs to, its training photos and results."""
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -38,7 +37,7 @@ class ArmResult:
         gatys_steps: of L-BFGS, after which its total is as low; None is more than were taken.
         generator: its settings that are not compared, such as the width.
         training: how the model was made.
-        milliseconds: for the first photo, alone; nan until all arms are timed.
+        milliseconds: for the first photo, alone.
     """
 
     name: str
@@ -53,7 +52,7 @@ class ArmResult:
     gatys_steps: list[int | None]
     generator: dict[str, Any]
     training: dict[str, Any]
-    milliseconds: float = math.nan
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ class Comparison:
         return asdict(replace(self, pictures={})) | {"columns": list(self.pictures)}
 
 
+_BUNDLED = ".bundled-photos"
 WRITTEN = ("grid.png", "report.html", "results.json")
 _WRITTEN_BY = {"written_by": "stylecli compare"}  # a file of another program does not hold it
 
@@ -104,18 +104,13 @@ class ComparisonFolder:
     ) -> None:
         self.config, self.out, self.overwrite = config, config.out, overwrite
         self.sha256 = {path: sha256(path.read_bytes()).hexdigest() for path in photos}
-        self.mark = self.out / "comparison.json"
+        self.mark, self.models = self.out / "comparison.json", self.out / "models"
         settings = {name: as_json(config)[name] for name in FIXED}
         content = str(config.content.resolve()) if config.content else "bundled"
         photos_sha256 = sorted(self.sha256.values())
         inputs = {"content": content, "painting": painting_sha256, "photos": photos_sha256}
         self.identity: dict[str, Any] = {**settings, **inputs, **_WRITTEN_BY}
         self._check()
-
-    @property
-    def models(self) -> Path:
-        """Where its arms are."""
-        return self.out / "models"
 
     def _check(self) -> None:
         if not self.out.exists():
@@ -160,6 +155,7 @@ class ComparisonFolder:
             if not self.overwrite:
                 return
             self._clear()
+        shutil.rmtree(self.out / _BUNDLED, ignore_errors=True)  # copied for other photos
         write_text(self.mark, json.dumps(self.identity, indent=1))
 
     def _clear(self) -> None:
@@ -191,15 +187,11 @@ class ComparisonFolder:
         """A folder of the photos to train on: the user's, or a copy of the bundled others."""
         if self.config.content:
             return self.config.content
-        folder = self.out / ".bundled-photos"
+        folder = self.out / _BUNDLED
         folder.mkdir(exist_ok=True)
-        others = {path.name: path for path in self._list_others()}
-        for path in folder.iterdir():
-            if path.is_file() and path.name not in others:  # copied for other photos
-                path.unlink()
-        for name, path in others.items():
-            if not (folder / name).is_file():
-                with atomic_path(folder / name) as temporary:
+        for path in self._list_others():
+            if not (folder / path.name).is_file():
+                with atomic_path(folder / path.name) as temporary:
                     temporary.write_bytes(path.read_bytes())
         return folder
 

@@ -7,9 +7,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from stylecli.comparison.arms import GENERATOR, SHARED
 from stylecli.comparison.folder import WRITTEN, ArmResult, Comparison
 from stylecli.comparison.metrics import CONTRASTS, STYLE_SCALES
@@ -18,20 +15,13 @@ from stylecli.files.atomic import write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.images import write_picture
 from stylecli.files.pages import Cell, lay_out, render_html
-from stylecli.files.pictures import Picture, data_uri
+from stylecli.files.pictures import Picture, data_uri, resize
 
 _COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
 _TICKS = 6  # on an axis, about
 _ROOM = 0.04  # above and below the lines, as a share of the height
 
 Points = Sequence[tuple[float, float]]
-
-
-class Tick(NamedTuple):
-    """A number on an axis, whose place is from 0 to 1."""
-
-    place: float
-    text: str
 
 
 class Line(NamedTuple):
@@ -43,11 +33,11 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Curves, and the numbers on both axes."""
+    """Curves, and the numbers on both axes, each with its place from 0 to 1."""
 
     lines: list[Line]
-    across: list[Tick]
-    down: list[Tick]
+    across: dict[str, float]
+    down: dict[str, float]
 
 
 def draw_logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
@@ -71,8 +61,8 @@ def draw_logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None
         Line(name, _COLORS[i % len(_COLORS)], [(round(x / last, 4), place(y)) for x, y in points])
         for i, (name, points) in enumerate(kept)
     ]
-    across = [Tick(x / last, f"{x:,.10g}") for x in _list_even_steps(0, last)]
-    down = [Tick(place(math.log10(y)), f"{y:,.10g}") for y in _choose_numbers(10**low, 10**high)]
+    across = {f"{x:,.10g}": x / last for x in _list_even_steps(0, last)}
+    down = {f"{y:,.10g}": place(math.log10(y)) for y in _choose_numbers(10**low, 10**high)}
     return Chart(lines, across, down)
 
 
@@ -95,7 +85,6 @@ def _list_even_steps(low: float, high: float) -> list[float]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-PAPER = "1607.08022"  # on arXiv
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
 _LOSSES = ("content", "style", "total")
 # The columns of the table of metrics; the page says what they mean.
@@ -139,8 +128,12 @@ def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]
 
 
 def collect_results(comparison: Comparison, command: str) -> dict[str, Any]:
-    """All numbers of a comparison, and the command that makes it again, for JSON."""
-    stored: dict[str, Any] = _drop_infinite({"command": command, **comparison.as_json()})
+    """All numbers of a comparison, and the command that makes it again, as JSON can hold them.
+
+    None stands for numbers that are not finite.
+    """
+    text = json.dumps({"command": command, **comparison.as_json()})
+    stored: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
     return stored
 
 
@@ -149,8 +142,7 @@ def render_grid(comparison: Comparison) -> Rgb:
     shapes = [rgb.shape for rgb in comparison.pictures["photo"]]
     side = min(max(shape[0] for shape in shapes), max(shape[1] for shape in shapes))
     (style, *_) = comparison.pictures["style"]
-    square = Image.fromarray(style).resize((side, side), Image.Resampling.LANCZOS)
-    pictures = {**comparison.pictures, "style": [np.asarray(square)] * len(shapes)}
+    pictures = {**comparison.pictures, "style": [resize(style, side)] * len(shapes)}
     cells = [
         Cell(column[i], photo if name == "photo" else name)
         for i, photo in enumerate(comparison.photos)
@@ -243,24 +235,13 @@ def _format_value(value: object) -> str:
 
 def render_page(comparison: Comparison, command: str) -> str:
     """One HTML page, with all pictures inside."""
-    columns = list(comparison.pictures)
-    arms = [arm.name for arm in comparison.arms]
     shared, made = tabulate_settings(comparison)
-    table = tabulate_metrics(comparison)
     return render_html(
         "report",
-        style=comparison.style,
-        photos=comparison.photos,
-        arms=arms,
-        columns=columns,
-        start={"left": arms[0], "right": arms[-1]},
-        has_gatys=bool(comparison.gatys_losses),
-        shapes=[rgb.shape for rgb in comparison.pictures["photo"]],
-        pictures={name: [data_uri(rgb) for rgb in comparison.pictures[name]] for name in columns},
-        table=table,
-        paper=PAPER,
+        **vars(comparison),
+        addresses={k: [data_uri(rgb) for rgb in v] for k, v in comparison.pictures.items()},
+        table=tabulate_metrics(comparison),
         outcome=describe_outcome(comparison),
-        norms={arm.norm for arm in comparison.arms},
         companions=[
             f"{', '.join(names[:-1])} and {names[-1]}" for names in comparison.about["companions"]
         ],
@@ -268,7 +249,6 @@ def render_page(comparison: Comparison, command: str) -> str:
         made=made,
         trainings=_draw_trainings(comparison),
         command=command,
-        about=comparison.about,
     )
 
 
@@ -282,12 +262,3 @@ def _draw_trainings(comparison: Comparison) -> Chart | None:
         )
         for arm in models.values()
     )
-
-
-def _drop_infinite(value: Any) -> Any:
-    """A copy for JSON, in which null stands for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {key: _drop_infinite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_drop_infinite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
