@@ -20,8 +20,7 @@ from stylecli.files.content import bundled_photos
 from stylecli.files.formats import ImageError
 from stylecli.files.jobs import plan
 from stylecli.files.pictures import Picture
-from stylecli.files.video.animations import Animation
-from stylecli.files.video.clips import write_clip
+from stylecli.files.video.clips import Animation, write_clip
 
 TIMES = [100, 40, 200]
 

@@ -9,8 +9,7 @@ import pytest
 from clips import frames_of, packets
 from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture
-from stylecli.files.video.animations import Animation
-from stylecli.files.video.clips import write_clip
+from stylecli.files.video.clips import Animation, write_clip
 from stylecli.files.video.frames import Frame
 
 FRAME = Picture(np.zeros((48, 64, 3), np.uint8))

@@ -21,7 +21,7 @@ from stylecli.files.colors import SRGB
 from stylecli.files.formats import ImageError
 from stylecli.files.images import read_picture, read_rgb, read_short_side, write_picture
 from stylecli.files.pictures import Picture
-from stylecli.files.video.animations import Animation
+from stylecli.files.video.clips import Animation
 
 LEFT_RED_RIGHT_BLUE = np.zeros((4, 6, 3), np.uint8)
 LEFT_RED_RIGHT_BLUE[:, :3, 0] = 255

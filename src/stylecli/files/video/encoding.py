@@ -1,30 +1,28 @@
 """Films written by PyAV: new frames beside the other streams of the film they come from."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from fractions import Fraction
 from heapq import merge
-from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from stylecli.files.atomic import atomic_path, require_writable
-from stylecli.files.formats import ImageError, keeps_alpha
+from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture, as_image
 from stylecli.files.video.films import KEEP_TAGS, STANDARD, Video, open_video
-from stylecli.files.video.frames import Clip, Frame, fit_frames
-from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover, plan_streams
+from stylecli.files.video.frames import Clip, Frame
+from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover
 from stylecli.files.video.timeline import LATE, Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
@@ -48,50 +46,17 @@ _LANGUAGES_OF_MOV = {
 _OF_THE_ENCODING = frozenset({"encoder", "duration", "rotate", "alpha_mode"})
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What all frames of a film share.
-
-    Attributes:
-        size: width and height in px.
-        pixel_shape: width to height of a pixel.
-        rate: frames a second, or their mean.
-        time_base: in seconds; all times are multiples of it.
-        quality: 1 to 100.
-        has_alpha: whether there is transparency to keep.
-    """
-
-    size: tuple[int, int]
-    pixel_shape: Fraction
-    rate: Fraction
-    time_base: Fraction
-    quality: int
-    has_alpha: bool
-
-
 def write_film(
-    clip: Clip, target: Path, frames: Iterable[Frame[Picture]], quality: int, *, metadata: bool
+    clip: Clip,
+    target: Path,
+    first: Frame[Picture],
+    frames: Iterable[Frame[Picture]],
+    quality: int,
+    *,
+    metadata: bool,
 ) -> None:
-    """Encode frames with a clip's times, whole or not at all; of a film, also what is beside.
-
-    Frames of another size than the first are fitted into it.
-
-    Args:
-        clip: a film or an animation.
-        target: the file; its suffix names the container.
-        frames: those of the clip, painted.
-        quality: 1 to 100, as for a JPEG.
-        metadata: copy title, place, languages, chapters and so on.
-
-    Raises:
-        StyleCliError: it cannot be written, or there are no frames.
-    """
-    fitted = fit_frames(frames, clip.pixel_shape)
-    first = next(fitted, None)
-    if first is None:
-        raise ImageError(f"{clip.path} has no frames")
+    """See :func:`stylecli.files.video.clips.write_clip`; all frames have the size of the first."""
     require_writable(target.parent)
-    look = _choose_look(clip, target, first, quality)
     options = {"fflags": "+bitexact"}  # or there would be random numbers in the file
     if target.suffix.lower() in (".mp4", ".m4v", ".mov"):
         options["movflags"] = "+faststart"
@@ -101,47 +66,15 @@ def write_film(
         file = str(temporary.absolute())
         try:
             with av.open(file, "w", container_options=options, **KEEP_TAGS) as output:
-                _encode(output, look, chain([first], fitted), clip, target, metadata=metadata)
+                video = _add_video(output, clip, first, quality)
+                _encode(output, video, frames, clip, target, metadata=metadata)
         except av.FFmpegError as error:
             raise ImageError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def _choose_look(clip: Clip, target: Path, first: Frame[Picture], quality: int) -> _Look:
-    if isinstance(clip, Video):
-        rate, unit, is_regular = clip.rate, clip.timeline.unit, clip.timeline.is_regular
-    else:
-        rate, unit, is_regular = 1 / first.seconds, _COARSE, False
-    height, width = first.picture.rgb.shape[:2]
-    return _Look(
-        (width, height),
-        clip.pixel_shape,
-        rate,
-        _time_base(target.suffix.lower(), unit, rate, is_regular=is_regular),
-        quality,
-        first.picture.alpha is not None and keeps_alpha(target),
-    )
-
-
-def _time_base(suffix: str, own: Fraction, rate: Fraction, *, is_regular: bool) -> Fraction:
-    """The unit of the times in a film: that of its origin, unless that is too coarse.
-
-    AVI shows one frame in each unit; where none is stored, the one before stays.
-
-    Args:
-        suffix: of the file to write.
-        own: the unit of the film that the frames come from, in seconds.
-        rate: frames a second.
-        is_regular: whether frames come at that rate.
-    """
-    if suffix == ".avi":
-        return 1 / rate if is_regular and rate.numerator <= _MOST_IN_MPEG4 else _COARSE
-    frame = rate.numerator  # a multiple of it can tell the length of a frame exactly
-    return own if own < _COARSE else Fraction(1, frame * ceil(_FINE / frame))
-
-
 def _encode(
     output: OutputContainer,
-    look: _Look,
+    video: VideoStream,
     frames: Iterable[Frame[Picture]],
     clip: Clip,
     target: Path,
@@ -149,84 +82,76 @@ def _encode(
     metadata: bool,
 ) -> None:
     """Fill a container with new frames, and with the other streams of the film they come from."""
-    is_avi = target.suffix.lower() == ".avi"
-    video = _add_video(output, look, target.suffix.lower())
-    start = Fraction(0)
-    others: Iterator[Any] = iter(())
-    with ExitStack() as stack:
-        if isinstance(clip, Video):
-            start = max(start, clip.timeline.start)
-            with open_video(clip.path) as (source, picture):
-                beside = plan_streams(source, picture, clip.timeline, target)
-            source, picture = stack.enter_context(open_video(clip.path))
-            streams = _Others(output, source, clip.timeline, beside, is_avi, metadata=metadata)
-            others = streams.packets(start)
-            video.disposition = picture.disposition
-            if metadata:
-                output.metadata.update(source.metadata)
-                output.set_chapters(source.chapters())
-                video.metadata.update(_still_true(picture.metadata))
-        pictures = _encode_frames(video, look, frames, start, begins_at_once=is_avi)
-        for packet in merge(pictures, others, key=_time):
+    if not isinstance(clip, Video):
+        for packet in _encode_frames(video, frames, Fraction(0)):
+            output.mux(packet)
+        return
+    start = max(Fraction(0), clip.timeline.start)
+    beside = clip.plan_streams(target)
+    with open_video(clip.path) as (source, picture):
+        others = _add_others(output, source, clip.timeline, beside, metadata=metadata)
+        video.disposition = picture.disposition
+        if metadata:
+            output.metadata.update(source.metadata)
+            output.set_chapters(source.chapters())
+            video.metadata.update(_still_true(picture.metadata))
+        packets = clip.timeline.on_one_clock(source.demux()) if others else iter(())
+        pictures, rest = _encode_frames(video, frames, start), _copy(packets, others, start)
+        for packet in merge(pictures, rest, key=lambda packet: packet.dts * packet.time_base):
             output.mux(packet)
 
 
-class _Others:
-    """The streams of a film beside its picture, in a container that is written."""
-
-    def __init__(
-        self,
-        output: OutputContainer,
-        source: InputContainer,
-        timeline: Timeline,
-        beside: Beside,
-        from_start: bool,
-        *,
-        metadata: bool,
-    ) -> None:
-        self._source, self._timeline = source, timeline
-        self._copies: dict[int, Stream] = {}
-        self._sounds: dict[int, Sound] = {}
-        stream: Any
-        for stream in source.streams:
-            index, made, kept = stream.index, None, stream.metadata
-            if index in beside.copied:
-                made = add_copy(output, stream, beside.covers.get(index, b""))
-                if made is not None:
-                    self._copies[index] = made
-            elif index in beside.encoded:
-                start = timeline.start if from_start else None
-                self._sounds[index] = Sound(output, stream, beside.encoded[index], start)
-                made, kept = self._sounds[index].stream, _still_true(kept)
-                made.disposition = stream.disposition
+def _add_others(
+    output: OutputContainer,
+    source: InputContainer,
+    timeline: Timeline,
+    beside: Beside,
+    *,
+    metadata: bool,
+) -> dict[int, Stream | Sound]:
+    """Add streams for those beside the picture of a film, by their numbers in it."""
+    others: dict[int, Stream | Sound] = {}
+    stream: Any
+    for stream in source.streams:
+        index, made, tags = stream.index, None, stream.metadata
+        if index in beside.copied:
+            made = add_copy(output, stream, beside.copied[index])
             if made is not None:
-                if not metadata:
-                    kept = {name: kept[name] for name in kept.keys() & _OF_THE_FILE}
-                made.metadata.update(_with_language_for(output, kept))
+                others[index] = made
+        elif index in beside.encoded:
+            sound = Sound(output, stream, beside.encoded[index], timeline.start)
+            others[index] = sound
+            made, tags = sound.stream, _still_true(tags)
+        if made is not None:
+            if not metadata:
+                tags = {name: tags[name] for name in tags.keys() & _OF_THE_FILE}
+            made.metadata.update(_with_language_for(output, tags))
+    return others
 
-    def packets(self, start: Fraction) -> Iterator[Any]:
-        """Their packets on a clock that begins at 0; ``start`` is where the film's begins."""
-        if not self._copies and not self._sounds:
-            return
-        last: dict[int, int] = {}
-        with suppress(av.FFmpegError):  # whether the file is whole is checked before
-            packet: Any
-            for packet in self._timeline.on_one_clock(self._source.demux()):
-                index = packet.stream.index
-                if index in self._sounds:
-                    for encoded in self._sounds[index].encode(packet):
-                        move(encoded, -start)
-                        yield encoded
-                elif index in self._copies and packet.size:
-                    if is_cover(packet.stream) and packet.dts is None:
-                        packet.pts = packet.dts = 0
-                    # Where a clock begins again, sound may overlap by a packet.
-                    if packet.dts is None or packet.dts <= last.get(index, packet.dts - 1):
-                        continue
-                    last[index] = packet.dts
-                    move(packet, -start)
-                    packet.stream = self._copies[index]
-                    yield packet
+
+def _copy(
+    packets: Iterable[Any], others: dict[int, Stream | Sound], start: Fraction
+) -> Iterator[Any]:
+    """Packets of the other streams on a clock that begins at 0; the film's begins at ``start``."""
+    last: dict[int, int] = {}
+    with suppress(av.FFmpegError):  # whether the file is whole is checked before
+        for packet in packets:
+            index = packet.stream.index
+            other = others.get(index)
+            if isinstance(other, Sound):
+                for encoded in other.encode(packet):
+                    move(encoded, -start)
+                    yield encoded
+            elif other is not None and packet.size:
+                if is_cover(packet.stream) and packet.dts is None:
+                    packet.pts = packet.dts = 0
+                # Where a clock begins again, sound may overlap by a packet.
+                if packet.dts is None or packet.dts <= last.get(index, packet.dts - 1):
+                    continue
+                last[index] = packet.dts
+                move(packet, -start)
+                packet.stream = other
+                yield packet
 
 
 def _with_language_for(output: OutputContainer, tags: dict[str, str]) -> dict[str, str]:
@@ -246,30 +171,34 @@ def _still_true(tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _add_video(output: OutputContainer, look: _Look, suffix: str) -> VideoStream:
+def _add_video(
+    output: OutputContainer, clip: Clip, first: Frame[Picture], quality: int
+) -> VideoStream:
     """A stream of H.264, or of VP9 in WebM and MPEG-4 in AVI.
 
     AVI stores no times: players show frames when they come, and of H.264 many do so late. The usual
     form of H.264 has even sides only. For odd sides its 4:4:4 form is used.
     """
-    worse = (100 - look.quality) / 99
+    container = output.format.name
+    rate, time_base = _choose_times(clip, first, is_avi=container == "avi")
+    height, width = first.picture.rgb.shape[:2]
+    pixels = "yuv420p"
+    worse = (100 - quality) / 99
     options = {"crf": str(round(_BEST_CRF + worse * (_WORST_CRF - _BEST_CRF)))}
-    if suffix == ".avi":
+    if container == "avi":
         level = round(_LAMBDA * (_BEST_Q + worse * (_WORST_Q - _BEST_Q)))
-        stream = output.add_stream(
-            "mpeg4", look.rate, {"flags": "+qscale", "global_quality": str(level), "bf": "0"}
-        )
-    elif suffix == ".webm":
-        stream = output.add_stream("libvpx-vp9", look.rate, {**options, "row-mt": "1"})
+        options = {"flags": "+qscale", "global_quality": str(level), "bf": "0"}
+        stream = output.add_stream("mpeg4", rate, options)
+    elif container == "webm":
+        stream = output.add_stream("libvpx-vp9", rate, {**options, "row-mt": "1"})
+        pixels = "yuv420p" if first.picture.alpha is None else "yuva420p"
     else:
-        stream = output.add_stream("libx264", look.rate, {**options, **_X264})
+        stream = output.add_stream("libx264", rate, {**options, **_X264})
+        pixels = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
     context = stream.codec_context
-    context.width, context.height = look.size
-    is_even = look.size[0] % 2 == look.size[1] % 2 == 0
-    opaque = "yuv420p" if is_even or suffix in (".webm", ".avi") else "yuv444p"
-    context.pix_fmt = "yuva420p" if look.has_alpha else opaque
-    context.time_base = look.time_base
-    context.sample_aspect_ratio = look.pixel_shape
+    context.width, context.height, context.pix_fmt = width, height, pixels
+    context.time_base = time_base
+    context.sample_aspect_ratio = clip.pixel_shape
     # Without these, players guess the matrix from the size, and colors shift.
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = _LIMITED_RANGE
@@ -278,58 +207,56 @@ def _add_video(output: OutputContainer, look: _Look, suffix: str) -> VideoStream
     return stream
 
 
-def _encode_frames(
-    stream: VideoStream,
-    look: _Look,
-    frames: Iterable[Frame[Picture]],
-    start: Fraction,
-    *,
-    begins_at_once: bool,
-) -> Iterator[Any]:
-    """The packets of frames on a clock that begins at 0.
+def _choose_times(clip: Clip, first: Frame[Picture], *, is_avi: bool) -> tuple[Fraction, Fraction]:
+    """Frames a second, and the unit of times in seconds: that of the origin, if it is fine enough.
 
-    Args:
-        stream: the encoder.
-        look: what the frames share.
-        frames: all of one size.
-        start: where their clock begins, in seconds.
-        begins_at_once: show black up to the first frame, where nothing may be shown.
+    AVI shows one frame in each unit; where none is stored, the one before stays.
     """
-    step = round(1 / look.rate / look.time_base)
+    if isinstance(clip, Video):
+        rate, unit, is_regular = clip.timeline.rate, clip.timeline.unit, clip.timeline.is_regular
+    else:
+        rate, unit, is_regular = 1 / first.seconds, _COARSE, False
+    if is_avi:
+        return rate, 1 / rate if is_regular and rate.numerator <= _MOST_IN_MPEG4 else _COARSE
+    frame = rate.numerator  # a multiple of it can tell the length of a frame exactly
+    return rate, unit if unit < _COARSE else Fraction(1, frame * ceil(_FINE / frame))
+
+
+def _encode_frames(
+    stream: VideoStream, frames: Iterable[Frame[Picture]], start: Fraction
+) -> Iterator[Any]:
+    """The packets of frames on a clock that begins at 0; theirs begins at ``start``, in seconds.
+
+    Where nothing would be shown up to the first frame, black is shown.
+    """
+    context = stream.codec_context
     earliest = 0
     for frame in frames:
-        pixels = _pixels(frame.picture, look.has_alpha)
-        encoded = _convert(pixels, stream, look.time_base)
-        time = round((frame.start - start) / look.time_base)
-        if begins_at_once and earliest == 0 < time:
+        encoded = _convert(frame.picture, context)
+        time = round((frame.start - start) / context.time_base)
+        if context.name == "mpeg4" and earliest == 0 < time:  # AVI
             if frame.start - start > LATE:
-                black = _convert(np.zeros_like(pixels), stream, look.time_base)
+                black = _convert(Picture(np.zeros_like(frame.picture.rgb)), context)
                 black.pts = 0
                 yield from stream.encode(black)
             else:
                 start, time = frame.start, 0
         encoded.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
-        encoded.duration = round(frame.seconds / look.time_base) or step
+        encoded.duration = round(frame.seconds / context.time_base) or 1
         earliest = encoded.pts + 1
         yield from stream.encode(encoded)
     yield from stream.encode(None)
 
 
-def _pixels(picture: Picture, alpha: bool) -> npt.NDArray[np.uint8]:
-    """A picture as (H, W, 4) with transparency, or as (H, W, 3) without."""
-    if picture.alpha is None and not alpha:
-        return picture.rgb
-    image = as_image(picture, "PNG" if alpha else "JPEG")
-    return np.asarray(image.convert("RGBA" if alpha else "RGB"))
-
-
-def _convert(pixels: npt.NDArray[np.uint8], stream: VideoStream, time_base: Fraction) -> VideoFrame:
-    """Pixels (H, W, 3 or 4) in the form that an encoder takes."""
+def _convert(picture: Picture, context: VideoCodecContext) -> VideoFrame:
+    """A picture in the form that an encoder takes."""
+    alpha, pixels = context.pix_fmt == "yuva420p", picture.rgb
+    if picture.alpha is not None or alpha:
+        image = as_image(picture, "PNG" if alpha else "JPEG")
+        pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
     # MPEG-4 does not name its colors, and players take small pictures for standard definition.
-    context = stream.codec_context
     is_small = context.width <= STANDARD[0] and context.height <= STANDARD[1]
-    rgb = VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
-    frame = rgb.reformat(
+    frame = VideoFrame.from_ndarray(pixels, format="rgba" if alpha else "rgb24").reformat(
         width=context.width,
         height=context.height,
         format=context.pix_fmt,
@@ -337,9 +264,5 @@ def _convert(pixels: npt.NDArray[np.uint8], stream: VideoStream, time_base: Frac
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )
-    frame.time_base = time_base
+    frame.time_base = context.time_base
     return frame
-
-
-def _time(packet: Any) -> Fraction:
-    return packet.dts * packet.time_base  # type: ignore[no-any-return]

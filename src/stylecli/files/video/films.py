@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stylecli.files.formats import ImageError, format_for, is_video
 from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
 from stylecli.files.video.frames import Clip, Frame, pace
-from stylecli.files.video.streams import name_of, plan_streams
+from stylecli.files.video.streams import Beside, plan_streams, run_filters
 from stylecli.files.video.timeline import Timeline
 
 _LEAST_IN_GIF = Fraction(1, 50)  # s: browsers show shorter frames for a tenth of a second
@@ -68,7 +69,7 @@ class Video(Clip):
             timeline = Timeline.read(container, stream, rate_of(stream))
             _require_end(path, container, stream, timeline)
         with open_video(path) as (container, stream):
-            first = next(_decode(path, container, stream, timeline), None)
+            first = next(_deinterlace(_decode(path, container, stream, timeline)), None)
             if first is None:
                 raise ImageError(f"{path} is not a video that can be read")
             shape = stream.sample_aspect_ratio or Fraction(1)
@@ -86,35 +87,26 @@ class Video(Clip):
         video = replace(video, least=_LEAST_IN_GIF if is_gif else Fraction(0))
         return replace(video, count=sum(1 for _ in pace(video._read_frames(), video.least)))
 
-    @property
-    def rate(self) -> Fraction:
-        """Frames a second; their mean, if the rate varies."""
-        return self.timeline.rate
-
     def notes(self, target: Path) -> list[str]:
         """What a result in the file ``target`` will lack beside transparency, and is mended."""
-        lost, changed = self._plan_streams(target)
-        notes = []
+        beside = self.plan_streams(target)
+        lost, notes = beside.lost, []
         if not is_video(target) and format_for(target) == "TIFF":
             lost.append("times")
         if lost:
             notes.append(f"{target} is without its {' and '.join(lost)}")
-        if changed:
-            notes.append(f"in {target}, its {' and '.join(changed)}")
+        if beside.changed:
+            notes.append(f"in {target}, its {' and '.join(beside.changed)}")
         if self.timeline.parts > 1:
             notes.append("its clock begins again, and its times go on where they broke off")
-        if self.least > 1 / self.rate:
+        if self.least > 1 / self.timeline.rate:
             notes.append(f"{target} gets at most {1 / self.least} frames a second")
         return notes
 
-    def _plan_streams(self, target: Path) -> tuple[list[str], list[str]]:
-        """What is beside the picture and is lost, and what is changed, in words."""
+    def plan_streams(self, target: Path) -> Beside:
+        """What becomes of the streams beside the picture in the file ``target``."""
         with open_video(self.path) as (container, picture):
-            if is_video(target):
-                beside = plan_streams(container, picture, self.timeline, target)
-                return list(beside.lost), list(beside.changed)
-            others = (one for one in container.streams if one.index != picture.index)
-            return [name_of(one) for one in others], []
+            return plan_streams(container, picture, self.timeline, target)
 
     def frames(self) -> Iterator[Frame[Picture]]:
         """All frames, upright, one at a time.
@@ -136,17 +128,18 @@ class Video(Clip):
         first: tuple[int, int] | None = None
         expected = Fraction(0)
         with open_video(self.path) as (container, stream):
+            decoded = _decode(self.path, container, stream, self.timeline)
             try:
-                for frame in _decode(self.path, container, stream, self.timeline):
+                for frame in _deinterlace(decoded):
                     size = frame.width, frame.height
                     first = first or size
                     shape = self.pixel_shape
                     if size != first:  # what is shown may keep its proportions all the same
                         own = stream.codec_context.sample_aspect_ratio or Fraction(1)
                         shape = 1 / own if _is_turned(frame) else own
-                    start, seconds = _times_of(frame, self.rate)
+                    start, seconds = _times_of(frame, self.timeline.rate)
                     start = expected if start is None else start
-                    seconds = seconds or 1 / self.rate
+                    seconds = seconds or 1 / self.timeline.rate
                     expected = start + seconds
                     yield Frame(frame, start, seconds, shape)
             except av.FFmpegError as error:
@@ -178,96 +171,55 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 def _decode(
     path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
 ) -> Iterator[VideoFrame]:
-    """All frames in the order in which they are shown, one at a time, without half-pictures.
-
-    A frame that is damaged is left out: the others keep their times.
-
-    Args:
-        path: the file, for messages.
-        container: the file, at its beginning.
-        stream: the picture.
-        timeline: its clock.
+    """All frames in the order in which they are shown; a damaged one is left out.
 
     Raises:
         ImageError: a tenth of the frames cannot be decoded.
     """
-    yield from _deinterlace(_decode_packets(path, container, stream, timeline))
-
-
-def _decode_packets(
-    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
-) -> Iterator[VideoFrame]:
     decoder = _decoder(stream)
-    clock = _ClockOfFrames()
+    first: int | None = None
+    delay: int | None = (
+        None  # units from a packet to its frame in AVI, which stores the order alone
+    )
     good = bad = 0
     with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
         for packet in timeline.on_one_clock(container.demux()):
             is_repeat = not packet.size and packet.pts is not None  # the frame before stays, in Ogg
             if packet.stream is not stream or is_repeat:
                 continue
-            clock.note(packet)
+            first = packet.dts if first is None else first
             try:
                 frames = decoder.decode(packet)
             except av.FFmpegError:
                 bad += 1
                 continue
             for frame in frames:
-                if frame.pts is None:
-                    frame.pts = clock.time(frame.dts)
+                if frame.pts is None or _lacks_times(container):
+                    frame.pts, frame.duration = None, 0
+                    if frame.dts is not None:  # unlike the last ones, which come after all packets
+                        delay = frame.dts - (first or 0) if delay is None else delay
+                        frame.pts = frame.dts - delay
                 yield frame
             good += len(frames)
     if bad > good / 9:
         raise ImageError(f"{path} is damaged: {good} of about {estimate(container, stream)} frames")
 
 
-class _ClockOfFrames:
-    """When frames are shown in a file that stores only the order of its packets."""
-
-    def __init__(self) -> None:
-        self._first: int | None = None  # packet
-        self._delay: int | None = None  # units from a packet to its frame
-        self._last: int | None = None
-        self._step = 0
-
-    def note(self, packet: "av.Packet[Any]") -> None:
-        """See a packet before it is decoded."""
-        if self._first is None:
-            self._first = packet.dts
-
-    def time(self, decoded: int | None) -> int | None:
-        """When a frame is shown; the last ones come after all packets and have no time."""
-        if decoded is None:
-            time = None if self._last is None else self._last + self._step
-        else:
-            self._delay = decoded - (self._first or 0) if self._delay is None else self._delay
-            time = decoded - self._delay
-        if time is not None:
-            self._step = 0 if self._last is None else time - self._last
-            self._last = time
-        return time
-
-
 def _deinterlace(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
     """Frames of full height: those of two fields are made so by FFmpeg's bwdif, one for each."""
-    fields: av.filter.Graph | None = None
-    form: object = None
-    for frame in frames:
-        if fields is not None and form != _form(frame):
-            yield from _drain(fields)
-            fields = None
-        if fields is None and frame.interlaced_frame:
-            fields, form = _make_deinterlacer(frame), _form(frame)
-        if fields is None:
-            yield frame
-        else:
-            fields.vpush(frame)
-            yield from _pull(fields)
-    if fields is not None:
-        yield from _drain(fields)
-
-
-def _form(frame: VideoFrame) -> object:
-    return frame.width, frame.height, frame.format.name
+    for _, alike in groupby(
+        frames, key=lambda frame: (frame.width, frame.height, frame.format.name)
+    ):
+        fields: av.filter.Graph | None = None
+        for frame in alike:
+            if fields is None and frame.interlaced_frame:
+                fields = _make_deinterlacer(frame)
+            if fields is None:
+                yield frame
+            else:
+                yield from run_filters(fields, frame)
+        if fields is not None:
+            yield from run_filters(fields, None)
 
 
 def _make_deinterlacer(frame: VideoFrame) -> av.filter.Graph:
@@ -280,17 +232,6 @@ def _make_deinterlacer(frame: VideoFrame) -> av.filter.Graph:
         graph.add("buffersink"),
     ).configure()
     return graph
-
-
-def _pull(graph: av.filter.Graph) -> Iterator[VideoFrame]:
-    with suppress(av.BlockingIOError, av.EOFError):
-        while True:
-            yield graph.vpull()
-
-
-def _drain(graph: av.filter.Graph) -> Iterator[VideoFrame]:
-    graph.vpush(None)
-    yield from _pull(graph)
 
 
 def _require_end(
@@ -360,32 +301,22 @@ def _is_turned(frame: VideoFrame) -> bool:
 
 def _picture_of(frame: VideoFrame, matrix: tuple[int, ...]) -> Picture:
     """A frame upright, in 8-bit RGB; its colors are as a screen without HDR shows them."""
-    if frame.colorspace == _NOT_NAMED and _is_high_definition(frame):
+    is_high_definition = frame.width > STANDARD[0] or frame.height > STANDARD[1]
+    if frame.colorspace == _NOT_NAMED and is_high_definition:
         frame.colorspace = _BT709  # as players do; FFmpeg would take that of standard definition
-    if frame.color_trc in (PQ, HLG):
-        return Picture(_turn_upright(tone_map(_array(frame, "rgb48le"), frame.color_trc), matrix))
-    if not _has_alpha(frame):
-        return Picture(_turn_upright(_array(frame, "rgb24"), matrix))
-    pixels = _turn_upright(_array(frame, "rgba"), matrix)
-    return Picture(without_hidden(pixels[..., :3], pixels[..., 3]), pixels[..., 3])
-
-
-def _is_high_definition(frame: VideoFrame) -> bool:
-    width, height = STANDARD
-    return frame.width > width or frame.height > height
-
-
-def _array(frame: VideoFrame, pixels: str) -> npt.NDArray[Any]:
-    return frame.to_ndarray(format=pixels, interpolation="BICUBIC")
+    is_hdr = frame.color_trc in (PQ, HLG)
+    form = "rgb48le" if is_hdr else "rgba" if _has_alpha(frame) else "rgb24"
+    pixels: npt.NDArray[Any] = frame.to_ndarray(format=form, interpolation="BICUBIC")
+    rgb = _turn_upright(tone_map(pixels, frame.color_trc) if is_hdr else pixels, matrix)
+    if form != "rgba":
+        return Picture(rgb)
+    return Picture(without_hidden(rgb[..., :3], rgb[..., 3]), rgb[..., 3])
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
     """(a, b, _, c, d, …): a player shows (x, y) at (a x + c y, b x + d y)."""
-    data: Any = frame.side_data
-    try:
-        return tuple(np.frombuffer(bytes(data["DISPLAYMATRIX"]), np.int32).tolist())
-    except KeyError:
-        return 1, 0, 0, 0, 1
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    return (1, 0, 0, 0, 1) if data is None else tuple(np.frombuffer(bytes(data), np.int32).tolist())
 
 
 def _turn_upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stylecli.files.formats import MAX_PIXELS, keeps_alpha
 from stylecli.files.pictures import Picture, as_image, as_picture
@@ -100,24 +100,21 @@ def fit_frames(frames: Iterable[Frame[Picture]], pixel_shape: Fraction) -> Itera
     for frame in frames:
         shape = frame.pixel_shape / pixel_shape
         height, width = frame.picture.rgb.shape[:2]
-        size = size or (max(1, round(width * shape)), height)
-        yield replace(frame, picture=_fit(frame.picture, shape, size))
+        width = max(1, round(width * shape))
+        size = size or (width, height)
+        if shape != 1 or size != (width, height):
+            frame = replace(frame, picture=_fit(frame.picture, (width, height), size))
+        yield frame
 
 
-def _fit(picture: Picture, shape: Fraction, size: tuple[int, int]) -> Picture:
+def _fit(picture: Picture, shape: tuple[int, int], size: tuple[int, int]) -> Picture:
     """A picture in the middle of a frame, as large as fits, with black beside it.
 
     Args:
         picture: what is shown.
-        shape: width to height of its pixels, where those of the frame are 1.
+        shape: width and height of the picture in pixels as those of the frame.
         size: width and height of the frame in px.
     """
-    height, width = picture.rgb.shape[:2]
-    if (width, height) == size and shape == 1:
-        return picture
-    scale = min(Fraction(size[0]) / (width * shape), Fraction(size[1], height))
-    inner = (max(1, round(width * shape * scale)), max(1, round(height * scale)))
-    image = as_image(picture, "PNG").resize(inner, Image.Resampling.LANCZOS)
-    frame = Image.new(image.mode, size)
-    frame.paste(image, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
-    return replace(as_picture(frame), metadata=picture.metadata)
+    image = as_image(picture, "PNG").resize(shape, Image.Resampling.LANCZOS)
+    framed = ImageOps.pad(image, size, Image.Resampling.LANCZOS)
+    return replace(as_picture(framed), metadata=picture.metadata)

@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
+from stylecli.files.formats import is_video
 from stylecli.files.video.timeline import Timeline
 
 _USUAL_RATE = 48_000  # Hz
@@ -30,12 +31,11 @@ class Sound:
         output: the container to write.
         stream: of the film that is read.
         encoder: FFmpeg's name of an encoder.
-        start: where the film's clock begins, in seconds, if the sound is to begin there; None to
-            begin it where it begins.
+        start: where the film's clock begins, in seconds, and the sound with it.
     """
 
     def __init__(
-        self, output: OutputContainer, stream: AudioStream, encoder: str, start: Fraction | None
+        self, output: OutputContainer, stream: AudioStream, encoder: str, start: Fraction
     ) -> None:
         codec = av.codec.Codec(encoder, "w")
         rates = codec.audio_rates
@@ -47,6 +47,7 @@ class Sound:
         self.stream: AudioStream = made
         self.stream.layout = _LAYOUTS[count - 1] if count <= most else "stereo"
         self.stream.bit_rate = min(_MOST_BITS, _BITS * self.stream.layout.nb_channels)
+        self.stream.disposition = stream.disposition
         self._decoder = own
         self._start = start
         self._graph: av.filter.Graph | None = None
@@ -64,32 +65,23 @@ class Sound:
             unit = Fraction(1, frame.sample_rate)
             frame.pts = round(frame.pts * (frame.time_base or unit) / unit)
             frame.time_base = unit
-            self._graph.push(frame)
-            yield from self._encode_ready()
+            for even in run_filters(self._graph, frame):
+                yield from self.stream.encode(even)
         if not packet.size and self._graph is not None:
-            self._graph.push(None)
-            yield from self._encode_ready()
+            for even in run_filters(self._graph, None):
+                yield from self.stream.encode(even)
             yield from self.stream.encode(None)
-
-    def _encode_ready(self) -> Iterator["av.Packet[Any]"]:
-        assert self._graph is not None
-        with suppress(av.BlockingIOError, av.EOFError):
-            while True:
-                frame: Any = self._graph.pull()
-                yield from self.stream.encode(frame)
 
     def _make_even(self, first: AudioFrame) -> av.filter.Graph:
         """Filters after which samples follow each other without a gap, as the encoder wants."""
         graph = av.filter.Graph()
-        fill = f"{self.rate}:async=1:min_hard_comp=0.02"
-        if self._start is not None:
-            fill += f":first_pts={round(self._start * self.rate)}"
+        first_pts = round(self._start * self.rate)
         context = self.stream.codec_context
         graph.link_nodes(
             graph.add_abuffer(
                 sample_rate=first.sample_rate, format=first.format, layout=first.layout
             ),
-            graph.add("aresample", fill),
+            graph.add("aresample", f"{self.rate}:async=1:min_hard_comp=0.02:first_pts={first_pts}"),
             graph.add(
                 "aformat",
                 f"sample_fmts={context.format.name}:channel_layouts={context.layout.name}",
@@ -99,13 +91,21 @@ class Sound:
         return graph
 
 
+def run_filters(graph: av.filter.Graph, frame: Any) -> Iterator[Any]:
+    """The frames that come out of filters after one is put in; None ends them."""
+    graph.push(frame)
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            yield graph.pull()
+
+
 _NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "second picture"}
 _ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
 _USUAL_ENCODER = "aac"
 # In AVI, sound has no times: all that is stored is how long each packet lasts, always alike.
 _SOUND_OF_AVI = frozenset({"mp2", "mp3", "ac3", "pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le"})
+# All others hold chapters and languages, too.
 _MUXERS = {".mp4": "mp4", ".m4v": "ipod", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-_WITH_CHAPTERS = frozenset(_MUXERS)
 _PACKETS_LOOKED_AT = 5000
 
 
@@ -114,18 +114,16 @@ class Beside:
     """What becomes of the streams beside a film's picture.
 
     Attributes:
-        copied: the numbers of those that are copied.
-        encoded: of those whose sound is encoded anew, with FFmpeg's name of the encoder.
+        copied: the first packets of those that are copied, by their numbers.
+        encoded: FFmpeg's names of encoders, by the numbers of sounds that are encoded anew.
         changed: what is encoded anew, in words.
         lost: what is left out, in words.
-        covers: the files of those that are copied and are cover pictures.
     """
 
-    copied: tuple[int, ...]
+    copied: dict[int, bytes]
     encoded: dict[int, str]
-    changed: tuple[str, ...]
-    lost: tuple[str, ...]
-    covers: dict[int, bytes]
+    changed: list[str]
+    lost: list[str]
 
 
 def plan_streams(
@@ -137,34 +135,31 @@ def plan_streams(
         source: a film, at its beginning; some packets of it are read.
         picture: the stream that is painted.
         timeline: its clock.
-        target: the file to write; its suffix names the container.
+        target: the file to write; its suffix names the container. An animation holds no stream.
     """
     suffix = target.suffix.lower()
     others = [stream for stream in source.streams if stream.index != picture.index]
+    if not is_video(target):
+        return Beside({}, {}, [], [name_of(stream) for stream in others])
     others = [stream for stream in others if not _is_made_again(stream, source, suffix)]
     first = _first_packets(source, {stream.index for stream in others})
-    copied: list[int] = []
-    encoded: dict[int, str] = {}
-    changed: list[str] = []
-    lost: list[str] = []
+    plan = Beside({}, {}, [], [])
     for stream in others:
-        if _is_held(stream, first.get(stream.index), timeline, suffix):
-            copied.append(stream.index)
+        packet = first.get(stream.index)
+        if _is_held(stream, packet, timeline, suffix):
+            plan.copied[stream.index] = bytes(packet or b"")
         elif encoder := _encoder(stream, suffix):
-            encoded[stream.index] = encoder
-            changed.append(
-                f"{name_of(stream)} becomes {av.codec.Codec(encoder, 'w').canonical_name}"
-            )
+            plan.encoded[stream.index] = encoder
+            becomes = av.codec.Codec(encoder, "w").canonical_name
+            plan.changed.append(f"{name_of(stream)} becomes {becomes}")
         else:
-            lost.append(name_of(stream))
-    if suffix not in _WITH_CHAPTERS:
-        lost += ["chapters"] if source.chapters() else []
-        languages = {one.language for one in others if one.index in {*copied, *encoded}}
-        lost += ["languages"] if languages - {None, "und"} else []
-    covers = {
-        one.index: bytes(first[one.index]) for one in others if is_cover(one) and one.index in first
-    }
-    return Beside(tuple(copied), encoded, tuple(changed), tuple(lost), covers)
+            plan.lost.append(name_of(stream))
+    if suffix not in _MUXERS:
+        kept = plan.copied.keys() | plan.encoded.keys()
+        languages = {one.language for one in others if one.index in kept}
+        plan.lost.extend(["chapters"] if source.chapters() else [])
+        plan.lost.extend(["languages"] if languages - {None, "und"} else [])
+    return plan
 
 
 def name_of(stream: Stream) -> str:
@@ -182,13 +177,13 @@ def is_cover(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def add_copy(output: OutputContainer, stream: Stream, cover: bytes) -> Stream | None:
+def add_copy(output: OutputContainer, stream: Stream, first: bytes) -> Stream | None:
     """A stream in a container that is written, for the packets of another.
 
     Args:
         output: the container.
         stream: the other.
-        cover: the file of a cover picture, which is an attachment in Matroska.
+        first: its first packet. Of a cover picture it is the file, an attachment in Matroska.
 
     Returns:
         None if all is done already.
@@ -196,25 +191,19 @@ def add_copy(output: OutputContainer, stream: Stream, cover: bytes) -> Stream | 
     if is_cover(stream) and output.format.name == "matroska":
         kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
         ending = {"jpeg": "jpg"}.get(kind, kind)
-        output.add_attachment(f"cover.{ending}", f"image/{kind}", cover)
+        output.add_attachment(f"cover.{ending}", f"image/{kind}", first)
         return None
-    is_video = stream.type == "video"
-    copy: Any = (
-        output.add_stream_from_template(stream, opaque=True)
-        if is_video
-        else output.add_stream_from_template(stream)
-    )
+    copy: Any = output.add_stream_from_template(stream, opaque=True)
     copy.disposition = stream.disposition
     return copy  # type: ignore[no-any-return]
 
 
 def _is_made_again(stream: Stream, source: InputContainer, suffix: str) -> bool:
     """Whether a container makes a stream by itself, of the chapters or the timecode of a film."""
-    if stream.type != "data":
+    if stream.type != "data" or suffix not in _MUXERS:
         return False
-    if stream.name == "bin_data" and source.chapters():
-        return suffix in _WITH_CHAPTERS
-    return "timecode" in stream.metadata and suffix in _WITH_CHAPTERS  # as a tag, or a stream
+    is_of_chapters = stream.name == "bin_data" and source.chapters()
+    return bool(is_of_chapters) or "timecode" in stream.metadata  # which is a tag, or a stream
 
 
 def _first_packets(source: InputContainer, wanted: set[int]) -> dict[int, "av.Packet[Any]"]:
@@ -245,22 +234,13 @@ def _is_held(
             if copy is not None:
                 copy.metadata.update(stream.metadata)
             if copy is not None and packet is not None:
-                _mux(output, copy, packet)
+                packet.stream, packet.pts, packet.dts = copy, 0, 0
+                output.mux(packet)
             else:
                 output.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
     return True
-
-
-def _mux(output: OutputContainer, copy: Stream, packet: "av.Packet[Any]") -> None:
-    own = packet.stream, packet.pts, packet.dts, packet.time_base
-    packet.stream = copy
-    packet.pts = packet.dts = 0
-    try:
-        output.mux(packet)
-    finally:
-        packet.stream, packet.pts, packet.dts, packet.time_base = own
 
 
 def _encoder(stream: Stream, suffix: str) -> str:

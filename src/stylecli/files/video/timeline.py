@@ -21,10 +21,6 @@ _NEAR = 500  # packets: in a file, the streams of a part begin about as near as 
 LATE = Fraction(1, 20)  # s: sound that begins, stops or goes on by less is not heard as late
 
 
-def _numbers() -> "array[int]":
-    return array("q")
-
-
 @dataclass
 class _Track:
     """The packets of one stream, in the order of the file; times are in units.
@@ -38,10 +34,10 @@ class _Track:
     """
 
     unit: Fraction
-    shown: "array[int]" = field(default_factory=_numbers)
-    decoded: "array[int]" = field(default_factory=_numbers)
-    lengths: "array[int]" = field(default_factory=_numbers)
-    places: "array[int]" = field(default_factory=_numbers)
+    shown: "array[int]" = field(default_factory=lambda: array("q"))
+    decoded: "array[int]" = field(default_factory=lambda: array("q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    places: "array[int]" = field(default_factory=lambda: array("q"))
 
     def end(self, first: int = 0, last: int | None = None) -> Fraction:
         """When the last of some packets ends, in seconds."""
