@@ -130,7 +130,7 @@ class Pipeline:
     ) -> None:
         self._paint, self._config, self._made_with = paint, config, made_with
         self._report, self._should_stop = report, should_stop
-        self._transfers = _Transfers(jobs, config.max_pixels)
+        self._jobs = jobs
         self._next: Item | None = None  # waits for room
         self._batch: list[Item] = []  # grows while neighbors are of one size
         self._ahead: deque[Future[Item]] = deque()
@@ -152,10 +152,12 @@ class Pipeline:
         networks = self._paint.at_once
         self._paint.expect()
         with (
-            self._transfers,
+            ExitStack() as end,
+            ThreadPoolExecutor(_FETCHED_AHEAD) as transfers,
             ThreadPoolExecutor(threads) as self._pool,
             ThreadPoolExecutor(networks) as self._network,
         ):
+            self._transfers = _Transfers(self._jobs, self._config.max_pixels, transfers, end)
             for batch in self._batches():
                 if batch[0].clip is None:
                     self._painting.append(self._network.submit(self._paint_photos, batch))
@@ -476,22 +478,17 @@ class _Transfers:
     Args:
         jobs: the files, in their order.
         max_pixels: of an image.
+        pool: what copies from and to stores.
+        end: of the run, with which temporary files go.
     """
 
-    def __init__(self, jobs: Sequence[Job], max_pixels: int) -> None:
-        self._rest, self._max_pixels = deque(jobs), max_pixels
+    def __init__(
+        self, jobs: Sequence[Job], max_pixels: int, pool: ThreadPoolExecutor, end: ExitStack
+    ) -> None:
+        self._rest, self._max_pixels, self._pool, self._end = deque(jobs), max_pixels, pool, end
         self._coming: deque[Future[Item]] = deque()
         self._numbers = count()
         self._videos = 0
-        self._end = ExitStack()
-
-    def __enter__(self) -> "_Transfers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for future in self._coming:
-            future.cancel()
-        self._end.close()
 
     def next(self, *, wait: bool) -> Item | None:
         """The next file, once it is here; None after the last.
@@ -539,10 +536,6 @@ class _Transfers:
     @cached_property
     def _folder(self) -> Path:
         return self._end.enter_context(private_folder())
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return self._end.enter_context(ThreadPoolExecutor(_FETCHED_AHEAD))
 
 
 def mark(exif: bytes, made_with: str) -> bytes:

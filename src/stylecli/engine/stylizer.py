@@ -83,9 +83,7 @@ class Stylizer:
         ModelConfig(**on, batch_size=batch_size, max_memory=gib, seed=seed).check()
         path, self.info, mix = find_style(str(model), style)
         self._name, self._seed = _full_name(model, style, self.info, mix), seed
-        backends = open_backends(
-            path, mix, backend=backend, device=device, precision=precision, seed=seed
-        )
+        backends = open_backends(path, mix, seed=seed, **on)
         copies = f"{len(backends)} x " if len(backends) > 1 else ""
         self.description = f"{self._name} on {copies}{backends[0].description}"
         self._paint = Painter(
