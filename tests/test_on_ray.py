@@ -364,8 +364,8 @@ def test_nothing_that_listens_is_an_error_at_once(tmp_path, model):
 
 
 def worker_of(model: Path, folder: Path) -> _Worker:
-    worker = _Worker({"model": model}, StylizeConfig(), folder)
-    worker.begin()
+    worker = _Worker()
+    worker.begin({"model": model}, StylizeConfig(), folder)
     return worker
 
 

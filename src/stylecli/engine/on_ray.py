@@ -17,8 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from functools import partial
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -31,9 +30,9 @@ from stylecli.errors import StyleCliError, first_line
 from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder, remove_leftovers
 from stylecli.files.jobs import Job
-from stylecli.files.stores import STANDARD_STREAM, Place, Url
+from stylecli.files.stores import STANDARD_STREAM, Place
 
-_TRIES = 3  # workers that may be lost with one file in hand
+_TRIES = 3  # workers that may fail or be lost with one file in hand
 _STARTS = 10  # workers that may be lost in a row before they can work, as machines may come and go
 _GROUP = 16  # photos that a worker is given at once: it decodes some while it paints others
 _EVERY = 0.5  # seconds between the reports of a worker at work
@@ -103,14 +102,14 @@ class Workers:
         config.check()
         if any(STANDARD_STREAM in (job.source, job.target) for job in jobs):
             raise StyleCliError("--ray and - cannot be used together", hint="name both files")
-        with _connection(self._address, should_stop) as is_connected:
-            if not is_connected:
+        with _connection(self._address, should_stop):
+            if should_stop():
                 return []
             share, room = _share_and_room(self._config.device)
             # A second call can stop a worker during the first.
             actor = ray.remote(max_restarts=0, max_concurrency=2, **share)(_Worker)
-            start = partial(actor.remote, self._config.arguments, config, Path.cwd())
-            run = _Run(start, self._pool or (room, len(jobs)), report, should_stop)
+            given = self._config.arguments, config, Path.cwd()
+            run = _Run(actor, given, self._pool or (room, len(jobs)), report, should_stop)
             run.run(jobs, group_size=min(_GROUP, max(1, len(jobs) // (4 * room))))
             for folder in {job.target.parent for job in jobs if isinstance(job.target, Path)}:
                 remove_leftovers(folder)  # of lost workers
@@ -121,7 +120,8 @@ class _Run:
     """A run over files, on the side of the process that started it.
 
     Args:
-        start: gives the handle of a new worker.
+        actor: Ray's class of workers.
+        given: what a worker begins with.
         pool: the least and the most workers.
         report: called with each event that workers report.
         should_stop: whether to begin nothing more.
@@ -129,17 +129,18 @@ class _Run:
 
     def __init__(
         self,
-        start: Callable[[], Any],
+        actor: Any,
+        given: tuple[dict[str, Any], StylizeConfig, Path],
         pool: tuple[int, int],
         report: Callable[[Event], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        self._start, self._report, self._should_stop = start, report, should_stop
-        self._least, self._most = pool
+        self._actor, self._given, (self._least, self._most) = actor, given, pool
+        self._report, self._should_stop = report, should_stop
         self._stopped = False
         self._waiting: deque[list[Job]] = deque()
         self._before: dict[Job, object] = {}  # the identity of what a job will replace
-        self._lost: Counter[Job] = Counter()  # workers with the job in hand
+        self._failures: Counter[Job] = Counter()  # of workers with the job in hand
         self._failed_starts = 0  # in a row
         self._starting: dict[Any, Any] = {}  # the answer of each worker, to its handle
         self._working: dict[Any, tuple[Any, list[Job]]] = {}  # the reports of each, to both
@@ -193,8 +194,8 @@ class _Run:
         working = len(self._working)
         count = min(len(self._waiting), self._most - working, max(1, self._least - working))
         while len(self._starting) < count and not self._stopped:
-            worker = self._start()
-            self._starting[worker.begin.remote()] = worker
+            worker = self._actor.remote()
+            self._starting[worker.begin.remote(*self._given)] = worker
 
     def _hear_start(self, can_work: Any) -> None:
         """Give a new worker its first group, or count that it could not start."""
@@ -220,7 +221,7 @@ class _Run:
         """Give a free worker the next group; without one, it ends."""
         while self._waiting and not self._stopped:
             group = self._waiting.popleft()
-            for job in [job for job in group if self._lost[job]]:
+            for job in [job for job in group if self._failures[job]]:
                 if _identity(job.target) != self._before[job]:  # by the worker that was lost
                     group.remove(job)
                     self._take(Result(job, 0.0))
@@ -242,23 +243,24 @@ class _Run:
         except StopIteration:
             if any(job not in self.results for job in group):  # it stopped, as a disk is full
                 self._stop()
-        except RayTaskError as error:  # unforeseen; in a group, any file may be to blame
-            self._give_again(group, first_line(error.cause), is_to_blame=len(group) == 1)
-        except RayError:
-            worker = None
-            self._lost.update(job for job in group if job not in self.results)
+        except RayError as error:
             reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
+            if isinstance(error, RayTaskError):  # unforeseen; any file of the group may be to blame
+                reason = first_line(error.cause)
+            else:
+                worker = None
             self._give_again(group, reason)
         del self._working[events]
         if worker:
             self._give(worker)
 
-    def _give_again(self, group: list[Job], reason: str, *, is_to_blame: bool = False) -> None:
+    def _give_again(self, group: list[Job], reason: str) -> None:
         """Give out again what has no result, each file alone; or report why it failed."""
         for job in group:
             if job in self.results:
                 continue
-            if is_to_blame or self._lost[job] == _TRIES:
+            self._failures[job] += 1
+            if self._failures[job] == _TRIES:
                 self._take(Result(job, 0.0, f"{job.source}: {reason}"))
             else:
                 self._waiting.append([job])
@@ -270,28 +272,26 @@ class _Run:
 
 
 class _Worker:
-    """A stylizer in a process of Ray.
+    """A stylizer in a process of Ray."""
 
-    Args:
-        arguments: of the :class:`Stylizer`.
-        config: how to read, paint and write.
-        folder: to work in, so that relative paths mean what they mean where the run was started.
-    """
+    _stopped = False
 
-    def __init__(self, arguments: dict[str, Any], config: StylizeConfig, folder: Path) -> None:
-        self._arguments, self._config, self._folder = arguments, config, folder
-        self._stopped = False
-
-    def begin(self) -> None:
+    def begin(self, arguments: dict[str, Any], config: StylizeConfig, folder: Path) -> None:
         """Open the model.
+
+        Args:
+            arguments: of the :class:`Stylizer`.
+            config: how to read, paint and write.
+            folder: to work in, so that relative paths mean what they mean where the run began.
 
         Raises:
             StyleCliError: the model, the device or the folder is not there.
         """
+        self._config = config
         try:
-            os.chdir(self._folder)
+            os.chdir(folder)
             use_one_heap()
-            self._stylizer = Stylizer(**self._arguments)
+            self._stylizer = Stylizer(**arguments)
         except Exception as error:
             hint = "files and folders have to be at the same place on every machine"
             hint = error.hint if isinstance(error, StyleCliError) else hint
@@ -320,13 +320,11 @@ def _identity(place: Place) -> object:
     For an object in a store it is None: after a worker was lost, a few are written twice, which
     takes less time than to ask the store for each.
     """
-    if isinstance(place, Url):
-        return None
-    try:
-        status = place.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+    with suppress(OSError):
+        if isinstance(place, Path):
+            status = place.stat()
+            return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _import_ray(*, local: bool) -> None:
@@ -356,8 +354,8 @@ def _import_ray(*, local: bool) -> None:
 
 
 @contextmanager
-def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]:
-    """A connection to a cluster, and whether there is one: there is none after a stop.
+def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[None]:
+    """A connection to a cluster; there may be none after a stop.
 
     A cluster that was started for it ends with it.
 
@@ -370,20 +368,20 @@ def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[bool]
         try:
             stack.enter_context(redirect_stdout(_WithoutRay(sys.stdout)))
             with _no_stderr():
-                is_connected = _connect(address, should_stop, stack)
+                _connect(address, should_stop, stack)
         except Exception as error:  # of many kinds
             hint = "`ray status` shows the cluster of this machine; `ray start` makes or joins one"
             text = f"no connection to Ray ({address}): {first_line(error)}"
             raise StyleCliError(text, hint=hint) from error
         try:
-            yield is_connected
+            yield
         except RayError as error:
             text = f"Ray gave up: {first_line(error)}"
             raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
 
 
-def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) -> bool:
-    """Connect to a cluster until the end of a stack; return whether there was no stop before.
+def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) -> None:
+    """Connect to a cluster until the end of a stack; return at once after a stop.
 
     A separate thread does it: where no cluster answers, Ray blocks its thread for minutes and
     ignores signals. The thread lives until the end: Linux ends with a thread what it has started.
@@ -411,13 +409,12 @@ def _connect(address: str, should_stop: Callable[[], bool], stack: ExitStack) ->
     until = time.monotonic() + limit
     while wait([connecting], timeout=0.1).not_done:
         if should_stop():
-            return False
+            return
         if time.monotonic() > until:
             raise TimeoutError(f"no cluster has answered in {limit:.0f} seconds")
     connecting.result()
     stack.callback(thread.join)
     stack.callback(over.set)
-    return True
 
 
 @contextmanager
