@@ -7,7 +7,7 @@ import pytest
 
 from clips import ffmpeg, make_clip
 from stylecli.files.formats import ImageError
-from stylecli.files.video.films import Video, estimate, open_video, rate_of
+from stylecli.files.video.films import Video, open_video
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,6 @@ def test_frames_of_which_most_are_damaged_are_an_error(tmp_path):
     video = Video.open(path)
     with pytest.raises(ImageError, match="damaged"):
         list(video.frames())
-
-
-def test_rate_and_number_of_frames_are_known_from_the_head(tmp_path):
-    path = make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=60)
-    with open_video(path) as (container, stream):
-        assert rate_of(stream) == Fraction(30000, 1001)
-        assert estimate(container, stream) == 60
 
 
 def test_sound_alone_is_no_video(tmp_path):

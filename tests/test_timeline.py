@@ -5,13 +5,8 @@ from fractions import Fraction
 import pytest
 
 from clips import convert, ffmpeg, make_clip, packets, shown_at
-from stylecli.files.video.films import Video, open_video, rate_of
+from stylecli.files.video.films import Video, estimate, open_video
 from stylecli.files.video.timeline import Timeline
-
-
-def read(path):
-    with open_video(path) as (container, stream):
-        return Timeline.read(container, stream, rate_of(stream))
 
 
 def make_parts(folder, *offsets, frames=20):
@@ -57,7 +52,7 @@ def test_one_packet_with_an_odd_time_is_not_a_beginning(tmp_path):
                         packet.dts -= 180_000
                     yield packet
 
-        timeline = Timeline.read(Odd(), stream, rate_of(stream))
+        timeline = Timeline.read(Odd(), stream)
     assert timeline.parts == 1
 
 
@@ -79,7 +74,9 @@ def test_a_film_whose_clock_begins_late_and_that_ends_early_is_damaged(tmp_path)
 
 
 def test_what_a_timeline_tells_of_a_plain_film(tmp_path):
-    timeline = read(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30))
+    with open_video(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30)) as streams:
+        assert estimate(*streams) == 30
+        timeline = Timeline.read(*streams)
     assert (timeline.parts, timeline.count, timeline.rate) == (1, 30, Fraction(30000, 1001))
     assert timeline.is_regular
     assert not timeline.gaps

@@ -232,8 +232,8 @@ def test_what_is_no_video_is_named_and_the_rest_is_done(stylizer, tmp_path):
 
 
 def test_the_head_of_a_video(tmp_path):
-    video = Video.open(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30))
-    assert (video.timeline.rate, video.count, video.pixel_shape) == (Fraction(30000, 1001), 30, 1)
+    video = Video.open(make_clip(tmp_path / "x.mp4", frames=30))
+    assert (video.count, video.pixel_shape) == (30, 1)
     with pytest.raises(ImageError, match="no such file"):
         Video.open(tmp_path / "y.mp4")
 

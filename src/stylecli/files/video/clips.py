@@ -59,7 +59,7 @@ def read_clip_or_picture(
 
 
 def _open_film(source: Path, target: Path) -> Clip | None:
-    if not (is_video(source) or (not source.suffix and is_video_by_content(_head(source)))):
+    if not _is_film(source):
         return None
     if not (is_video(target) or may_be_animated(target)):
         raise ImageError(f"{source} is a film, and {target} can hold only one picture")
@@ -68,9 +68,11 @@ def _open_film(source: Path, target: Path) -> Clip | None:
     return Video.open(source, target)
 
 
-def _head(path: Path) -> bytes:
-    with require_file(path).open("rb") as file:
-        return file.read(400)
+def _is_film(source: Path) -> bool:
+    if source.suffix:
+        return is_video(source)
+    with require_file(source).open("rb") as file:
+        return is_video_by_content(file.read(400))
 
 
 def write_clip(

@@ -22,7 +22,7 @@ from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
 from stylecli.files.video.frames import Clip, Frame, pace
 from stylecli.files.video.streams import Beside, plan_streams, run_filters
-from stylecli.files.video.timeline import Timeline
+from stylecli.files.video.timeline import Timeline, rate_of
 
 _LEAST_IN_GIF = Fraction(1, 50)  # s: browsers show shorter frames for a tenth of a second
 
@@ -66,7 +66,7 @@ class Video(Clip):
             ImageError: there is no film in it that can be read, or it ends early.
         """
         with open_video(path) as (container, stream):
-            timeline = Timeline.read(container, stream, rate_of(stream))
+            timeline = Timeline.read(container, stream)
             _require_end(path, container, stream, timeline)
         with open_video(path) as (container, stream):
             first = next(_deinterlace(_decode(path, container, stream, timeline)), None)
@@ -90,7 +90,7 @@ class Video(Clip):
     def notes(self, target: Path) -> list[str]:
         """What a result in the file ``target`` will lack beside transparency, and is mended."""
         beside = self.plan_streams(target)
-        lost, notes = beside.lost, []
+        lost, notes = list(beside.lost), []
         if not is_video(target) and format_for(target) == "TIFF":
             lost.append("times")
         if lost:
@@ -137,9 +137,12 @@ class Video(Clip):
                     if size != first:  # what is shown may keep its proportions all the same
                         own = stream.codec_context.sample_aspect_ratio or Fraction(1)
                         shape = 1 / own if _is_turned(frame) else own
-                    start, seconds = _times_of(frame, self.timeline.rate)
-                    start = expected if start is None else start
-                    seconds = seconds or 1 / self.timeline.rate
+                    unit, rate = frame.time_base or Fraction(0), self.timeline.rate
+                    if frame.pts is None:
+                        start = expected
+                    else:
+                        start = _exact(frame.pts * unit, unit / 2, rate)
+                    seconds = _exact(frame.duration * unit, unit, rate) or 1 / rate
                     expected = start + seconds
                     yield Frame(frame, start, seconds, shape)
             except av.FFmpegError as error:
@@ -267,13 +270,6 @@ def _lacks_times(container: InputContainer) -> bool:
     return container.format.name == "avi"
 
 
-def _times_of(frame: VideoFrame, rate: Fraction) -> tuple[Fraction | None, Fraction]:
-    """When a frame is shown and for how long, in seconds: None and 0 if the file does not say."""
-    unit = frame.time_base or Fraction(0)
-    time = None if frame.pts is None else _exact(frame.pts * unit, unit / 2, rate)
-    return time, _exact(frame.duration * unit, unit, rate)
-
-
 def _exact(time: Fraction, error: Fraction, rate: Fraction) -> Fraction:
     """The multiple of a frame's length that was rounded to a time, if one is as near as that.
 
@@ -281,11 +277,6 @@ def _exact(time: Fraction, error: Fraction, rate: Fraction) -> Fraction:
     """
     multiple = round(time * rate) / rate
     return multiple if abs(multiple - time) <= error else time
-
-
-def rate_of(stream: VideoStream) -> Fraction:
-    """Frames a second: exact if it is constant, and otherwise their mean."""
-    return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def _has_alpha(frame: VideoFrame) -> bool:

@@ -71,7 +71,7 @@ class Timeline:
     _shifts: dict[int, tuple[tuple[int, Fraction], ...]]
 
     @classmethod
-    def read(cls, container: InputContainer, picture: VideoStream, rate: Fraction) -> "Timeline":
+    def read(cls, container: InputContainer, picture: VideoStream) -> "Timeline":
         """Look at all packets of a file; none is decoded.
 
         A file that cannot be read to its end is as one that ends there.
@@ -79,7 +79,6 @@ class Timeline:
         Args:
             container: at its beginning.
             picture: the stream of the frames.
-            rate: frames a second, as the file says.
         """
         tracks = {
             stream.index: _Track(stream.time_base or Fraction(1, 1000))
@@ -91,6 +90,7 @@ class Timeline:
         lead = tracks[picture.index]
         flags: Any = container.format.flags
         leaps = bool(flags & av.format.Flags.ts_discont.value)
+        rate = rate_of(picture)
         rate = _rate_without_times(lead, rate) if container.format.name == "avi" else rate
         shifts = _shifts(tracks, picture.index, rate, leaps)
         start = Fraction(container.start_time or 0, av.time_base)
@@ -121,6 +121,11 @@ class Timeline:
             seen[index] += 1
             move(packet, shift)
             yield packet
+
+
+def rate_of(stream: VideoStream) -> Fraction:
+    """Frames a second, as the file says: exact if it is constant, and otherwise their mean."""
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def move(packet: "av.Packet[Any]", seconds: Fraction) -> None:
