@@ -93,6 +93,14 @@ def photos(address: str, process: psutil.Process, photo: bytes, rounds: int) -> 
         with ThreadPoolExecutor(6) as browser:  # it opens six connections
             list(browser.map(lambda style: ask(style=style, size="strip"), styles))
 
+    def download() -> None:
+        body = {"photos": [ids[-1]], "look": {"style": "udnie"}}
+        begun = urlopen(f"{address}api/paintings", json.dumps(body).encode())
+        job = f"{address}api/jobs/{json.load(begun)['job']}"
+        while json.load(urlopen(job))["state"] != "done":
+            time.sleep(0.2)  # as the page
+        urlopen(f"{job}/result").read()
+
     turns = iter(range(10**6))
 
     def move(stroke: float) -> Callable[[], None]:
@@ -104,7 +112,7 @@ def photos(address: str, process: psutil.Process, photo: bytes, rounds: int) -> 
     acts["strength to picture"] = lambda: ask(
         style="udnie", size="screen", strength=next(turns) / 1e6
     )
-    acts["download"] = lambda: ask(style="udnie", size="full")
+    acts["download"] = download
     return [*rows, *(row(name, process, rounds, act) for name, act in acts.items())]
 
 
@@ -116,8 +124,7 @@ def camera(address: str, process: psutil.Process, photo: Image.Image, rounds: in
             for width in WIDTHS:
                 frame = io.BytesIO()
                 photo.resize((width, width * 3 // 4)).save(frame, "JPEG", quality=80)
-                look = {"style": "udnie", "stroke_size": stroke, "width": width}
-                socket.send(json.dumps(look))
+                socket.send(json.dumps({"style": "udnie", "stroke_size": stroke}))
 
                 def paint(frame: bytes = frame.getvalue()) -> None:
                     for _ in range(AT_ONCE):

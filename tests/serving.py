@@ -79,6 +79,14 @@ class Server:
     def painted(self, number: str, **look: object) -> Answer:
         return self.ask("GET", f"/api/photos/{number}/painted?{urlencode(look)}")
 
+    def download(self, *numbers: str, **look: object) -> Answer:
+        """Paint photos at full size, and return what is downloaded then."""
+        body = {"photos": numbers, "look": look}
+        job = self.ask("POST", "/api/paintings", body).json["job"]
+        told = self.follow(job)
+        assert told["state"] == "done", told
+        return self.ask("GET", f"/api/jobs/{job}/result")
+
     def follow(
         self, job: str, until: Callable[[dict[str, Any]], bool] = lambda told: False
     ) -> dict[str, Any]:

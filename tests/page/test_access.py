@@ -104,7 +104,7 @@ def test_a_camera_under_another_name_is_refused(server):
         connect(f"ws://evil.example:{server.port}/api/camera", sock=own),
     ):
         pass
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == 421
 
 
 @pytest.fixture(scope="module")

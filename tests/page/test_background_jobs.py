@@ -71,7 +71,7 @@ def test_the_command_line_sees_the_model_too(server, trained, files, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     number = server.upload(files / "photo.jpg")["id"]
-    painted = server.painted(number, style=trained["style"], size="full").body
+    painted = server.download(number, style=trained["style"]).body
     assert painted == (tmp_path / "a.jpg").read_bytes()
 
 
@@ -105,7 +105,7 @@ def test_a_model_is_downloaded_renamed_and_removed(server, trained, tmp_path):
     assert server.ask("PATCH", "/api/styles/udnie", {"name": "mine"}).status == 409
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "many", "1e9"])
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "many"])
 def test_a_time_that_cannot_be_meant_is_refused(server, painting, minutes):
     answer = server.ask(
         "POST", f"/api/trainings?minutes={minutes}", painting.read_bytes(), x_name="a.png"
@@ -139,12 +139,12 @@ def test_a_closed_tab_stops_its_jobs_but_trainings_and_no_other(server, painting
     def compare(tab: str) -> Answer:
         return server.ask("POST", "/api/comparisons", {"norms": ["in"]}, x_tab=tab)
 
-    jobs = [compare(tab).json["job"] for tab in ["two", *["one"] * 10]]
+    jobs = [compare(tab).json["job"] for tab in ["two", *["one"] * 48]]
     assert compare("one").status == 429
     with server.open_tab("two"):
         with server.open_tab("one"):
             pass
-        assert [server.follow(job)["state"] for job in jobs[1:]] == ["stopped"] * 10
+        assert [server.follow(job)["state"] for job in jobs[1:]] == ["stopped"] * 48
         assert server.ask("GET", f"/api/jobs/{jobs[0]}").json["state"] == "waiting"
         assert server.ask("GET", f"/api/jobs/{training}").json["state"] != "stopped"
         for job in (jobs[0], training):

@@ -33,7 +33,7 @@ def picture(message: str | bytes) -> Image.Image:
 
 
 def test_a_frame_comes_back_painted(camera):
-    camera.send(json.dumps({"style": "udnie", "stroke_size": 1, "width": 480}))
+    camera.send(json.dumps({"style": "udnie", "stroke_size": 1}))
     camera.send(frame())
     painted = np.asarray(picture(camera.recv(30)), float)
     rgb = np.asarray(Image.open(io.BytesIO(frame())))
@@ -43,15 +43,14 @@ def test_a_frame_comes_back_painted(camera):
 def test_the_settings_can_change_between_frames(camera):
     seen = []
     for settings in (
-        {"style": "udnie", "width": 160},
-        {"style": "cezanne", "width": 160},
-        {"style": "udnie:0.5,great-wave:0.5", "width": 80},
-        {"style": "udnie", "width": 160, "stroke_size": 3, "layers": 1, "strength": 0.5},
+        {"style": "udnie"},
+        {"style": "cezanne"},
+        {"style": "udnie:0.5,great-wave:0.5"},
+        {"style": "udnie", "stroke_size": 3, "layers": 1, "strength": 0.5},
     ):
         camera.send(json.dumps(settings))
         camera.send(frame())
         seen.append(picture(camera.recv(30)))
-    assert [one.size for one in seen] == [(160, 120), (160, 120), (80, 60), (160, 120)]
     assert len({one.tobytes() for one in seen}) == 4
 
 
@@ -64,17 +63,6 @@ def test_two_frames_are_painted_at_once_and_come_back_in_their_order(camera):
             assert [picture(camera.recv(30)).size for _ in range(2)] == [(480, 360), size]
 
 
-def test_of_frames_that_wait_only_the_newest_are_painted(camera):
-    camera.send(json.dumps({"style": "udnie"}))
-    camera.send(frame(640, 480))
-    for width in range(96, 136, 2):
-        camera.send(frame(width, 96))
-    sizes = [picture(camera.recv(30)).size]
-    while sizes[-1] != (134, 96):
-        sizes.append(picture(camera.recv(30)).size)
-    assert len(sizes) < 10  # of 21
-
-
 @pytest.mark.parametrize(
     ("sent", "word"),
     [
@@ -82,12 +70,13 @@ def test_of_frames_that_wait_only_the_newest_are_painted(camera):
         ("[]", "JSON"),
         ('{"style": "nope"}', "nope"),
         ('{"style": "udnie", "strength": 7}', "--strength"),
-        ('{"style": "udnie", "width": "wide"}', "JSON"),
-        (frame(), "before the settings"),
+        (None, "before the settings"),
     ],
 )
 def test_what_cannot_be_meant_is_answered_in_words_and_the_camera_goes_on(camera, sent, word):
-    camera.send(sent)
+    if sent is not None:
+        camera.send(sent)
+    camera.send(frame())
     assert word in json.loads(camera.recv(30))["error"]
     camera.send(json.dumps({"style": "udnie"}))
     camera.send(frame())

@@ -24,7 +24,7 @@ from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
 from stylecli.page.photos import PhotoService
-from stylecli.page.refusals import status_of
+from stylecli.page.refusals import answer_error
 
 pytestmark = pytest.mark.xdist_group("page")  # they share one server
 
@@ -83,7 +83,7 @@ def test_the_strip_shows_strokes_as_wide_as_in_the_large_picture(server):
             ],
         ),
         (
-            {"style": "the-scream", "preserve_color": 1},
+            {"style": "the-scream", "preserve_color": True},
             ["--model", "the-scream", "--preserve-color"],
         ),
     ],
@@ -92,7 +92,7 @@ def test_a_download_has_the_bytes_that_the_command_line_writes(
     server, files, tmp_path, look, options
 ):
     number = server.upload(files / "photo.jpg", "Ferien süß.jpg")["id"]
-    answer = server.painted(number, size="full", **look)
+    answer = server.download(number, **look)
     command = ["stylize", files / "photo.jpg", tmp_path / "painted.jpg", *options]
     subprocess.run([sys.executable, "-m", "stylecli", *map(str, command)], check=True)
     assert answer.body == (tmp_path / "painted.jpg").read_bytes()
@@ -102,7 +102,7 @@ def test_a_download_has_the_bytes_that_the_command_line_writes(
 
 def test_a_download_keeps_transparency(server, files):
     number = server.upload(files / "clear.png")["id"]
-    painted = image_in(server.painted(number, style="udnie", size="full"))
+    painted = image_in(server.download(number, style="udnie"))
     assert painted.mode == "RGBA"
     assert image_in(server.painted(number, style="udnie", size="screen")).mode == "RGB"
 
@@ -112,7 +112,7 @@ def test_strength_and_colors_are_those_of_the_painter(server, files):
     number = server.upload(files / "photo.jpg")["id"]
     server.painted(number, style="udnie", size="screen")
     look = {"strength": 0.4, "preserve_color": True}
-    told = {**look, "preserve_color": 1}
+    told = {**look, "preserve_color": "true"}
     painted = image_in(server.painted(number, style="udnie", size="screen", **told))
     expected = Stylizer("udnie")(read_picture(files / "photo.jpg").rgb, **look)
     assert np.abs(np.asarray(painted, float) - expected.astype(float)).mean() < 3  # JPEG
@@ -123,9 +123,8 @@ def test_a_film_is_painted_with_its_progress(server, files, name, frames):
     film = server.upload(files / name)
     assert (film["kind"], film["width"], film["height"]) == ("film", 64, 48)
     assert image_in(server.painted(film["id"], style="udnie", size="screen")).size == (64, 48)
-    assert server.painted(film["id"], style="udnie", size="full").status == 400
-    body = {"photo": film["id"], "look": {"style": "udnie"}}
-    begun = server.ask("POST", "/api/films", body)
+    body = {"photos": [film["id"]], "look": {"style": "udnie"}}
+    begun = server.ask("POST", "/api/paintings", body)
     told = server.follow(begun.json["job"])
     assert told["state"] == "done"
     assert told["done"] == told["total"] == frames
@@ -138,12 +137,18 @@ def test_a_film_is_painted_with_its_progress(server, files, name, frames):
 def test_a_zip_holds_every_photo_once_and_names_what_failed(server, files):
     numbers = [server.upload(files / "photo.jpg")["id"] for _ in range(2)]
     numbers.append(server.upload(files / "clear.png")["id"])
-    body = {"photos": numbers, "look": {"style": "udnie", "strength": 0.5}}
-    job = server.ask("POST", "/api/zip", body).json["job"]
-    assert server.follow(job)["state"] == "done"
+    (folder,) = server.temporary
+    before = set(folder.iterdir())
+    numbers.append(server.upload(files / "clear.png", "lost.png")["id"])
+    (set(folder.iterdir()) - before).pop().unlink()
+    look = {"style": "udnie", "strength": 0.5}
+    job = server.ask("POST", "/api/paintings", {"photos": numbers, "look": look}).json["job"]
+    told = server.follow(job)
+    assert (told["state"], told["done"], told["total"]) == ("done", 4, 4)
+    assert "lost.png" in told["error"]
     with zipfile.ZipFile(io.BytesIO(server.ask("GET", f"/api/jobs/{job}/result").body)) as archive:
         names = archive.namelist()
-        alone = server.painted(numbers[0], style="udnie", strength=0.5, size="full").body
+        alone = server.download(numbers[0], **look).body
         assert archive.read(names[0]) == archive.read(names[1]) == alone
     assert names == ["photo-udnie.jpg", "photo-udnie-2.jpg", "clear-udnie.png"]
 
@@ -194,8 +199,7 @@ def test_a_name_never_becomes_a_part_of_a_path(server, files, name):
     names = [path.name for path in folder.iterdir() if path.name != ".stylecli-lock"]
     assert all(re.fullmatch(r"[\w-]{16}(\.\w+)?", one) for one in names), names
     number = answer.json["id"]
-    full = server.painted(number, style="udnie", size="full")
-    assert full.status == 200
+    full = server.download(number, style="udnie")
     assert "/" not in full.headers["content-disposition"].replace("utf-8''", "")
 
 
@@ -253,7 +257,7 @@ def test_bodies_that_are_not_json_are_refused(server):
         b'{"photos": ["nope"], "look": {}}',
         b'{"photos": []}',
     ):
-        answer = server.ask("POST", "/api/zip", body)
+        answer = server.ask("POST", "/api/paintings", body)
         assert answer.status in (400, 404, 413)
         assert answer.json["error"]
 
@@ -305,7 +309,7 @@ def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, nu
     film = server.upload(files / "clip.mp4")["id"]
     photo = server.upload(files / "photo.jpg")["id"]
     assert len(server.temporary) == 1
-    server.ask("POST", "/api/films", {"photo": film, "look": {"stroke_size": 0.1}})
+    server.ask("POST", "/api/paintings", {"photos": [film], "look": {"stroke_size": 0.1}})
     training = server.ask(
         "POST", "/api/trainings?minutes=5", (files / "photo.jpg").read_bytes(), x_name="sky.jpg"
     )
@@ -377,11 +381,11 @@ def test_a_full_disk_is_said_to_be_that(files, monkeypatch):
     assert PhotoService(files).begin_upload("photo.jpg", 10**8)
     with pytest.raises(StyleCliError, match="no room") as raised:
         PhotoService(files).begin_upload("photo.jpg", 10**9)
-    assert status_of(raised.value) == 507
+    assert answer_error(raised.value).status_code == 507
     full = StyleCliError("cannot write x")
     full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    assert status_of(full) == 507
-    assert status_of(StyleCliError("anything else")) == 400
+    assert answer_error(full).status_code == 507
+    assert answer_error(StyleCliError("anything else")).status_code == 400
 
 
 def test_a_folder_that_cannot_be_written_is_an_answer_and_not_a_bug(serve, files):

@@ -37,13 +37,8 @@ def serve(
     _require_serving()
     from stylecli.page.server import serve as run_server
 
-    with Reporter() as reporter, watch_for_stop() as should_stop:
-
-        def say_address(address: str) -> None:
-            reporter.say(f"the page is at {address}")
-            reporter.say("Ctrl-C ends it")
-
-        run_server(host, port, say_address, should_stop, open_browser=browser)
+    with watch_for_stop() as should_stop:
+        run_server(host, port, Reporter().say, should_stop, open_browser=browser)
     raise typer.Exit(130)
 
 

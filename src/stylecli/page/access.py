@@ -9,14 +9,13 @@ import ipaddress
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stylecli.page.refusals import answer_error
+from stylecli.page.refusals import RefusedError, answer_error
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -87,22 +86,10 @@ class AccessPolicy:
         address = _address(name.strip("[]"))
         return name in self.hosts or (self.any_address and address is not None)
 
-    def is_own_origin(self, origin: str) -> bool:
-        """Whether a header ``Origin`` is the server's own page."""
-        return origin.startswith("http://") and self.is_own(origin.removeprefix("http://"))
-
     @property
     def cookie(self) -> str:
         """The name of the cookie: cookies are shared by all ports of a machine."""
         return f"stylecli-{self.port}"
-
-    def knows(self, cookies: str) -> bool:
-        """Whether a header ``Cookie`` shows the token."""
-        try:
-            shown = SimpleCookie(cookies).get(self.cookie)
-        except CookieError:
-            return False
-        return shown is not None and self.is_token(shown.value)
 
     def is_token(self, given: str) -> bool:
         """Whether a text is the token."""
@@ -142,43 +129,36 @@ class AccessMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope)
-        if refusal is None:
-            await self._app(scope, receive, send_bound)
-        elif scope["type"] == "http":
-            await refusal(scope, receive, send_bound)
-        else:  # before it is accepted: the browser is told 403
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+        answer = self._answer(HTTPConnection(scope)) or self._app
+        await answer(scope, receive, send_bound)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that is not let in."""
-        headers = Headers(scope=scope)
-        if len(headers.getlist("host")) != 1 or not self._policy.is_own(headers["host"]):
-            return answer_error(
-                421, "this server has another name", "use the address that it printed"
-            )
-        if self._is_foreign(scope, headers):
-            return answer_error(403, "only this server's own page may ask for that")
-        if not self._policy.token or self._policy.knows(headers.get("cookie", "")):
+    def _answer(self, asked: HTTPConnection) -> Response | None:
+        """Refuse a request, or note the token that it shows; None if it is let in."""
+        policy, hosts = self._policy, asked.headers.getlist("host")
+        if len(hosts) != 1 or not policy.is_own(hosts[0]):
+            return _refuse(421, "this server has another name", "use the address that it printed")
+        if self._is_foreign(asked):
+            return _refuse(403, "only this server's own page may ask for that")
+        if not policy.token or policy.is_token(asked.cookies.get(policy.cookie, "")):
             return None
-        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
-        if scope["type"] == "http" and scope["path"] == "/" and self._policy.is_token(given):
-            return self._with_cookie()
-        return answer_error(403, "the token is missing", "open the whole address that was printed")
+        is_page = asked.scope["type"] == "http" and asked.scope["path"] == "/"
+        if is_page and policy.is_token(asked.query_params.get("token", "")):
+            answer = RedirectResponse("/", status_code=303)
+            answer.set_cookie(policy.cookie, policy.token, httponly=True, samesite="lax")
+            return answer
+        return _refuse(403, "the token is missing", "open the whole address that was printed")
 
-    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+    def _is_foreign(self, asked: HTTPConnection) -> bool:
         """Whether another page sends a request that it may not send."""
+        scope, origin = asked.scope, asked.headers.get("origin")
         unsafe = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        origin = headers.get("origin")
-        if unsafe and origin is not None and not self._policy.is_own_origin(origin):
-            return True
-        site = headers.get("sec-fetch-site", "none")
+        if unsafe and origin is not None:
+            scheme, _, host = origin.partition("://")
+            if scheme != "http" or not self._policy.is_own(host):
+                return True
+        site = asked.headers.get("sec-fetch-site", "none")
         return (unsafe or scope["path"] != "/") and site not in ("same-origin", "none")
 
-    def _with_cookie(self) -> Response:
-        answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(
-            self._policy.cookie, self._policy.token, httponly=True, samesite="lax", path="/"
-        )
-        return answer
+
+def _refuse(status: int, message: str, hint: str = "") -> Response:
+    return answer_error(RefusedError(status, message, hint))

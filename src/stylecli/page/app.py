@@ -1,16 +1,14 @@
 """The routes of the server."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -19,85 +17,40 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from stylecli import __version__
+from stylecli.collection.own import remove_model
 from stylecli.config import DEFAULT_MODEL
 from stylecli.errors import StyleCliError
+from stylecli.files.pictures import encode_jpeg
 from stylecli.page.access import REPORT_CSP, AccessMiddleware, AccessPolicy
-from stylecli.page.camera import AT_ONCE, Camera
+from stylecli.page.camera import Camera
 from stylecli.page.jobs import BackgroundJob, BackgroundJobs
-from stylecli.page.photos import (
-    MOST_BYTES,
-    SCREEN,
-    STRIP,
-    Look,
-    Photo,
-    PhotoService,
-    require_size,
-    result_name,
-)
-from stylecli.page.refusals import RefusedError, answer_error, status_of
+from stylecli.page.photos import MOST_BYTES, SCREEN, STRIP, Look, PhotoService, require_size
+from stylecli.page.refusals import RefusedError, answer_error, parse_object
 from stylecli.page.styles import (
-    Chosen,
-    Style,
+    find_own_style,
     find_style,
     list_styles,
-    remove_style,
+    parse_style,
     rename_style,
 )
-from stylecli.page.workers import Urgency, Workers
+from stylecli.page.workers import Urgency
 
 STATIC = Path(__file__).parent / "static"
-_BLOCK = 2**20  # bytes of an upload that are written at once
 _MOST_JSON = 2**16  # bytes
-_MOST_WAITING = 200  # pictures
+_PATIENCE = 0.1  # seconds after which it is seen that a browser has gone
 _SIZES = {"strip": (STRIP, Urgency.SMALL), "screen": (SCREEN, Urgency.SCREEN)}
-_JPEG, _BYTES = "image/jpeg", "application/octet-stream"
+_JPEG = "image/jpeg"
 _ROOM = "see whether the disk has room; TMPDIR names another folder"
 
 T = TypeVar("T")
 
 
-@dataclass
-class AppState:
-    """What the routes work with.
-
-    Attributes:
-        service: photos and networks.
-        paint_workers: the threads that paint pictures.
-        file_workers: the threads that read and write files.
-        jobs: films, ZIPs, trainings, comparisons.
-    """
-
-    service: PhotoService
-    paint_workers: Workers = field(default_factory=lambda: Workers(AT_ONCE))
-    file_workers: Workers = field(default_factory=lambda: Workers(2))
-
-    def __post_init__(self) -> None:
-        self.jobs = BackgroundJobs(self.service, self.paint_workers)
-
-    def warm_up(self) -> None:
-        """Open the networks that are bundled while nothing else is to be done."""
-        for style in list_styles().values():
-            if not style.is_own:
-                self.paint_workers.submit(partial(self._open, style), Urgency.SPARE)
-
-    def _open(self, style: Style) -> None:
-        import numpy as np
-
-        network = self.service.network(Chosen.of(style.id))
-        network(np.full((64, 64, 3), 128, np.uint8))  # it is compiled when it is first used
-
-    def close(self) -> None:
-        """Stop all jobs; nothing is waited for."""
-        self.paint_workers.cancel()
-        self.file_workers.cancel()
-        self.jobs.stop_all()
-
-
-def build_app(state: AppState, policy: AccessPolicy) -> ASGIApp:
-    """The application.
+def build_app(service: PhotoService, jobs: BackgroundJobs, policy: AccessPolicy) -> ASGIApp:
+    """The application; Starlette runs the routes that are not coroutines in threads.
 
     Args:
-        state: what it works with.
+        service: photos and networks.
+        jobs: pictures at full size, films, ZIPs, trainings, comparisons.
         policy: who is let in.
     """
     photo, job, style = "/api/photos/{id}", "/api/jobs/{id}", "/api/styles/{id}"
@@ -114,119 +67,83 @@ def build_app(state: AppState, policy: AccessPolicy) -> ASGIApp:
         Route(f"{photo}/screen", _send_screen),
         Route(f"{photo}/painted", _paint),
         Route(photo, _remove_photo, methods=["DELETE"]),
-        Route("/api/zip", _begin_zip, methods=["POST"]),
-        Route("/api/films", _begin_film, methods=["POST"]),
+        Route("/api/paintings", _begin_painting, methods=["POST"]),
         Route("/api/trainings", _begin_training, methods=["POST"]),
         Route("/api/comparisons", _begin_comparison, methods=["POST"]),
         Route(job, _tell_job),
         Route(f"{job}/stop", _stop, methods=["POST"]),
         Route(f"{job}/preview", _send_preview),
         Route(f"{job}/result", _send_result),
-        Route(f"{job}/report/", _send_report),
         WebSocketRoute("/api/tab", _watch_tab),
         WebSocketRoute("/api/camera", _run_camera),
     ]
-    app = Starlette(
-        routes=routes,
-        exception_handlers={
-            StyleCliError: _explain,
-            ClientDisconnect: _give_up,
-            404: _explain_missing,
-            405: _explain_missing,
-            500: _explain_bug,
-        },
-    )
-    app.state.shared = state
+    handlers: dict[Any, Any] = dict.fromkeys([StyleCliError, ClientDisconnect, 500], _explain)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.state.service, app.state.jobs = service, jobs
     return AccessMiddleware(app, policy)
 
 
-def _state(request: Request | WebSocket) -> AppState:
-    state: AppState = request.app.state.shared
-    return state
+def _service(request: Request | WebSocket) -> PhotoService:
+    service: PhotoService = request.app.state.service
+    return service
+
+
+def _jobs(request: Request | WebSocket) -> BackgroundJobs:
+    jobs: BackgroundJobs = request.app.state.jobs
+    return jobs
+
+
+def _id(request: Request) -> str:
+    number: str = request.path_params["id"]
+    return number
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    assert isinstance(error, StyleCliError)
-    return answer_error(status_of(error), error.message, error.hint)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=400)  # nobody reads it
+    if not isinstance(error, StyleCliError):
+        error = RefusedError(500, f"a bug of stylecli: {error!r}", "please report it")
+    return answer_error(error)
 
 
-async def _give_up(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _explain_missing(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    return answer_error(status, f"there is nothing at {request.method} {request.url.path}")
-
-
-async def _explain_bug(request: Request, error: Exception) -> Response:
-    return answer_error(500, f"a bug of stylecli: {error!r}", "please report it")
-
-
-async def _do(request: Request, function: Callable[[], T]) -> T:
-    """The result of a function that reads or writes files, in another thread."""
-    return await asyncio.wrap_future(_state(request).file_workers.submit(function))
-
-
-async def _show_page(request: Request) -> Response:
+def _show_page(request: Request) -> Response:
     return FileResponse(STATIC / "index.html")
 
 
-async def _tell_state(request: Request) -> Response:
-    state = _state(request)
-    network = await _do(request, lambda: state.service.network(Chosen.of(DEFAULT_MODEL)))
-    return JSONResponse(
-        {
-            "version": __version__,
-            "device": network.description.rpartition(" on ")[2],
-            "most_bytes": MOST_BYTES,
-        }
-    )
+def _tell_state(request: Request) -> Response:
+    device = _service(request).network(parse_style(DEFAULT_MODEL)).description
+    told = {"version": __version__, "device": device.rpartition(" on ")[2]}
+    return JSONResponse({**told, "most_bytes": MOST_BYTES})
 
 
-async def _list_styles(request: Request) -> Response:
-    def describe() -> list[dict[str, object]]:
-        return [style.describe() for style in list_styles().values()]
-
-    styles = await _do(request, describe)
+def _list_styles(request: Request) -> Response:
+    styles = [style.describe() for style in list_styles().values()]
     return JSONResponse({"styles": styles, "default": DEFAULT_MODEL})
 
 
-async def _style(request: Request) -> Style:
-    number = request.path_params["id"]
-    return await _do(request, lambda: find_style(number))
-
-
-async def _own_style(request: Request) -> Style:
-    style = await _style(request)
-    if not style.is_own:
-        raise RefusedError(409, f"{style.id} is not one of your own models", "it stays as it is")
-    return style
-
-
-async def _send_painting(request: Request) -> Response:
-    style = await _style(request)
-    painting = await _do(request, style.painting)
+def _send_painting(request: Request) -> Response:
+    painting = find_style(_id(request)).painting()
     if painting is None:
-        raise RefusedError(404, f"the painting of {style.id} is not known")
+        raise RefusedError(404, f"the painting of {_id(request)} is not known")
     return Response(painting, media_type=_JPEG)
 
 
-async def _send_model(request: Request) -> Response:
-    path = (await _style(request)).choice.path
-    return FileResponse(path, filename=path.name, media_type=_BYTES)
+def _send_model(request: Request) -> Response:
+    path = find_style(_id(request)).choice.path
+    return FileResponse(path, filename=path.name)
 
 
 async def _rename_style(request: Request) -> Response:
-    style, given = await _own_style(request), await _read_json(request)
-    name = str(given.get("name", ""))
-    renamed = await _do(request, lambda: rename_style(style, name).describe())
-    return JSONResponse(renamed)
+    name = str((await _read_json(request)).get("name", ""))
+
+    def rename() -> dict[str, object]:
+        return rename_style(find_own_style(_id(request)), name).describe()
+
+    return JSONResponse(await run_in_threadpool(rename))
 
 
-async def _remove_style(request: Request) -> Response:
-    style = await _own_style(request)
-    await _do(request, lambda: remove_style(style))
+def _remove_style(request: Request) -> Response:
+    remove_model(find_own_style(_id(request)).choice.path.stem)
     return Response(status_code=204)
 
 
@@ -241,33 +158,28 @@ async def _read_json(request: Request) -> dict[str, Any]:
         body += part
         if len(body) > _MOST_JSON:
             raise RefusedError(413, "the request is too long")
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise RefusedError(400, "the request is not an object of JSON")
-    return given
+    return parse_object(body)
 
 
-@asynccontextmanager
-async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
-    """Write a body into a file, as it comes; on an error, the file is removed.
+async def _store_upload(request: Request, use: Callable[[str, Path], T]) -> T:
+    """Write a body into a file, as it comes, and use it; on an error, the file is removed.
 
-    Yields:
-        What the user calls it, and the file.
+    Args:
+        request: with the file's name in the header ``X-Name``.
+        use: is called in a thread with what the user calls the file, and its path.
 
     Raises:
-        RefusedError: it is not a photo or film by its name, it is too large, or the disk is full.
+        StyleCliError: it is not a photo or film by its name, it is too large, or the disk is full.
     """
-    state = _state(request)
     given = unquote(request.headers.get("x-name", ""))
     length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() else 0
-    name, path = await _do(request, lambda: state.service.begin_upload(given, size))
+    name, path = _service(request).begin_upload(given, int(length) if length.isdecimal() else 0)
     try:
-        await _write_body(request, path)
-        yield name, path
+        with path.open("xb") as file:
+            async for part in request.stream():
+                await run_in_threadpool(file.write, part)
+                require_size(file.tell())
+        return await run_in_threadpool(use, name, path)
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -276,90 +188,37 @@ async def _store_upload(request: Request) -> AsyncIterator[tuple[str, Path]]:
         raise
 
 
-async def _write_body(request: Request, path: Path) -> None:
-    state, done, block = _state(request), 0, bytearray()
-    with path.open("xb") as file:
-        async for part in request.stream():
-            block += part
-            done += len(part)
-            if len(block) >= _BLOCK:
-                require_size(done)
-                state.service.require_room()
-                full, block = block, bytearray()
-                await _do(request, partial(file.write, full))
-        await _do(request, lambda: file.write(block))
-
-
 async def _take_photo(request: Request) -> Response:
-    state = _state(request)
-    async with _store_upload(request) as (name, path):
-        photo = await _do(request, lambda: state.service.add(name, path))
-    return JSONResponse(photo.about, status_code=201)
+    photo = await _store_upload(request, _service(request).add)
+    return JSONResponse(photo.describe(), status_code=201)
 
 
-def _photo(request: Request) -> Photo:
-    return _state(request).service.find(request.path_params["id"])
+def _send_screen(request: Request) -> Response:
+    service = _service(request)
+    return Response(encode_jpeg(service.screen(service.find(_id(request)))), media_type=_JPEG)
 
 
-async def _send_screen(request: Request) -> Response:
-    service, photo = _state(request).service, _photo(request)
-    picture = await _do(request, lambda: service.encode_screen(photo))
-    return Response(picture, media_type=_JPEG)
-
-
-async def _remove_photo(request: Request) -> Response:
-    service, number = _state(request).service, request.path_params["id"]
-    await _do(request, lambda: service.remove(number))
+def _remove_photo(request: Request) -> Response:
+    _service(request).remove(_id(request))
     return Response(status_code=204)
 
 
 async def _paint(request: Request) -> Response:
-    service, photo, given = _state(request).service, _photo(request), dict(request.query_params)
-    look = await _do(request, lambda: Look.of(given))
+    """Paint a photo; the painter does not begin if the browser closes the connection before."""
+    service, given = _service(request), dict(request.query_params)
+    photo = service.find(_id(request))
     size = given.get("size", "screen")
-    if size == "full":
-        painted = await _paint_or_give_up(
-            request, Urgency.FULL, lambda: service.paint_full(photo, look)
-        )
-        saved = f"attachment; filename*=utf-8''{quote(result_name(photo, look))}"
-        return Response(painted, headers={"Content-Disposition": saved}, media_type=_BYTES)
     if size not in _SIZES:
-        raise RefusedError(400, f"size is {size!r}", "it is strip, screen or full")
+        raise RefusedError(400, f"size is {size!r}", "it is strip or screen")
     side, urgency = _SIZES[size]
-    painted = await _paint_or_give_up(
-        request, urgency, lambda: service.paint_small(photo, look, side)
-    )
-    return Response(painted, media_type=_JPEG)
-
-
-async def _paint_or_give_up(
-    request: Request, urgency: Urgency, paint: Callable[[], bytes]
-) -> bytes:
-    """Paint by a function; it does not run if the browser closes the connection before.
-
-    Raises:
-        RefusedError: too many pictures wait.
-        ClientDisconnect: the browser has gone.
-    """
-    workers = _state(request).paint_workers
-    if workers.count >= _MOST_WAITING:
-        raise RefusedError(429, f"{_MOST_WAITING} pictures wait already", "ask for fewer")
-    picture = asyncio.wrap_future(workers.submit(paint, urgency))
-    gone = asyncio.ensure_future(_wait_until_gone(request))
-    try:
-        either: set[asyncio.Future[Any]] = {picture, gone}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if picture.done() and not picture.cancelled():
-            return picture.result()
-        raise ClientDisconnect
-    finally:
-        gone.cancel()
-        picture.cancel()
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    painting = service.painters.submit(lambda: service.paint(photo, Look.of(given), side), urgency)
+    painted = asyncio.wrap_future(painting)
+    while not painted.done():
+        if await request.is_disconnected():
+            painted.cancel()
+            raise ClientDisconnect
+        await asyncio.wait([painted], timeout=_PATIENCE)
+    return Response(painted.result(), media_type=_JPEG)
 
 
 def _tab(request: Request) -> str:
@@ -367,49 +226,39 @@ def _tab(request: Request) -> str:
     return request.headers.get("x-tab", "")
 
 
-async def _look_and_photos(request: Request, key: str) -> tuple[Look, list[Photo]]:
-    """What a request wants to be painted, and how; the photos' ids stand under a key."""
-    state, given = _state(request), await _read_json(request)
-    wanted, ids = given.get("look"), given.get(key)
-    if not isinstance(wanted, dict):
-        raise RefusedError(400, "the request has no look")
-    look = await _do(request, lambda: Look.of(wanted))
-    listed = ids if isinstance(ids, list) else [ids]
-    return look, [state.service.find(str(one)) for one in listed]
-
-
 def _answer_with_job(job: BackgroundJob) -> Response:
     return JSONResponse({"job": job.id}, status_code=201)
 
 
-async def _begin_zip(request: Request) -> Response:
-    look, photos = await _look_and_photos(request, "photos")
-    return _answer_with_job(_state(request).jobs.begin_zip(photos, look, _tab(request)))
+async def _begin_painting(request: Request) -> Response:
+    service, given = _service(request), await _read_json(request)
+    look, numbers = given.get("look"), given.get("photos", [])
+    if not isinstance(look, dict) or not _are_names(numbers):
+        raise RefusedError(400, "the request has no look or no photos")
 
+    def begin() -> BackgroundJob:
+        photos = [service.find(number) for number in numbers]
+        return _jobs(request).begin_painting(photos, Look.of(look), _tab(request))
 
-async def _begin_film(request: Request) -> Response:
-    look, photos = await _look_and_photos(request, "photo")
-    if len(photos) != 1:
-        raise RefusedError(400, f"{len(photos)} films were chosen", "choose one")
-    return _answer_with_job(_state(request).jobs.begin_film(photos[0], look, _tab(request)))
+    return _answer_with_job(await run_in_threadpool(begin))
 
 
 async def _begin_training(request: Request) -> Response:
-    jobs, query = _state(request).jobs, request.query_params
-    wanted, minutes = query.get("name", ""), query.get("minutes", "3")
-    async with _store_upload(request) as (name, path):
-        begin = partial(jobs.begin_training, path, name, wanted, minutes)
-        return _answer_with_job(await _do(request, begin))
+    jobs, query = _jobs(request), request.query_params
+
+    def begin(name: str, path: Path) -> BackgroundJob:
+        return jobs.begin_training(path, name, query.get("name", ""), query.get("minutes", "3"))
+
+    return _answer_with_job(await _store_upload(request, begin))
 
 
 async def _begin_comparison(request: Request) -> Response:
-    state, given, tab = _state(request), await _read_json(request), _tab(request)
+    jobs, given = _jobs(request), await _read_json(request)
     norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
-    if not all(_are_names(one) for one in (norms, archs)):
+    if not (_are_names(norms) and _are_names(archs)):
         raise RefusedError(400, "norms and archs are not lists of names")
-    return _answer_with_job(
-        await _do(request, lambda: state.jobs.begin_comparison(norms, archs, tab))
-    )
+    job = await run_in_threadpool(jobs.begin_comparison, norms, archs, _tab(request))
+    return _answer_with_job(job)
 
 
 def _are_names(given: object) -> bool:
@@ -417,49 +266,44 @@ def _are_names(given: object) -> bool:
 
 
 def _job(request: Request) -> BackgroundJob:
-    return _state(request).jobs.find(request.path_params["id"])
+    return _jobs(request).find(_id(request))
 
 
-async def _tell_job(request: Request) -> Response:
+def _tell_job(request: Request) -> Response:
     return JSONResponse(_job(request).told)
 
 
-async def _stop(request: Request) -> Response:
+def _stop(request: Request) -> Response:
     _job(request).stop()
     return Response(status_code=204)
 
 
-async def _send_preview(request: Request) -> Response:
-    state, job = _state(request), _job(request)
-    return Response(await _do(request, lambda: state.jobs.preview(job)), media_type=_JPEG)
+def _send_preview(request: Request) -> Response:
+    preview = _job(request).preview
+    if preview is None or not preview.is_file():
+        raise RefusedError(404, "there is no preview yet", "wait some seconds")
+    return Response(preview.read_bytes(), media_type="image/png")
 
 
-async def _send_result(request: Request) -> Response:
+def _send_result(request: Request) -> Response:
     job = _job(request)
     if job.result is None or not job.result.is_file():
         raise RefusedError(404, "there is no result", "wait until it is done")
+    if job.result.suffix == ".html":  # a report, which the page shows in a frame
+        return FileResponse(job.result, headers={"Content-Security-Policy": REPORT_CSP})
     return FileResponse(job.result, filename=job.name)
-
-
-async def _send_report(request: Request) -> Response:
-    job = _job(request)
-    if job.result is None or job.result.suffix != ".html":
-        raise RefusedError(404, "there is no report", "wait until it is done")
-    headers = {"Content-Security-Policy": REPORT_CSP}
-    return FileResponse(job.result, media_type="text/html", headers=headers)
 
 
 async def _watch_tab(socket: WebSocket) -> None:
     """Wait for the end of a tab, and stop its jobs then."""
     await socket.accept()
     try:
-        while (await socket.receive())["type"] != "websocket.disconnect":
+        async for _ in socket.iter_text():
             pass
     finally:
-        _state(socket).jobs.stop_tab(socket.query_params.get("tab", ""))
+        _jobs(socket).stop_tab(socket.query_params.get("tab", ""))
 
 
 async def _run_camera(socket: WebSocket) -> None:
-    state = _state(socket)
     with suppress(asyncio.CancelledError):
-        await Camera(socket, state.service, state.paint_workers).run()
+        await Camera(socket, _service(socket)).run()

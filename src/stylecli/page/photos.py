@@ -1,29 +1,34 @@
-"""The photos of a run, and how they are painted: small pictures from memory, large ones as files.
+"""The photos of a run, and how they are painted at the size of a screen.
 
 All files lie in one folder that goes at the end, under random names.
 """
 
+import json
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
+from threading import Lock
 from typing import Any
 
-from stylecli.config import StylizeConfig
+import numpy as np
+
+from stylecli.config import DEFAULT_MODEL, LookConfig, StylizeConfig
 from stylecli.core.tensor_files import is_control
 from stylecli.engine import Stylizer
 from stylecli.engine.painter import FINEST
-from stylecli.errors import StyleCliError
 from stylecli.files.colors import Rgb
 from stylecli.files.formats import READABLE, USUAL_ENDINGS, VIDEOS, WRITABLE_VIDEOS, ending_for
-from stylecli.files.jobs import Job
 from stylecli.files.pictures import Picture, encode_jpeg, mix, shrink
 from stylecli.files.video.clips import read_clip_or_picture
-from stylecli.page.cache import LruCache
-from stylecli.page.refusals import RefusedError
-from stylecli.page.styles import Chosen
+from stylecli.options import options_of
+from stylecli.page.refusals import RefusedError, say_name
+from stylecli.page.styles import Style, list_styles, parse_style
+from stylecli.page.workers import AT_ONCE, Urgency, Workers
 
 SCREEN, STRIP = 1600, 320  # px, the long side of a picture in the main view, and in the strip
 MOST_BYTES = 4 * 2**30  # of an upload; a film of some minutes has one or two
@@ -43,18 +48,21 @@ class Photo:
         id: what the page calls it.
         name: what the user calls it; it is shown, and never part of a path.
         path: its file.
-        about: what the page is told of it.
+        kind: ``photo`` or ``film``.
+        width: px.
+        height: px.
     """
 
     id: str
     name: str
     path: Path
-    about: dict[str, object]
+    kind: str
+    width: int
+    height: int
 
-    @property
-    def is_film(self) -> bool:
-        """Whether it has many frames."""
-        return self.about["kind"] == "film"
+    def describe(self) -> dict[str, object]:
+        """What the page is told of it: all but the path."""
+        return {key: value for key, value in asdict(self).items() if key != "path"}
 
 
 def require_size(size: int) -> None:
@@ -67,55 +75,39 @@ def require_size(size: int) -> None:
         )
 
 
-def rename_in(error: StyleCliError, path: Path, name: str) -> StyleCliError:
-    """The same error with a name in place of a path."""
-    error.message = error.message.replace(str(path), name)
-    error.hint = error.hint.replace(str(path), name)
-    return error
-
-
 @dataclass(frozen=True)
 class Look:
     """A style and how it is painted."""
 
-    chosen: Chosen
+    style: Style
     config: StylizeConfig
 
     @classmethod
     def of(cls, given: Mapping[str, object]) -> "Look":
         """What a request asks for.
 
+        Args:
+            given: ``style``, and any field of :class:`LookConfig`; texts may be values in JSON.
+
         Raises:
             StyleCliError: there is no such style, or a setting is out of range.
         """
-        told = {name: given[name] for name in _LOOK if given.get(name) is not None}
-        settings: dict[str, Any] = {name: _setting(name, told[name]) for name in told}
+        settings: dict[str, Any] = {}
+        for one in options_of(LookConfig):
+            value = parse_setting(given.get(one.name))
+            if value is not None:  # JSON writes 2.0 as 2
+                is_whole = one.type is float and type(value) is int
+                settings[one.name] = float(value) if is_whole else value
         config = StylizeConfig(**settings)
         config.check()
-        return cls(Chosen.of(str(given.get("style") or "")), config)
-
-    def paint(self, network: Stylizer, rgb: Rgb) -> Rgb:
-        """An image that a network paints so: (H, W, 3) in 0..255, and as large."""
-        painted: Rgb = network(rgb, **{name: getattr(self.config, name) for name in _LOOK})
-        return painted
+        return cls(parse_style(str(given.get("style") or DEFAULT_MODEL)), config)
 
 
-_LOOK = {"layers", "stroke_size", "strength", "preserve_color"}
-
-
-def _setting(name: str, given: object) -> object:
-    """A setting from a text or from JSON.
-
-    Raises:
-        RefusedError: it is not of its kind.
-    """
-    text = str(given).lower()
-    try:
-        if name == "preserve_color":
-            return {"0": False, "1": True, "false": False, "true": True}[text]
-        return int(text) if name == "layers" else float(text)
-    except (KeyError, ValueError):
-        raise RefusedError(400, f"{name} is {given!r}", "it is a number") from None
+def parse_setting(given: object) -> Any:
+    """Parse a setting, which is text in an address; a check of settings refuses what is not one."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(given) if isinstance(given, str) else given
+    return given
 
 
 class PhotoService:
@@ -123,22 +115,36 @@ class PhotoService:
 
     Args:
         folder: for the files of this run.
+
+    Attributes:
+        painters: the threads that paint pictures.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._networks = LruCache[Chosen, Stylizer](_OPEN)
+        self.folder, self.painters = folder, Workers(AT_ONCE)
         self._photos: dict[str, Photo] = {}
-        self._screens = LruCache[str, Picture](_IN_MEMORY)
-        self._paintings = LruCache[object, Rgb](_PAINTINGS)
+        # Of threads that ask for the same at once, one makes it, and the others wait.
+        self._locks: defaultdict[object, Lock] = defaultdict(Lock)
+        self._open = lru_cache(_OPEN)(lambda one: Stylizer(one.choice.path, one.choice.style))
+        self._look_at = lru_cache(_IN_MEMORY)(_look_at)
+        self._paint = lru_cache(_PAINTINGS)(self._paint_at)
 
-    def network(self, chosen: Chosen) -> Stylizer:
+    def warm_up(self) -> None:
+        """Open the networks that are bundled while nothing else is to be done."""
+        gray = np.full((64, 64, 3), 128, np.uint8)  # a network is compiled when it is first used
+        for style in list_styles().values():
+            if not style.is_own:
+                warm_up = partial(lambda one: self.network(one)(gray), style)
+                self.painters.submit(warm_up, Urgency.SPARE)
+
+    def network(self, style: Style) -> Stylizer:
         """The network of a style or blend; those that were used last stay open.
 
         Raises:
             StyleCliError: the model is gone or damaged, or the blend is not one.
         """
-        return self._networks.get(chosen, lambda: Stylizer(chosen.path, chosen.style))
+        with self._locks[style]:
+            return self._open(style)
 
     def new_path(self, suffix: str) -> Path:
         """A path for a new file."""
@@ -165,22 +171,14 @@ class PhotoService:
         if len(self._photos) >= MOST_PHOTOS:
             raise RefusedError(429, f"{MOST_PHOTOS} photos are open", "remove some of them")
         require_size(size)
-        self.require_room(size)
+        with suppress(OSError):  # if the folder is gone, the file cannot be stored
+            if shutil.disk_usage(self.folder).free < size + _SPARE:
+                raise RefusedError(
+                    507,
+                    f"the disk has no room: {self.folder}",
+                    "remove files; or set TMPDIR to a folder with room, and start again",
+                )
         return name, self.new_path(suffix)
-
-    def require_room(self, size: int = 0) -> None:
-        """Raise RefusedError if the disk has no room for so many bytes more."""
-        try:
-            free = shutil.disk_usage(self.folder).free
-        except OSError as error:
-            message = f"cannot use the folder {self.folder}: {error.strerror or error}"
-            raise StyleCliError(message, hint="start stylecli serve again") from error
-        if free < size + _SPARE:
-            raise RefusedError(
-                507,
-                f"the disk has no room: {self.folder}",
-                "remove files; or set TMPDIR to a folder with room, and start again",
-            )
 
     def add(self, name: str, path: Path) -> Photo:
         """Look at an upload, and keep it.
@@ -188,14 +186,10 @@ class PhotoService:
         Raises:
             StyleCliError: it cannot be read.
         """
-        number = secrets.token_urlsafe(12)
-        try:
-            about, picture = _look_at(path)
-        except StyleCliError as error:
-            raise rename_in(error, path, name) from error
-        photo = Photo(number, name, path, {"id": number, "name": name, **about})
-        self._photos[number] = photo
-        self._screens.get(number, lambda: picture)
+        with say_name(name, path):
+            kind, width, height, _ = self._look_at(path)
+        photo = Photo(secrets.token_urlsafe(12), name, path, kind, width, height)
+        self._photos[photo.id] = photo
         return photo
 
     def find(self, number: str) -> Photo:
@@ -213,7 +207,6 @@ class PhotoService:
         """Forget a photo, and remove its file."""
         photo = self.find(number)
         self._photos.pop(number, None)
-        self._screens.drop(number)
         with suppress(OSError):
             photo.path.unlink()
 
@@ -223,21 +216,11 @@ class PhotoService:
         Raises:
             StyleCliError: its file cannot be read any more.
         """
-        return self._screens.get(photo.id, lambda: _look_at(photo.path)[1])
+        with self._locks[photo]:
+            return self._look_at(photo.path)[-1]
 
-    def encode_screen(self, photo: Photo) -> bytes:
-        """A photo at screen size: a JPEG.
-
-        Raises:
-            StyleCliError: its file cannot be read any more.
-        """
-        return encode_jpeg(self.screen(photo))
-
-    def paint_small(self, photo: Photo, look: Look, size: int) -> bytes:
+    def paint(self, photo: Photo, look: Look, size: int) -> bytes:
         """A photo painted at screen size or smaller: a JPEG.
-
-        The network needs a certain size for strokes of their usual width. A smaller picture is
-        painted at that size, and the painting is scaled down.
 
         Args:
             photo: what is painted.
@@ -247,55 +230,42 @@ class PhotoService:
         Raises:
             StyleCliError: the photo or the model cannot be read, or memory is short.
         """
+        config = look.config
+        # Paintings are kept at full strength in their own colors, so that another strength, or the
+        # photo's colors, does not need the network again.
+        picture, painted = self._paint(photo, look.style, config.layers, config.stroke_size, size)
+        rgb = mix(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
+        return encode_jpeg(shrink(replace(picture, rgb=rgb), size))
+
+    def _paint_at(
+        self, photo: Photo, style: Style, layers: int | None, stroke_size: float | str, size: int
+    ) -> tuple[Picture, Rgb]:
+        """A photo and its painting, (H, W, 3) in 0..255, of the same size.
+
+        The network needs a certain size for strokes of their usual width. A smaller picture is
+        painted at that size.
+        """
         picture = self.screen(photo)
         height, width = picture.rgb.shape[:2]
         if size < SCREEN:
             needed = FINEST * max(height, width) / min(height, width)
             picture = shrink(picture, max(size, round(needed)))
-        config, network = look.config, self.network(look.chosen)
-        # Paintings are kept at full strength in their own colors, so that another strength, or the
-        # photo's colors, does not need the network again.
-        strokes = {"layers": config.layers, "stroke_size": config.stroke_size}
-        key = photo.id, look.chosen, *strokes.values(), picture.rgb.shape
-        painted = self._paintings.get(key, lambda: network(picture.rgb, **strokes))
-        rgb = mix(picture.rgb, painted, config.strength, preserve_color=config.preserve_color)
-        return encode_jpeg(shrink(replace(picture, rgb=rgb), size))
-
-    def paint_full(self, photo: Photo, look: Look) -> bytes:
-        """A photo painted at full size: the file that the command line would write.
-
-        Raises:
-            StyleCliError: it is a film, it cannot be read, or the result cannot be written.
-        """
-        if photo.is_film:
-            raise RefusedError(400, f"{photo.name} is a film", "paint it as one")
-        target = self.new_path(ending_for(photo.path))
-        jobs = [Job(photo.path, target)]
-        (result,) = self.network(look.chosen).run_jobs(jobs, config=look.config)
-        if result.error:
-            self.require_room()
-            raise rename_in(StyleCliError(result.error), photo.path, photo.name)
-        try:
-            return target.read_bytes()
-        finally:
-            target.unlink()
+        strokes = {"layers": layers, "stroke_size": stroke_size}
+        return picture, self.network(style)(picture.rgb, **strokes)
 
 
 def result_name(photo: Photo, look: Look) -> str:
     """The name under which a painted photo is downloaded."""
     name = PurePath(photo.name)
-    return f"{name.stem}-{look.chosen.label}{ending_for(Path(photo.name))}"
+    return f"{name.stem}-{look.style.id}{ending_for(Path(photo.name))}"
 
 
-def _look_at(path: Path) -> tuple[dict[str, object], Picture]:
-    """What the page is told of a file, and the photo or first frame at screen size."""
+def _look_at(path: Path) -> tuple[str, int, int, Picture]:
+    """A file's kind, width and height in px, and the photo or first frame at screen size."""
     read, _ = read_clip_or_picture(path, path.with_name(f"x{ending_for(path)}"))
     if isinstance(read, Picture):
-        return _about("photo", read), shrink(read, SCREEN)
-    first = next(read.frames()).picture
-    return _about("film", first), shrink(first, SCREEN)
-
-
-def _about(kind: str, picture: Picture) -> dict[str, object]:
+        kind, picture = "photo", read
+    else:
+        kind, picture = "film", next(read.frames()).picture
     height, width = picture.rgb.shape[:2]
-    return {"kind": kind, "width": width, "height": height}
+    return kind, width, height, shrink(picture, SCREEN)

@@ -17,10 +17,12 @@ from stylecli.files.atomic import private_folder
 from stylecli.files.images import silence_pillow
 from stylecli.page import camera
 from stylecli.page.access import AccessPolicy, format_host
-from stylecli.page.app import AppState, build_app
+from stylecli.page.app import build_app
+from stylecli.page.jobs import BackgroundJobs
 from stylecli.page.photos import PhotoService
 
 PORT = 8765  # unless another program has it
+_TICK = 0.1  # seconds after which it is asked again whether to stop
 _GRACE = 1  # seconds for answers on their way, at the end
 _MOST_CONNECTIONS = 256
 
@@ -28,7 +30,7 @@ _MOST_CONNECTIONS = 256
 def serve(
     host: str,
     port: int | None,
-    say_address: Callable[[str], None],
+    say: Callable[[str], None],
     should_stop: Callable[[], bool],
     *,
     open_browser: bool = True,
@@ -38,7 +40,7 @@ def serve(
     Args:
         host: the name or address to listen on; one that others reach gets a token.
         port: the port; 0 for any that is free; None for the usual one, or any if that is taken.
-        say_address: told the address at which the page is, once it answers.
+        say: is told, in a line, the address at which the page is.
         should_stop: asked ten times a second.
         open_browser: whether to open the page in the user's browser.
 
@@ -48,13 +50,13 @@ def serve(
     use_one_heap()
     silence_pillow()
     with _open_socket(host, port) as listening, private_folder() as folder:
-        number = listening.getsockname()[1]
-        policy = AccessPolicy.of(
-            host, number, [socket.gethostname(), f"{socket.gethostname()}.local"]
-        )
-        state = AppState(PhotoService(folder))
+        name = socket.gethostname()
+        policy = AccessPolicy.of(host, listening.getsockname()[1], [name, f"{name}.local"])
+        address = address_of(policy, host)
+        service = PhotoService(folder)
+        jobs = BackgroundJobs(service)
         config = uvicorn.Config(
-            build_app(state, policy),
+            build_app(service, jobs, policy),
             log_level="error",
             access_log=False,
             server_header=False,
@@ -63,44 +65,29 @@ def serve(
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE,
         )
-
-        def begin() -> None:
-            address = address_of(policy, host)
-            say_address(address)
-            if open_browser and _has_screen():
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            state.warm_up()
-
-        server = _Server(config, begin, should_stop, state.close)
-        asyncio.run(server._serve(sockets=[listening]))  # serve() would take over the signals
+        say(f"the page is at {address}")  # what connects now is answered soon
+        say("Ctrl-C ends it")
+        if open_browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        service.warm_up()
+        asyncio.run(_run(uvicorn.Server(config), listening, should_stop, jobs.stop_all))
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it begins to answer, and asks when to stop."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        begin: Callable[[], None],
-        should_stop: Callable[[], bool],
-        close: Callable[[], None],
-    ) -> None:
-        super().__init__(config)
-        self._begin, self._should_stop, self._close = begin, should_stop, close
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
-        await super().startup(sockets)
-        self._begin()
-
-    async def on_tick(self, counter: int) -> bool:
-        """Whether to stop; asked ten times a second."""
-        if self._should_stop():
-            self._close()
-            # It would tell of each answer that it cuts off.
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-            self.should_exit = True
-        return await super().on_tick(counter)
+async def _run(
+    server: uvicorn.Server,
+    listening: socket.socket,
+    should_stop: Callable[[], bool],
+    stop_jobs: Callable[[], None],
+) -> None:
+    """Run a server until it is to stop, and then stop its jobs."""
+    serving = asyncio.create_task(server._serve([listening]))  # serve() would take the signals
+    while not should_stop() and not serving.done():
+        await asyncio.sleep(_TICK)
+    stop_jobs()
+    # It would tell of each answer that it cuts off.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    server.should_exit = True
+    await serving
 
 
 def address_of(policy: AccessPolicy, host: str) -> str:

@@ -2,14 +2,13 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylecli.collection.facts import painting_of
-from stylecli.collection.own import TITLES, remove_model, rename_model
-from stylecli.config import DEFAULT_MODEL
+from stylecli.collection.own import TITLES, rename_model
 from stylecli.core.model_files import (
     bundled_models,
     read_info,
@@ -30,15 +29,17 @@ _TITLE = 80  # characters
 
 @dataclass(frozen=True)
 class Style:
-    """A style that can be chosen.
+    """A style that can be chosen, or a blend of styles of one model.
 
     Attributes:
-        id: what the page calls it.
-        choice: its model file and its name in there.
+        id: what the page calls it; it is a part of the names of downloads too.
+        choice: its model file, and the style or blend in there; None if it has only one.
+        version: tells a model from another that had its name before.
     """
 
     id: str
     choice: Choice
+    version: int
 
     @property
     def is_own(self) -> bool:
@@ -69,26 +70,28 @@ class Style:
 
 
 def list_styles() -> dict[str, Style]:
-    """All styles by their ids: those that are bundled first."""
+    """All styles by their ids: those that are bundled first.
+
+    The id of a bundled style is its name; that of any other, the name of its model, with its own
+    if the model has several.
+    """
     bundled = bundled_models().resolve()
-    chosen = sorted(all_styles(), key=lambda one: one.path.parent.resolve() != bundled)
     found: dict[str, Style] = {}
-    for choice in chosen:
-        for name in _ids(choice):
-            if name not in found:
-                found[name] = Style(name, choice)
-                break
+    for choice in sorted(all_styles(), key=lambda one: one.path.parent.resolve() != bundled):
+        name = plain_name(choice.path.stem)
+        if choice.style is not None:
+            style = plain_name(choice.style)
+            name = style if choice.path.parent.resolve() == bundled else f"{style}-in-{name}"
+        name = find_free_name(name, found.__contains__)
+        with suppress(OSError):  # it was removed just now
+            found[name] = Style(name, choice, choice.path.stat().st_mtime_ns)
     return found
 
 
-def _ids(choice: Choice) -> Iterator[str]:
-    """Ids that a style may have: a bundled one its name, any other that of its model."""
-    is_bundled = choice.path.parent.resolve() == bundled_models().resolve()
-    model = plain_name(choice.path.stem)
-    style = plain_name(choice.style) if choice.style else ""
-    name = style if is_bundled and style else "-in-".join(filter(None, [style, model]))
-    yield name
-    yield from (f"{name}-{number}" for number in itertools.count(2))
+def find_free_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """Find a name that is not taken: itself, or with a number behind it, from 2 on."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if not is_taken(one))
 
 
 def plain_name(text: str) -> str:
@@ -135,25 +138,20 @@ def rename_style(style: Style, given: str) -> Style:
     Raises:
         StyleCliError: the name is empty or taken, or the folder cannot be written.
     """
-    path, title = style.choice.path, clean_title(given)
+    before, title = style.choice.path, clean_title(given)
     if not title:
         raise RefusedError(400, "the name is empty", "type a name")
-    name = plain_name(title)
-    if name != path.stem:
-        renamed = rename_model(path.stem, name)
-        path.with_suffix(TITLES).unlink(missing_ok=True)
-        path = renamed
+    path, name = before, plain_name(title)
+    if name != before.stem:
+        path = rename_model(before.stem, name)
+        before.with_suffix(TITLES).unlink(missing_ok=True)
     keep_title(path, title)
-    return find_style(id_of(path))
+    return style_of(path)
 
 
-def remove_style(style: Style) -> None:
-    """Remove one of the user's models.
-
-    Raises:
-        StyleCliError: it cannot be removed.
-    """
-    remove_model(style.choice.path.stem)
+def style_of(path: Path) -> Style:
+    """The first style of a model file."""
+    return next(style for style in list_styles().values() if style.choice.path == path)
 
 
 def find_style(given: str) -> Style:
@@ -168,47 +166,36 @@ def find_style(given: str) -> Style:
     return found
 
 
-def id_of(path: Path) -> str:
-    """The id of the first style of a model file."""
-    return next(style.id for style in list_styles().values() if style.choice.path == path)
+def find_own_style(given: str) -> Style:
+    """The style of an id, in a model that the user has added or trained.
 
-
-@dataclass(frozen=True)
-class Chosen:
-    """A style or a blend of styles of one model.
-
-    Attributes:
-        path: the model file.
-        style: the style or blend in there; None if it has only one.
-        label: for the name of a download.
-        version: tells a model from another that had its name before.
+    Raises:
+        RefusedError: there is none, or it is in another model.
     """
+    style = find_style(given)
+    if not style.is_own:
+        raise RefusedError(409, f"{style.id} is not one of your own models", "it stays as it is")
+    return style
 
-    path: Path
-    style: str | None
-    label: str
-    version: int
 
-    @classmethod
-    def of(cls, given: str) -> "Chosen":
-        """What a text chooses: an id, or ids with shares, such as ``udnie:0.5,great-wave:0.5``.
+def parse_style(given: str) -> Style:
+    """Find a style or make a blend, such as ``udnie`` or ``udnie:0.5,great-wave:0.5``.
 
-        Raises:
-            RefusedError: there is no such style, or the styles of a blend are of several models.
-        """
-        parts = [part.partition(":") for part in (given or DEFAULT_MODEL).split(",")]
-        choices = [find_style(name).choice for name, _, _ in parts]
-        label = "-".join(name for name, _, _ in parts)
-        path = choices[0].path
-        version = path.stat().st_mtime_ns if path.exists() else 0
-        if len(parts) == 1:
-            return cls(path, choices[0].style, label, version)
-        if len({one.path for one in choices}) > 1 or choices[0].style is None:
-            raise RefusedError(
-                400,
-                f"{' and '.join(name for name, _, _ in parts)} are not styles of one model",
-                "blend two styles of one model, such as two of those that are bundled",
-            )
-        mix = zip(choices, parts, strict=True)
-        blend = ",".join(f"{choice.style}{mark}{share}" for choice, (_, mark, share) in mix)
-        return cls(path, blend, label, version)
+    Raises:
+        RefusedError: there is no such style, or the styles of a blend are of several models.
+    """
+    parts = [part.partition(":") for part in given.split(",")]
+    styles = [find_style(name) for name, _, _ in parts]
+    if len(styles) == 1:
+        return styles[0]
+    choices = [style.choice for style in styles]
+    if len({one.path for one in choices}) > 1 or choices[0].style is None:
+        raise RefusedError(
+            400,
+            f"{' and '.join(one.id for one in styles)} are not styles of one model",
+            "blend two styles of one model, such as two of those that are bundled",
+        )
+    mix = zip(choices, parts, strict=True)
+    blend = ",".join(f"{choice.style}{mark}{share}" for choice, (_, mark, share) in mix)
+    label = "-".join(one.id for one in styles)
+    return replace(styles[0], id=label, choice=replace(choices[0], style=blend))

@@ -4,10 +4,11 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from enum import IntEnum
 from queue import PriorityQueue
 from typing import Any, TypeVar
+
+AT_ONCE = 2  # pictures that are painted at the same time, each on its own core; as in camera.js
 
 T = TypeVar("T")
 
@@ -22,14 +23,6 @@ class Urgency(IntEnum):
     SPARE = 4
 
 
-@dataclass(order=True)
-class _Call:
-    urgency: Urgency
-    number: int
-    function: Callable[[], Any] = field(compare=False)
-    future: "Future[Any]" = field(compare=False)
-
-
 class Workers:
     """A few threads that run functions in the order of their urgency.
 
@@ -40,56 +33,37 @@ class Workers:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        self._waiting: PriorityQueue[_Call] = PriorityQueue()
-        self._numbers = itertools.count()
-        self._calls: set[Future[Any]] = set()
-        self._changed = threading.Condition()
+        # The numbers differ, so that functions are never compared.
+        self._waiting: PriorityQueue[tuple[Urgency, int, Callable[[], Any], Future[Any]]]
+        self._waiting, self._numbers = PriorityQueue(), itertools.count()
+        self._unfinished, self._changed = 0, threading.Condition()
         for _ in range(threads):
             threading.Thread(target=self._work, daemon=True).start()
-
-    @property
-    def count(self) -> int:
-        """How many functions wait or run."""
-        return len(self._calls)
 
     def submit(self, function: Callable[[], T], urgency: Urgency = Urgency.SCREEN) -> "Future[T]":
         """Run a function in a thread; one that is cancelled before it has begun never runs."""
         future: Future[T] = Future()
-        with self._changed:
-            self._calls.add(future)
-        future.add_done_callback(self._forget)
-        self._waiting.put(_Call(urgency, next(self._numbers), function, future))
+        self._count(1)
+        future.add_done_callback(lambda _: self._count(-1))
+        self._waiting.put((urgency, next(self._numbers), function, future))
         return future
 
     def wait_until_idle(self, seconds: float) -> None:
         """Wait until nothing waits or runs, but no longer than so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._calls, seconds)
+            self._changed.wait_for(lambda: not self._unfinished, seconds)
 
-    def cancel(self) -> None:
-        """Cancel all that has not begun."""
+    def _count(self, more: int) -> None:
         with self._changed:
-            waiting = list(self._calls)
-        for future in waiting:
-            future.cancel()
-
-    def _forget(self, future: "Future[Any]") -> None:
-        with self._changed:
-            self._calls.discard(future)
+            self._unfinished += more
             self._changed.notify_all()
 
     def _work(self) -> None:
         while True:
-            call = self._waiting.get()
-            if call.future.set_running_or_notify_cancel():
-                _run(call)
-            del call  # its result may be a large picture
-
-
-def _run(call: _Call) -> None:
-    try:
-        result = call.function()
-    except BaseException as error:
-        call.future.set_exception(error)
-    else:
-        call.future.set_result(result)
+            _, _, function, future = self._waiting.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except BaseException as error:
+                    future.set_exception(error)
+            del function, future  # the result may be a large picture

@@ -56,9 +56,6 @@ export async function watchJob(job, show) {
     show(told);
     if (told.state === "failed") throw new Problem(told.error, told.hint);
     if (told.state === "done" || told.state === "stopped") return told;
-    await new Promise((wake) => setTimeout(wake, 300));
+    await new Promise((wake) => setTimeout(wake, 200));
   }
 }
-
-// The name that the server gives to a download.
-export const nameOf = (answer) => decodeURIComponent(answer.headers.get("Content-Disposition").split("''")[1]);

@@ -24,7 +24,7 @@ let times = []; // ms from frame to screen, at this width
 let arrivals = []; // when the last frames came
 
 function sendLook() {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ ...look(), width: WIDTHS[level] }));
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(look()));
 }
 
 $("look").addEventListener("look", sendLook);
@@ -169,22 +169,15 @@ function adapt() {
     tooSlow = level;
     while (to > 0 && expected(to) > 0.9 * SLOWEST) to -= 1;
   } else if (to + 1 < WIDTHS.length && expected(to + 1) < SLOWEST * (to + 1 < tooSlow ? 0.8 : 0.5)) to += 1;
-  if (to !== level) resize(to);
-}
-
-function resize(to) {
+  if (to !== level) times = [];
   level = to;
-  times = [];
-  sendLook();
 }
 
 setInterval(() => {
   const recent = arrivals.filter((one) => one > performance.now() - 2000);
   if (!socket || recent.length < 2) return;
   const rate = (1000 * (recent.length - 1)) / (recent.at(-1) - recent[0]);
-  const time = times.length ? Math.round(median(times.slice(-PATIENCE))) : 0;
   $("rate").textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second · ${screen.width} × ${screen.height}`;
-  Object.assign($("rate").dataset, { rate: rate.toFixed(1), time });
 }, 500);
 
 // The end, and what is kept

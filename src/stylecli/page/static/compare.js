@@ -25,7 +25,7 @@ form.onsubmit = async (event) => {
   try {
     const { job } = await post("/api/comparisons", { norms: chosen("norms"), archs: chosen("archs") });
     const last = await followJob($("compare-jobs"), job, "The networks paint the same photos");
-    if (last.state === "done") showReport(last.report);
+    if (last.state === "done") showReport(`/api/jobs/${job}/result`);
   } catch (error) {
     complain(problems, error);
   }

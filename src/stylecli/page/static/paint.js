@@ -1,7 +1,7 @@
 // Paint: photos and films, one look for all of them.
 
-import { Problem, ask, nameOf, post, upload } from "./api.js";
-import { $, clone, complain, followJob, linkTo, say, showJob, takeFiles } from "./ui.js";
+import { Problem, ask, post, upload } from "./api.js";
+import { $, clone, complain, followJob, linkTo, say, takeFiles } from "./ui.js";
 import { Strip, findStyle, showChosen, styles } from "./styles.js";
 
 const form = $("look");
@@ -256,43 +256,35 @@ function onClick(button, act) {
   };
 }
 
+// Resolves with a link to what was painted, or with nothing if that was cancelled.
+async function paintFull(photos, what) {
+  const { job } = await post("/api/paintings", { photos: photos.map(({ id }) => id), look: look() });
+  const { state, name, error } = await followJob(jobs, job, what);
+  if (error) complain($("look-problems"), new Problem(`Left out: ${error}`));
+  if (state !== "done") return null;
+  say(`${name} is painted`);
+  return linkTo(`/api/jobs/${job}/result`, name);
+}
+
 onClick("download", async (item) => {
-  const stop = new AbortController();
-  const line = showJob(jobs, `Paints ${item.name} at full size`, "Cancel", () => stop.abort());
-  try {
-    const answer = await ask(address(item, "full"), { signal: stop.signal });
-    const url = URL.createObjectURL(await answer.blob());
-    linkTo(url, nameOf(answer)).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-    say(`${item.name} is saved`);
-  } finally {
-    line.remove();
-  }
+  const link = await paintFull([item], `Paints ${item.name} at full size`);
+  link?.click();
 });
 
 onClick("download-all", async () => {
-  const photos = photosOf().map(({ id }) => id);
-  const { job } = await post("/api/zip", { photos, look: look() });
-  const last = await followJob(jobs, job, `Paints ${photos.length} photos at full size`);
-  if (last.error) complain($("look-problems"), new Problem(`Left out: ${last.error}`));
-  if (last.state === "done") offer(job, last.name).click();
-});
-
-// A link to a finished file, which stays.
-function offer(job, name) {
-  const link = linkTo(`/api/jobs/${job}/result`, name);
+  const photos = photosOf();
+  const link = await paintFull(photos, `Paints ${photos.length} photos at full size`);
+  if (!link) return;
   jobs.append(link);
-  return link;
-}
+  link.click();
+});
 
 onClick("paint-film", async (item) => {
   const chosen = address(item, "screen");
-  const { job } = await post("/api/films", { photo: item.id, look: look() });
-  const last = await followJob(jobs, job, `Paints ${item.name}`);
-  if (last.state !== "done") return;
-  const { href } = offer(job, last.name);
-  say(`${item.name} is painted`);
-  if (item === current && chosen === address(item, "screen")) showFilm(href, last.name);
+  const link = await paintFull([item], `Paints ${item.name}`);
+  if (!link) return;
+  jobs.append(link);
+  if (item === current && chosen === address(item, "screen")) showFilm(link.href, link.download);
 });
 
 const film = $("film");

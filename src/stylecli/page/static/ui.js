@@ -41,20 +41,16 @@ export function takeFiles(view, inputs, take) {
     addEventListener(name, (event) => {
       if (!view.hidden) act(event);
     });
-  onPage("dragover", (event) => {
-    event.preventDefault();
-    view.classList.add("dropping");
-  });
+  onPage("dragover", () => view.classList.add("dropping"));
   onPage("dragleave", (event) => event.relatedTarget || view.classList.remove("dropping"));
   onPage("drop", (event) => {
-    event.preventDefault();
     view.classList.remove("dropping");
     given(event.dataTransfer.files);
   });
   onPage("paste", (event) => given(event.clipboardData.files));
 }
 
-export function inWords(seconds) {
+function inWords(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s left`;
   const minutes = Math.round(seconds / 60);
   return minutes < 60 ? `${minutes} min left` : `${(seconds / 3600).toFixed(1)} h left`;
@@ -64,8 +60,8 @@ export function inWords(seconds) {
 export const linkTo = (href, download) =>
   Object.assign(document.createElement("a"), { href, download, className: "button", textContent: `Save ${download}` });
 
-// A line of a job that can be cancelled, with a bar.
-export function showJob(place, what, cancelWord, cancel) {
+// Shows a job until its end, with a bar and a button that stops it; resolves with its last event.
+export async function followJob(place, job, what, { cancelWord = "Cancel", more = () => {} } = {}) {
   const block = clone("job");
   const [bar, left, button] = ["progress", ".left", "button"].map((name) => block.querySelector(name));
   block.querySelector(".what").textContent = bar.ariaLabel = what;
@@ -74,7 +70,7 @@ export function showJob(place, what, cancelWord, cancel) {
     button.disabled = true;
     button.textContent = "Stopping";
     try {
-      await cancel();
+      await ask(`/api/jobs/${job}/stop`, { method: "POST" });
     } catch (error) {
       complain(place, error);
       button.disabled = false;
@@ -82,24 +78,15 @@ export function showJob(place, what, cancelWord, cancel) {
     }
   };
   place.append(block);
-  const show = ({ state, done, total, seconds_left: seconds, note }) => {
-    if (total) bar.value = done / total;
-    const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
-    left.textContent = state === "waiting" ? "Waits for other jobs" : known || "\u00a0";
-  };
-  return { show, remove: () => block.remove() };
-}
-
-// Shows a job until its end; resolves with its last event.
-export async function followJob(place, job, what, { cancelWord = "Cancel", more = () => {} } = {}) {
-  const stop = () => ask(`/api/jobs/${job}/stop`, { method: "POST" });
-  const line = showJob(place, what, cancelWord, stop);
   try {
     return await watchJob(job, (event) => {
-      line.show(event);
+      const { state, done, total, seconds_left: seconds, note } = event;
+      if (total) bar.value = done / total;
+      const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
+      left.textContent = state === "waiting" ? "Waits for other jobs" : known || "\u00a0";
       more(event);
     });
   } finally {
-    line.remove();
+    block.remove();
   }
 }
