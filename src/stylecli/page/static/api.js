@@ -48,14 +48,3 @@ export const openSocket = (path) => new WebSocket(`${location.origin.replace("ht
 // When this connection ends, the server knows that the tab is closed, or the page knows that the
 // server has stopped.
 export const stayAlive = () => openSocket(`tab?tab=${tab}`);
-
-// Calls show with the state of a job again and again; resolves with the last one.
-export async function watchJob(job, show) {
-  for (;;) {
-    const told = await askJson(`/api/jobs/${job}`);
-    show(told);
-    if (told.state === "failed") throw new Problem(told.error, told.hint);
-    if (told.state === "done" || told.state === "stopped") return told;
-    await new Promise((wake) => setTimeout(wake, 200));
-  }
-}

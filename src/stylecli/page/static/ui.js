@@ -1,6 +1,6 @@
 // What all views share: words, problems, files that are dropped, jobs.
 
-import { Problem, ask, watchJob } from "./api.js";
+import { Problem, ask, askJson } from "./api.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -79,13 +79,17 @@ export async function followJob(place, job, what, { cancelWord = "Cancel", more 
   };
   place.append(block);
   try {
-    return await watchJob(job, (event) => {
+    for (;;) {
+      const event = await askJson(`/api/jobs/${job}`);
       const { state, done, total, seconds_left: seconds, note } = event;
       if (total) bar.value = done / total;
       const known = [note, seconds == null ? "" : inWords(seconds)].filter(Boolean).join(" · ");
       left.textContent = state === "waiting" ? "Waits for other jobs" : known || "\u00a0";
       more(event);
-    });
+      if (state === "failed") throw new Problem(event.error, event.hint);
+      if (state === "done" || state === "stopped") return event;
+      await new Promise((wake) => setTimeout(wake, 200));
+    }
   } finally {
     block.remove();
   }
