@@ -69,11 +69,6 @@ class BackgroundJob:
     process: "subprocess.Popen[bytes] | None" = None
     began: float = 0.0
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.told["state"] in ("done", "stopped", "failed")
-
     def tell(self, **values: object) -> None:
         """Tell the page something new."""
         self.told = {**self.told, **values}
@@ -158,7 +153,7 @@ class BackgroundJobs:
             RefusedError: too much waits.
         """
         there = list(self._all.values())  # a copy: other threads add to it
-        ended = [one for one in there if one.has_ended]
+        ended = [one for one in there if one.told["state"] in ("done", "stopped", "failed")]
         if len(there) - len(ended) >= _MOST:
             raise RefusedError(429, f"{_MOST} jobs wait already", "wait, or stop some of them")
         for old in ended[: max(0, len(there) - _MOST + 1)]:

@@ -95,8 +95,8 @@ class Look:
         settings: dict[str, Any] = {}
         for one in options_of(LookConfig):
             value = parse_setting(given.get(one.name))
-            if value is not None:  # JSON writes 2.0 as 2
-                is_whole = one.type is float and type(value) is int
+            if value is not None:
+                is_whole = one.type is float and type(value) is int  # JSON writes 2.0 as 2
                 settings[one.name] = float(value) if is_whole else value
         config = StylizeConfig(**settings)
         config.check()

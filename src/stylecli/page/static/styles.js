@@ -85,8 +85,6 @@ export class Strip {
   show(id, url) {
     const tile = this.tiles.get(id);
     tile?.classList.toggle("painted", Boolean(url));
-    const small = tile?.querySelector(".small");
-    if (url) small?.setAttribute("src", url);
-    else small?.removeAttribute("src");
+    if (tile && url) tile.querySelector(".small").src = url;
   }
 }
