@@ -7,7 +7,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -70,7 +71,16 @@ def serve(
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         service.warm_up()
-        asyncio.run(_run(uvicorn.Server(config), listening, should_stop, jobs.stop_all))
+        asyncio.run(_run(_Server(config), listening, should_stop, jobs.stop_all))
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the command."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
 
 
 async def _run(
@@ -80,7 +90,7 @@ async def _run(
     stop_jobs: Callable[[], None],
 ) -> None:
     """Run a server until it is to stop, and then stop its jobs."""
-    serving = asyncio.create_task(server._serve([listening]))  # serve() would take the signals
+    serving = asyncio.create_task(server.serve([listening]))
     while not should_stop() and not serving.done():
         await asyncio.sleep(_TICK)
     stop_jobs()
