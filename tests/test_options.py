@@ -6,29 +6,26 @@ import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from stylecli import options
 from stylecli.commands.signature import options_from
 from stylecli.errors import StyleCliError
-from stylecli.options import as_json, check_options, command_line, from_json, option, options_of
+from stylecli.options import as_json, command_line, from_json, option, options_of
 
 
 @dataclass(frozen=True)
-class Base:
-    PANEL: ClassVar[str] = "Base"
-
+class Base(options.Config, panel="Base"):
     weight: float = option(1.0, "A weight.", least=0)
     seed: int = option(0, "A seed.", least=0, most=9)
 
 
 @dataclass(frozen=True)
-class Config(Base):
-    PANEL: ClassVar[str] = "Own"
-
+class Config(Base, panel="Own"):
     files: tuple[Path, ...] = option((), "Files.", argument="FILE")
     out: Path | None = option(None, "Output. [default: none]", short="-o")
     kind: Literal["round", "square"] = option("round", "Its shape.", panel="Elsewhere")
@@ -74,9 +71,9 @@ def test_own_options_come_first_in_the_order_of_the_class():
 
 
 def test_the_defaults_and_a_full_config_are_accepted():
-    check_options(Config())
-    check_options(FULL)
-    check_options(replace(FULL, weight=2))  # a whole number is a number
+    Config().check()
+    FULL.check()
+    replace(FULL, weight=2).check()  # a whole number is a number
 
 
 @pytest.mark.parametrize(
@@ -110,7 +107,7 @@ def test_the_defaults_and_a_full_config_are_accepted():
 )
 def test_a_value_that_cannot_be_meant_is_one_clear_line(changes, message, hint):
     with pytest.raises(StyleCliError) as caught:
-        check_options(replace(FULL, **changes))
+        replace(FULL, **changes).check()
     assert caught.value.message == message
     assert caught.value.hint.startswith(hint)
     assert caught.value.exit_code == 2
@@ -118,7 +115,7 @@ def test_a_value_that_cannot_be_meant_is_one_clear_line(changes, message, hint):
 
 def test_a_bound_on_both_sides_is_told_with_both():
     with pytest.raises(StyleCliError) as caught:
-        check_options(Base(seed=10))
+        Base(seed=10).check()
     assert caught.value.hint == "it is at least 0 and at most 9"
 
 
@@ -138,7 +135,7 @@ def test_what_was_stored_as_json_comes_back(config):
 
 def test_damaged_json_is_found_by_the_check():
     with pytest.raises(StyleCliError, match="--files takes a tuple"):
-        check_options(from_json(Config, {**as_json(FULL), "files": [3]}))
+        from_json(Config, {**as_json(FULL), "files": [3]}).check()
 
 
 def test_a_command_gets_only_what_was_given_and_its_own_parameters():

@@ -9,7 +9,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from stylecli.core.model_files import bundled_painting, find_model, match_name, read_info
 from stylecli.core.spec import (
@@ -34,20 +34,18 @@ GALLERY = "gallery"  # the bundled model of many styles; trainings start from it
 # title that typer gives to --help, and holds what most users need.
 BASIC = "Options"
 LOOK, FILES = "Look", "Files"
-OBJECTIVE, NETWORK, TRAINING = "Objective", GeneratorConfig.PANEL, "Training"
+OBJECTIVE, NETWORK, TRAINING = "Objective", GeneratorConfig.panel, "Training"
 COMPUTING, MACHINES = "Computing", "Several machines"
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig(Config):
+class ObjectiveConfig(Config, panel=OBJECTIVE):
     """What is minimized, by a training or by the slow optimization.
 
     The loss follows Johnson et al. 2016 as in their released code: VGG-16, content at relu3_3,
     style at relu1_2, relu2_2, relu3_3 and relu4_3, content : style of 1 : 5 for The Starry
     Night, and balanced like it for every other painting. Each field says what it is.
     """
-
-    PANEL: ClassVar[str] = OBJECTIVE
 
     style_weight: float = option(
         1.0,
@@ -83,10 +81,8 @@ class ObjectiveConfig(Config):
 
 
 @dataclass(frozen=True)
-class DeviceConfig(Config):
+class DeviceConfig(Config, panel=COMPUTING):
     """Where and how exactly it is computed."""
-
-    PANEL: ClassVar[str] = COMPUTING
 
     device: str = option(
         "auto",
@@ -99,10 +95,8 @@ class DeviceConfig(Config):
 
 
 @dataclass(frozen=True)
-class ComputeConfig(DeviceConfig, ObjectiveConfig):
+class ComputeConfig(DeviceConfig, ObjectiveConfig, panel=COMPUTING):
     """What is minimized, and how that is computed."""
-
-    PANEL: ClassVar[str] = COMPUTING
 
     seed: int = option(
         0,
@@ -113,10 +107,8 @@ class ComputeConfig(DeviceConfig, ObjectiveConfig):
 
 
 @dataclass(frozen=True)
-class ModelConfig(DeviceConfig):
+class ModelConfig(DeviceConfig, panel=COMPUTING):
     """Which model paints, and on what: the arguments of a :class:`stylecli.Stylizer`."""
-
-    PANEL: ClassVar[str] = COMPUTING
 
     model: str = option(
         DEFAULT_MODEL,
@@ -167,10 +159,8 @@ class ModelConfig(DeviceConfig):
 
 
 @dataclass(frozen=True)
-class LookConfig(Config):
+class LookConfig(Config, panel=LOOK):
     """How a picture looks."""
-
-    PANEL: ClassVar[str] = LOOK
 
     strength: float = option(
         1.0,
@@ -198,10 +188,8 @@ class LookConfig(Config):
 
 
 @dataclass(frozen=True)
-class PhotoConfig(Config):
+class PhotoConfig(Config, panel=FILES):
     """How a photo is read and written."""
-
-    PANEL: ClassVar[str] = FILES
 
     max_size: int | None = option(
         None,
@@ -222,10 +210,8 @@ class PhotoConfig(Config):
 
 
 @dataclass(frozen=True)
-class FilesConfig(PhotoConfig):
+class FilesConfig(PhotoConfig, panel=FILES):
     """How files are read, named and written."""
-
-    PANEL: ClassVar[str] = FILES
 
     format: str | None = option(
         None,
@@ -245,20 +231,15 @@ class StylizeConfig(LookConfig, FilesConfig):
         super().check()
         if "/" in self.suffix or "\\" in self.suffix:
             raise StyleCliError(f"--suffix {self.suffix!r} holds a slash", hint="such as: -painted")
-        if self.format is not None and f".{self.format.lower().lstrip('.')}" not in (
-            READABLE | WRITABLE_VIDEOS
-        ):
-            known = (ending[1:] for ending in READABLE | WRITABLE_VIDEOS)
-            raise StyleCliError(
-                f"unknown --format {self.format!r}", hint=choose_from(self.format, known)
-            )
+        known = [ending[1:] for ending in READABLE | WRITABLE_VIDEOS]
+        if self.format is not None and self.format.lower().lstrip(".") not in known:
+            hint = choose_from(self.format, known)
+            raise StyleCliError(f"unknown --format {self.format!r}", hint=hint)
 
 
 @dataclass(frozen=True)
-class MachinesConfig(Config):
-    """How several processes or machines share the files of a run."""
-
-    PANEL: ClassVar[str] = MACHINES
+class CourseConfig(Config, panel=MACHINES):
+    """How a run goes: who shares its files, and whether it repeats what is done or stops early."""
 
     shard: str | None = option(
         None,
@@ -279,6 +260,9 @@ class MachinesConfig(Config):
         "GPU, or all cores of a machine. [default: as many as there is room for]",
         metavar="MIN:MAX",
     )
+    overwrite: bool = option(False, "Do again what is there already.", panel=BASIC)
+    fail_fast: bool = option(False, "Stop at the first bad file.", panel=BASIC)
+    dry_run: bool = option(False, "Only say what would be done.", panel=BASIC)
 
     def check(self) -> None:
         """Raise StyleCliError if a setting is not valid."""
@@ -295,26 +279,13 @@ class MachinesConfig(Config):
 
 
 @dataclass(frozen=True)
-class CourseConfig(Config):
-    """Whether a run repeats what is done, stops at a failure, or only says its plan."""
-
-    PANEL: ClassVar[str] = BASIC
-
-    overwrite: bool = option(False, "Do again what is there already.")
-    fail_fast: bool = option(False, "Stop at the first bad file.")
-    dry_run: bool = option(False, "Only say what would be done.")
-
-
-@dataclass(frozen=True)
-class RunConfig(StylizeConfig, ModelConfig, MachinesConfig, CourseConfig):
+class RunConfig(StylizeConfig, ModelConfig, CourseConfig):
     """One run over photos and films: all options of ``stylize``."""
 
 
 @dataclass(frozen=True)
-class SheetConfig(LookConfig, DeviceConfig):
+class SheetConfig(LookConfig, DeviceConfig, panel=BASIC):
     """One photo in every style, on one page."""
-
-    PANEL: ClassVar[str] = BASIC
 
     size: int = option(
         640,
@@ -326,10 +297,8 @@ class SheetConfig(LookConfig, DeviceConfig):
 
 
 @dataclass(frozen=True)
-class TrainConfig(ComputeConfig, GeneratorConfig):
+class TrainConfig(ComputeConfig, GeneratorConfig, panel=BASIC):
     """One training of one generator, of one style or of several."""
-
-    PANEL: ClassVar[str] = BASIC
 
     styles: tuple[Path, ...] = option(
         (),
@@ -436,10 +405,8 @@ class TrainConfig(ComputeConfig, GeneratorConfig):
 
 
 @dataclass(frozen=True)
-class GatysConfig(ComputeConfig, PhotoConfig):
+class GatysConfig(ComputeConfig, PhotoConfig, panel=BASIC):
     """One slow optimization of one photo, and how it is read and written."""
-
-    PANEL: ClassVar[str] = BASIC
 
     style: Path | None = option(
         None, "The painting: any image file, or the name of a bundled one.", argument="STYLE"
@@ -506,14 +473,12 @@ _TRAINING = "Training of what is missing"
 
 
 @dataclass(frozen=True)
-class CompareConfig(ComputeConfig):
+class CompareConfig(ComputeConfig, panel=BASIC):
     """One comparison of norms and architectures on the same photos.
 
     :class:`stylecli.comparison.folder.ComparisonFolder` checks what another run into the same
     folder may change, and that photos and painting are the same.
     """
-
-    PANEL: ClassVar[str] = BASIC
 
     photos: tuple[Path, ...] = option(
         (),

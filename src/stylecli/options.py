@@ -28,52 +28,27 @@ _KINDS: dict[Any, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What a field says; name, type and default are those of the field.
-
-    Attributes:
-        help: its help text.
-        panel: the title under which the help shows it; by default the ``PANEL`` of its class.
-        flag: its name on the command line; by default the field's, such as ``--batch-size``.
-        short: a second name, of one letter, such as ``-o``.
-        argument: what the help calls it, if it is given by its place and not by a name.
-        metavar: what the help calls a value; "" is typer's word for the type.
-        least: a number is at least that.
-        above: a number is more than that.
-        most: a number is at most that.
-        word: a text that may stand in the place of a number.
-        offered: values that completion in a shell offers, beside which there are others.
-        completes: names that it offers too: ``models``, or the ``styles`` of the model before.
-        instead_of: a field that cannot have a value too.
-        name: of the field.
-        type: of a value; of several, the type of each; without the None of an optional one.
-        several: whether a value is a tuple.
-        optional: whether it may be None.
-        default: its default.
-    """
+    """What a field says of an option; from ``name`` on, what the field itself shows of it."""
 
     help: str
-    panel: str = ""
-    flag: str = ""
-    short: str = ""
-    argument: str = ""
-    metavar: str = ""
-    least: float = -math.inf
-    above: float = -math.inf
-    most: float = math.inf
-    word: str = ""
-    offered: tuple[str, ...] = ()
-    completes: str = ""
-    instead_of: str = ""
-    name: str = ""
-    type: Any = None
-    several: bool = False
-    optional: bool = False
-    default: Any = None
+    panel: str = ""  # the title under which the help shows it; by default that of its class
+    flag: str = ""  # its name on the command line; by default as the field's: --batch-size
+    short: str = ""  # a second name, of one letter, such as -o
+    argument: str = ""  # what the help calls it, if it is given by its place and not by a name
+    metavar: str = ""  # what the help calls a value; "" is typer's word for the type
+    least: float = -math.inf  # a number is at least that
+    above: float = -math.inf  # a number is more than that
+    most: float = math.inf  # a number is at most that
+    word: str = ""  # a text that may stand in the place of a number
+    offered: tuple[str, ...] = ()  # values that a shell offers, beside which there are others
+    completes: str = ""  # it offers these too: "models", or the "styles" of the model before
+    instead_of: str = ""  # a field that cannot have a value too
 
-    @property
-    def flags(self) -> list[str]:
-        """Its name on the command line, and the short one, if there is one."""
-        return [self.flag, *filter(None, [self.short])]
+    name: str = ""
+    type: Any = None  # of one value, without the None of an optional one
+    several: bool = False  # whether a value is a tuple
+    optional: bool = False  # whether it may be None
+    default: Any = None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -81,7 +56,9 @@ class Option:
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     def convert(self, value: Any) -> Any:
-        """Make a path of one value if it should be a path and is a text."""
+        """A value of JSON or of the command line as the field has it: tuples, paths."""
+        if self.several and isinstance(value, list | tuple):
+            return tuple(map(self.convert, value))
         return Path(value) if self.type is Path and isinstance(value, str) else value
 
     def check(self, value: Any) -> None:
@@ -146,33 +123,37 @@ def options_of(config: type[Any]) -> list[Option]:
                 hint = next(kind for kind in get_args(hint) if kind is not NoneType)
             given: Option = one.metadata["option"]
             known = {"name": name, "type": hint, "several": several, "optional": optional}
-            panel = given.panel or getattr(home, "PANEL", "")
+            panel = given.panel or getattr(home, "panel", "")
             flag = given.flag or f"--{name.replace('_', '-')}"
             options.append(replace(given, **known, default=one.default, panel=panel, flag=flag))
     return options
 
 
 class Config:
-    """What config classes share; their fields are options."""
+    """What config classes share: their fields are options.
+
+    Args:
+        panel: the title under which the help shows the options that a class adds.
+    """
+
+    panel = ""
+
+    def __init_subclass__(cls, panel: str = "") -> None:
+        cls.panel = panel or cls.panel
 
     def check(self) -> None:
-        """Raise StyleCliError if a setting is not valid."""
-        check_options(self)
+        """Raise StyleCliError if a value is of another type, unknown or out of range."""
+        options = {one.name: one for one in options_of(type(self))}
+        for one in options.values():
+            one.check(getattr(self, one.name))
+            other = options.get(one.instead_of)
+            if other and None not in (getattr(self, one.name), getattr(self, other.name)):
+                both = f"both {one.flag} and {other.flag} were given"
+                raise StyleCliError(both, hint="choose one of them")
 
     def values_of(self, base: type[Any]) -> dict[str, Any]:
         """The values of those fields that a base class has too, by their names."""
         return {one.name: getattr(self, one.name) for one in fields(base)}
-
-
-def check_options(config: object) -> None:
-    """Raise StyleCliError if a value of a config is of another type, unknown or out of range."""
-    options = {one.name: one for one in options_of(type(config))}
-    for one in options.values():
-        one.check(getattr(config, one.name))
-        other = options.get(one.instead_of)
-        if other and None not in (getattr(config, one.name), getattr(config, other.name)):
-            both = f"both {one.flag} and {other.flag} were given"
-            raise StyleCliError(both, hint="choose one of them")
 
 
 def as_json(config: object) -> dict[str, Any]:
@@ -182,13 +163,7 @@ def as_json(config: object) -> dict[str, Any]:
 
 def from_json(config: type[T], values: Mapping[str, Any]) -> T:
     """The config that :func:`as_json` was given; values of other types stay as they are."""
-    return config(**{one.name: _restore(one, values[one.name]) for one in options_of(config)})
-
-
-def _restore(option: Option, value: Any) -> Any:
-    if option.several and isinstance(value, list):
-        return tuple(_restore(option, one) for one in value)
-    return option.convert(value)
+    return config(**{one.name: one.convert(values[one.name]) for one in options_of(config)})
 
 
 def _simplify(value: Any) -> Any:

@@ -20,13 +20,21 @@ _PLAIN = re.compile(r"\w[\w.,:-]*")
 _UNKNOWN = (StyleCliError, OSError, RuntimeError)
 
 
-def offer(known: Sequence[str], completes: str = "") -> Callable[..., list[str]]:
-    """A function that offers these names, and those of ``models``; or ``styles`` of a model."""
-    if completes == "styles":
-        return styles
-    if completes == "models":
-        return lambda incomplete: keep_plain(_after_comma([*known, *models()], incomplete))
-    return lambda: [*known]
+def offer(
+    known: Sequence[str] = (), completes: str = "", *, several: bool = False
+) -> Callable[[typer.Context, str], list[str]]:
+    """A function that offers these names, and those of all ``models`` or the ``styles`` of one.
+
+    These two, and a value of ``several`` names, may be a list with commas between.
+    """
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        names = [*known]
+        if completes:
+            names += models() if completes == "models" else _styles_of(context)
+        return keep_plain(_after_comma(names, incomplete) if several or completes else names)
+
+    return complete
 
 
 def models() -> list[str]:
@@ -38,11 +46,6 @@ def models() -> list[str]:
     return keep_plain(dict.fromkeys(found))
 
 
-def styles(context: typer.Context, incomplete: str) -> list[str]:
-    """The styles of the model that the command line names before; after a comma, for a blend."""
-    return keep_plain(_after_comma(_styles_of(context), incomplete))
-
-
 def _styles_of(context: typer.Context) -> list[str]:
     # In front of an option without a value, arguments have not been given their names yet.
     model = context.params.get("model") or next(iter(context.args), "")
@@ -52,11 +55,6 @@ def _styles_of(context: typer.Context) -> list[str]:
             chosen = None if model == info.name else match_name(model, info.styles)
             return info.styles if chosen is None else [chosen]
     return []
-
-
-def offer_lists(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """A function that offers these names for a list with commas between."""
-    return lambda incomplete: keep_plain(_after_comma(names, incomplete))
 
 
 def _after_comma(names: Iterable[str], incomplete: str) -> Iterator[str]:

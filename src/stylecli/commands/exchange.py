@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from stylecli.commands.completion import models, styles
+from stylecli.commands.completion import models, offer
 from stylecli.commands.shared import OUTPUT, QUIET, check_output, choose_output, command, use_of
 from stylecli.console import Reporter
 
-_STYLE = (
-    "One style of a model that has several, such as udnie; or a blend, such as "
-    "udnie:0.7,great-wave:0.3."
+_STYLE = typer.Option(
+    help="One style of a model that has several, such as udnie; or a blend, such as "
+    "udnie:0.7,great-wave:0.3.",
+    autocompletion=offer(completes="styles"),
 )
 _LICENSE = "A line that is stored in the model: who may do what with it."
 _OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
@@ -29,7 +30,7 @@ def export(
         Path | None, typer.Argument(metavar="OUT.onnx", help="The file to write.")
     ] = None,
     output: Annotated[Path | None, OUTPUT] = None,
-    style: Annotated[str | None, typer.Option(help=_STYLE, autocompletion=styles)] = None,
+    style: Annotated[str | None, _STYLE] = None,
     opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 18,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,

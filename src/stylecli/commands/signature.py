@@ -58,44 +58,41 @@ def _make_parameter(option: Option) -> inspect.Parameter:
 
 
 def _make_info(option: Option) -> Any:
-    """The names and the help of an option, as typer wants them."""
+    """The names and the help of an option, as typer wants them.
+
+    The type of one that has choices stays ``str``: the config refuses a wrong choice, and names the
+    nearest.
+    """
     help_ = option.help.replace("[", r"\[")  # or rich takes [default: …] for a color
     if option.argument:
         return typer.Argument(metavar=option.argument, help=help_)
-    shown: dict[str, Any] = _of_choices(option)
-    if option.metavar:
-        shown["metavar"] = option.metavar
-    if option.offered or option.completes:
-        shown["autocompletion"] = completion.offer(option.offered, option.completes)
-    if option.word:
-        shown["parser"] = partial(_parse_number, option.word)
-    return typer.Option(*option.flags, help=help_, rich_help_panel=option.panel or None, **shown)
+    known = option.choices + option.offered
+    offer = completion.offer(known, option.completes, several=option.several)
+    return typer.Option(
+        *filter(None, [option.flag, option.short]),
+        help=help_,
+        rich_help_panel=option.panel,
+        metavar=_describe_value(option),
+        parser=partial(_parse_number, option.word) if option.word else None,
+        autocompletion=offer if known or option.completes else None,
+    )
+
+
+def _describe_value(option: Option) -> str | None:
+    """What the help calls a value; None is typer's word for its type."""
+    if not option.choices:
+        return option.metavar or None
+    separator = "," if option.several else "|"
+    line = separator.join(option.choices)
+    return line if len(line) < _NARROW else f"{separator}\n".join(option.choices)
 
 
 def _parse_number(word: str, text: str) -> float | str:
-    """A number, or the word that may stand in its place.
-
-    Raises:
-        typer.BadParameter: it is neither.
-    """
+    """A number, or the word that may stand in its place."""
     try:
         return word if text == word else float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither a number nor {word}") from None
-
-
-def _of_choices(option: Option) -> dict[str, Any]:
-    """What help and completion in a shell need of the choices of an option; {} if it has none.
-
-    The type of the option stays ``str``: the config refuses a wrong choice, and names the nearest.
-    """
-    if not option.choices:
-        return {}
-    separator = "," if option.several else "|"
-    line = separator.join(option.choices)
-    shown = line if len(line) < _NARROW else f"{separator}\n".join(option.choices)
-    offered = completion.offer_lists if option.several else completion.offer
-    return {"metavar": shown, "autocompletion": offered(option.choices)}
 
 
 def read_options(context: typer.Context, config: type[Any]) -> dict[str, Any]:
@@ -104,11 +101,9 @@ def read_options(context: typer.Context, config: type[Any]) -> dict[str, Any]:
     for option in options_of(config):
         if _is_typed(context, option.name):
             value = context.params[option.name]
-            if option.several:
-                value = value.replace(" ", "").split(",") if isinstance(value, str) else value
-                values[option.name] = tuple(map(option.convert, value))
-            else:
-                values[option.name] = option.convert(value)
+            if option.several and isinstance(value, str):
+                value = value.replace(" ", "").split(",")
+            values[option.name] = option.convert(value)
     return values
 
 

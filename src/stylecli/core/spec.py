@@ -1,7 +1,7 @@
 """What a generator is, and the names that options choose from."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from stylecli.options import Config, option
 
@@ -30,10 +30,8 @@ EPSILON = 1e-5  # under the root of every norm
 
 
 @dataclass(frozen=True)
-class GeneratorConfig(Config):
+class GeneratorConfig(Config, panel="Network"):
     """The part of a generator that is chosen by option; the recipe of a training has the rest."""
-
-    PANEL: ClassVar[str] = "Network"
 
     arch: Arch = option(
         "residual", "Generator of Johnson 2016 (residual) or Ulyanov 2016 (pyramid)."

@@ -24,7 +24,7 @@ from stylecli.events import Notice, Report, Step, TrainResult, pluralize
 from stylecli.files.content import NoPhotosError, bundled_photos
 from stylecli.files.images import read_rgb, write_picture
 from stylecli.files.pictures import Picture, center_square, resize, thumbnail
-from stylecli.options import as_json, check_options
+from stylecli.options import Config, as_json
 from stylecli.training.files import TrainFiles
 from stylecli.training.losses import compute_losses
 from stylecli.training.parallel import adapt_threads, join_ranks
@@ -81,7 +81,7 @@ def train(
         StyleCliError: an input is bad, a file would be lost, or the training diverges.
     """
     if resume:
-        check_options(config)  # the painting may be left out
+        Config.check(config)  # the painting may be left out
     else:
         config.check()
     files = TrainFiles.of(config)
