@@ -52,16 +52,13 @@ def choose_from(given: str, known: Iterable[str]) -> str:
 
 def _nearest(given: str, names: list[str]) -> str:
     """The name that a word stands for, or is most like; empty if it is like none."""
-    word, plain = _letters(given), {_letters(name): name for name in reversed(names)}
+    word, meant = _letters(given), {_letters(name): name for name in reversed(names)}
     for name, *others in _SYNONYMS:
-        if name in names and word in map(_letters, others):
-            return name
-    if word in plain:
-        return plain[word]
+        if name in names:
+            meant |= dict.fromkeys(map(_letters, others), name)
     cutoff = 0.5 if len(word) < 4 else 0.6  # half of a word of two letters is the other one
-    as_given = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
-    near = difflib.get_close_matches(word, plain, n=1, cutoff=cutoff)
-    return as_given[0] if as_given else plain[near[0]] if near else ""
+    near = difflib.get_close_matches(word, meant, n=1, cutoff=cutoff)
+    return meant[near[0]] if near else ""
 
 
 def _letters(text: str) -> str:
