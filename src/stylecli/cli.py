@@ -42,7 +42,6 @@ class _Commands(TyperGroup):
         self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands."""
         return list(self.commands)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -50,17 +49,12 @@ class _Commands(TyperGroup):
         if cmd_name in _COMMANDS and not self.commands[cmd_name]:
             module, function = _COMMANDS[cmd_name]
             found = getattr(import_module(f"stylecli.commands.{module}"), function)
-            self.commands[cmd_name] = get_command(_make_app(cmd_name, found))
+            app = found
+            if not isinstance(found, typer.Typer):  # it has no commands of its own
+                app = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
+                app.command(cmd_name, **describe_command(found))(found)
+            self.commands[cmd_name] = get_command(app)
         return self.commands.get(cmd_name)
-
-
-def _make_app(name: str, found: Any) -> typer.Typer:
-    """Make typer's application of a command, or of one that has commands of its own."""
-    if isinstance(found, typer.Typer):
-        return found
-    alone = typer.Typer(add_completion=False, context_settings=HELP_NAMES)
-    alone.command(name, **describe_command(found))(found)
-    return alone
 
 
 app = typer.Typer(

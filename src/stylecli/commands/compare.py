@@ -16,15 +16,16 @@ from stylecli.options import options_of
 if TYPE_CHECKING:
     from stylecli.comparison.report import Table
 
+_OVERWRITE = typer.Option(
+    "--overwrite", help="Remove the comparison that the folder holds, and begin."
+)
+
 
 @command
 @options_from(CompareConfig)
 def compare(
     given: dict[str, Any],
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Remove the comparison that the folder holds, and begin."),
-    ] = False,
+    overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -41,7 +42,7 @@ def compare(
     _refuse_idle(config, given)
     config.check()
     with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
-        reporter.begin("comparing", "loading torch")  # seconds
+        reporter.advance("comparing", 0.0, "loading torch")  # seconds
         from stylecli.comparison.experiment import compare as run_comparison
         from stylecli.comparison.report import collect_results, tabulate_metrics, write_outputs
 
@@ -63,12 +64,7 @@ def compare(
 
 
 def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
-    """Raise StyleCliError for an option that was given and would have no effect.
-
-    Args:
-        config: the comparison.
-        given: the names of its fields that stand on the command line.
-    """
+    """Raise StyleCliError for an option that was given and would have no effect."""
     from stylecli.comparison.folder import FIXED, find_networks, find_style_image  # imports Pillow
 
     find_style_image(config.style)

@@ -26,7 +26,7 @@ def doctor(
     from stylecli.doctor import examine
 
     with Reporter() as reporter:
-        reporter.begin("examining", "what is installed")
+        reporter.advance("examining", 0.0, "what is installed")
         facts = examine()
     lines = [json.dumps(facts, indent=2)] if as_json else map(escape_controls, _lines(facts))
     write_out("".join(f"{line}\n" for line in lines))

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from stylecli.commands.completion import models, offer
-from stylecli.commands.shared import OUTPUT, QUIET, check_output, choose_output, command, use_of
+from stylecli.commands.shared import (
+    OUTPUT,
+    OVERWRITE,
+    QUIET,
+    choose_output,
+    command,
+    prepare_output,
+    use_of,
+)
 from stylecli.console import Reporter
 
 _STYLE = typer.Option(
@@ -15,7 +23,6 @@ _STYLE = typer.Option(
     autocompletion=offer(completes="styles"),
 )
 _LICENSE = "A line that is stored in the model: who may do what with it."
-_OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 
 
 @command
@@ -32,7 +39,7 @@ def export(
     output: Annotated[Path | None, OUTPUT] = None,
     style: Annotated[str | None, _STYLE] = None,
     opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 18,
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Write a model as ONNX, for other runtimes, and check that it paints the same.
@@ -45,9 +52,9 @@ def export(
         stylecli export gallery blend.onnx --style udnie:0.7,great-wave:0.3
     """
     out = choose_output(last, output)
-    check_output(out, overwrite=overwrite)
+    prepare_output(out, overwrite=overwrite)
     with Reporter(quiet=quiet) as reporter:
-        reporter.begin("exporting", "in torch and in ONNX Runtime")  # seconds
+        reporter.advance("exporting", 0.0, "in torch and in ONNX Runtime")  # seconds
         from stylecli.exchange import export_onnx
 
         worst = export_onnx(model, out, style, opset=opset, overwrite=overwrite)
@@ -64,7 +71,7 @@ def import_(
         str, typer.Argument(metavar="NAME", help="The model is written as models/NAME.safetensors.")
     ],
     license: Annotated[str, typer.Option(help=_LICENSE)] = "",
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Turn a checkpoint of PyTorch's fast_neural_style example into a model.
@@ -74,8 +81,8 @@ def import_(
         stylecli import mosaic.pth mine --license "Weights: BSD-3-Clause"
     """
     with Reporter(quiet=quiet) as reporter:
-        reporter.begin("importing", "loading torch")  # seconds
+        reporter.advance("importing", 0.0, "loading torch")  # seconds
         from stylecli.exchange import import_checkpoint
 
         path = import_checkpoint(file, name, license, overwrite=overwrite)
-    reporter.say(f"{path}: {use_of(path, [name])}")
+    reporter.say(f"{path}: {use_of(path)}")

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_output, command
+from stylecli.commands.shared import JSON, OUTPUT, QUIET, choose_output, command, prepare_output
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
 from stylecli.console import Reporter, Watch, watch_for_stop
 from stylecli.events import Notice, Pixels, Progress
-from stylecli.files.atomic import require_writable
 from stylecli.files.formats import format_for
 
 if TYPE_CHECKING:
     from stylecli.files.pictures import Picture
+
+_OVERWRITE = typer.Option("--overwrite", help="Replace a picture that is there.")
 
 
 @command
@@ -28,9 +29,7 @@ def gatys(
         Path | None, typer.Argument(metavar="OUT", help="The picture to write.")
     ] = None,
     output: Annotated[Path | None, OUTPUT] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a picture that is there.")
-    ] = False,
+    overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -47,10 +46,9 @@ def gatys(
     out = choose_output(last, output)
     config = GatysConfig(**given)
     config.check()
-    check_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
     format_for(out)
     picture = _read(photo, config)
-    require_writable(out.parent)
+    prepare_output(out, photo, *filter(None, [config.painting]), overwrite=overwrite)
     with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         steps = _optimize(picture, out, config, reporter, should_stop)
         stopped = should_stop() and steps < config.most_steps
@@ -84,7 +82,7 @@ def _optimize(
     from stylecli.files.images import write_picture
 
     reporter.notice("loading torch")  # seconds
-    reporter.begin("preparing", "loading torch")
+    reporter.advance("preparing", 0.0, "loading torch")
     from stylecli.gatys import stylize_slowly
 
     last = written = 0

@@ -11,13 +11,14 @@ from typer.core import TyperGroup
 from stylecli.commands import completion
 from stylecli.commands.shared import (
     HELP_NAMES,
+    OVERWRITE,
     QUIET,
-    check_output,
     command,
     describe_command,
+    prepare_output,
     use_of,
 )
-from stylecli.console import Reporter, print_table, write_out
+from stylecli.console import Reporter, Watch, print_table, write_out
 from stylecli.core.model_files import (
     ModelInfo,
     find_model,
@@ -27,16 +28,16 @@ from stylecli.core.model_files import (
     read_info,
 )
 from stylecli.errors import StyleCliError
-from stylecli.events import Progress, pluralize
+from stylecli.events import pluralize
+from stylecli.files.atomic import write_text
 
-_OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
+_REPLACE = typer.Option("--overwrite", help="Replace a model that is there.")
 
 
 class _Models(TyperGroup):
     """The commands; any other word is the name of a model, which ``show`` shows."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is meant, and its arguments."""
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -68,7 +69,9 @@ models = typer.Typer(
 _Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="Name, file or URL of a model.", autocompletion=completion.models
+        metavar="NAME",
+        help="Name, file or URL of a model.",
+        autocompletion=completion.models,
     ),
 ]
 _OwnName = Annotated[
@@ -78,7 +81,7 @@ _OwnName = Annotated[
 
 def _add_command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command below ``models``, of the same name."""
-    return models.command(**describe_command(function))(function)
+    return models.command(**describe_command(function))(command(function))
 
 
 @command
@@ -93,7 +96,7 @@ def list_(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with a photo in each style.")
     ] = None,
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """List the models that are bundled or found, show, add or remove one.
@@ -150,15 +153,10 @@ def _list_files() -> None:
     """A row for each model: its file, its size and its network."""
     from stylecli.collection.facts import format_size
 
-    rows = [
-        (
-            path.stem,
-            f"{info.spec.arch}, {info.spec.norm}, {info.width}",
-            format_size(path),
-            str(path),
-        )
-        for path, info in list_models()
-    ]
+    rows = []
+    for path, info in list_models():
+        network = f"{info.spec.arch}, {info.spec.norm}, {info.width}"
+        rows.append((path.stem, network, format_size(path), str(path)))
     print_table(rows, ("model", "network", "size", "file"))
 
 
@@ -171,20 +169,15 @@ def _describe(path: Path, info: ModelInfo) -> dict[str, Any]:
 
 
 def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
-    check_output(path, overwrite=overwrite)
+    prepare_output(path, overwrite=overwrite)
     from stylecli.collection.page import render_page
 
     with Reporter(quiet=quiet) as reporter:
-
-        def report(event: Progress) -> None:
-            reporter.advance("painting", event.progress, event.note)
-
-        _write(path, render_page(report))
+        write_text(path, render_page(Watch(reporter, rest="painting")))
     reporter.say(f"{path}: every model there is")
 
 
 @_add_command
-@command
 def show(
     name: _Name,
     as_json: Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")] = False,
@@ -209,16 +202,13 @@ def show(
 
 
 @_add_command
-@command
 def add(
     given: Annotated[str, typer.Argument(metavar="FILE|URL", help="A model of stylecli.")],
     sha256: Annotated[str | None, typer.Option(help="The SHA-256 that the file must have.")] = None,
     name: Annotated[
         str | None, typer.Option(help=r"Its name here. \[default: the file's name]")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model that is there.")
-    ] = False,
+    overwrite: Annotated[bool, _REPLACE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Check a model, and copy it to where it is found from every folder.
@@ -245,11 +235,10 @@ def add(
     reporter.say(f"added {added.info.name}: {styles}, {format_size(added.path)}, {added.path}")
     if sha256 is None and added.is_fetched:
         reporter.say(f"its SHA-256 was not compared; next time, give --sha256 {added.sha256}")
-    reporter.say(use_of(added.path, added.info.styles))
+    reporter.say(use_of(added.path))
 
 
 @_add_command
-@command
 def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
     """Remove a model that was added.
 
@@ -260,16 +249,14 @@ def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
     from stylecli.collection.own import remove_model
 
     path = remove_model(name)
-    with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"removed {path}")
+    Reporter(quiet=quiet).say(f"removed {path}")
 
 
 @_add_command
-@command
 def export_card(
     name: _Name,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write.")] = None,
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Write a model's card for those to whom it is given: Markdown, as the Hugging Face Hub has it.
@@ -286,14 +273,6 @@ def export_card(
     if output is None:
         write_out(card)
         return
-    check_output(output, overwrite=overwrite)
-    _write(output, card)
-    with Reporter(quiet=quiet) as reporter:
-        reporter.say(f"{output}: the card of {name}")
-
-
-def _write(path: Path, text: str) -> None:
-    from stylecli.files.atomic import require_writable, write_text
-
-    require_writable(path.parent)
-    write_text(path, text)
+    prepare_output(output, overwrite=overwrite)
+    write_text(output, card)
+    Reporter(quiet=quiet).say(f"{output}: the card of {name}")

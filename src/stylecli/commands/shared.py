@@ -6,33 +6,34 @@ import inspect
 import os
 import shlex
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import typer
 
 from stylecli.console import Reporter, report_output_failure, show_error
 from stylecli.errors import StyleCliError
+from stylecli.files.atomic import require_writable
 from stylecli.files.stores import Place, place
 
-P = ParamSpec("P")
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 DEBUG = "STYLECLI_DEBUG"  # a variable of the environment: show the traceback of a bug
 QUIET = typer.Option("--quiet", "-q", help="Show nothing but errors.")
 OUTPUT = typer.Option("--output", "-o", metavar="OUT", help="The output, in place of OUT.")
+OVERWRITE = typer.Option("--overwrite", help="Replace a file that is there.")
 JSON = typer.Option("--json", help="Write what happens to stdout, one JSON object a line.")
 
 
-def command(function: Callable[P, None]) -> Callable[P, None]:
+def command(function: Callable[..., None]) -> Callable[..., None]:
     """A decorator that turns an error which a user can cause into a line and an exit code."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    def run(**given: Any) -> None:
         gc.freeze()  # what is imported stays: no need to look for garbage in it again and again
         gc.enable()
         try:
-            function(*args, **kwargs)
+            function(**given)
         except typer.Exit:  # it is a RuntimeError, so it comes before those
             raise
         except StyleCliError as error:
@@ -101,8 +102,13 @@ def choose_output(last: Path | None, named: Path | None, default: Path | None = 
     return out
 
 
-def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
-    """Raise StyleCliError if an output is a folder, an input, or there and not to be replaced."""
+def prepare_output(target: Path, *inputs: Path, overwrite: bool) -> None:
+    """Make the folder of an output.
+
+    Raises:
+        StyleCliError: the output is a folder, an input, or there and not to be replaced; or its
+            folder cannot be written to.
+    """
     if target.is_dir():
         raise StyleCliError(f"{target} is a folder", hint="give the output another name")
     for path in inputs:
@@ -110,12 +116,14 @@ def check_output(target: Path, *inputs: Path, overwrite: bool) -> None:
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
     if os.path.lexists(target) and not overwrite:  # true of a broken link too
         raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+    require_writable(target.parent)
 
 
-def use_of(path: Path, styles: Sequence[str]) -> str:
+def use_of(path: Path) -> str:
     """The command that paints with a model; it may be pasted, whatever its styles are called."""
-    from stylecli.core.model_files import name_for  # not for --help
+    from stylecli.core.model_files import name_for, read_info  # not for --help
 
+    styles = read_info(path).styles
     words = ["stylecli", "stylize", "PHOTOS", "OUT", "--model", name_for(path)]
     return shlex.join(words + (["--style", styles[-1]] if len(styles) > 1 else []))
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, OUTPUT, QUIET, check_output, choose_output, command
+from stylecli.commands.shared import JSON, OUTPUT, QUIET, choose_output, command, prepare_output
 from stylecli.commands.signature import options_from
 from stylecli.config import SheetConfig
 from stylecli.console import Reporter, Watch
 from stylecli.events import pluralize
-from stylecli.files.atomic import require_writable, write_text
+from stylecli.files.atomic import write_text
 from stylecli.files.formats import format_for
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _OUT = (
     "The page to write: an image file, or .html for sliders between the photo and each style. "
     r"\[default: PHOTO-sheet.png]"
 )
+_OVERWRITE = typer.Option("--overwrite", help="Replace a page that is there.")
 
 
 @command
@@ -32,9 +33,7 @@ def sheet(
     *,
     output: Annotated[Path | None, OUTPUT] = None,
     given: dict[str, Any],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a page that is there.")
-    ] = False,
+    overwrite: Annotated[bool, _OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -47,13 +46,12 @@ def sheet(
     config = SheetConfig(**given)
     config.check()
     target = choose_output(out, output, Path(f"{photo.stem}-sheet.png"))
-    check_output(target, photo, overwrite=overwrite)
     if not _is_html(target):
         format_for(target)
     from stylecli.files.images import read_picture  # imports Pillow: a tenth of a second
 
     rgb = read_picture(photo).rgb
-    require_writable(target.parent)
+    prepare_output(target, photo, overwrite=overwrite)
     from stylecli.sheet import all_styles, paint_styles
 
     with Reporter(quiet=quiet, as_json=as_json) as reporter:

@@ -91,18 +91,11 @@ def stylize(
 
 @dataclass(frozen=True)
 class _Pass:
-    """The files of a run in one style.
+    """The files of a run in one style."""
 
-    Attributes:
-        config: with the model of that style.
-        name: of the model and the style.
-        made_with: what the pictures say of how they were made.
-        plan: the files.
-    """
-
-    config: RunConfig
-    name: str
-    made_with: str
+    config: RunConfig  # with the model of that style
+    name: str  # of the model and the style
+    made_with: str  # what the pictures say of how they were made
     plan: Plan
 
 
@@ -207,36 +200,25 @@ def _check_streams(passes: Sequence[_Pass], as_json: bool) -> None:
 def _refuse_other_settings(passes: Sequence[_Pass], out: Place) -> None:
     """Raise StyleCliError if the one file to write is there, made with other settings."""
     todo = passes[0].plan
-    (target,) = [job.target for job in todo.skipped] if len(todo.skipped) == 1 else (None,)
-    if todo.jobs or target != out or not isinstance(target, Path):
+    if todo.jobs or [job.target for job in todo.skipped] != [out] or not isinstance(out, Path):
         return
     from stylecli.engine.pipeline import find_other_settings
 
-    if other := find_other_settings(target, passes[0].made_with):
-        raise StyleCliError(
-            f"{target} exists, made with {other}", hint="pass --overwrite, or another name"
-        )
+    if other := find_other_settings(out, passes[0].made_with):
+        hint = "pass --overwrite, or another name"
+        raise StyleCliError(f"{out} exists, made with {other}", hint=hint)
 
 
 @dataclass
 class _Run:
-    """A run over files in one style or in several: what is shown of it, and when it stops.
-
-    Attributes:
-        config: of all.
-        passes: the files in each style.
-        reporter: shows what happens.
-        should_stop: whether the user asked to stop.
-        results: of the files that are finished, the failed ones too.
-        frames: of films and animations, by now.
-    """
+    """A run over files in one style or in several: what is shown of it, and when it stops."""
 
     config: RunConfig
     passes: Sequence[_Pass]
     reporter: Reporter
     should_stop: Callable[[], bool]
-    results: "list[Result]" = field(default_factory=list)
-    frames: int = 0
+    results: "list[Result]" = field(default_factory=list)  # of finished files, the failed ones too
+    frames: int = 0  # of films and animations, by now
     _begun: float = field(default_factory=time.monotonic)
     _since: float = field(default_factory=time.monotonic)  # when the last file was finished
 
@@ -283,14 +265,11 @@ class _Run:
     def paint(self) -> None:
         """Stylize the files, one style after the other."""
         for one in self.passes:
-            if not one.plan.jobs:
-                continue
-            before = len(self.results)
-            self._paint_pass(one)
-            if self._stop() or len(self.results) - before < len(one.plan.jobs):
-                return  # the latter: the disk is full
+            if one.plan.jobs and not self._paint_pass(one):
+                return
 
-    def _paint_pass(self, one: _Pass) -> None:
+    def _paint_pass(self, one: _Pass) -> bool:
+        """Stylize the files in one style; return whether to go on with the next."""
         first = one.plan.jobs[0]
         ray = self.config.ray
         self.reporter.say(f"loading the model {one.name}" if ray is None else "starting with Ray")
@@ -299,7 +278,8 @@ class _Run:
         if isinstance(first.target, Path) and not first.ending:
             require_writable(first.target.parent)
         self.reporter.say(f"model {stylizer.description}")
-        stylizer.run_jobs(one.plan.jobs, self._report, self._stop, one.config)
+        begun = stylizer.run_jobs(one.plan.jobs, self._report, self._stop, one.config)
+        return len(begun) == len(one.plan.jobs) and not self._stop()  # or the disk is full
 
     def _stop(self) -> bool:
         """Whether to begin no other file."""

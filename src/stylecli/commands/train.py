@@ -5,14 +5,12 @@ a command, ends with exit codes of its own, kills what has not ended 30 seconds 
 checkpoint written or not, and opens two ports on all interfaces.
 """
 
-import math
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,12 +22,10 @@ from stylecli.commands.signature import options_from
 from stylecli.config import TrainConfig
 from stylecli.console import Reporter, Watch, format_duration, handle_signals, watch_for_stop
 from stylecli.core.devices import STORE, Rank
-from stylecli.core.model_files import read_info
 from stylecli.errors import StyleCliError
 from stylecli.events import TrainResult, pluralize
 
 _GRACE = 10.0  # seconds in which the other processes see that one has failed, and say so
-_EVERY = 0.05  # seconds between two looks at them
 _OVERWRITE = "Replace a model that is there, and drop an unfinished training of it."
 
 
@@ -63,7 +59,7 @@ def train(
     quiet, as_json = quiet or rank.number > 0, as_json and rank.number == 0
     with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         reporter.say("starting; the time to train counts from the first step")
-        reporter.begin("preparing", "loading torch")  # seconds
+        reporter.advance("preparing", 0.0, "loading torch")  # seconds
         from stylecli.training.loop import train as run_training
 
         watch = Watch(reporter, "training")
@@ -85,11 +81,11 @@ def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) ->
         again += ["--devices", str(devices)] if devices > 1 else []
         reporter.say(f"stopped after {done}; nothing is lost")
         if (so_far := TrainFiles(result.path).so_far).is_file():
-            reporter.say(f"the model so far: {use_of(so_far, read_info(so_far).styles)}")
+            reporter.say(f"the model so far: {use_of(so_far)}")
         reporter.say(f"go on with: {shlex.join(again)}")
         raise typer.Exit(130)
     reporter.say(f"{result.path}: {done}, objective {result.objective:,.0f}")
-    reporter.say(f"use it with: {use_of(result.path, read_info(result.path).styles)}")
+    reporter.say(f"use it with: {use_of(result.path)}")
 
 
 def _run_on_devices(count: int) -> int:
@@ -149,15 +145,12 @@ def _wait_for(processes: "list[subprocess.Popen[bytes]]") -> int:
     Returns:
         The number of the one that failed first; 0 if none has failed.
     """
-    failed, deadline = 0, math.inf
-    while True:
-        codes = [process.poll() for process in processes]
-        if deadline == math.inf and any(codes):
-            failed = next(number for number, code in enumerate(codes) if code)
-            deadline = time.monotonic() + _GRACE
-        if None not in codes:
-            return failed
-        if time.monotonic() > deadline:
-            for process in processes:
-                process.kill()
-        time.sleep(_EVERY)
+    from concurrent.futures import ThreadPoolExecutor, as_completed, wait  # not for --help
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        codes = {pool.submit(one.wait): number for number, one in enumerate(processes)}
+        failed = next((codes[ended] for ended in as_completed(codes) if ended.result()), 0)
+        wait(codes, timeout=_GRACE)
+        for process in processes:
+            process.kill()  # of one that has ended, it does nothing
+    return failed
