@@ -17,7 +17,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stylecli.cli import app
-from stylecli.console import Reporter
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -223,23 +222,6 @@ def test_the_summary_says_where_and_what_was_made_with_another_model(
     assert "1 stylized" in stripped.stderr
     with Image.open(tmp_path / "out" / "bare.jpg") as bare:
         assert not bare.getexif()
-
-
-def test_one_bad_photo_is_named_and_the_others_are_done(stylecli, tmp_path, photos, model):
-    (photos / "text.jpg").write_text("no image at all")
-    done = stylecli("stylize", "photos", "out", "-m", "tiny", "--json", code=1)
-    assert "error: photos/text.jpg is not an image that can be read" in done.stderr
-    *_, again, counts = done.stderr.splitlines()
-    assert again.startswith(
-        "failed: photos/text.jpg is not an image that can be read: damaged, or none of"
-    )
-    assert "3 stylized, 1 failed" in counts
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["status"] for line in lines].count("done") == 3
-    failed = [line["source"] for line in lines if line["status"] == "failed"]
-    assert failed == ["photos/text.jpg"]
-    written = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert written == {"one.jpg", "two.png", "three.JPG"}
 
 
 def test_a_dry_run_writes_nothing_and_options_shape_what_is_written(
@@ -473,17 +455,6 @@ def test_ctrl_c_pressed_twice_ends_at_once_in_the_middle_of_a_photo(tmp_path, mo
     assert not list((tmp_path / "out").glob("[!.]*"))
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, model, photos):
-    process = start("stylize", "photos", "out", "-m", "tiny", "--json", cwd=tmp_path)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    said = process.stderr.read()
-    assert process.wait(timeout=240) == 128 + signal.SIGPIPE
-    assert "error" not in said
-    assert "Traceback" not in said
-
-
 EVIL = (
     "a\x1b]0;x\x07\x1b[31m\x7f\x9b2J\u202e\u2066\n\udcff"  # a title, a color, an order of letters
 )
@@ -570,56 +541,6 @@ def test_names_that_the_encoding_of_standard_output_lacks_are_escaped(tmp_path, 
     )
     assert done.returncode == 0, done.stderr
     assert r"gr\xf6\xdfe" in done.stdout
-
-
-def test_a_dumb_terminal_gets_lines_as_a_pipe_does(tmp_path, monkeypatch):
-    """On a real terminal of that kind, no bar can be drawn."""
-    code = (
-        "from stylecli.console import Reporter\n"
-        "with Reporter() as reporter:\n"
-        "    for done in range(1, 11): reporter.advance('painting', done / 10, f'{done}/10')\n"
-    )
-    import pty
-
-    shown, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "dumb"}
-    subprocess.run(
-        [sys.executable, "-c", code], env=environment, stderr=terminal, check=True, timeout=240
-    )
-    os.close(terminal)
-    assert b"painting  50%  5/10" in os.read(shown, 10_000)
-    os.close(shown)
-
-
-def test_a_second_task_of_one_title_is_shown_as_the_first(capsys):
-    """The arms of a comparison are all `training`."""
-    with Reporter() as reporter:
-        for arm in ("one", "two"):
-            for done in range(1, 11):
-                reporter.advance("training", done / 10, arm)
-    shown = capsys.readouterr().err
-    assert (shown.count("one"), shown.count("two")) == (10, 10)
-
-
-def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():
-    code = (
-        "import os, signal; from stylecli.console import Reporter, watch_for_stop\n"
-        "with Reporter() as reporter, watch_for_stop():\n"
-        "    reporter.advance('painting', 0.5, '1/2')\n"
-        "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
-    )
-    import pty
-
-    shown, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stderr=terminal, timeout=240
-    )
-    os.close(terminal)
-    printed = os.read(shown, 10_000)
-    os.close(shown)
-    assert done.returncode == 130
-    assert printed.rindex(b"\x1b[?25h") > printed.rindex(b"\x1b[?25l")
 
 
 def test_ctrl_c_before_the_program_is_there_is_no_traceback():

@@ -1,20 +1,12 @@
 """What a person sees while something goes on: how fast, how long, and never nothing."""
 
-import fcntl
-import os
 import re
-import struct
-import subprocess
-import sys
-import termios
-import time
 
 import pytest
 
 from stylecli.console import Reporter, Watch, format_rate
 from stylecli.events import Notice, Pixels, Progress, Step
-
-pty = pytest.importorskip("pty", reason="there are no terminals")
+from terminals import show_on_terminal
 
 
 @pytest.mark.parametrize(
@@ -65,22 +57,41 @@ def test_a_bar_is_one_line_of_a_narrow_terminal_and_moves_by_itself():
     code = (
         "import time; from stylecli.console import Reporter\n"
         "with Reporter() as reporter:\n"
-        "    reporter.begin('preparing', 'loading ' + 'a long name ' * 20)\n"
+        "    reporter.advance('preparing', 0.0, 'loading ' + 'a long name ' * 20)\n"
         "    time.sleep(1.6)\n"
-        "reporter.say('the end')\n"
     )
-    shown, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("COLUMNS", None)
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=terminal)
-    os.close(terminal)
-    printed, until = b"", time.monotonic() + 240
-    while b"the end" not in printed and time.monotonic() < until:
-        printed += os.read(shown, 10_000)
-    assert process.wait(timeout=240) == 0
-    os.close(shown)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode())
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", show_on_terminal("-c", code))
     lines = [line for line in re.split(r"[\r\n]+", text) if line.startswith("preparing")]
     assert {len(line) for line in lines} == {80}
     assert {"0:00:00", "0:00:01"} <= {word for line in lines for word in line.split()}
+
+
+def test_a_dumb_terminal_gets_lines_as_a_pipe_does():
+    """On a real terminal of that kind, no bar can be drawn."""
+    code = (
+        "from stylecli.console import Reporter\n"
+        "with Reporter() as reporter:\n"
+        "    for done in range(1, 11): reporter.advance('painting', done / 10, f'{done}/10')\n"
+    )
+    assert "painting  50%  5/10" in show_on_terminal("-c", code, term="dumb")
+
+
+def test_a_second_task_of_one_title_is_shown_as_the_first(capsys):
+    """The arms of a comparison are all `training`."""
+    with Reporter() as reporter:
+        for arm in ("one", "two"):
+            for done in range(1, 11):
+                reporter.advance("training", done / 10, arm)
+    shown = capsys.readouterr().err
+    assert (shown.count("one"), shown.count("two")) == (10, 10)
+
+
+def test_a_command_that_is_stopped_at_once_shows_the_cursor_again():
+    code = (
+        "import os, signal; from stylecli.console import Reporter, watch_for_stop\n"
+        "with Reporter() as reporter, watch_for_stop():\n"
+        "    reporter.advance('painting', 0.5, '1/2')\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    shown = show_on_terminal("-c", code, code=130)
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

@@ -1,6 +1,5 @@
 """``stylecli models``: added from files and servers, removed, listed, described."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,10 +9,8 @@ import shlex
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -42,6 +39,7 @@ from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import save_tensors
 from stylecli.errors import StyleCliError
 from stylecli.files import web
+from terminals import show_on_terminal
 
 
 def saved(path: Path, *styles: str, **more: object) -> bytes:
@@ -613,26 +611,9 @@ def test_only_what_was_added_is_removed(models, model, data):
     assert list(data.iterdir()) == []
 
 
-def on_a_terminal(*words, columns=80):
-    """What the command shows on a terminal of some columns, line by line, without colors."""
-    shown, terminal = os.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-    subprocess.run(
-        [sys.executable, "-m", "stylecli", "models", *words],
-        env={**environment, "TERM": "xterm"},
-        stdout=terminal,
-        check=True,
-        timeout=240,
-    )
-    os.close(terminal)
-    written = os.read(shown, 100_000).decode()
-    os.close(shown)
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in written.splitlines()]
-
-
 def test_the_list_of_what_is_bundled_fits_a_terminal_of_80_columns(data):
-    head, *rows = on_a_terminal()
+    shown = show_on_terminal("-m", "stylecli", "models").splitlines()
+    head, *rows = (line.rstrip() for line in shown)
     assert head.split() == ["style", "painting", "painter", "year", "license"]
     count = sum(len(info.styles) for _, info in model_files.models_in(bundled_models()))
     assert len(rows) == count == 12

@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from stylecli.core.tensor_files import is_control
@@ -110,34 +109,29 @@ def print_table(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> Non
     write_out(drawn.getvalue())
 
 
-class _Screen:
-    """Standard error: plain lines, until something asks for colors or a bar."""
+@cache
+def _rich() -> "Console":
+    """What draws colors and bars on standard error, and lines above a bar."""
+    from rich.console import Console  # only here: see above
 
-    @cached_property
-    def rich(self) -> "Console":
-        """What draws colors and bars, and lines above a bar."""
-        from rich.console import Console  # only here: see above
-
-        return Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def line(self, text: str, title: str = "", style: str = "") -> None:
-        """Write a line; it may begin with a title in a style of rich's."""
-        if title or "rich" in vars(self):
-            from rich.text import Text  # only here: see above
-
-            self.rich.print(Text.assemble((title, style), escape_controls(text)))
-        else:
-            sys.stderr.write(escape_controls(text) + "\n")
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-_screen = _Screen()
+def _write_line(text: str, title: str = "", style: str = "") -> None:
+    """Write a line to standard error; it may begin with a title in a style of rich's."""
+    if title or "rich.progress" in sys.modules:  # there may be a bar
+        from rich.text import Text  # only here: see above
+
+        _rich().print(Text.assemble((title, style), escape_controls(text)))
+    else:
+        sys.stderr.write(escape_controls(text) + "\n")
 
 
 def show_error(error: StyleCliError) -> None:
     """One line for what went wrong, one for what to do."""
-    _screen.line(error.message, "error: ", "bold red")
+    _write_line(error.message, "error: ", "bold red")
     if error.hint:
-        _screen.line(error.hint, "hint: ", "bold cyan")
+        _write_line(error.hint, "hint: ", "bold cyan")
 
 
 @contextmanager
@@ -153,14 +147,14 @@ def watch_for_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         nonlocal asked
         if asked:  # not by an exception, which would wait for every thread's work to end
             try:
-                _screen.line("stopped at once")
-                if "rich" in vars(_screen):  # its bar hides the cursor
-                    _screen.rich.show_cursor(True)
+                _write_line("stopped at once")
+                if "rich.progress" in sys.modules:  # its bar hides the cursor
+                    _rich().show_cursor(True)
             finally:
                 os._exit(130)
         asked = True
         if not quiet:
-            _screen.line("stopping … (once more to stop at once)")
+            _write_line("stopping … (once more to stop at once)")
 
     with handle_signals(ask):
         yield lambda: asked
@@ -256,7 +250,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """Show a line to the user."""
         if not self.quiet:
-            _screen.line(text)
+            _write_line(text)
 
     def notice(self, text: str) -> None:
         """Show a line that is an event too."""
@@ -267,10 +261,6 @@ class Reporter:
         """Write an event as a line of JSON, if that was asked for."""
         if self.as_json:
             write_out(json.dumps(values) + "\n")
-
-    def begin(self, title: str, note: str) -> None:
-        """Show that work has begun whose progress is unknown, such as an import."""
-        self.advance(title, 0.0, note)
 
     def advance(self, title: str, progress: float, note: str) -> None:
         """Move the bar to a progress of 0 to 1; without a terminal, a line for every tenth."""
@@ -321,7 +311,7 @@ class Watch:
 
     def _show_step(self, event: "Step | Pixels") -> None:
         self._begun = self._begun or time.monotonic()  # before the first step, others were done
-        values = {one.name: getattr(event, one.name) for one in fields(event) if one.name != "best"}
+        values = {name: value for name, value in vars(event).items() if name != "best"}
         self._reporter.event(event="step", **values)
         parts = [f"step {event.step}" + (f" of {self._count}" if self._count else "")]
         if isinstance(event, Step):
@@ -358,7 +348,7 @@ def _start_bar(title: str) -> "Bar":
             markup=False,
             table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         ),
-        console=_screen.rich,
+        console=_rich(),
         transient=True,
         expand=True,
     )
