@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stylecli.cli import app
-from stylecli.commands.compare import command_line
 from stylecli.commands.signature import read_options
 from stylecli.comparison.arms import check_alike, find_arms, read_objective, train_arms
 from stylecli.comparison.experiment import choose_companions, compare
@@ -36,6 +35,7 @@ from stylecli.errors import StyleCliError
 from stylecli.events import TrainResult
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
+from stylecli.options import command_line
 from stylecli.training.state import hash_images
 
 # One process makes the comparison that most of these look at.
@@ -635,7 +635,7 @@ def test_the_command_that_is_printed_is_understood_whatever_was_asked():
     )
     default = CompareConfig()
     assert all(getattr(asked, f.name) != getattr(default, f.name) for f in fields(asked))
-    again = parsed(shlex.split(command_line(asked))[2:])
+    again = parsed(shlex.split(command_line("compare", asked))[2:])
     assert [path.resolve() for path in again.photos] == [path.resolve() for path in asked.photos]
     assert replace(again, photos=asked.photos) == asked
 
@@ -669,7 +669,8 @@ def test_gatys_steps_without_gatys_are_refused_when_arms_are_trained_too(tmp_pat
 
 
 def test_the_command_line_says_what_was_asked(config):
-    words = command_line(replace(config, photos=(), out=CompareConfig().out, style="udnie"))
+    asked = replace(config, photos=(), out=CompareConfig().out, style="udnie")
+    words = command_line("compare", asked, always=("norms",))
     assert words == (
         "stylecli compare --style udnie --norm bn,in --gatys --gatys-steps 3 --size 96 --steps 1 "
         "--device cpu --style-size 96"

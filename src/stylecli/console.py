@@ -141,23 +141,22 @@ def watch_for_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     The command then finishes what it has begun. Asked a second time, the process ends at once, and
     the file that is being written is lost.
     """
-    asked = False
+    asked = threading.Event()
 
     def ask(number: int) -> None:
-        nonlocal asked
-        if asked:  # not by an exception, which would wait for every thread's work to end
+        if asked.is_set():  # not by an exception, which would wait for every thread's work to end
             try:
                 _write_line("stopped at once")
                 if "rich.progress" in sys.modules:  # its bar hides the cursor
                     _rich().show_cursor(True)
             finally:
                 os._exit(130)
-        asked = True
+        asked.set()
         if not quiet:
             _write_line("stopping … (once more to stop at once)")
 
     with handle_signals(ask):
-        yield lambda: asked
+        yield asked.is_set
 
 
 @contextmanager

@@ -10,8 +10,7 @@ from stylecli.commands.signature import options_from
 from stylecli.config import CompareConfig
 from stylecli.console import Reporter, Watch, print_table, watch_for_stop
 from stylecli.errors import StyleCliError
-from stylecli.options import command_line as printed_command
-from stylecli.options import options_of
+from stylecli.options import command_line, options_of
 
 if TYPE_CHECKING:
     from stylecli.comparison.report import Table
@@ -41,6 +40,7 @@ def compare(
     config = CompareConfig(**given)
     _refuse_idle(config, given)
     config.check()
+    line = command_line("compare", config, always=("norms",))  # which are its topic
     with Reporter(quiet=quiet, as_json=as_json) as reporter, watch_for_stop(quiet) as should_stop:
         reporter.advance("comparing", 0.0, "loading torch")  # seconds
         from stylecli.comparison.experiment import compare as run_comparison
@@ -50,9 +50,8 @@ def compare(
         comparison = run_comparison(config, watch, should_stop, overwrite=overwrite)
     if comparison is None:
         reporter.event(event="stopped")
-        reporter.say(f"stopped; go on with: {command_line(config)}")
+        reporter.say(f"stopped; go on with: {line}")
         raise typer.Exit(130)
-    line = command_line(config)
     written = write_outputs(comparison, config.out, line)
     if as_json:
         files = [str(path) for path in written]
@@ -76,11 +75,6 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train some: --style PAINTING.jpg",
         )
-
-
-def command_line(config: CompareConfig) -> str:
-    """The command that makes a comparison again; it always names the norms, which are its topic."""
-    return printed_command("compare", config, always=("norms",))
 
 
 def _print(table: "Table") -> None:
