@@ -6,6 +6,7 @@ line that is printed.
 """
 
 import inspect
+import json
 import math
 import shlex
 from collections.abc import Collection, Mapping
@@ -158,18 +159,14 @@ class Config:
 
 def as_json(config: object) -> dict[str, Any]:
     """The values of a config as JSON can hold them: paths as text, tuples as lists."""
-    return {one.name: _simplify(getattr(config, one.name)) for one in options_of(type(config))}
+    values = {one.name: getattr(config, one.name) for one in options_of(type(config))}
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def from_json(config: type[T], values: Mapping[str, Any]) -> T:
     """The config that :func:`as_json` was given; values of other types stay as they are."""
     return config(**{one.name: one.convert(values[one.name]) for one in options_of(config)})
-
-
-def _simplify(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_simplify(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def command_line(command: str, config: object, always: Collection[str] = ()) -> str:
