@@ -15,8 +15,9 @@ import torch.nn.functional as F
 
 from stylecli.core.devices import to_tensor
 from stylecli.core.model_files import load_model
+from stylecli.core.tensor_files import load_weights
 from stylecli.errors import StyleCliError
-from stylecli.exchange import import_checkpoint, read_state
+from stylecli.exchange import import_checkpoint
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 
@@ -189,7 +190,7 @@ def test_whatever_has_the_name_of_an_imported_model_stays_unless_told_otherwise(
 def test_a_checkpoint_that_is_no_regular_file_is_an_error(tmp_path, name, says):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StyleCliError, match=says):
-        read_state(tmp_path / name)
+        load_weights(tmp_path / name)
 
 
 def parallel(state):
@@ -213,7 +214,7 @@ def as_safetensors(state, path):
 )
 def test_a_checkpoint_may_be_wrapped_as_trainings_write_it(tmp_path, wrap, file, save):
     save(wrap(example_state()), tmp_path / file)
-    state = read_state(tmp_path / file)
+    state = load_weights(tmp_path / file)
     assert state.keys() == example_state().keys()
     assert torch.equal(state["conv1.conv2d.weight"], example_state()["conv1.conv2d.weight"])
 

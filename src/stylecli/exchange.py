@@ -22,27 +22,26 @@ from stylecli.core.model_files import (
     save_model,
 )
 from stylecli.core.spec import GeneratorSpec
-from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
+from stylecli.core.tensor_files import SUFFIX, load_weights
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 
-# The names of their convolutions and norms, and of the place of ours in the generator's body.
-_LAYERS = {("conv1", "in1"): "0", ("conv2", "in2"): "2", ("conv3", "in3"): "4"}
-_LAYERS |= {
-    (f"res{i}.conv{j}", f"res{i}.in{j}"): f"{5 + i}.branch.{2 * j - 2}"
+# The names of their convolutions and norms, and the place of both in the generator.
+_BLOCKS = {("conv1", "in1"): "body.0", ("conv2", "in2"): "body.2", ("conv3", "in3"): "body.4"}
+_BLOCKS |= {
+    (f"res{i}.conv{j}", f"res{i}.in{j}"): f"body.{5 + i}.branch.{2 * j - 2}"
     for i in range(1, 6)
     for j in (1, 2)
 }
-_LAYERS |= {("deconv1", "in4"): "12", ("deconv2", "in5"): "15"}
-_LAST = ("deconv3", "17")
-# Where trainings put the weights beside other things, and what DataParallel adds to each name.
-_WRAPPERS = ("state_dict", "model_state_dict")
-_PARALLEL = "module."
-_EXPECTED = "expected: a state dict, as torch.save writes it"
-# Statistics of instance norms, which old versions of torch stored; and the last layer.
-_PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$|^deconv3\.")
+_BLOCKS |= {("deconv1", "in4"): "body.12", ("deconv2", "in5"): "body.15"}
+# The name of their layer, by that of ours.
+_THEIRS = {f"{place}.0": f"{conv}.conv2d" for (conv, _), place in _BLOCKS.items()}
+_THEIRS |= {f"{place}.1": norm for (_, norm), place in _BLOCKS.items()}
+_THEIRS |= {"body.17": "deconv3.conv2d"}
+# Statistics of instance norms, which old versions of torch stored.
+_PASSED_OVER = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 
 def import_checkpoint(
@@ -69,7 +68,7 @@ def import_checkpoint(
     refuse_bundled_name(name)
     if not overwrite:
         refuse_to_replace(target)
-    generator = build_generator(read_state(source))
+    generator = build_generator(load_weights(source))
     require_writable(target.parent)
     info = ModelInfo(
         name=name,
@@ -82,49 +81,28 @@ def import_checkpoint(
     return target
 
 
-def read_state(source: Path) -> dict[str, Tensor]:
-    """The tensors in a file, by name; no code in it is run.
-
-    Raises:
-        StyleCliError: it cannot be read, is too large, or does not hold tensors by name.
-    """
-    state: Any = load_tensors(source) if source.suffix == SUFFIX else load_pickled(source)
-    for key in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise StyleCliError(f"{source} does not hold tensors by name", hint=_EXPECTED)
-    return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
-
-
 def build_generator(state: dict[str, Tensor]) -> Generator:
     """A generator that paints what the network of a state dict paints.
 
     Raises:
         StyleCliError: tensors are missing, unknown, or of another shape.
     """
-    known = {f"{name}.{kind}" for pair in _LAYERS for name in pair for kind in ("weight", "bias")}
-    unknown = [key for key in state if not _PASSED_OVER.search(key) and _plain(key) not in known]
-    if unknown:
-        raise _no_such_checkpoint(f"{unknown[0]} does not belong to it")
     try:
         generator = Generator(_spec_of(state))
         ours = {}
-        for (conv, norm), place in _LAYERS.items():
-            ours[f"body.{place}.0.weight"] = _weights(state, f"{conv}.conv2d.weight")
-            ours[f"body.{place}.1.weight"] = _weights(state, f"{norm}.weight")
-            ours[f"body.{place}.1.bias"] = _weights(state, f"{norm}.bias")
-        last, place = _LAST
-        ours[f"body.{place}.weight"] = _weights(state, f"{last}.conv2d.weight")
-        ours[f"body.{place}.bias"] = _weights(state, f"{last}.conv2d.bias")
-        _rescale(generator, ours["body.0.0.weight"], *list(ours.values())[-2:])
+        for name in generator.state_dict():
+            layer, _, kind = name.rpartition(".")
+            ours[name] = _weights(state, f"{_THEIRS[layer]}.{kind}")
+        _rescale(generator, ours["body.0.0.weight"], ours["body.17.weight"], ours["body.17.bias"])
         generator.load_state_dict(ours)
     except KeyError as error:
         raise _no_such_checkpoint(f"{error} is missing") from error
     except (RuntimeError, IndexError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise _no_such_checkpoint(reason) from error
+    known = {f"{layer}.{kind}" for layer in _THEIRS.values() for kind in ("weight", "bias")}
+    if unknown := [key for key in state if key not in known and not _PASSED_OVER.search(key)]:
+        raise _no_such_checkpoint(f"{unknown[0]} does not belong to it")
     return generator.eval()
 
 
@@ -149,10 +127,6 @@ def _weights(state: dict[str, Tensor], key: str) -> Tensor:
     if not bool(copy.isfinite().all()):
         raise _no_such_checkpoint(f"{key} is not finite")
     return copy
-
-
-def _plain(key: str) -> str:
-    return key.replace(".conv2d.", ".")
 
 
 def _rescale(generator: Generator, first: Tensor, last: Tensor, bias: Tensor) -> None:

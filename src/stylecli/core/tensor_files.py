@@ -5,7 +5,7 @@ import math
 import unicodedata
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # importing torch takes seconds, and reading metadata needs n
 SUFFIX = ".safetensors"
 FORMAT_VERSION = 2  # models of version 1 have no noise, upsampling or activation
 _KEY = "stylecli"
+_EXPECTED = "expected: a state dict, as torch.save writes it"
 # Bytes. That of the bundled gallery has 60 kB; a thousand styles of the longest names have 5 MB.
 _MOST_IN_HEADER = 8 * 2**20
 _MOST_UNPACKED = 2 * 2**30  # bytes: the largest generator has 1.5 GB, VGG-19 with all layers 0.6
@@ -67,7 +68,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
         StyleCliError: the file is missing or damaged, or has a header that is too long.
     """
     try:
-        _check_length(require_regular(path))
+        _check_length(path)
         with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError) as error:
@@ -105,18 +106,36 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     try:
         # The library's load_file would map the file, which Windows then refuses to replace.
-        _check_length(require_regular(path))
+        _check_length(path)
         return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise _describe_damage(path, error) from error
 
 
-def load_pickled(path: Path) -> Any:
-    """What torch's loader for weights reads in a ``.pth`` file; nothing in it is run.
+def load_weights(path: Path) -> "dict[str, Tensor]":
+    """The tensors in a foreign ``.safetensors`` or ``.pth`` file, by name; no code in it is run.
+
+    They are the values of a dictionary, as it is or below ``state_dict`` or ``model_state_dict``;
+    the names may begin with ``module.``, as DataParallel has them.
 
     Raises:
-        StyleCliError: the file is missing, damaged, of another kind, or too large.
+        StyleCliError: the file is missing, damaged, too large, or does not hold tensors by name.
     """
+    from torch import Tensor
+
+    state: Any = load_tensors(path) if path.suffix == SUFFIX else _load_pickled(path)
+    for key in ("state_dict", "model_state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    pairs = state.items() if isinstance(state, dict) else ()
+    named = {key: one for key, one in pairs if isinstance(key, str) and isinstance(one, Tensor)}
+    if not named:
+        raise StyleCliError(f"{path} does not hold tensors by name", hint=_EXPECTED)
+    return {key.removeprefix("module."): tensor for key, tensor in named.items()}
+
+
+def _load_pickled(path: Path) -> Any:
+    """What torch's loader for weights reads in a ``.pth`` file."""
     import torch
 
     require_regular(path)
@@ -130,7 +149,7 @@ def load_pickled(path: Path) -> Any:
     except Exception as error:  # torch raises many kinds of error on damaged files
         raise StyleCliError(
             f"{path} cannot be read as weights: it is damaged, of another kind, or a whole module",
-            hint="expected: a state dict, as torch.save writes it",
+            hint=_EXPECTED,
         ) from error
 
 
@@ -157,7 +176,7 @@ def _check_unpacked(path: Path) -> None:
 
 def _check_length(path: Path) -> None:
     """Raise StyleCliError if a header is so long that reading it alone would take gigabytes."""
-    with path.open("rb") as file:
+    with require_regular(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > _MOST_IN_HEADER:
         raise _describe_damage(path, ValueError(f"its header would have {length:,} bytes"))
@@ -271,8 +290,9 @@ def _is_training(value: Any) -> bool:
         **dict.fromkeys(("content_layer", "loss_padding", "loss_net", "paintings_sha"), is_text),
         **dict.fromkeys(("content_weight", "style_weight", "tv_weight"), is_number),
     }
-    known: Iterable[str] = checks.keys() & value.keys() if isinstance(value, dict) else ()
-    return is_table(value, lambda _: True) and all(checks[name](value[name]) for name in known)
+    return is_table(value, lambda _: True) and all(
+        check(value[name]) for name, check in checks.items() if name in value
+    )
 
 
 def are_scales(value: Any) -> bool:

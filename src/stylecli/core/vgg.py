@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stylecli.core.model_files import bundled_models
-from stylecli.core.tensor_files import SUFFIX, load_pickled, load_tensors
+from stylecli.core.tensor_files import load_weights
 from stylecli.core.torch_layers import pad
 from stylecli.errors import StyleCliError, choose_from
 
@@ -124,7 +124,11 @@ def load_loss_network(source: str = "vgg16") -> LossNetwork:
 
 
 def _from_file(path: Path) -> LossNetwork:
-    weights = _read_weights(path)
+    try:
+        weights = load_weights(path)
+    except StyleCliError as error:
+        message = f"a loss network cannot be read: {error.message}"
+        raise StyleCliError(message, hint=_USE_BUNDLED) from error
     # In torchvision's copy of Oxford's weights, the weights of the classifier are NaN.
     classifier = weights.get("classifier.0.weight", torch.zeros(1))
     is_oxford = "conv1_1.weight" in weights or bool(classifier.isnan().any())
@@ -172,16 +176,6 @@ def _number_convolutions(layers: nn.Sequential) -> dict[str, int]:
             number += 1
             places[f"{block}_{number}"] = place
     return places
-
-
-def _read_weights(path: Path) -> Weights:
-    """The tensors in a file, by name."""
-    try:
-        loaded = load_tensors(path) if path.suffix == SUFFIX else load_pickled(path)
-        return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
-    except (StyleCliError, AttributeError) as error:
-        why = error.message if isinstance(error, StyleCliError) else f"{path} is not a dictionary"
-        raise StyleCliError(f"a loss network cannot be read: {why}", hint=_USE_BUNDLED) from error
 
 
 def _download_vgg19() -> Weights:
