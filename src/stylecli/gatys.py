@@ -19,7 +19,6 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
-from stylecli.core.backends import MAX_SEED
 from stylecli.core.devices import resolve_device, resolve_precision, to_tensor, to_uint8
 from stylecli.core.objective import (
     BALANCE_PHOTOS,
@@ -249,7 +248,7 @@ def _start(small: Rgb, config: GatysConfig, report: Callable[[Notice], None]) ->
             config.start,
             device=config.device,
             precision=config.precision,
-            seed=config.seed % (MAX_SEED + 1),
+            seed=config.seed % 2**31,
         )
         # The last layer is of the picture's own size.
         return stylizer(small, stroke_size=min(1.0, FINEST / min(small.shape[:2])))
