@@ -1,6 +1,7 @@
 """A generator as a graph of ONNX's operators, built from its weights: for photos of any size."""
 
 from collections.abc import Mapping, Sequence
+from functools import partialmethod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from stylecli.core.spec import (
     GeneratorSpec,
 )
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Array = npt.NDArray[np.float32]
+Weights = Mapping[str, Array]
 
 
 def build_onnx(weights: Weights, spec: GeneratorSpec, opset: int) -> ModelProto:
@@ -94,33 +96,20 @@ class _Value:
         value = self
         if self.is_integer and isinstance(other, float):
             value = self.graph.add("Cast", self, to=TensorProto.FLOAT)
-        if not isinstance(other, _Value):
-            dtype = np.int64 if value.is_integer else np.float32
-            return self.graph.add(kind, value, np.array(other, dtype))
-        return self.graph.add(kind, value, other)
+        dtype = np.int64 if value.is_integer else np.float32
+        given = other if isinstance(other, _Value) else np.array(other, dtype)
+        return self.graph.add(kind, value, given)
 
-    def __add__(self, other: "_Value | float") -> "_Value":
-        return self._with("Add", other)
-
-    def __sub__(self, other: "_Value | float") -> "_Value":
-        return self._with("Sub", other)
-
-    def __mul__(self, other: "_Value | float") -> "_Value":
-        return self._with("Mul", other)
-
-    def __floordiv__(self, other: int) -> "_Value":
-        return self._with("Div", other)  # of numbers that are not negative
+    __add__ = partialmethod(_with, "Add")
+    __sub__ = partialmethod(_with, "Sub")
+    __mul__ = partialmethod(_with, "Mul")
+    __floordiv__ = partialmethod(_with, "Div")  # of numbers that are not negative
+    __and__ = partialmethod(_with, "BitwiseAnd")
+    __xor__ = partialmethod(_with, "BitwiseXor")
 
     def __rshift__(self, bits: int) -> "_Value":
-        return self._with(
-            "Div", 2**bits
-        )  # ONNX shifts unsigned numbers only, and runtimes multiply signed
-
-    def __and__(self, other: int) -> "_Value":
-        return self._with("BitwiseAnd", other)
-
-    def __xor__(self, other: "_Value") -> "_Value":
-        return self._with("BitwiseXor", other)
+        # ONNX shifts unsigned numbers only, and runtimes multiply signed ones only.
+        return self._with("Div", 2**bits)
 
 
 def _pad_to_inner_size(photo: _Value, sides: _Value, spec: GeneratorSpec) -> _Value:
@@ -157,9 +146,8 @@ class _OnnxLayers:
         self.graph, self.weights, self.spec = graph, weights, spec
 
     def conv(self, x: _Value, name: str, channels: int, kernel: int, stride: int = 1) -> _Value:
-        weight = self.weights[f"{name}.weight"]
-        x = self._pad(x, kernel // 2, "reflect")
-        return self._convolve(x, weight, self.weights.get(f"{name}.bias"), stride)
+        weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
+        return self._convolve(x, weight, bias, "reflect", stride)
 
     def to_rgb(self, x: _Value, name: str, kernel: int) -> _Value:
         return self.conv(x, name, 3, kernel)
@@ -170,21 +158,15 @@ class _OnnxLayers:
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         four = np.einsum("oiyx,pya,qxb->opqiab", weight, taps, taps).reshape(-1, *weight.shape[1:])
         bias = None if bias is None else bias.repeat(4)
-        x = self._convolve(self._pad(x, 1, "edge"), four, bias)
+        x = self._convolve(x, four, bias, "edge")
         return self.graph.add("DepthToSpace", x, blocksize=2, mode="CRD")
 
-    def _pad(self, x: _Value, margin: int, mode: str) -> _Value:
-        if not margin:
-            return x
-        return self.graph.add("Pad", x, np.array([0, 0, margin, margin] * 2), mode=mode)
-
     def _convolve(
-        self,
-        x: _Value,
-        weight: npt.NDArray[np.float32],
-        bias: npt.NDArray[np.float32] | None,
-        stride: int = 1,
+        self, x: _Value, weight: Array, bias: Array | None, mode: str, stride: int = 1
     ) -> _Value:
+        """A convolution that keeps the sides, but for its stride: the map is padded first."""
+        if margin := weight.shape[2] // 2:
+            x = self.graph.add("Pad", x, np.array([0, 0, margin, margin] * 2), mode=mode)
         constants = [weight] if bias is None else [weight, bias]
         return self.graph.add("Conv", x, *constants, strides=[stride] * 2)
 
