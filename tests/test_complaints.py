@@ -153,8 +153,8 @@ def test_5_a_large_image_has_no_seams(stylize, tmp_path):
     assert np.abs(whole - strips).max() <= 1
 
 
-def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path, tiny):
-    """Real-ESRGAN #330."""
+def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path):
+    """Real-ESRGAN #330; test_engine.py has a picture that overflows."""
     photo(tmp_path / "x.png")
     stylize("x.png", "half.png", "--precision", "bfloat16", "--backend", "torch")
     stylize("x.png", "full.png", "--precision", "float32", "--backend", "torch")
@@ -162,16 +162,6 @@ def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path, tiny):
         np.asarray(Image.open(tmp_path / n)).astype(int) for n in ("half.png", "full.png")
     )
     assert np.abs(half - full).mean() < 2
-    stylizer = Stylizer(str(tiny), device="cpu", precision="bfloat16", backend="torch")
-
-    def overflow(module, inputs, output):
-        return output * torch.inf if output.dtype == torch.bfloat16 else output
-
-    backend = stylizer._paint._free.get()
-    stylizer._paint._free.put(backend)
-    backend.generator.get_submodule("body.0.0").register_forward_hook(overflow)
-    again = stylizer(np.asarray(Image.open(tmp_path / "x.png"))).astype(int)
-    assert np.abs(again - full).max() <= 1  # done again in full precision
 
 
 def test_7_a_video_keeps_its_frames_length_sound_and_size(stylize, tmp_path):
