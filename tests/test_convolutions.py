@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylecli.core.torch_layers import UpsampleConv2d, pad, upsample
+from stylecli.core.torch_layers import pad, upsample, upsample_conv
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
@@ -22,14 +22,16 @@ def test_padding_and_its_gradient_are_those_of_torch(mode, margin):
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (7, 4)])
 def test_an_upsampling_and_its_convolution_in_one_are_both_one_after_the_other(mode, height, width):
-    conv = UpsampleConv2d(3, 4, mode).double()
+    weight, bias = (
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((4, 3, 3, 3), 4)
+    )
     x = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
     doubled = F.interpolate(x, scale_factor=2, mode=mode)
-    expected = F.conv2d(F.pad(doubled, (1,) * 4, mode="replicate"), conv.weight, conv.bias)
-    ours = conv(x)
+    expected = F.conv2d(F.pad(doubled, (1,) * 4, mode="replicate"), weight, bias)
+    ours = upsample_conv(pad(x, 1, "replicate"), weight, bias, mode)
     torch.testing.assert_close(ours, expected)
     weights = torch.randn_like(ours)
-    inputs = (x, conv.weight, conv.bias)
+    inputs = (x, weight, bias)
     gradients = torch.autograd.grad((ours * weights).sum(), inputs)
     torch.testing.assert_close(gradients, torch.autograd.grad((expected * weights).sum(), inputs))
 
@@ -40,8 +42,8 @@ def test_under_autocast_padding_and_upsampling_keep_their_number_format():
         assert pad(x, 1, "reflect").dtype == torch.bfloat16
         assert torch.equal(upsample(x), F.interpolate(x, scale_factor=2))
         for mode in ("nearest", "bilinear"):
-            conv = UpsampleConv2d(4, 6, mode)
-            doubled = conv(x)
+            weight = torch.randn(6, 4, 3, 3, requires_grad=True)
+            doubled = upsample_conv(pad(x, 1, "replicate"), weight, None, mode)
             assert doubled.dtype == torch.bfloat16
-            (gradient,) = torch.autograd.grad(doubled.sum(), conv.weight)
+            (gradient,) = torch.autograd.grad(doubled.sum(), weight)
             assert gradient.dtype == torch.float32

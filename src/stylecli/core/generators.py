@@ -1,6 +1,5 @@
 """The feed-forward generators in torch: they stylize a photo in one pass."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -9,24 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures import architecture_of, inner_size, pads_by_reflection
-from stylecli.core.architectures.layers import ChannelCounts
+from stylecli.core.architectures import (
+    architecture_of,
+    inner_size,
+    pads_by_reflection,
+    weight_shapes,
+)
 from stylecli.core.spec import (
+    EPSILON,
     GRAY,
     INPUT_GAIN,
     LAST_LAYER_GAIN,
     OUTPUT_RANGE,
     GeneratorSpec,
 )
-from stylecli.core.torch_layers import (
-    InstanceNorm,
-    Noise,
-    ReflectConv2d,
-    UpsampleConv2d,
-    build_norm,
-    upsample,
-)
-from stylecli.errors import StyleCliError
+from stylecli.core.torch_layers import add_noise, instance_norm, pad, upsample, upsample_conv
+
+# A new network has this strength of noise, times a normal number for each channel. Found by trial.
+_NOISE_STRENGTH = 0.2
 
 
 class Generator(nn.Module):
@@ -50,7 +49,36 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture_of(spec)
         self.spec = replace(spec, width=spec.width or self.architecture.width)
-        self.architecture.build(_Builder(self), 3, self.spec)
+        self.seed: Tensor
+        self.register_buffer("seed", torch.zeros(1, dtype=torch.int64), persistent=False)
+        self._add_layers()
+
+    def _add_layers(self) -> None:
+        """Add a module for the weights of each layer; the runner computes with them."""
+        shapes = weight_shapes(self.spec, 1)
+        for name, shape in shapes.items():
+            layer, _, kind = name.rpartition(".")
+            if kind == "strength":
+                self._put(layer, nn.ParameterDict({kind: _NOISE_STRENGTH * torch.randn(shape)}))
+            elif kind == "weight" and len(shape) == 4:
+                outputs, inputs, kernel, _ = shape
+                bias = f"{layer}.bias" in shapes
+                self._put(layer, nn.Conv2d(inputs, outputs, kernel, bias=bias))
+            elif kind == "weight" and self.spec.norm == "bn":
+                self._put(layer, nn.BatchNorm2d(shape[0], eps=EPSILON))
+            elif kind == "weight":
+                # It keeps no running statistics: with them, .eval() would silently stop normalizing
+                # each image by itself. The paper applies the norm "in training and at test time".
+                self._put(layer, nn.InstanceNorm2d(shape[0], eps=EPSILON, affine=True))
+
+    def _put(self, name: str, module: nn.Module) -> None:
+        *folders, last = name.split(".")
+        place: nn.Module = self
+        for folder in folders:
+            if folder not in place._modules:
+                place.add_module(folder, nn.Module())
+            place = place.get_submodule(folder)
+        place.add_module(last, module)
 
     @property
     def width(self) -> int:
@@ -58,41 +86,24 @@ class Generator(nn.Module):
         assert self.spec.width is not None
         return self.spec.width
 
-    def layers(
-        self, x: Tensor, styles: Tensor | None = None, seeds: Tensor | None = None
-    ) -> Tensor:
-        """Run the layers alone, without padding and without the conventions of range.
-
-        Args:
-            x: (N, 3, H, W) as :meth:`to_input` gives, with sides as :func:`inner_size` gives.
-            styles: (N,) which style for which image, if it holds several.
-            seeds: (N,) of each image's noise; None is the one of :meth:`use_seed`.
-
-        Returns:
-            (N, 3, H, W), for :meth:`to_rgb_range`.
-        """
-        z: Tensor = self.architecture.build(_Runner(self, styles, seeds), x, self.spec)
-        return z
-
     @property
     def styles(self) -> int:
         """How many styles it holds."""
-        tables = [table for _, table in self.tables()]
-        return len(tables[0]) if tables and tables[0].ndim == 2 else 1
+        return max((len(table) for _, table in self.tables() if table.ndim == 2), default=1)
 
-    def tables(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def tables(self) -> list[tuple[str, nn.Parameter]]:
         """What each style has of its own, by name: (C,) each, or (S, C) for S styles.
 
         These are the scales and shifts of instance norms, and the strengths of noise.
         """
         if self.spec.norm != "in":
-            return
-        for name, module in self.named_modules():
-            if isinstance(module, InstanceNorm):
-                yield f"{name}.weight", module.weight
-                yield f"{name}.bias", module.bias
-            elif isinstance(module, Noise):
-                yield f"{name}.strength", module.strength
+            return []
+        return [
+            (f"{name}.{kind}", table)
+            for name, module in self.named_modules()
+            if isinstance(module, nn.InstanceNorm2d | nn.ParameterDict)
+            for kind, table in module.named_parameters()
+        ]
 
     def remix(self, mixes: Tensor) -> "Generator":
         """Replace its S styles by K mixtures of them, in place.
@@ -104,20 +115,13 @@ class Generator(nn.Module):
         Raises:
             StyleCliError: several styles for a generator without instance norm.
         """
-        tables = [name for name, _ in self.tables()]
-        if len(mixes) > 1 and not tables:
-            raise StyleCliError(
-                f"a generator with norm {self.spec.norm} holds one style",
-                hint="pass --norm in for several",
-            )
-        for name in tables:
+        weight_shapes(self.spec, len(mixes))  # raises that error
+        for name, table in self.tables():
             owner, _, kind = name.rpartition(".")
-            table = self.get_parameter(name).detach()
-            rows = table if table.ndim == 2 else table[None]  # (S, C)
+            rows = table.detach().reshape(-1, table.shape[-1])  # (S, C)
             mixed = mixes.to(rows) @ rows
-            setattr(
-                self.get_submodule(owner), kind, nn.Parameter(mixed if len(mixed) > 1 else mixed[0])
-            )
+            mixed = mixed if len(mixed) > 1 else mixed[0]
+            setattr(self.get_submodule(owner), kind, nn.Parameter(mixed))
         return self
 
     def of_style(self, mix: Tensor) -> "Generator":
@@ -128,9 +132,7 @@ class Generator(nn.Module):
 
     def use_seed(self, seed: int) -> "Generator":
         """Use another seed of the noise, 0 to 2^31 - 1, in place; model files do not hold it."""
-        for module in self.modules():
-            if isinstance(module, Noise):
-                module.seed.fill_(seed)
+        self.seed.fill_(seed)
         return self
 
     def forward(
@@ -152,7 +154,8 @@ class Generator(nn.Module):
         if styles is None and self.styles > 1:
             raise ValueError(f"the generator holds {self.styles} styles: say which for each photo")
         height, width = photos.shape[-2:]
-        z = self.layers(self.to_input(self._pad(photos)), styles, seeds)
+        runner = _Runner(self, styles, self.seed if seeds is None else seeds)
+        z = self.architecture.build(runner, self.to_input(self._pad(photos)), self.spec)
         return self.to_rgb_range(z[..., :height, :width])
 
     def to_input(self, photos: Tensor) -> Tensor:
@@ -171,77 +174,43 @@ class Generator(nn.Module):
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 
-class _Builder(ChannelCounts):
-    """Makes the layers of a generator and adds them to it."""
-
-    def __init__(self, generator: Generator) -> None:
-        self.generator, self.spec = generator, generator.spec
-
-    def _put(self, name: str, module: nn.Module) -> None:
-        *folders, last = name.split(".")
-        place: nn.Module = self.generator
-        for folder in folders:
-            if folder not in place._modules:
-                place.add_module(folder, nn.Module())
-            place = place.get_submodule(folder)
-        place.add_module(last, module)
-
-    def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
-        # Where a norm follows, it would subtract the bias again.
-        bias = self.spec.norm == "none"
-        self._put(name, ReflectConv2d(x, channels, kernel, stride, bias=bias))
-        return channels
-
-    def upsample_conv(self, x: int, name: str, channels: int, mode: str) -> int:
-        bias = self.spec.norm == "none"
-        self._put(name, UpsampleConv2d(x, channels, mode, bias=bias))
-        return channels
-
-    def to_rgb(self, x: int, name: str, kernel: int) -> int:
-        self._put(name, ReflectConv2d(x, 3, kernel))
-        return 3
-
-    def norm(self, x: int, name: str) -> int:
-        self._put(name, build_norm(self.spec.norm, x))
-        return x
-
-    def noise(self, x: int, name: str, layer: int) -> int:
-        if self.spec.noise != "none":
-            self._put(name, Noise(x, layer))
-        return x
-
-
 class _Runner:
     """Runs the layers of a generator on tensors, each image in its style and with its seed."""
 
-    def __init__(self, generator: Generator, styles: Tensor | None, seeds: Tensor | None) -> None:
-        self.layer, self.spec = generator.get_submodule, generator.spec
-        self.styles, self.seeds = styles, seeds
+    def __init__(self, generator: Generator, styles: Tensor | None, seeds: Tensor) -> None:
+        self.generator, self.styles, self.seeds = generator, styles, seeds
 
-    def conv(self, x: Tensor, name: str, *_: Any, **__: Any) -> Tensor:
-        return self.layer(name)(x)  # type: ignore[no-any-return]
+    def conv(self, x: Tensor, name: str, channels: int, kernel: int, stride: int = 1) -> Tensor:
+        conv: Any = self.generator.get_submodule(name)
+        return F.conv2d(pad(x, kernel // 2, "reflect"), conv.weight, conv.bias, stride)
 
-    upsample_conv = to_rgb = conv
+    def to_rgb(self, x: Tensor, name: str, kernel: int) -> Tensor:
+        return self.conv(x, name, 3, kernel)
+
+    def upsample_conv(self, x: Tensor, name: str, channels: int, mode: str) -> Tensor:
+        conv: Any = self.generator.get_submodule(name)
+        return upsample_conv(pad(x, 1, "replicate"), conv.weight, conv.bias, mode)
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        norm = self.layer(name)
-        y: Tensor = norm(x, self.styles) if isinstance(norm, InstanceNorm) else norm(x)
+        if self.generator.spec.norm == "none":
+            return x
+        norm: Any = self.generator.get_submodule(name)
+        if norm.weight.ndim == 2:
+            return instance_norm(x, norm.weight[self.styles], norm.bias[self.styles])
+        y: Tensor = norm(x)
         return y
 
     def noise(self, x: Tensor, name: str, layer: int) -> Tensor:
-        return x if self.spec.noise == "none" else self.layer(name)(x, self.styles, self.seeds)
+        if self.generator.spec.noise == "none":
+            return x
+        table = self.generator.get_parameter(f"{name}.strength")
+        strength = table if table.ndim == 1 else table[self.styles]
+        return add_noise(x, strength, layer, self.seeds)
 
-    def activation(self, x: Tensor) -> Tensor:
-        return F.relu_(x)
-
-    def upsample(self, x: Tensor) -> Tensor:
-        return upsample(x)
-
-    def pool(self, x: Tensor, scale: int) -> Tensor:
-        return F.avg_pool2d(x, scale)
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
+    activation = staticmethod(F.relu_)
+    upsample = staticmethod(upsample)
+    pool = staticmethod(F.avg_pool2d)
+    add = staticmethod(torch.add)
 
     def concatenate(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.cat([x, y], dim=1)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +156,9 @@ class ModelInfo:
 
     def as_metadata(self) -> dict[str, Any]:
         """The form in which a file holds it: the fields of the spec stand among the others."""
-        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "spec"}
-        return {**own, **asdict(self.spec), **CONVENTIONS}
+        described = asdict(self)
+        spec = described.pop("spec")
+        return {**described, **spec, **CONVENTIONS}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> "ModelInfo":
@@ -217,8 +219,7 @@ def model_folders() -> list[Path]:
 
 def list_models() -> Iterator[tuple[Path, ModelInfo]]:
     """Every model, in the order in which a name is looked for; other files are left out."""
-    for folder in model_folders():
-        yield from models_in(folder)
+    return chain.from_iterable(map(models_in, model_folders()))
 
 
 def models_in(folder: Path) -> Iterator[tuple[Path, ModelInfo]]:
@@ -419,11 +420,8 @@ def load_model(name: str, style: str | None = None) -> "tuple[Generator, ModelIn
     Raises:
         StyleCliError: there is no such model or style, or the file is damaged or foreign.
     """
-    import torch
-
     path, info, mix = find_style(name, style)
-    generator = load_generator(path)
-    return (generator.remix(torch.tensor([mix])) if len(mix) > 1 else generator), info
+    return load_generator(path, mix), info
 
 
 def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, list[float]]:
@@ -444,8 +442,12 @@ def find_style(name: str, style: str | None = None) -> tuple[Path, ModelInfo, li
     return path, info, parse_mix(named if style is None else style, info.styles)
 
 
-def load_generator(path: Path) -> "Generator":
-    """The generator in a model file with all its styles, in eval mode on the CPU.
+def load_generator(path: Path, mix: Sequence[float] | None = None) -> "Generator":
+    """The generator in a model file, in eval mode on the CPU.
+
+    Args:
+        path: the model file.
+        mix: the shares of its styles in the one that it paints; None keeps them all.
 
     Raises:
         StyleCliError: the file is damaged or foreign, or its weights are not all finite.
@@ -457,4 +459,4 @@ def load_generator(path: Path) -> "Generator":
     info, arrays = read_info(path), load_arrays(path)
     generator = Generator(info.spec).remix(torch.ones(len(info.styles), 1))
     generator.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
-    return generator.eval()
+    return (generator if mix is None else generator.remix(torch.tensor([mix]))).eval()

@@ -9,20 +9,19 @@ and otherwise computed again. The result is exactly that of one pass over the wh
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylecli.core.architectures import inner_size, pads_by_reflection
 from stylecli.core.devices import to_tensor, to_uint8
 from stylecli.core.generators import Generator
-from stylecli.core.torch_layers import InstanceNorm, Noise, UpsampleConv2d, upsample
+from stylecli.core.torch_layers import add_noise, upsample, upsample_conv
 from stylecli.files.colors import Rgb
 
 _MEMORY = 2**30  # bytes
@@ -41,7 +40,7 @@ def run_in_strips(
     rows: int | None = None,
     scratch: Path | None = None,
     scratch_bytes: int = _SCRATCH_BYTES,
-    memory: int = _MEMORY,
+    memory: int | None = None,
 ) -> Rgb:
     """Stylize one image, (H, W, 3) in 0..255, to the same size.
 
@@ -53,16 +52,16 @@ def run_in_strips(
         rows: the height of a strip at full size; None is what ``memory`` has room for.
         scratch: folder for temporary files; None is the system's.
         scratch_bytes: larger maps are not stored, but computed again.
-        memory: bytes that strips may take at their peak; a strip has 16 rows in any case.
+        memory: bytes that strips may take at their peak; None is a gigabyte. A strip has 16 rows in
+            any case.
 
     Raises:
         OSError: the temporary files have no room.
     """
     height, width = rgb.shape[:2]
-    step = rows or rows_in(memory, generator, width)
+    step = rows or rows_in(memory or _MEMORY, generator, width)
     source = _source(generator.to(device).eval(), rgb, device)
-    store = partial(_store, scratch=scratch, most=scratch_bytes, dtype=dtype, device=device)
-    layers = _StripLayers(generator, dtype, store, step, source.height)
+    layers = _StripLayers(generator, device, dtype, scratch, scratch_bytes, step, source.height)
     last = generator.architecture.build(layers, source, generator.spec)
     out = np.empty_like(rgb)
     for top in range(0, height, step):
@@ -112,8 +111,8 @@ def _source(generator: Generator, rgb: Rgb, device: torch.device) -> LazyMap:
     """The input of the network: an image, padded at the bottom and right, centered on gray."""
     height, width = rgb.shape[:2]
     inner = inner_size(generator.spec.arch, height, width)
-    reflect = pads_by_reflection(generator.spec.arch, height, width)
-    down, across = _beyond(height, inner[0], reflect), _beyond(width, inner[1], reflect)
+    mode = "reflect" if pads_by_reflection(generator.spec.arch, height, width) else "replicate"
+    down, across = _pad_numbers(0, inner[0], height, mode), _pad_numbers(0, inner[1], width, mode)
 
     def rows(top: int, bottom: int) -> Tensor:
         strip = rgb[down[top:bottom]][:, across]
@@ -122,19 +121,10 @@ def _source(generator: Generator, rgb: Rgb, device: torch.device) -> LazyMap:
     return LazyMap(3, *inner, rows)
 
 
-def _beyond(side: int, padded: int, reflect: bool) -> npt.NDArray[np.int64]:
-    """For each row of a padded image, the row of the image that it repeats."""
-    at = np.arange(padded)
-    mirrored = 2 * (side - 1) - at if reflect else np.full(padded, side - 1)
-    return np.where(at < side, at, mirrored)
-
-
-def _store(
-    x: LazyMap, scratch: Path | None, most: int, dtype: torch.dtype, device: torch.device
-) -> LazyMap:
-    """A map in a temporary file; or the map itself, if it has more bytes than it may have."""
-    too_large = x.channels * x.height * x.width * dtype.itemsize > most
-    return x if too_large else _Stored(x, scratch, dtype, device)
+def _pad_numbers(first: int, end: int, side: int, mode: str) -> npt.NDArray[np.int64]:
+    """Which of ``side`` rows stand at ``first`` to ``end`` of a map that is padded as in torch."""
+    at, last = np.arange(first, end), side - 1
+    return last - np.abs(last - np.abs(at)) if mode == "reflect" else at.clip(0, last)
 
 
 class _Stored(LazyMap):
@@ -147,13 +137,20 @@ class _Stored(LazyMap):
         self, below: LazyMap, folder: Path | None, dtype: torch.dtype, device: torch.device
     ) -> None:
         # It has a buffer: a file without one may write only a part, and then raises no error.
-        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        shape = below.channels, below.width
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        channels, width = below.channels, below.width
+        row_bytes = channels * width * dtype.itemsize
+
         # A method would hold the map itself, which then would not be freed when nothing needs it.
-        read = partial(_read_rows, self.file, shape, dtype, device)
-        super().__init__(below.channels, below.height, below.width, read)
+        def read(top: int, bottom: int) -> Tensor:
+            file.seek(top * row_bytes)
+            data = bytearray(file.read((bottom - top) * row_bytes))
+            lines = torch.frombuffer(data, dtype=dtype).to(device)
+            return lines.view(bottom - top, channels, width).transpose(0, 1)[None]
+
+        super().__init__(channels, below.height, width, read)
         self.below: LazyMap | None = below
-        self.dtype = dtype
+        self.file, self.dtype = file, dtype
 
     def sweep(self, step: int) -> Iterator[Tensor]:
         """All rows, a strip at a time; the first time, they are written to the file."""
@@ -167,68 +164,53 @@ class _Stored(LazyMap):
         self.below = None  # this frees the memory and the files of the maps below
 
 
-def _read_rows(
-    file: IO[bytes],
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    top: int,
-    bottom: int,
-) -> Tensor:
-    """Rows of a map of some channels and width that lies in a file: (1, C, bottom - top, W)."""
-    row_bytes = shape[0] * shape[1] * dtype.itemsize
-    file.seek(top * row_bytes)
-    data = bytearray(file.read((bottom - top) * row_bytes))
-    lines = torch.frombuffer(data, dtype=dtype).to(device)
-    return lines.view(bottom - top, *shape).transpose(0, 1)[None]
-
-
 @dataclass
 class _StripLayers:
     """All layers, run on lazy maps; each norm sweeps once over the map that it normalizes.
 
     Attributes:
         generator: has the weights.
+        device: where to compute.
         dtype: the number format of convolutions.
-        store: keeps a map in a file, unless it is too large.
+        scratch: the folder for temporary files.
+        most: bytes; a larger map is not stored.
         step: the rows of a strip at full size.
         height: the rows at full size.
     """
 
     generator: Generator
+    device: torch.device
     dtype: torch.dtype
-    store: Callable[[LazyMap], LazyMap]
+    scratch: Path | None
+    most: int
     step: int
     height: int
 
     def conv(self, x: LazyMap, name: str, channels: int, kernel: int, stride: int = 1) -> LazyMap:
-        conv = self.generator.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)
+        conv: Any = self.generator.get_submodule(name)
         weight, bias = conv.weight.to(self.dtype), conv.bias
         bias = None if bias is None else bias.to(self.dtype)
         pad = kernel // 2
 
         def rows(top: int, bottom: int) -> Tensor:
-            first, last = top * stride - pad, (bottom - 1) * stride - pad + kernel
-            strip = _reflect_rows(x, first, last).to(self.dtype)
-            strip = F.pad(strip, (pad, pad, 0, 0), mode="reflect") if pad else strip
-            return F.conv2d(strip, weight, bias, stride)
+            first, end = top * stride - pad, (bottom - 1) * stride - pad + kernel
+            strip = _pad_rows(x, first, end, pad, "reflect")
+            return F.conv2d(strip.to(self.dtype), weight, bias, stride)
 
-        return LazyMap(conv.out_channels, x.height // stride, x.width // stride, rows)
+        return LazyMap(channels, x.height // stride, x.width // stride, rows)
 
     def to_rgb(self, x: LazyMap, name: str, kernel: int) -> LazyMap:
         return self.conv(x, name, 3, kernel)
 
     def norm(self, x: LazyMap, name: str) -> LazyMap:
-        norm = self.generator.get_submodule(name)
-        if isinstance(norm, InstanceNorm):
-            x = self.store(x)
-            mean, var = channel_statistics(self._sweep(x))
-        elif isinstance(norm, nn.BatchNorm2d):
-            assert norm.running_mean is not None and norm.running_var is not None
-            mean, var = norm.running_mean, norm.running_var
-        else:
+        if self.generator.spec.norm == "none":
             return x
+        norm: Any = self.generator.get_submodule(name)
+        if self.generator.spec.norm == "in":
+            x = self._store(x)
+            mean, var = channel_statistics(self._sweep(x))
+        else:
+            mean, var = norm.running_mean, norm.running_var
         factor = norm.weight / (var + norm.eps).sqrt()
         shift = (norm.bias - mean * factor).view(1, -1, 1, 1)
         factor = factor.view(1, -1, 1, 1)
@@ -237,9 +219,8 @@ class _StripLayers:
     def noise(self, x: LazyMap, name: str, layer: int) -> LazyMap:
         if self.generator.spec.noise == "none":
             return x
-        noise = self.generator.get_submodule(name)
-        assert isinstance(noise, Noise)
-        return x.map(noise.add_to_rows)
+        strength = self.generator.get_parameter(f"{name}.strength")
+        return x.map(lambda rows, top: add_noise(rows, strength, layer, self.generator.seed, top))
 
     def activation(self, x: LazyMap) -> LazyMap:
         return x.map(lambda rows, _: F.relu_(rows))
@@ -253,15 +234,13 @@ class _StripLayers:
         return LazyMap(x.channels, 2 * x.height, 2 * x.width, rows)
 
     def upsample_conv(self, x: LazyMap, name: str, channels: int, mode: str) -> LazyMap:
-        conv = self.generator.get_submodule(name)
-        assert isinstance(conv, UpsampleConv2d)
+        conv: Any = self.generator.get_submodule(name)
 
         def rows(top: int, bottom: int) -> Tensor:
-            low, high = top // 2 - 1, -(-bottom // 2) + 1
-            inside = x.rows(max(0, low), min(x.height, high)).to(self.dtype)
-            margins = (1, 1, max(0, -low), max(0, high - x.height))
-            doubled = conv.of_padded(F.pad(inside, margins, mode="replicate"))
-            return doubled[:, :, top - 2 * (low + 1) : bottom - 2 * (low + 1)]
+            low = top // 2
+            strip = _pad_rows(x, low - 1, -(-bottom // 2) + 1, 1, "replicate")
+            doubled = upsample_conv(strip.to(self.dtype), conv.weight, conv.bias, mode)
+            return doubled[:, :, top - 2 * low : bottom - 2 * low]
 
         return LazyMap(channels, 2 * x.height, 2 * x.width, rows)
 
@@ -273,7 +252,7 @@ class _StripLayers:
 
     def add(self, x: LazyMap, y: LazyMap) -> LazyMap:
         whole = x.map(lambda rows, top: rows + y.rows(top, top + rows.shape[2]))
-        stored = self.store(whole)
+        stored = self._store(whole)
         if stored is not whole:
             for _ in self._sweep(stored):
                 pass
@@ -287,32 +266,33 @@ class _StripLayers:
 
         return LazyMap(x.channels + y.channels, x.height, x.width, rows)
 
+    def _store(self, x: LazyMap) -> LazyMap:
+        """A map in a temporary file; or the map itself, if it has more bytes than it may have."""
+        too_large = x.channels * x.height * x.width * self.dtype.itemsize > self.most
+        return x if too_large else _Stored(x, self.scratch, self.dtype, self.device)
+
     def _sweep(self, x: LazyMap) -> Iterator[Tensor]:
         """All rows in strips, which are as high, in the photo, whatever the map's scale is."""
         return x.sweep(max(1, self.step * x.height // self.height))
 
 
-def _reflect_rows(x: LazyMap, first: int, last: int) -> Tensor:
-    """The rows from first to last, those beyond the edges mirrored."""
-    if first >= 0 and last <= x.height:
-        return x.rows(first, last)
-    wanted = torch.arange(first, last).abs()
-    end = x.height - 1
-    wanted = end - (end - wanted).abs()
-    low, high = int(wanted.min()), int(wanted.max()) + 1
-    rows = x.rows(low, high)
-    return rows[:, :, (wanted - low).to(rows.device)]
+def _pad_rows(x: LazyMap, first: int, end: int, margin: int, mode: str) -> Tensor:
+    """The rows from ``first`` to ``end``, and a margin of columns, of a map that is padded."""
+    numbers = _pad_numbers(first, end, x.height, mode)
+    low = int(numbers.min())
+    strip = x.rows(low, int(numbers.max()) + 1)
+    if first < 0 or end > x.height:
+        strip = strip[:, :, torch.from_numpy(numbers - low).to(strip.device)]
+    return F.pad(strip, (margin, margin, 0, 0), mode=mode) if margin else strip
 
 
 def channel_statistics(strips: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel over all strips, joined as Chan et al. 1979 do."""
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    """Mean and biased variance of each channel over all strips."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for strip in strips:
-        values = strip[0].flatten(1).double()  # (C, n)
-        n, m = values.shape[1], values.mean(1)
-        s = (values - m[:, None]).square().sum(1)
-        delta = m - mean if count else m
-        squares = squares + s + delta.square() * (count * n / (count + n)) if count else s
-        mean = mean + delta * (n / (count + n)) if count else m
-        count += n
-    return mean.float(), (squares / count).float()
+        values = strip[0].flatten(1).double()  # (C, n): their squares lose no digits that count
+        count += values.shape[1]
+        total = total + values.sum(1)
+        squares = squares + values.square().sum(1)
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp_min(0).float()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class TorchBackend:
     """Runs a generator with torch; a :class:`stylecli.core.backend.Backend`.
 
     Args:
-        generator: the network; it is moved to the device and used in eval mode.
+        generator: the network; it is moved to the device and put in eval mode.
         device: where to compute.
         dtype: the number format of the convolutions.
     """
@@ -45,7 +46,7 @@ class TorchBackend:
     def __init__(self, generator: Generator, device: torch.device, dtype: torch.dtype) -> None:
         # CUDA's convolutions are fastest with channels last.
         layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        self.generator = generator.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.generator = generator.eval().to(device=device, memory_format=layout)  # type: ignore[call-overload]
         self.device = device
         self.dtype = dtype
         self.device_type = device.type
@@ -58,27 +59,17 @@ class TorchBackend:
     def __call__(self, photos: Batch) -> Batch:
         """Stylize photos of one size: (N, H, W, 3) to (N, H, W, 3), 0..255.
 
-        The generator is in eval mode for the call, and afterwards in the mode that it was in: a
-        training uses this for its previews.
-
         Raises:
             OutOfMemoryError: they do not fit.
         """
-        was_training = self.generator.training
-        self.generator.eval()
-        try:
-            return to_uint8(self._stylized(to_tensor(photos, self.device)))
-        finally:
-            self.generator.train(was_training)
-
-    def _stylized(self, photos: Tensor) -> Tensor:
-        mixed = self.dtype != torch.float32
+        images, mixed = to_tensor(photos, self.device), self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-            stylized: Tensor = self.generator(photos)
+            stylized: Tensor = self.generator(images)
         if mixed and not bool(stylized.isfinite().all()):  # half precision overflowed
-            return self.generator(photos)  # type: ignore[no-any-return]
-        return stylized
+            stylized = self.generator(images)
+        return to_uint8(stylized)
 
+    @memory_errors()
     def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
         """Stylize one image (H, W, 3) of any size; on the CPU, if a strip does not fit on a GPU.
 
@@ -91,21 +82,15 @@ class TorchBackend:
             OutOfMemoryError: a strip does not fit on the CPU either.
             OSError: the temporary files have no room.
         """
-        room: dict[str, Any] = {"scratch": scratch, **({"memory": memory} if memory else {})}
-        if self.device.type == "cpu":
-            return self._strips_on(self.device, self.dtype, rgb, room)
-        with suppress(OutOfMemoryError):
-            return self._strips_on(self.device, self.dtype, rgb, room)
+        run = partial(run_in_strips, self.generator, rgb, scratch=scratch, memory=memory)
+        on_cpu = self.device.type == "cpu"
+        if not on_cpu:
+            with suppress(OutOfMemoryError), memory_errors():
+                return run(self.device, self.dtype)
         try:
-            return self._strips_on(torch.device("cpu"), torch.float32, rgb, room)
+            return run(torch.device("cpu"), self.dtype if on_cpu else torch.float32)
         finally:
             self.generator.to(self.device)
-
-    @memory_errors()
-    def _strips_on(
-        self, device: torch.device, dtype: torch.dtype, rgb: Rgb, room: dict[str, Any]
-    ) -> Rgb:
-        return run_in_strips(self.generator, rgb, device, dtype, **room)
 
     def expect(self, *, enlarging: bool = False) -> None:
         """Nothing has to be made ready."""
@@ -138,12 +123,10 @@ def load_torch_backend(
         seed: of the noise inside the network.
 
     Raises:
-        StyleCliError: the file is damaged, or the precision is not there.
+        StyleCliError: the file is damaged.
     """
-    generator = load_generator(path)
-    if len(mix) > 1:
-        generator.remix(torch.tensor(np.array([mix], np.float32)))
-    return TorchBackend(generator.use_seed(seed), where, resolve_precision(precision, where))
+    generator = load_generator(path, mix).use_seed(seed)
+    return TorchBackend(generator, where, resolve_precision(precision, where))
 
 
 class TorchEnlarger:
@@ -215,20 +198,13 @@ class _Operators:
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return x.clamp(low, high)
 
-    def smaller(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.minimum(x, y)
-
-    def root(self, x: Tensor) -> Tensor:
-        return x.sqrt()
-
-    def stack(self, parts: list[Tensor]) -> Tensor:
-        return torch.cat(parts)
+    smaller = staticmethod(torch.minimum)
+    root = staticmethod(torch.sqrt)
+    matmul = staticmethod(torch.matmul)
+    stack = staticmethod(torch.cat)
 
     def split(self, x: Tensor, sizes: list[int]) -> list[Tensor]:
         return list(torch.split(x, sizes))
-
-    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
-        return a @ b
 
     def join(self, blocks: Tensor) -> Tensor:
         apart = blocks.view(*BLOCKS, 7, -1, BLOCK)

@@ -4,9 +4,9 @@ Nothing here imports torch: a model file is checked without it.
 """
 
 from importlib import import_module
-from typing import get_args
+from typing import Any, get_args
 
-from stylecli.core.architectures.layers import Architecture, ChannelCounts
+from stylecli.core.architectures.layers import Architecture
 from stylecli.core.spec import Arch, GeneratorSpec
 from stylecli.errors import StyleCliError
 
@@ -46,7 +46,7 @@ def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
 
 
 def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
-    """The names and shapes of the weights in a model file.
+    """The names and shapes of the weights in a model file, in the order of the layers.
 
     Args:
         spec: the generator, with a width.
@@ -66,13 +66,21 @@ def weight_shapes(spec: GeneratorSpec, styles: int) -> Shapes:
     return layers.shapes
 
 
-class _WeightShapes(ChannelCounts):
+class _WeightShapes:
     """All layers, run on numbers of channels; the shapes of their weights are noted."""
 
     def __init__(self, spec: GeneratorSpec, styles: int) -> None:
         self.spec = spec
         self.rows = (styles,) if styles > 1 else ()
         self.shapes: Shapes = {}
+
+    def _keep(self, x: int, *_: Any) -> int:
+        return x
+
+    activation = upsample = pool = add = _keep
+
+    def concatenate(self, x: int, y: int) -> int:
+        return x + y
 
     def conv(self, x: int, name: str, channels: int, kernel: int, stride: int = 1) -> int:
         self.shapes[f"{name}.weight"] = (channels, x, kernel, kernel)

@@ -78,19 +78,6 @@ class Architecture:
     peak: int
 
 
-class ChannelCounts:
-    """The layers without weights, run on numbers of channels in place of maps."""
-
-    def _keep(self, x: int, *_: Any, **__: Any) -> int:
-        return x
-
-    activation = upsample = pool = add = _keep
-
-    def concatenate(self, x: int, y: int) -> int:
-        """The channels of both."""
-        return x + y
-
-
 def conv_norm(
     net: Layers[Map], x: Map, name: str, channels: int, kernel: int, stride: int = 1
 ) -> Map:
@@ -109,10 +96,10 @@ def upsampling_taps(mode: str) -> list[list[list[float]]]:
         each tap, the weights of the pixel before, the pixel itself and the pixel after it.
     """
     if mode == "nearest":
-        before, after = [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]
-        return [[[1.0, 0.0, 0.0], before, after], [before, after, [0.0, 0.0, 1.0]]]
-    before, after = [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]
-    return [[[0.75, 0.25, 0.0], before, after], [before, after, [0.0, 0.25, 0.75]]]
+        doubled = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    else:
+        doubled = [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]]
+    return [doubled[:3], doubled[1:]]
 
 
 Array = Any  # of NumPy, or a tensor of torch
