@@ -14,7 +14,6 @@ from stylecli.core.architectures import (
 )
 from stylecli.core.generators import Generator
 from stylecli.core.spec import GeneratorSpec
-from stylecli.errors import StyleCliError
 
 SIDES = st.integers(1, 2000)
 
@@ -43,12 +42,6 @@ def test_memory_grows_with_pixels_width_and_the_size_of_a_number(arch):
     assert plain_bytes(arch, 16, 10_000, 2) == 2 * once
     assert plain_bytes(arch, 8, 20_000, 2) == 2 * once
     assert plain_bytes(arch, 8, 10_000, 4) == 2 * once
-
-
-def test_only_instance_norm_holds_several_styles():
-    spec = GeneratorSpec(norm="none", width=4, noise="gaussian")
-    with pytest.raises(StyleCliError, match="norm none holds one style"):
-        weight_shapes(spec, 2)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
