@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stylecli import __version__
 from stylecli.config import DeviceConfig, LookConfig, SheetConfig
-from stylecli.core.model_files import bundled_models, list_models, read_info
+from stylecli.core.model_files import bundled_models, is_bundled, list_models, read_info
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Progress
@@ -31,10 +31,9 @@ class Choice:
 def all_styles() -> list[Choice]:
     """Every bundled style, once, and every style of the user's models; sorted by name."""
     found: dict[str, list[tuple[Path, str | None]]] = {}
-    bundled = bundled_models().resolve()
     for path, info in list_models():
         for name in info.styles:
-            if name not in found or path.parent.resolve() != bundled:
+            if name not in found or not is_bundled(path):
                 style = name if len(info.styles) > 1 else None
                 found.setdefault(name, []).append((path, style))
     return [
@@ -92,7 +91,7 @@ def find_painting(choice: Choice) -> Rgb | None:
     """
     info = read_info(choice.path)
     name = choice.style or info.styles[0]
-    if choice.path.parent.resolve() == bundled_models().resolve():
+    if is_bundled(choice.path):
         path = bundled_models() / "paintings" / f"{name}.jpg"
         return read_picture(path).rgb if path.is_file() else None
     squares = read_thumbnail(info.thumbnail)

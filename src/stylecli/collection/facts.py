@@ -9,7 +9,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from stylecli.core.model_files import ModelInfo, bundled_models, read_info, style_name
+from stylecli.core.model_files import (
+    ModelInfo,
+    bundled_models,
+    is_bundled,
+    read_info,
+    style_name,
+)
 from stylecli.core.tensor_files import is_control, is_number
 from stylecli.events import pluralize
 
@@ -43,8 +49,7 @@ def painting_of(path: Path, style: str) -> Facts:
 
     In a file from elsewhere, the name of a style does not say which painting it comes from.
     """
-    is_bundled = path.parent.resolve() == bundled_models().resolve()
-    return _bundled_paintings().get(style, {}) if is_bundled else {}
+    return _bundled_paintings().get(style, {}) if is_bundled(path) else {}
 
 
 def describe_model(path: Path, info: ModelInfo, style: str | None = None) -> Facts:

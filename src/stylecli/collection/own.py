@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from stylecli.core.model_files import (
     ModelInfo,
-    bundled_models,
     find_model,
+    is_bundled,
     load_arrays,
     match_name,
     read_info,
@@ -266,7 +266,7 @@ def _explain_not_own(name: str) -> StyleCliError:
         return StyleCliError(f"there is no model {name!r} among those you have added", hint=hint)
     if not match_name(name, [path.stem]):
         return StyleCliError(f"{name} is a style of {path}; only a model is removed", hint=hint)
-    if path.parent.resolve() == bundled_models().resolve():
+    if is_bundled(path):
         return StyleCliError(f"{name} is bundled with the program, and stays", hint=hint)
     words = shlex.join(["rm", str(path)])
     return StyleCliError(f"{name} is in the folder that you are in: {path}", hint=words)

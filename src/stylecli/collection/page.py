@@ -9,7 +9,7 @@ import numpy as np
 
 from stylecli import __version__
 from stylecli.collection.facts import NORMS, format_size
-from stylecli.core.model_files import ModelInfo, bundled_models, list_models, user_models
+from stylecli.core.model_files import ModelInfo, is_bundled, list_models, user_models
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
 from stylecli.events import Progress
@@ -86,8 +86,7 @@ def _embed(rgb: Rgb) -> str:
 
 def _describe_place(path: Path) -> str:
     """Where a model lies. Its folder is not named, because the page may be sent to others."""
-    folder = path.parent.resolve()
-    if folder == bundled_models().resolve():
+    if is_bundled(path):
         return "comes with stylecli"
-    own = folder == user_models().resolve()
+    own = path.parent.resolve() == user_models().resolve()
     return "added by you" if own else "in models/ of the folder in which this page was made"

@@ -181,6 +181,11 @@ def bundled_models() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "models"
 
 
+def is_bundled(path: Path) -> bool:
+    """Whether a model file is one of those that ship with the program."""
+    return path.parent.resolve() == bundled_models().resolve()
+
+
 def bundled_painting(path: Path) -> Path:
     """The path of a file; or, if there is no such file, the bundled painting of that name.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from stylecli.collection.facts import painting_of
 from stylecli.collection.own import TITLES, rename_model
 from stylecli.core.model_files import (
-    bundled_models,
+    is_bundled,
     read_info,
     shorten_name,
     style_name,
@@ -75,13 +75,12 @@ def list_styles() -> dict[str, Style]:
     The id of a bundled style is its name; that of any other, the name of its model, with its own
     if the model has several.
     """
-    bundled = bundled_models().resolve()
     found: dict[str, Style] = {}
-    for choice in sorted(all_styles(), key=lambda one: one.path.parent.resolve() != bundled):
+    for choice in sorted(all_styles(), key=lambda one: not is_bundled(one.path)):
         name = plain_name(choice.path.stem)
         if choice.style is not None:
             style = plain_name(choice.style)
-            name = style if choice.path.parent.resolve() == bundled else f"{style}-in-{name}"
+            name = style if is_bundled(choice.path) else f"{style}-in-{name}"
         name = find_free_name(name, found.__contains__)
         with suppress(OSError):  # it was removed just now
             found[name] = Style(name, choice, choice.path.stat().st_mtime_ns)
