@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stylecli.cli import app
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -154,24 +155,11 @@ def shell(request, home, environment):
     ("line", "expected"),
     [
         ("st", "stylize"),  # zsh: the first one of a session too
-        ("train --optimizer ", "muon adam"),
         ("compare --norm bn,", "bn,in bn,none"),
-        ("compare --arch residual,py", "residual,pyramid"),
-        ("sheet photo.jpg --device c", "cpu cuda"),
-        ("train photo.jpg --init s", "scratch sea sea-foam starry-night starry-night-pyramid-bn "
-         "starry-night-pyramid-in starry-night-residual-bn starry-night-residual-in"),
-        ("stylize photos out --model se", "sea sea-foam"),
-        ("models ow", "own"),
-        ("stylize photos out --style ", "starry-night"),  # that of the default
-        ("stylize photos out --model gallery --style ", GALLERY),
         ("stylize photos out -m own --style ", " ".join(OWN)),
-        ("stylize photos out -m udnie --style ", "udnie"),  # which is a style, and no other fits
         ("stylize photos out -m own --style sea,", "sea,sea-foam sea,海 sea,-q"),
-        ("stylize photos out -m models/own.safetensors --style sea-", "sea-foam"),
         ("stylize photos out -m models/broken.safetensors --style zz", ""),
-        ("export own own.onnx --style sea-", "sea-foam"),
         ("stylize photos out --model models/o", "models/own.safetensors"),
-        ("stylize ph", "photo.jpg photos"),
         ("gatys photo.jpg ph", "photo.jpg photos"),
         ("--version sty", "stylize"),  # and the version is not printed
         ("models --no-such-option zz", ""),
@@ -205,23 +193,43 @@ def ask(*words: str, code: str = "", **where: object) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize(
-    ("words", "choices"),
+    ("line", "choices"),
     [
-        (["train", "--optimizer", ""], ["muon", "adam"]),
-        (["train", "--precision", "f"], ["float32"]),
-        (["compare", "--arch", "p"], ["pyramid"]),
-        (["gatys", "--start", "p"], ["photo", "portrait-metzinger"]),
-        (["stylize", "--backend", "open"], ["openvino"]),
-        (["stylize", "--format", "j"], ["jpeg", "jpg"]),
-        (["train", "--loss-net", ""], ["vgg16", "vgg19"]),
-        (["s"], ["stylize", "sheet", "serve"]),
-        (["compare", "--norm", "bn,bn,"], ["bn,bn,in", "bn,bn,none"]),
-        (["train", "--resume", "--no-such", ""], []),
+        ("train --optimizer ", "muon adam"),
+        ("train --precision f", "float32"),
+        ("compare --arch p", "pyramid"),
+        ("compare --arch residual,py", "residual,pyramid"),
+        ("sheet photo.jpg --device c", "cpu cuda"),
+        ("gatys --start p", "photo portrait-metzinger"),
+        ("stylize --backend open", "openvino"),
+        ("stylize --format j", "jpeg jpg"),
+        ("train --loss-net ", "vgg16 vgg19"),
+        ("s", "stylize sheet serve"),
+        ("compare --norm bn,bn,", "bn,bn,in bn,bn,none"),
+        ("train --resume --no-such ", ""),
+        ("train photo.jpg --init s", "scratch sea sea-foam starry-night starry-night-pyramid-bn "
+         "starry-night-pyramid-in starry-night-residual-bn starry-night-residual-in"),
+        ("stylize photos out --model se", "sea sea-foam"),
+        ("models ow", "own"),
+        ("stylize photos out --style ", "starry-night"),  # that of the default
+        ("stylize photos out --model gallery --style ", GALLERY),
+        ("stylize photos out -m udnie --style ", "udnie"),  # which is a style, and no other fits
+        ("stylize photos out -m models/own.safetensors --style sea-", "sea-foam"),
+        ("export own own.onnx --style sea-", "sea-foam"),
     ],
-)
-def test_names_that_are_known_are_offered_and_nothing_else_is_printed(words, choices):
-    done = ask(*words)
-    assert (done.stdout.split(), done.stderr) == (choices, "")
+)  # fmt: skip
+def test_names_that_are_known_are_offered_and_nothing_else_is_printed(
+    home, monkeypatch, capsys, line, choices
+):
+    monkeypatch.chdir(home)
+    words = ["stylecli", *line.split(" ")]
+    monkeypatch.setenv("_STYLECLI_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        app(prog_name="stylecli")
+    shown = capsys.readouterr()
+    assert (set(shown.out.split()), shown.err) == ({*choices.split()}, "")
 
 
 def test_what_is_slow_is_not_imported_for_the_name_of_a_style():

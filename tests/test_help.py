@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from itertools import pairwise
 
 import pytest
@@ -14,23 +17,23 @@ TOP = get_command(app)
 COMMANDS = TOP.list_commands(None)
 
 
-@pytest.fixture
-def help_of(monkeypatch, capsys):
+@cache
+def help_of(command: str, width: int) -> list[str]:
     """The lines of a command's help, at a width."""
-
-    def run(command: str, width: int) -> list[str]:
-        monkeypatch.setenv("COLUMNS", str(width))
-        with pytest.raises(SystemExit) as ended:
-            app([*command.split(), "--help"])
-        assert not ended.value.code
-        return capsys.readouterr().out.splitlines()
-
-    return run
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(StringIO()) as shown,
+        pytest.raises(SystemExit) as ended,
+    ):
+        patch.setenv("COLUMNS", str(width))
+        app([*command.split(), "--help"])
+    assert not ended.value.code
+    return shown.getvalue().splitlines()
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_whole_and_no_line_too_long_at_any_width(help_of, command, width):
+def test_every_option_is_whole_and_no_line_too_long_at_any_width(command, width):
     lines = help_of(command, width)
     assert max(map(len, lines)) <= width
     words = {word for line in lines for word in line.split()}
@@ -39,13 +42,13 @@ def test_every_option_is_whole_and_no_line_too_long_at_any_width(help_of, comman
             assert {*option.opts} <= words
 
 
-def test_the_help_names_every_command(help_of):
+def test_the_help_names_every_command():
     rows = [line.split()[1:2] for line in help_of("", 80) if line.startswith("│")]
     assert [row for row in rows if row[0] in COMMANDS] == [[name] for name in COMMANDS]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_the_paragraphs_fill_the_lines(help_of, command):
+def test_the_paragraphs_fill_the_lines(command):
     """A line break of a docstring is none of the help, so that no line is half empty."""
     lines = help_of(command, 80)
     prose = lines[3 : next(number for number, line in enumerate(lines) if "─" in line)]
@@ -55,7 +58,7 @@ def test_the_paragraphs_fill_the_lines(help_of, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_only_plain_words_name_what_an_argument_is(help_of, command):
+def test_only_plain_words_name_what_an_argument_is(command):
     """Typer would show the names of Python's functions and variables."""
     usage = "".join(help_of(command, 80)[1:2])
     assert not [word for word in usage.split("]", 1)[1].split() if word.islower()]
