@@ -4,7 +4,9 @@ import re
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio_ffmpeg
@@ -22,19 +24,27 @@ def make_clip(
     path: Path, size: str = "64x48", rate: str = "25", frames: int = 10, *, sound: bool = True
 ) -> Path:
     """A moving test picture with a tone."""
+    path.write_bytes(_encode_clip(path.suffix, size, rate, frames, sound))
+    return path
+
+
+@cache
+def _encode_clip(suffix: str, size: str, rate: str, frames: int, sound: bool) -> bytes:
     seconds = frames / Fraction(rate)
     source = ["-f", "lavfi", "-i", f"testsrc2=size=64x48:rate={rate}"]
     if sound:
         source += ["-f", "lavfi", "-i", "sine=frequency=440", "-c:a", "aac"]
     width, height = map(int, size.split("x"))
     pixels = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
-    said = ffmpeg(
-        *source,
-        *("-t", float(seconds), "-vf", f"scale={width}:{height},setsar=1", "-pix_fmt", pixels),
-        *("-frames:v", frames, "-c:v", "libx264", path),
-    )
-    assert path.is_file(), said
-    return path
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"clip{suffix}")
+        said = ffmpeg(
+            *source,
+            *("-t", float(seconds), "-vf", f"scale={width}:{height},setsar=1", "-pix_fmt", pixels),
+            *("-frames:v", frames, "-c:v", "libx264", path),
+        )
+        assert path.is_file(), said
+        return path.read_bytes()
 
 
 @dataclass(frozen=True)

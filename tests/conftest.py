@@ -56,15 +56,21 @@ def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder with three photos of three sizes, one of them in a folder below."""
-    folder = tmp_path / "photos"
-    (folder / "below").mkdir(parents=True)
+@pytest.fixture(scope="session")
+def photos_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``photos`` is a copy of."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "below").mkdir()
     names_and_sizes = [("one.jpg", (97, 65)), ("two.png", (64, 80)), ("below/three.JPG", (71, 71))]
     for source, (name, size) in zip(bundled_photos(), names_and_sizes, strict=False):
         Image.open(source).resize(size).save(folder / name)
     return folder
+
+
+@pytest.fixture
+def photos(photos_once: Path, tmp_path: Path) -> Path:
+    """A folder with three photos of three sizes, one of them in a folder below."""
+    return shutil.copytree(photos_once, tmp_path / "photos")
 
 
 @pytest.fixture(scope="session")
@@ -79,9 +85,17 @@ def launch_browser():
         yield lambda *more: driver.chromium.launch(executable_path=chromium, args=[*options, *more])
 
 
-@pytest.fixture
-def browser(launch_browser):
-    """A real browser, where there is one."""
+@pytest.fixture(scope="session")
+def browser_once(launch_browser):
+    """Started once for all tests: that takes a second."""
     browser = launch_browser()
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def browser(browser_once):
+    """A real browser, where there is one, without pages."""
+    yield browser_once
+    for context in browser_once.contexts:
+        context.close()

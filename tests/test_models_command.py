@@ -78,6 +78,14 @@ def models(capsys):
     return run
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """Of localhost, made here."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    return self_made_certificate(tmp_path_factory.mktemp("certificate") / "own.pem")
+
+
 @pytest.fixture
 def site(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -342,12 +350,10 @@ def test_only_a_way_that_nobody_can_change_is_taken(models, monkeypatch, tmp_pat
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_https_is_checked_and_does_not_lead_back_to_http(
-    models, model, data, site, tmp_path, monkeypatch
+    models, model, data, site, certificate, monkeypatch
 ):
     site.answers["/tiny.safetensors"] = model
-    certificate = self_made_certificate(tmp_path / "own.pem")
     with serving(certificate) as safe:
         safe.answers["/tiny.safetensors"] = model
         safe.answers["/inside"] = lead(f"{site.url}/tiny.safetensors")
@@ -380,9 +386,8 @@ def test_https_is_checked_and_does_not_lead_back_to_http(
         "inside.example",
     ],
 )
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 def test_a_public_address_does_not_lead_to_a_private_one(
-    models, site, tmp_path, monkeypatch, host, model
+    models, site, certificate, monkeypatch, host, model
 ):
     """With the same scheme, the certificate would not stop it: the server may have one."""
     connect, resolve = socket.create_connection, socket.getaddrinfo
@@ -394,7 +399,6 @@ def test_a_public_address_does_not_lead_to_a_private_one(
     def resolve_here(name, *more, **options):
         return resolve(known.get(name, name), *more, **options)
 
-    certificate = self_made_certificate(tmp_path / "own.pem")
     monkeypatch.setattr(socket, "create_connection", connect_here)
     monkeypatch.setattr(web, "getaddrinfo", resolve_here)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -709,17 +713,12 @@ def test_a_model_that_is_called_like_a_command_can_be_shown(models, model):
         (["add", "--sh"], ["--sha256"]),
     ],
 )
-def test_completion_in_the_shell_knows_names(models, model, words, choices):
+def test_completion_in_the_shell_knows_names(models, model, monkeypatch, capsys, words, choices):
     Path("mine.safetensors").write_bytes(model)
     models("add", "mine.safetensors")
-    asked = {"_STYLECLI_COMPLETE": "complete_bash", "COMP_CWORD": str(len(words) + 1)}
-    asked["COMP_WORDS"] = " ".join(["stylecli", "models", *words])
-    code = "from stylecli.cli import app; app(prog_name='stylecli')"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **asked},
-        timeout=240,
-    )
-    assert done.stdout.split() == choices, done.stderr
+    monkeypatch.setenv("_STYLECLI_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["stylecli", "models", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) + 1))
+    with pytest.raises(SystemExit):
+        app(prog_name="stylecli")
+    assert capsys.readouterr().out.split() == choices

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
+from torchvision.models.vgg import cfgs, make_layers
 
 from stylecli.core.model_files import bundled_models
 from stylecli.core.vgg import load_loss_network
@@ -20,7 +21,7 @@ MEAN_255 = torch.tensor([123.68, 116.779, 103.939]).view(3, 1, 1)
 @pytest.fixture(scope="module")
 def reference():
     """torchvision's vgg16().features with the bundled weights, placed by hand."""
-    network = torchvision.models.vgg16(weights=None, init_weights=False).features.eval()
+    network = make_layers(cfgs["D"]).eval()
     bundled = load_file(bundled_models() / "vgg16_features.safetensors")
     names = [key.removesuffix(".weight") for key in sorted(bundled) if key.endswith(".weight")]
     convolutions = [layer for layer in network if isinstance(layer, torch.nn.Conv2d)]
@@ -81,15 +82,15 @@ def test_with_replicated_edges_a_plain_image_has_plain_features():
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_file_in_torchvisions_layout_with_its_own_normalization(tmp_path, suffix):
     torch.manual_seed(0)
-    theirs = torchvision.models.vgg19(weights=None, init_weights=False)
-    state = {k: v for k, v in theirs.state_dict().items() if k.startswith("features")}
+    theirs = make_layers(cfgs["E"])  # vgg19().features
+    state = {f"features.{k}": v for k, v in theirs.state_dict().items()}
     path = tmp_path / f"vgg{suffix}"
     torch.save(state, path) if suffix == ".pth" else save_file(state, path)
     image = torch.rand(1, 3, 48, 48)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     with torch.no_grad():
-        expected = theirs.features[:23]((image - mean) / std)  # relu4_2 of VGG-19
+        expected = theirs[:23]((image - mean) / std)  # relu4_2 of VGG-19
     ours = load_loss_network(str(path))(image, ("relu4_2",))["relu4_2"]
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
