@@ -1,4 +1,4 @@
-"""A server for each module whose tests only ask it things."""
+"""A server for all tests that only ask it things."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from serving import Server, start, start_small
 from stylecli.files.content import bundled_photos
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Its trainings and comparisons are short."""
     started = start_small(tmp_path_factory.mktemp("served"))

@@ -25,7 +25,9 @@ def trained(server, painting):
     assert "step" in server.follow(job, until=lambda told: "step" in told)
     for _ in range(3):  # an impatient user
         server.ask("POST", f"/api/jobs/{job}/stop")
-    return server.follow(job)
+    told = server.follow(job)
+    yield told
+    assert server.ask("DELETE", f"/api/styles/{told['style']}").status == 204
 
 
 def test_a_training_that_is_stopped_leaves_its_model_among_the_styles(server, trained):

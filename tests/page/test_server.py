@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from stylecli import Stylizer
+from stylecli.cli import app
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_picture
@@ -94,7 +95,9 @@ def test_a_download_has_the_bytes_that_the_command_line_writes(
     number = server.upload(files / "photo.jpg", "Ferien süß.jpg")["id"]
     answer = server.download(number, **look)
     command = ["stylize", files / "photo.jpg", tmp_path / "painted.jpg", *options]
-    subprocess.run([sys.executable, "-m", "stylecli", *map(str, command)], check=True)
+    with pytest.raises(SystemExit) as ended:
+        app(list(map(str, command)))
+    assert not ended.value.code
     assert answer.body == (tmp_path / "painted.jpg").read_bytes()
     assert "Ferien%20s%C3%BC%C3%9F-" in answer.headers["content-disposition"]
     assert image_in(answer).getexif()[0x010F] == "A camera"
