@@ -11,6 +11,7 @@ import pytest
 from stylecli.config import TrainConfig
 
 BUDGET = {
+    "training.loop._PREVIEW_SIDE": 64,
     "training.setup.BALANCE_PHOTOS": 2,
     "gatys.BALANCE_PHOTOS": 2,
     "gatys._BALANCE_SIZE": 64,

@@ -22,7 +22,8 @@ def small(painting: Path, folder: Path) -> TrainConfig:
         steps=20,
         size=64,
         style_size=64,
-        style_layers=("relu1_2", "relu2_2", "relu3_3"),  # half of the loss network is behind them
+        content_layer="relu2_2",  # most of the loss network is behind it
+        style_layers=("relu1_2", "relu2_2"),
         width=4,
         batch_size=2,
         device="cpu",  # where a resume is promised to be exact

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from budget import BUDGET
 from stylecli.core.model_files import bundled_models, load_generator, read_info
 from stylecli.events import Step
 from stylecli.files.images import read_rgb
@@ -17,23 +18,25 @@ from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 from trainings import stop_after
 
+SIDE = BUDGET["training.loop._PREVIEW_SIDE"]
+
 
 def test_the_preview_has_the_paintings_beside_the_pictures(trio):
     train(replace(trio, steps=1))
     with Image.open(TrainFiles(trio.output).preview) as preview:
-        assert preview.size == (4 * 256, 4 * 256)
+        assert preview.size == (4 * SIDE, 4 * SIDE)
         rgb = np.asarray(preview)
-    assert (rgb[:256, :256] == 255).all()
+    assert (rgb[:SIDE, :SIDE] == 255).all()
     for row, path in enumerate(trio.styles, 1):
-        expected = center_square(read_rgb(path, 256), 256).astype(float)
-        shown = rgb[256 * row : 256 * (row + 1), :256]
+        expected = center_square(read_rgb(path, SIDE), SIDE).astype(float)
+        shown = rgb[SIDE * row : SIDE * (row + 1), :SIDE]
         assert np.abs(shown - expected).mean() < 12  # it was trained on at 64 px
     more = {"styles": (), "add_style": trio.styles[0], "init": str(trio.output)}
     path = trio.output.with_name("more.safetensors")
     renamed = trio.styles[0].rename(trio.styles[0].with_name("four.png"))
     train(replace(trio, **{**more, "add_style": renamed}, output=path, steps=1))
     with Image.open(TrainFiles(path).preview) as preview:
-        assert preview.size == (4 * 256, 2 * 256)  # not the styles that are kept
+        assert preview.size == (4 * SIDE, 2 * SIDE)  # not the styles that are kept
 
 
 def test_a_preview_shows_a_handful_of_many_styles(config, tmp_path, monkeypatch):
@@ -42,7 +45,7 @@ def test_a_preview_shows_a_handful_of_many_styles(config, tmp_path, monkeypatch)
         path.write_bytes(config.styles[0].read_bytes())
     train(replace(config, styles=tuple(paintings), steps=1))
     with Image.open(TrainFiles(config.output).preview) as preview:
-        assert preview.size == (4 * 256, 5 * 256)
+        assert preview.size == (4 * SIDE, 5 * SIDE)
 
 
 def test_a_training_that_is_stopped_leaves_a_model_that_works(config):

@@ -27,7 +27,8 @@ SIDE, LAYERS = 96, ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 def begin(config):
     """A training before its first step, and a batch of photos for it."""
-    config = replace(config, size=SIDE, precision="float32")
+    layers = {"style_layers": LAYERS, "content_layer": "relu3_3"}
+    config = replace(config, size=SIDE, precision="float32", **layers)
     training = set_up(
         config, TrainFiles.of(config), lambda event: None, None, Ranks(), overwrite=False
     )
