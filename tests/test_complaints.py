@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,14 @@ def piped(tmp_path, tiny):
     return run
 
 
+@cache
+def scaled(number: int, size: tuple[int, int]) -> Image.Image:
+    return Image.open(bundled_photos()[number]).resize(size)
+
+
 def photo(path: Path, size=(80, 60), number=0, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(bundled_photos()[number]).resize(size).save(path, **options)
+    scaled(number, size).save(path, **options)
     return path
 
 
@@ -310,11 +316,11 @@ def test_a_run_killed_at_random_moments_ends_complete(tmp_path, tiny):
         Image.open(tmp_path / "out" / path).load()
 
 
-def test_an_image_goes_through_standard_input_and_output(piped, tmp_path):
+def test_an_image_goes_through_standard_input_and_output(piped, stylize, tmp_path):
     source = photo(tmp_path / "x.jpg")
     painted = piped("-", "-", "--device", "cpu", stdin=source.read_bytes()).stdout
     (tmp_path / "piped.png").write_bytes(painted.encode("latin1"))
-    piped("x.jpg", "named.png", "--device", "cpu")
+    stylize("x.jpg", "named.png", "--device", "cpu")
     streamed, named = (np.asarray(Image.open(tmp_path / n)) for n in ("piped.png", "named.png"))
     assert np.array_equal(streamed, named)
     jpeg = piped("x.jpg", "-").stdout.encode("latin1")
@@ -327,9 +333,9 @@ def test_an_image_goes_through_standard_input_and_output(piped, tmp_path):
     (tmp_path / "there.png").write_bytes(b"precious")
     piped("-", "there.png", stdin=source.read_bytes())
     assert (tmp_path / "there.png").read_bytes() == b"precious"
-    both = piped("x.jpg", "-", "--json", code=2)
+    both = stylize("x.jpg", "-", "--json", code=2)
     assert "both go to standard output" in both.stderr
-    piped("x.jpg", "-", "-", code=2)
+    stylize("x.jpg", "-", "-", code=2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")

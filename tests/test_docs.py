@@ -111,7 +111,7 @@ def run(budget, inputs, tmp_path, monkeypatch, capfd) -> Callable[[Block], None]
     shutil.copytree(inputs, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr("stylecli.comparison.experiment._DEFAULT_PHOTOS", (14, 7))
+    monkeypatch.setattr("stylecli.comparison.experiment._DEFAULT_PHOTOS", (14,))
     monkeypatch.setattr("stylecli.collection.page._SHOWN", 96)
     script = tmp_path / "bin" / "stylecli"
     script.parent.mkdir()

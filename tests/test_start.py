@@ -116,6 +116,7 @@ def test_training_starts_nothing(tmp_path):
 
 
 def test_a_comparison_starts_nothing(tmp_path, photo):
-    started, _ = watched(tmp_path, "compare", photo, "--size", 64, "--device", "cpu")
+    given = ("--size", 64, "--device", "cpu")
+    started, _ = watched(tmp_path, "compare", photo, "--norm", "in", *given)
     assert started == []
     assert (tmp_path / "comparison" / "report.html").exists()

@@ -167,7 +167,7 @@ def test_a_sheet_shows_every_style(installed):
 
 
 def test_a_painting_is_trained_and_painted_with(installed):
-    with_tiny = ["--size", 64, "--style-size", 64, "--steps", 5]
+    with_tiny = ["--size", 64, "--style-size", 64, "--steps", 1, "--batch-size", 1]
     package = next(installed.environment.rglob("stylecli/models"))
     installed.run("stylecli", "train", package / "paintings" / "udnie.jpg", *with_tiny)
     assert "udnie" in installed.run("stylecli", "models", "models/udnie.safetensors")
@@ -176,5 +176,5 @@ def test_a_painting_is_trained_and_painted_with(installed):
 
 
 def test_the_arms_are_compared_on_a_page(installed):
-    installed.run("stylecli", "compare", "photo.png", "--size", 64)
+    installed.run("stylecli", "compare", "photo.png", "--size", 64, "--norm", "in")
     assert "<html" in (installed.work / "comparison" / "report.html").read_text("utf-8")
