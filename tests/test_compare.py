@@ -386,8 +386,7 @@ def test_what_gatys_made_for_another_objective_is_not_taken(tmp_path, monkeypatc
         photos=(Path("photo.png"),), norms=("in",), gatys=True, gatys_steps=1, size=64
     )
     info, tensors = read_info_file("starry-night-residual-in.safetensors")
-    changes = [{}, {"style_weight": 9.0}, {"loss_padding": "replicate"}]
-    changes += [{"style_layers": ["relu2_2"]}, {}]
+    changes = [{}, {"style_weight": 9.0}, {"style_layers": ["relu2_2"]}, {}]
     for number, change in enumerate(changes, 1):
         training = {**info["training"], **change}
         path = tmp_path / "models" / "starry-night-residual-in.safetensors"
@@ -736,7 +735,7 @@ def test_the_papers_claims_hold_for_the_arms_that_ship(tmp_path):
     photos = (bundled_photos()[14], bundled_photos()[7])
     found = compare(
         CompareConfig(
-            photos=photos, archs=("residual", "pyramid"), size=192, out=tmp_path / "o", device="cpu"
+            photos=photos, archs=("residual", "pyramid"), size=128, out=tmp_path / "o", device="cpu"
         )
     )
     arms = {arm.name: arm for arm in found.arms}

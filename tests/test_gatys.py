@@ -108,7 +108,7 @@ def test_real_paintings_are_reached_step_by_step(name, photo, monkeypatch):
     monkeypatch.setattr("stylecli.gatys._BALANCE_SIZE", 64)
     painting = bundled_models() / "paintings" / f"{name}.jpg"
     events = []
-    stylize_slowly(photo, GatysConfig(style=painting, steps=25), events.append)
+    stylize_slowly(photo, GatysConfig(style=painting, steps=15, style_size=128), events.append)
     totals = [event.losses["total"] for event in steps_of(events)]
     assert totals == sorted(totals, reverse=True)
     assert totals[-1] < 0.2 * totals[0]
@@ -186,7 +186,7 @@ def test_bad_settings_are_refused(config, photo, changes, message):
 
 def test_an_objective_that_is_not_finite_is_an_error(config, photo):
     with pytest.raises(StyleCliError, match="not finite at the start"):
-        stylize_slowly(photo, replace(config, content_weight=1e300, style_weight=1e300))
+        stylize_slowly(photo, replace(config, optimizer="adam", steps=1, style_weight=1e300))
 
 
 def test_one_step_is_not_thrown_away(config, photo):
