@@ -152,15 +152,15 @@ def test_strength_and_colors_are_of_the_whole_photo(photo):
     assert np.abs(painted[..., 1:] - of_photo[..., 1:])[inside].max() <= 3
 
 
-def test_the_word_network_is_the_papers_plain_pass(stylizer, large):
+def test_the_word_network_is_the_papers_plain_pass(stylizer, photo):
     from stylecli.core.backends import open_backends
     from stylecli.core.model_files import find_style
 
     path, _, mix = find_style(DEFAULT_MODEL, None)
     (backend,) = open_backends(path, mix, backend="auto", device="cpu", precision="float32")
-    plain = backend(large[None])[0]
-    np.testing.assert_array_equal(stylizer(large, stroke_size="network"), plain)
-    assert (stylizer(large) != plain).any()
+    plain = backend(photo[None])[0]
+    np.testing.assert_array_equal(stylizer(photo, stroke_size="network"), plain)
+    assert (stylizer(photo) != plain).any()
 
 
 def test_a_photo_looks_alike_at_every_size(stylizer, large):
