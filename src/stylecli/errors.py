@@ -57,8 +57,11 @@ def _nearest(given: str, names: list[str]) -> str:
         if name in names:
             meant |= dict.fromkeys(map(_letters, others), name)
     cutoff = 0.5 if len(word) < 4 else 0.6  # half of a word of two letters is the other one
-    near = difflib.get_close_matches(word, meant, n=1, cutoff=cutoff)
-    return meant[near[0]] if near else ""
+    if word in meant:
+        return meant[word]
+    near = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
+    near += [meant[one] for one in difflib.get_close_matches(word, meant, n=1, cutoff=cutoff)]
+    return near[0] if near else ""
 
 
 def _letters(text: str) -> str:
