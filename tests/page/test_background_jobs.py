@@ -151,4 +151,7 @@ def test_a_closed_tab_stops_its_jobs_but_trainings_and_no_other(server, painting
         assert server.ask("GET", f"/api/jobs/{training}").json["state"] != "stopped"
         for job in (jobs[0], training):
             server.ask("POST", f"/api/jobs/{job}/stop")
-            assert server.follow(job)["state"] == "stopped"
+            told = server.follow(job)
+            assert told["state"] == "stopped"
+            if "style" in told:  # the training had begun
+                assert server.ask("DELETE", f"/api/styles/{told['style']}").status == 204
