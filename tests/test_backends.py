@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,8 +126,12 @@ def test_what_is_expected_is_compiled_once_and_paints_alike(tmp_path, photo, com
     for _ in range(2):
         first.expect()
         first.expect(enlarging=True)
+    until = time.monotonic() + 60
+    while not compiled and time.monotonic() < until:
+        time.sleep(0.01)
+    assert compiled == ["free"]  # before anything is painted
     small = photo[::2, ::2].copy()
-    with ThreadPoolExecutor(3) as pool:  # while it is compiled
+    with ThreadPoolExecutor(3) as pool:
         paintings = [pool.submit(first, small[None]) for _ in range(3)]
     assert compiled == ["free"]
     painting = second(small[None])

@@ -17,7 +17,6 @@ from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_refle
 from stylecli.core.architectures.layers import noise_plane
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.model_files import load_arrays, read_info
-from stylecli.errors import StyleCliError, choose_from
 from stylecli.files.colors import Rgb
 
 # OpenVINO imports its converter, if it can, and that what reports each use to its makers. Neither
@@ -52,8 +51,9 @@ _ENLARGER = OpenVinoEnlarger(_CORE, _CORES)  # which is the same for every netwo
 # One network takes photos of any size. Those that are compiled for one size are a seventh faster,
 # but their last bits differ, so that a photo would come out otherwise among others of its size.
 _MOST_FREE = 2048  # px: free sides need bounds; a photo with a longer one has a network of its own
-# Networks that run at once have four cores each: a photo alone has all of a small machine, and more
-# at once would fill the memory of a large one. Others are scaled and enlarged meanwhile.
+# Networks that run at once have at least so many cores each: a photo alone has all of a small
+# machine, and more at once would fill the memory of a large one. The number is the same for every
+# photo, since on another number of cores the last bits of a picture differ.
 _CORES_FOR_EACH = 4
 # OpenVINO makes a kernel for each layer of a network and each size, and would keep thousands:
 # a megabyte for each photo of another size. So many are enough for the sizes of two photos.
@@ -75,19 +75,15 @@ class OpenVinoBackend:
         seed: of the noise, if the model has any.
 
     Attributes:
-        at_once: calls that may run at once; each has a share of the cores, always of one size:
-            on another number of cores, the last bits of a picture differ.
+        at_once: calls that may run at once, more than networks do: others scale and enlarge.
 
     Raises:
-        StyleCliError: an unknown precision, or a damaged file.
+        StyleCliError: the file is damaged.
     """
 
     device_type = "cpu"
 
     def __init__(self, path: Path, mix: list[float], precision: str, seed: int = 0) -> None:
-        if precision not in ("auto", *_HINTS):
-            hint = choose_from(precision, ["auto", *_HINTS])
-            raise StyleCliError(f"unknown precision {precision!r}", hint=hint)
         has_bfloat16 = "BF16" in _CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
             has_bfloat16 = False
@@ -106,7 +102,7 @@ class OpenVinoBackend:
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
         self._networks: dict[tuple[int, int] | None, RequestPool] = {}
-        self._expected: set[bool] = set()  # whether what enlarges, and the network
+        self._expected: set[bool] = set()  # False for the network, True for what enlarges
         self._planes = _Planes(seed)
         self.itemsize = 2 if precision == "bfloat16" else 4
         self.description = f"cpu, openvino, {precision}"

@@ -181,9 +181,8 @@ def _decode(
     """
     decoder = _decoder(stream)
     first: int | None = None
-    delay: int | None = (
-        None  # units from a packet to its frame in AVI, which stores the order alone
-    )
+    # Units from a packet to its frame in AVI, which stores the order alone.
+    delay: int | None = None
     good = bad = 0
     with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
         for packet in timeline.on_one_clock(container.demux()):
