@@ -19,7 +19,7 @@ from stylecli.core.backends import open_backends
 from stylecli.core.enlarging import Enlarger
 from stylecli.core.model_files import find_style
 from stylecli.core.openvino_graph import OpenVinoEnlarger
-from stylecli.core.torch_backend import TorchEnlarger
+from stylecli.core.torch_backend import TorchEnlarger, finish_images
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 
@@ -117,6 +117,21 @@ def test_what_is_painted_as_the_photo_comes_back_as_the_photo(enlarge, photo, fa
     back = np.abs(enlarge(photo, small, small).astype(float) - photo)
     assert back[lost > 15].mean() < 0.6 * lost[lost > 15].mean()
     assert back.mean() < lost.mean()
+
+
+def test_pictures_are_finished_as_their_enlargement_shows_them(photo):
+    """By 2, up to which there are no bristles; averaged down again."""
+    small = scale(photo[:300, :400], 2)
+    painted = np.random.default_rng(0).integers(0, 256, small.shape, np.uint8)
+    painted[:, ::3] = small[:, ::3]
+    shown = BACKENDS["torch"](scale_to(small, photo[:300, :400]), small, painted)
+    shown = np.asarray(Image.fromarray(shown).reduce(2)).astype(float)
+    pair = [torch.tensor(x)[None].permute(0, 3, 1, 2) / 255 for x in (painted, small)]
+    finished, kept = (255 * finish_images(*pair, strength) for strength in (0.75, 0.0))
+    inside = (slice(12, -12),) * 2
+    away = [np.abs(x[0].permute(1, 2, 0).numpy() - shown)[inside].mean() for x in (finished, kept)]
+    assert away[0] < 6 < 30 < away[1]  # the strokes are noise, of 255 levels
+    assert kept[0].permute(1, 2, 0).numpy() == pytest.approx(painted, abs=1e-3)
 
 
 def test_strokes_that_have_nothing_to_do_with_the_photo_get_none_of_its_detail(enlarge):

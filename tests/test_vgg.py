@@ -54,6 +54,13 @@ def test_it_computes_no_deeper_than_asked_and_every_layer_asked():
     assert too_small_for_block_3["relu2_2"].shape == (1, 128, 1, 1)
 
 
+def test_images_that_are_too_small_for_a_deep_layer_are_one_clear_error():
+    network, image = load_loss_network(), torch.rand(1, 3, 10, 40)
+    assert network(image, ("relu4_1",))["relu4_1"].shape == (1, 512, 1, 5)
+    with pytest.raises(StyleCliError, match="40 x 10 px are too small for relu5_1"):
+        network(image, ("relu1_2", "relu5_1"))
+
+
 def test_bfloat16_weights_give_nearly_the_same_features():
     image = torch.rand(1, 3, 64, 64)
     exact = load_loss_network()(image, ("relu3_3",))["relu3_3"]

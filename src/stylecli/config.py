@@ -333,7 +333,7 @@ class TrainConfig(ComputeConfig, GeneratorConfig, panel=BASIC):
     )
     recipe: Recipe = option(
         "layers",
-        "layers: for painting in layers, with noise inside the network and losses at two scales; "
+        "layers: for painting in layers, with noise inside the network and losses at three scales; "
         "paper: one pass at one scale, as the papers train.",
         panel=TRAINING,
     )

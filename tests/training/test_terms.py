@@ -10,14 +10,17 @@ from torch.nn import functional
 from budget import BUDGET
 from stylecli.config import TrainConfig
 from stylecli.core.devices import to_tensor
+from stylecli.core.torch_backend import finish_images
 from stylecli.files.images import read_rgb
 from stylecli.training.files import TrainFiles
 from stylecli.training.losses import (
     compute_losses,
-    draw_own_input,
+    draw_share,
+    draw_strength,
     hatch_loss,
     inner_part,
-    paint_over,
+    lay_over,
+    still_loss,
 )
 from stylecli.training.parallel import Ranks
 from stylecli.training.setup import set_up
@@ -52,85 +55,97 @@ def content_loss(network, pictures, photos):
     return (ours.double() - theirs.double()).square().mean()
 
 
-def halved(images):
-    return (images[..., ::2, ::2] + images[..., 1::2, ::2]
-            + images[..., ::2, 1::2] + images[..., 1::2, 1::2]) / 4  # fmt: skip
+def averaged_down(images, scale):
+    parts = [images[..., i::scale, j::scale] for i in range(scale) for j in range(scale)]
+    return torch.stack(parts).mean(0)
 
 
 def test_a_step_paints_over_its_own_painting_as_the_seed_and_its_number_say():
-    drawn = [draw_own_input(TrainConfig(), step) for step in range(2000)]
+    drawn = [draw_share(TrainConfig(), step) for step in range(2000)]
     own = [one for one in drawn if one]
     assert len(own) / len(drawn) == pytest.approx(0.55, abs=0.04)
-    factors, shares = zip(*own, strict=True)
-    assert {round(factors.count(factor) / len(own), 1) for factor in (2, 2.5, 3)} == {0.3}
-    assert (min(shares), max(shares)) == pytest.approx((0.45, 0.85), abs=0.01)
-    assert np.mean(shares) == pytest.approx(0.65, abs=0.02)
-    assert drawn[7] == draw_own_input(TrainConfig(), 7)
-    assert drawn != [draw_own_input(TrainConfig(seed=1), step) for step in range(2000)]
-    assert not any(draw_own_input(TrainConfig(recipe="paper"), step) for step in range(100))
+    assert (min(own), max(own)) == pytest.approx((0.45, 0.85), abs=0.01)
+    assert np.mean(own) == pytest.approx(0.65, abs=0.02)
+    assert drawn[7] == draw_share(TrainConfig(), 7)
+    assert drawn != [draw_share(TrainConfig(seed=1), step) for step in range(2000)]
+    assert not any(draw_share(TrainConfig(recipe="paper"), step) for step in range(100))
 
 
-def test_that_input_is_a_share_of_the_painting_and_the_rest_the_photo(config):
-    training, _ = begin(config)
-    ramp = torch.linspace(0.1, 0.9, SIDE).expand(1, 3, SIDE, SIDE).clone().requires_grad_()
-    seen = []
+def test_each_step_draws_how_strongly_its_pictures_are_finished():
+    drawn = [draw_strength(TrainConfig(), step) for step in range(500)]
+    assert (min(drawn), max(drawn)) == pytest.approx((0, 0.95), abs=0.01)
+    assert drawn[7] == draw_strength(TrainConfig(), 7)
+    assert not any(draw_strength(TrainConfig(recipe="paper"), step) for step in range(100))
 
-    def paint(photos):
-        seen.append((photos.shape[2:], training.generator.training))
-        return 1 - photos  # a negative
 
-    mixed = paint_over(training.generator, paint, ramp, 3.0, 0.75)
-    assert seen == [((32, 32), False)]
-    assert training.generator.training
-    assert not mixed.requires_grad
+def test_that_input_is_a_share_of_the_painting_and_the_rest_the_photo():
+    ramp = torch.linspace(0.1, 0.9, SIDE).expand(1, 3, SIDE, SIDE).clone()
+    painting = (1 - averaged_down(ramp, 2)).requires_grad_()  # a negative
+    mixed = lay_over(ramp, painting, 0.75)
     inside = slice(8, -8)  # at the edges, what lies beyond them counts too
     expected = 0.75 * (1 - ramp) + 0.25 * ramp
     torch.testing.assert_close(
-        mixed[..., inside, inside], expected.detach()[..., inside, inside], rtol=0, atol=1e-3
+        mixed[..., inside, inside], expected[..., inside, inside], rtol=0, atol=1e-3
     )
+    assert mixed.requires_grad
+
+
+@pytest.mark.parametrize(("steadiness", "least", "most"), [("photo", 0, 0.02), ("screen", 0.1, 1)])
+def test_a_picture_is_still_if_its_strokes_move_with_the_photo(steadiness, least, most):
+    """Strokes that stay where they are on the screen are not still."""
+    photos = torch.rand(2, 3, 64, 64, generator=torch.manual_seed(0))
+    strokes = torch.rand(1, 3, 64, 64)
+
+    def paint(images):
+        return images * (strokes if steadiness == "screen" else 0.5)
+
+    losses = [still_loss(paint, photos, paint(photos), 0, step).item() for step in range(4)]
+    assert least <= min(losses)
+    assert max(losses) <= most
+    assert losses[2] == still_loss(paint, photos, paint(photos), 0, 2).item()
+    noisy = still_loss(lambda images: images, photos, photos, 0, 1).item()
+    assert noisy == pytest.approx(3 / 255 * (2 / np.pi) ** 0.5, rel=0.05)  # the noise alone
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])  # two of them paint over their own painting
-def test_content_and_style_count_at_two_scales_and_the_rest_at_full_size(config, step):
+def test_content_and_style_count_at_three_scales_and_the_rest_at_full_size(config, step):
     training, photos = begin(config)
     training.step = step
-    network, (full, half) = training.inputs.network, training.objectives
+    network, objectives = training.inputs.network, training.objectives
     terms = compute_losses(training, photos)
     generator, seeds = training.generator, torch.tensor([2 * step, 2 * step + 1])
     with torch.no_grad():
-        drawn = draw_own_input(training.config, step)
-        seen = photos
-        if drawn:
-            factor, share = drawn
-            side = round(SIDE / factor)
-            small = functional.interpolate(photos, (side, side), mode="bilinear", antialias=True)
-            painted = generator(small, seeds=seeds).clamp(0, 1)
-            enlarged = functional.interpolate(painted, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
-            seen = share * enlarged + (1 - share) * photos
+        half = (SIDE // 2, SIDE // 2)
+        small = functional.interpolate(photos, half, mode="bilinear", antialias=True)
+        painted = generator(small, seeds=seeds)
+        still = still_loss(lambda x: generator(x, seeds=seeds), small, painted, 0, step)
+        enlarged = functional.interpolate(painted.clamp(0, 1), (SIDE, SIDE), mode="bicubic")
+        share = draw_share(training.config, step)
+        seen = share * enlarged.clamp(0, 1) + (1 - share) * photos
         stylized = generator(seen, seeds=seeds)
+        shown = finish_images(stylized, photos, draw_strength(training.config, step))
         down, across = inner_part(0, step, (SIDE, SIDE), 0.16)
         assert down.stop - down.start == SIDE - 16
-        theirs, ours = (images[:, :, down, across] for images in (photos, stylized))
-        paintings = [
-            to_tensor(read_rgb(config.styles[0], side)[None], torch.device("cpu"))
-            for side in (64, 32)
-        ]
-        content = content_loss(network, ours, theirs)
-        content += content_loss(network, halved(ours), halved(theirs))
-        style = full.scales.style[0] * style_loss(network, ours, paintings[0])
-        style += half.scales.style[0] * style_loss(network, halved(ours), paintings[1])
+        theirs, ours = (images[:, :, down, across] for images in (photos, shown))
+        content = style = 0.0
+        for scale, objective in zip((1, 2, 4), objectives, strict=True):
+            painting = to_tensor(read_rgb(config.styles[0], 64 // scale)[None], torch.device("cpu"))
+            pictures, of_photos = (averaged_down(images, scale) for images in (ours, theirs))
+            content += content_loss(network, pictures, of_photos)
+            style += objective.scales.style[0] * style_loss(network, pictures, painting)
         steep = sum(((255 * ours).diff(dim=axis) ** 2).sum() for axis in (2, 3)) / ours.numel()
-        hatch = 0.4 * 1e5 * full.scales.tv * hatch_loss(stylized, photos)
+        factor = objectives[0].scales.tv
     expected = {
         "content": 1.5 * content,
-        "style": 0.5 * style,
-        "tv": 0.2 * full.scales.tv * steep,
-        "hatch": hatch,
+        "style": 0.33 * style,
+        "tv": 0.2 * factor * steep,
+        "hatch": 0.4 * 1e5 * factor * hatch_loss(stylized, photos),
+        "still": 2.8e6 * factor * still,
     }
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(float(value), rel=1e-3), name
     assert terms["total"].item() == pytest.approx(float(sum(expected.values())), rel=1e-3)
-    assert {bool(draw_own_input(training.config, n)) for n in range(4)} == {True, False}
+    assert {bool(draw_share(training.config, n)) for n in range(4)} == {True, False}
 
 
 def test_each_scale_is_balanced_against_the_painting_of_its_own_size(config):
@@ -139,7 +154,7 @@ def test_each_scale_is_balanced_against_the_painting_of_its_own_size(config):
     count = BUDGET["training.setup.BALANCE_PHOTOS"]
     photos = to_tensor(training.inputs.photos.batch(0, count, SIDE), torch.device("cpu"))
     energy = network(photos, ("relu3_3",))["relu3_3"].double().square().mean()
-    for objective, side in zip(training.objectives, (64, 32), strict=True):
+    for objective, side in zip(training.objectives, (64, 32, 16), strict=True):
         painting = to_tensor(read_rgb(config.styles[0], side)[None], torch.device("cpu"))
         losses = [style_loss(network, photo[None], painting) for photo in photos]
         expected = 40 * energy / torch.stack(losses).mean()
@@ -160,19 +175,9 @@ def test_the_paper_knows_one_pass_one_scale_and_three_terms(config):
 
 def test_a_gradient_reaches_every_weight_of_the_generator_and_nothing_else(config):
     training, photos = begin(config)
-    training.step = next(n for n in range(9) if draw_own_input(training.config, n))
-    painted = []
-    forward = training.generator.forward
-
-    def spy(*args, **kwargs):
-        painted.append((forward(*args, **kwargs), torch.is_grad_enabled()))
-        return painted[-1][0]
-
-    training.generator.forward = spy
+    training.step = next(n for n in range(9) if draw_share(training.config, n))
     photos.requires_grad_()
     compute_losses(training, photos)["total"].backward()
-    assert [with_gradient for _, with_gradient in painted] == [False, True]
-    assert not painted[0][0].requires_grad
     for name, parameter in training.generator.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -136,6 +136,24 @@ def prepare(ops: Operators, pair: Node, strength: Node) -> tuple[Node, ...]:
     return slope, rest + change * strength, luma, gradient, shares
 
 
+def finish(ops: Operators, pair: Node, strength: Node) -> Node:
+    """A painting as its enlargement shows it, at its own size: strokes averaged and softened.
+
+    Args:
+        ops: the operators.
+        pair: see :func:`prepare`.
+        strength: see :func:`prepare`; with 0, the painting is returned as it is.
+
+    Returns:
+        (1, 3, h, w) around 0..255.
+    """
+    slope, strokes, luma, _, _ = prepare(ops, pair, strength)
+    spline = np.array([1 / 6, 2 / 3, 1 / 6], np.float32)
+    softer = (_blur(ops, x, spline) for x in (slope, strokes))
+    slope, strokes = (x + (y - x) * strength for x, y in zip((slope, strokes), softer, strict=True))
+    return slope * luma + (strokes + GRAY)
+
+
 def compose(
     ops: Operators,
     photo: Node,

@@ -23,6 +23,7 @@ from stylecli.core.enlarging import (
     Enlarger,
     Floats,
     compose,
+    finish,
     make_patches,
     prepare,
 )
@@ -158,6 +159,21 @@ class TorchEnlarger:
         tile = compose(self._ops, photo, maps, down, across, spots, self._patches)
         done: Bytes = tile.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return done
+
+
+def finish_images(stylized: Tensor, photos: Tensor, strength: float) -> Tensor:
+    """Pictures as their enlargement shows them, at their own size.
+
+    Args:
+        stylized: (N, 3, H, W) RGB around [0, 1]; H and W are even, unless strength is 0.
+        photos: (N, 3, H, W) RGB in [0, 1].
+        strength: 0 to 1; with 0, they are as they were.
+    """
+    if not strength:
+        return stylized
+    ops = _Operators(stylized.device)
+    pairs = 255 * torch.cat([photos, stylized.float()], 1)  # (N, 6, H, W)
+    return torch.cat([finish(ops, pair[None], strength) for pair in pairs]) / 255
 
 
 class _Operators:

@@ -86,6 +86,9 @@ class LossNetwork(nn.Module):
 
         Returns:
             Name to (N, C, H / 2^b, W / 2^b) for a layer in block b + 1.
+
+        Raises:
+            StyleCliError: the images are too small for such a deep layer.
         """
         x = ((images - self.mean) / self.std).to(self.dtype)
         features: dict[str, Tensor] = {}
@@ -93,6 +96,13 @@ class LossNetwork(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.Conv2d) and self.padding != "zeros":
                 x = pad(x, 1, self.padding)
+            if isinstance(layer, nn.MaxPool2d) and min(x.shape[2:]) < 2:
+                deepest = max(names, key=self.layer_names.index)
+                size = " x ".join(str(side) for side in images.shape[:1:-1])
+                raise StyleCliError(
+                    f"images of {size} px are too small for {deepest} of the loss network",
+                    hint="pass a larger --size and --style-size, or only layers before it",
+                )
             x = layer(x)
             if isinstance(layer, nn.ReLU) and (name := next(left)) in names:
                 features[name] = x

@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylecli.config import TrainConfig
-from stylecli.core.generators import Generator
+from stylecli.core.torch_backend import finish_images
 from stylecli.training.schedule import RECIPES
 from stylecli.training.state import Training
 
-# The network's own painting as input: how much smaller than the crop it is painted, and its share
-# of the input; the rest is the crop.
-_FACTORS = (2.0, 2.5, 3.0)
-_SHARES = (0.45, 0.85)
+_SHARES = 0.45, 0.85  # of the input that is the network's own painting; the rest is the crop
+
+_MOVE = 6  # px, at most, along each axis
+_SENSOR_NOISE = 3 / 255  # standard deviation
+_STILL_WEIGHT = 2.8e6  # of that term, for the energy of photos in Oxford's VGG-16
 
 _HATCH_WEIGHT = 1e5  # of that term, for the energy of photos in Oxford's VGG-16
 _WINDOW = 128  # px a side; smaller images are one window
@@ -52,59 +53,111 @@ def compute_losses(training: Training, photos: Tensor) -> dict[str, Tensor]:
     paint = partial(training.generator, styles=rows, seeds=numbers % 2**31)
     mixed = inputs.dtype != torch.float32
     with torch.autocast(inputs.device.type, inputs.dtype, enabled=mixed):
-        drawn = draw_own_input(config, step)
-        seen = paint_over(training.generator, paint, photos, *drawn) if drawn else photos
+        seen, still = photos, None
+        if recipe.own_inputs:
+            seen, still = _begin_layers(training, paint, photos)
         stylized = paint(seen)  # (N, 3, H, W)
+    shown = finish_images(stylized, photos, draw_strength(config, step))
     down, across = inner_part(config.seed, step, photos.shape[2:], recipe.margin)
     terms = _perceptual_terms(
-        training, photos[:, :, down, across], stylized[:, :, down, across], styles
+        training, photos[:, :, down, across], shown[:, :, down, across], styles
     )
     if recipe.hatch_weight:
         factor = recipe.hatch_weight * _HATCH_WEIGHT * training.objectives[0].scales.tv
         terms["hatch"] = factor * hatch_loss(stylized, photos)
+    if still is not None:
+        terms["still"] = _STILL_WEIGHT * training.objectives[0].scales.tv * still
     return {**terms, "total": torch.stack(list(terms.values())).sum()}
 
 
-def draw_own_input(config: TrainConfig, step: int) -> tuple[float, float] | None:
-    """How a step mixes the network's own painting into its input; None: the input is the photos.
+def _begin_layers(
+    training: Training, paint: Callable[[Tensor], Tensor], photos: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Paint photos small: the input of a step, (N, 3, H, W), and how still those paintings are."""
+    config, step = training.config, training.step
+    training.generator.eval()  # or batch norm would take statistics of small photos
+    small, painting = paint_small(paint, photos)
+    still = still_loss(paint, small, painting, config.seed, step)
+    training.generator.train()
+    share = draw_share(config, step)
+    return lay_over(photos, painting, share) if share else photos, still
 
-    Returns:
-        How much smaller than the photos that painting is painted, and its share of the input. The
-        same step of the same seed draws the same.
+
+def draw_share(config: TrainConfig, step: int) -> float:
+    """The share of a step's input that is the network's own painting; 0: the input is the photos.
+
+    The same step of the same seed draws the same.
     """
     random = np.random.default_rng([config.seed, step, 5])
-    drawn = random.random(), float(random.choice(_FACTORS)), float(random.uniform(*_SHARES))
-    return drawn[1:] if drawn[0] < RECIPES[config.recipe].own_inputs else None
+    is_own, share = random.random(), float(random.uniform(*_SHARES))
+    return share if is_own < RECIPES[config.recipe].own_inputs else 0.0
 
 
-@torch.no_grad()
-def paint_over(
-    generator: Generator,
-    paint: Callable[[Tensor], Tensor],
-    photos: Tensor,
-    factor: float,
-    share: float,
-) -> Tensor:
-    """Photos under a painting of them, as a later layer of a picture has them as its input.
+def draw_strength(config: TrainConfig, step: int) -> float:
+    """How strongly the enlargement changes the pictures that a step's loss sees, 0 to 1.
+
+    It depends on how much larger a photo is than its last layer, so that each step draws another.
+    """
+    random = np.random.default_rng([config.seed, step, 7])
+    return float(random.uniform(0, RECIPES[config.recipe].finish))
+
+
+def paint_small(paint: Callable[[Tensor], Tensor], photos: Tensor) -> tuple[Tensor, Tensor]:
+    """Photos scaled down by 2, and their paintings: what comes before the last layer of a picture.
 
     Args:
-        generator: the network, which is in training mode and stays so.
-        paint: lets it stylize.
+        paint: stylizes.
         photos: (N, 3, H, W) RGB in [0, 1].
-        factor: how much smaller the painting is painted.
+
+    Returns:
+        Both (N, 3, H / 2, W / 2).
+    """
+    sides = [max(1, round(side / 2)) for side in photos.shape[2:]]
+    small = F.interpolate(photos, sides, mode="bilinear", antialias=True)
+    return small, paint(small).float()
+
+
+def lay_over(photos: Tensor, painting: Tensor, share: float) -> Tensor:
+    """Photos under a small painting of them, as the later layers of a picture have them.
+
+    The gradient goes through both layers, so that the first one learns what helps the second.
+
+    Args:
+        photos: (N, 3, H, W) RGB in [0, 1].
+        painting: (N, 3, h, w) RGB around [0, 1].
         share: of the painting; the rest is the photos.
 
     Returns:
-        (N, 3, H, W), no gradient.
+        (N, 3, H, W).
     """
-    sides = photos.shape[2:]
-    small_sides = [max(1, round(side / factor)) for side in sides]
-    small = F.interpolate(photos, small_sides, mode="bilinear", antialias=True)  # (N, 3, h, w)
-    generator.eval()  # or batch norm would take statistics of small photos
-    painting = paint(small).clamp(0, 1)
-    generator.train()
-    enlarged = F.interpolate(painting, sides, mode="bicubic").clamp(0, 1)  # (N, 3, H, W)
+    enlarged = F.interpolate(painting.clamp(0, 1), photos.shape[2:], mode="bicubic").clamp(0, 1)
     return share * enlarged + (1 - share) * photos
+
+
+def still_loss(
+    paint: Callable[[Tensor], Tensor], photos: Tensor, stylized: Tensor, seed: int, step: int
+) -> Tensor:
+    """How far pictures change when their photos move by a few px and have a sensor's noise.
+
+    Source: Wang et al. 2020, "Consistent Video Style Transfer via Relaxation and Regularization".
+
+    Args:
+        paint: stylizes.
+        photos: (N, 3, H, W) RGB in [0, 1].
+        stylized: what paint makes of them.
+        seed: of the training.
+        step: the number of the step; the same two numbers give the same movement and noise.
+
+    Returns:
+        The mean absolute difference inside of the edges, a scalar.
+    """
+    random = np.random.default_rng([seed, step, 3])
+    shifts = tuple(random.integers(-_MOVE, _MOVE + 1, 2).tolist())
+    noise = random.normal(0, _SENSOR_NOISE, photos.shape[1:]).astype(np.float32)
+    moved = photos.roll(shifts, (2, 3)) + torch.from_numpy(noise).to(photos.device)
+    difference = stylized.roll(shifts, (2, 3)) - paint(moved).float()
+    inside = slice(_MOVE + 2, -_MOVE - 2)
+    return difference[:, :, inside, inside].abs().mean()
 
 
 def inner_part(seed: int, step: int, size: Sequence[int], margin: float) -> tuple[slice, slice]:

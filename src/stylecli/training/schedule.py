@@ -22,6 +22,7 @@ class Recipe:
         first_side: side of the first crops, as a share of that of the later ones.
         first_share: share of the training that takes these smaller crops, 0 to 1.
         own_inputs: share of the steps whose input is the network's own painting, 0 to 1.
+        finish: the loss sees pictures as their enlargement shows them, up to this strength, 0 to 1.
         scales: the loss network sees the painted crop averaged down by each of these.
         content_weight: of the content loss at each scale.
         style_weight: of the style loss at each scale.
@@ -36,6 +37,7 @@ class Recipe:
     first_side: float
     first_share: float
     own_inputs: float
+    finish: float
     scales: tuple[int, ...]
     content_weight: float
     style_weight: float
@@ -55,9 +57,10 @@ RECIPES = {
         first_side=0.75,
         first_share=0.67,
         own_inputs=0.55,
-        scales=(1, 2),
+        finish=0.95,
+        scales=(1, 2, 4),
         content_weight=1.5,
-        style_weight=0.5,
+        style_weight=0.33,
         hatch_weight=0.4,
         margin=0.16,
     ),
@@ -69,6 +72,7 @@ RECIPES = {
         first_side=0.5,
         first_share=0.67,
         own_inputs=0.0,
+        finish=0.0,
         scales=(1,),
         content_weight=1.0,
         style_weight=1.0,
