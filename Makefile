@@ -86,12 +86,14 @@ $(OLDEST)/installed: pyproject.toml
 
 models: $(patsubst %,retrained/%.safetensors,gallery $(ARMS))
 
-# The first three stages of the shipped gallery were a loop of its own, see models/gallery.md. Their
-# commands here come nearest: two of them had content at full size alone, which the recipe has at both.
+# The stages of the shipped gallery before the last three were other recipes, see models/gallery.md. Their
+# commands here come nearest, with the recipe of today.
 PAINTINGS := $(wildcard models/paintings/*.jpg)
-OWN_ROWS = models/paintings/cezanne.jpg models/paintings/the-scream.jpg
+SCREAM := models/paintings/the-scream.jpg
+CEZANNE := models/paintings/cezanne.jpg
 TRAIN_GALLERY = OMP_NUM_THREADS=1 $(BIN)/stylecli train --content $(PHOTOS) --batch-size 2 \
 	--license "Weights: MIT. Paintings: public domain; see gallery.md." --output $@
+TRAIN_SEVEN = $(TRAIN_GALLERY) $(filter-out $(SCREAM),$(PAINTINGS)) --size 352 --batch-size 1 --lr 0.001
 
 retrained/scratch.safetensors: | $(VENV)/installed
 	$(TRAIN_GALLERY) $(PAINTINGS) --init scratch --steps 19800
@@ -108,14 +110,21 @@ retrained/clear.safetensors: retrained/loose.safetensors
 
 # The network is trained on for six paintings; the rows of the other two are then trained alone.
 retrained/six.safetensors: retrained/clear.safetensors
-	$(TRAIN_GALLERY) $(filter-out $(OWN_ROWS),$(PAINTINGS)) --init $< --steps 1393 --lr 0.001 \
+	$(TRAIN_GALLERY) $(filter-out $(CEZANNE) $(SCREAM),$(PAINTINGS)) --init $< --steps 1393 --lr 0.001 \
 		--style-weight 1.15
 
-retrained/seven.safetensors: retrained/six.safetensors
-	$(TRAIN_GALLERY) --add-style models/paintings/cezanne.jpg --init $< --steps 701 --lr 0.004
+retrained/with-cezanne.safetensors: retrained/six.safetensors
+	$(TRAIN_GALLERY) --add-style $(CEZANNE) --init $< --steps 701 --lr 0.004
 
-retrained/gallery.safetensors: retrained/seven.safetensors
-	$(TRAIN_GALLERY) --add-style models/paintings/the-scream.jpg --init $< --steps 720 --lr 0.004 \
+# The last three stages as they were: seven paintings, twice, and then the rows of The Scream.
+retrained/seven.safetensors: retrained/with-cezanne.safetensors
+	$(TRAIN_SEVEN) --init $< --steps 3069 --style-weight 0.76
+
+retrained/stronger.safetensors: retrained/seven.safetensors
+	$(TRAIN_SEVEN) --init $< --steps 1349 --style-weight 1.3
+
+retrained/gallery.safetensors: retrained/stronger.safetensors
+	$(TRAIN_GALLERY) --add-style $(SCREAM) --init $< --size 352 --batch-size 1 --steps 305 --lr 0.004 \
 		--content-weight 1.5
 
 # The arms have three trainings, alike for all: from scratch, then in small crops, then in large ones.

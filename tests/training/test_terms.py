@@ -137,7 +137,7 @@ def test_content_and_style_count_at_three_scales_and_the_rest_at_full_size(confi
         factor = objectives[0].scales.tv
     expected = {
         "content": 1.5 * content,
-        "style": 0.33 * style,
+        "style": 0.5 * style,
         "tv": 0.2 * factor * steep,
         "hatch": 0.4 * 1e5 * factor * hatch_loss(stylized, photos),
         "still": 2.8e6 * factor * still,

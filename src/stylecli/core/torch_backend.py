@@ -18,6 +18,7 @@ from stylecli.core.enlarging import (
     BLOCK,
     BLOCKS,
     CELL,
+    HALO,
     TILE,
     Bytes,
     Enlarger,
@@ -173,7 +174,10 @@ def finish_images(stylized: Tensor, photos: Tensor, strength: float) -> Tensor:
         return stylized
     ops = _Operators(stylized.device)
     pairs = 255 * torch.cat([photos, stylized.float()], 1)  # (N, 6, H, W)
-    return torch.cat([finish(ops, pair[None], strength) for pair in pairs]) / 255
+    # Beyond its edges, a picture goes on evenly.
+    pairs = F.pad(pairs, (HALO,) * 4, mode="replicate")
+    finished = torch.cat([finish(ops, pair[None], strength) for pair in pairs])
+    return finished[:, :, HALO:-HALO, HALO:-HALO] / 255
 
 
 class _Operators:

@@ -60,7 +60,7 @@ RECIPES = {
         finish=0.95,
         scales=(1, 2, 4),
         content_weight=1.5,
-        style_weight=0.33,
+        style_weight=0.5,
         hatch_weight=0.4,
         margin=0.16,
     ),
