@@ -77,7 +77,7 @@ def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
     steps = [event for event in events if isinstance(event, Step)]
     assert [event.step for event in steps] == list(range(1, 61))
     last = sum(event.losses["style"] for event in steps[-10:]) / 10
-    assert last < 0.9 * steps[0].losses["style"]  # crops of 64 px have few strokes
+    assert last < 0.7 * steps[0].losses["style"]
     logged = [json.loads(line) for line in TrainFiles(config.output).log.read_text().splitlines()]
     assert [line["step"] for line in logged] == [10, 20, 30, 40, 50, 60]
     assert logged[-1]["style"] == steps[-1].losses["style"]

@@ -176,8 +176,18 @@ def test_the_paper_knows_one_pass_one_scale_and_three_terms(config):
 def test_a_gradient_reaches_every_weight_of_the_generator_and_nothing_else(config):
     training, photos = begin(config)
     training.step = next(n for n in range(9) if draw_share(training.config, n))
+    passes = []
+    forward = training.generator.forward
+
+    def spy(*args, **kwargs):
+        passes.append((torch.is_grad_enabled(), training.generator.training))
+        return forward(*args, **kwargs)
+
+    training.generator.forward = spy
     photos.requires_grad_()
     compute_losses(training, photos)["total"].backward()
+    # The photos small, the same moved, and the large picture; batch norm learns from that alone.
+    assert passes == [(True, False), (True, False), (True, True)]
     for name, parameter in training.generator.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
