@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.backends import open_backends
+from stylecli.core.backend_choice import open_backends
 from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style

@@ -25,7 +25,7 @@ from engine import SIZE, folder_of_photos, peak_of, stylecli
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.backends import open_backends
+from stylecli.core.backend_choice import open_backends
 from stylecli.core.model_files import find_style
 from stylecli.engine import Stylizer
 

@@ -49,7 +49,7 @@ from stylecli.files.images import read_rgb
 from stylecli.files.jobs import scan_images
 from stylecli.files.pictures import center_square
 from stylecli.training import loop as training
-from stylecli.training.files import TrainFiles
+from stylecli.training.outputs import TrainFiles
 
 HELD_OUT = 60
 SIZE = 256

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylecli.core import enlarging
-from stylecli.core.backends import open_backends
+from stylecli.core.backend_choice import open_backends
 from stylecli.core.enlarging import Enlarger
 from stylecli.core.model_files import find_style
 from stylecli.core.openvino_graph import OpenVinoEnlarger

@@ -153,7 +153,7 @@ def test_strength_and_colors_are_of_the_whole_photo(photo):
 
 
 def test_the_word_network_is_the_papers_plain_pass(stylizer, photo):
-    from stylecli.core.backends import open_backends
+    from stylecli.core.backend_choice import open_backends
     from stylecli.core.model_files import find_style
 
     path, _, mix = find_style(DEFAULT_MODEL, None)

@@ -9,7 +9,7 @@ import torch
 
 from stylecli.config import TrainConfig
 from stylecli.training import loop
-from stylecli.training.files import TrainFiles
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.state import read_checkpoint, resume_config
 
 

@@ -12,9 +12,9 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Step
 from stylecli.files.content import ContentPhotos
 from stylecli.training import loop, schedule
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
 from stylecli.training.optimizers import GeneratorOptimizer
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import Ranks
 from trainings import break_losses, stop_after
 

@@ -14,8 +14,8 @@ from stylecli.core.model_files import bundled_models, load_generator, read_info
 from stylecli.events import Step
 from stylecli.files.images import read_rgb
 from stylecli.files.pictures import center_square
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outputs import TrainFiles
 from trainings import stop_after
 
 SIDE = BUDGET["training.loop._PREVIEW_SIDE"]

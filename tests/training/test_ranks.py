@@ -21,8 +21,8 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import ContentPhotos
 from stylecli.training import loop
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outputs import TrainFiles
 from trainings import break_losses, stop_after
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends signals")

@@ -13,8 +13,8 @@ from stylecli.errors import StyleCliError
 from stylecli.events import Step
 from stylecli.files.content import bundled_photos
 from stylecli.training import loop
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.schedule import RECIPES
 from trainings import break_losses, resumed, stop_after
 

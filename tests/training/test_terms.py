@@ -12,7 +12,6 @@ from stylecli.config import TrainConfig
 from stylecli.core.devices import to_tensor
 from stylecli.core.torch_backend import finish_images
 from stylecli.files.images import read_rgb
-from stylecli.training.files import TrainFiles
 from stylecli.training.losses import (
     compute_losses,
     draw_share,
@@ -22,6 +21,7 @@ from stylecli.training.losses import (
     lay_over,
     still_loss,
 )
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import Ranks
 from stylecli.training.setup import set_up
 

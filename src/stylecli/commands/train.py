@@ -71,7 +71,7 @@ def train(
 
 
 def _conclude_training(reporter: Reporter, result: TrainResult, devices: int) -> None:
-    from stylecli.training.files import TrainFiles
+    from stylecli.training.outputs import TrainFiles
 
     values = {**asdict(result), "path": str(result.path)}
     reporter.event(event="finished" if result.finished else "stopped", **values)

@@ -18,8 +18,8 @@ from stylecli.core.torch_layers import use_batch_statistics
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
 from stylecli.options import options_of
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outputs import TrainFiles
 
 BATCH = "bn-batch"
 

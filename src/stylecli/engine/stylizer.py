@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from stylecli.config import LOOK, ModelConfig, StylizeConfig
-from stylecli.core.backends import open_backends
+from stylecli.core.backend_choice import open_backends
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
 from stylecli.engine.pipeline import Pipeline, Result
@@ -50,7 +50,8 @@ class Stylizer:
         style: which style of the model, or a blend; see :func:`~.core.model_files.load_model`.
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
-        backend: ``auto``, ``openvino`` or ``torch``; see :func:`~.core.backends.open_backends`.
+        backend: ``auto``, ``openvino`` or ``torch``: see
+            :func:`~.core.backend_choice.open_backends`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes, of which a third is for images that are decoded or wait to be written
             (one is let in however large it is), and the rest for a pass of the network: an

@@ -34,7 +34,7 @@ from stylecli.page.photos import Look, Photo, PhotoService, parse_setting, resul
 from stylecli.page.refusals import RefusedError, say_name
 from stylecli.page.styles import clean_title, find_free_name, keep_title, plain_name, style_of
 from stylecli.page.workers import Urgency, Workers
-from stylecli.training.files import TrainFiles
+from stylecli.training.outputs import TrainFiles
 
 _MOST = 50  # jobs that wait, run, or are kept with their results
 _POLITE = 1.0  # seconds that a film waits at most for small pictures, after each frame

@@ -25,8 +25,8 @@ from stylecli.files.content import NoPhotosError, bundled_photos
 from stylecli.files.images import read_rgb, write_picture
 from stylecli.files.pictures import Picture, center_square, resize, thumbnail
 from stylecli.options import Config, as_json
-from stylecli.training.files import TrainFiles
 from stylecli.training.losses import compute_losses
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import adapt_threads, join_ranks
 from stylecli.training.schedule import RECIPES, learning_rate_factor
 from stylecli.training.setup import describe, set_up

@@ -39,8 +39,8 @@ from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.files.images import read_rgb, read_short_side
 from stylecli.options import as_json
-from stylecli.training.files import TrainFiles
 from stylecli.training.optimizers import GeneratorOptimizer, Guard
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import RECIPES, Schedule, resolve_batch_size, spec_of
 from stylecli.training.state import (

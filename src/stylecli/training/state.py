@@ -27,8 +27,8 @@ from stylecli.events import Notice, Report, pluralize
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
-from stylecli.training.files import TrainFiles
 from stylecli.training.optimizers import Guard, select
+from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
 

@@ -11,8 +11,8 @@ import pytest
 from stylecli.config import TrainConfig
 from stylecli.errors import StyleCliError
 from stylecli.events import Step
-from stylecli.training.files import TrainFiles
 from stylecli.training.loop import train
+from stylecli.training.outputs import TrainFiles
 from trainings import stop_after
 
 
@@ -131,7 +131,7 @@ def test_a_training_that_runs_is_not_begun_a_second_time(config, wish):
 def test_a_training_that_was_killed_does_not_stand_in_the_way_of_its_resume(config):
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from stylecli.training.files import TrainFiles\n"
+        "from stylecli.training.outputs import TrainFiles\n"
         "with TrainFiles(Path(sys.argv[1])).lock():\n"
         "    os.kill(os.getpid(), 9)"
     )

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stylecli.core import backends, devices
+from stylecli.core import backend_choice, devices
 from stylecli.core.backend import OutOfMemoryError
-from stylecli.core.backends import open_backends
+from stylecli.core.backend_choice import open_backends
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -157,7 +157,7 @@ def test_where_onednn_is_held_to_avx2_openvino_computes_in_float32(tmp_path, pre
     """In a child process: the variable is read once."""
     code = (
         "import sys, numpy as np\n"
-        "from stylecli.core.backends import open_backends\n"
+        "from stylecli.core.backend_choice import open_backends\n"
         "from stylecli.core.model_files import find_style\n"
         "path, info, mix = find_style(sys.argv[1])\n"
         "given = {'backend': 'openvino', 'device': 'cpu', 'precision': sys.argv[2]}\n"
@@ -192,15 +192,15 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch)
         asked = {"backend": "auto", "device": "auto", "precision": "float32", **changes}
         return type(open_backends(path, [1.0], **asked)[0]).__name__
 
-    monkeypatch.setattr(backends, "_may_have_gpu", lambda: False)
+    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: False)
     assert chosen() == "OpenVinoBackend"
     assert chosen(backend="torch") == "TorchBackend"
-    monkeypatch.setattr(backends, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # stands for a GPU
     monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
     assert chosen() == "TorchBackend"
     assert chosen(device="cpu") == "OpenVinoBackend"
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(backend_choice, "find_spec", lambda name: None)
     assert chosen(device="cpu") == "TorchBackend"
     with pytest.raises(StyleCliError, match="OpenVINO is not installed"):
         chosen(backend="openvino", device="cpu")
@@ -240,7 +240,7 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "import resource, sys\n"
         "import numpy as np, psutil, torch\n"
         "from stylecli.core.backend import OutOfMemoryError\n"
-        "from stylecli.core.backends import open_backends\n"
+        "from stylecli.core.backend_choice import open_backends\n"
         "from stylecli.core.model_files import find_style\n"
         "path, info, mix = find_style(sys.argv[1])\n"
         "given = {'backend': sys.argv[2], 'device': 'cpu', 'precision': 'float32'}\n"
