@@ -555,6 +555,14 @@ def test_arms_are_judged_by_the_loss_network_that_is_given_if_it_is_the_one_they
         read_objective(arm, "vgg16")
 
 
+def test_an_arm_whose_scales_are_not_those_of_one_painting_is_refused():
+    (found,) = find_arms(CompareConfig(style="starry-night", norms=("in",)))
+    training = {**found.info.training, "scales": {"style": [1.0, 2.0], "tv": [1.0]}}
+    arm = replace(found, info=replace(found.info, training=training))
+    with pytest.raises(StyleCliError, match="scales of 2 paintings"):
+        read_objective(arm, "vgg16")
+
+
 @pytest.mark.parametrize(
     ("changes", "message", "hint"),
     [

@@ -184,9 +184,15 @@ def test_bad_settings_are_refused(config, photo, changes, message):
         stylize_slowly(photo, replace(config, **changes))
 
 
-def test_an_objective_that_is_not_finite_is_an_error(config, photo):
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_an_objective_that_is_not_finite_is_an_error_before_the_first_step(
+    config, photo, optimizer
+):
+    events = []
+    settings = replace(config, optimizer=optimizer, steps=9, style_weight=1e300)
     with pytest.raises(StyleCliError, match="not finite at the start"):
-        stylize_slowly(photo, replace(config, optimizer="adam", steps=1, style_weight=1e300))
+        stylize_slowly(photo, settings, events.append)
+    assert steps_of(events) == []
 
 
 def test_one_step_is_not_thrown_away(config, photo):

@@ -141,13 +141,11 @@ def optimize(
         (1, 3, H, W) RGB in [0, 1]: the picture of the step with the lowest objective.
 
     Raises:
-        StyleCliError: no step lowers the objective, or it is not finite.
+        StyleCliError: no step lowers the objective, or that of the start is not finite.
     """
     content = objective.content_target(photo)
     search = _Search(objective, content, config, report, should_stop, show)
     OPTIMIZERS[config.optimizer](search, start)
-    if not math.isfinite(search.first):
-        raise StyleCliError("the objective is not finite at the start", hint="try other weights")
     if search.best is None:
         raise StyleCliError(
             "no step lowered the objective, so that there is no picture",
@@ -169,8 +167,7 @@ class _Search:
     show: Callable[[Tensor], Rgb]
     step: int = 0
     best: Tensor | None = None  # the start does not count
-    first: float = math.inf  # the objectives of the start, and of the best
-    least: float = math.inf
+    least: float = math.inf  # the objective of the start, then of the best
 
     def evaluate(self, picture: Tensor) -> tuple[dict[str, float], Tensor]:
         """The weighted losses of a picture (1, 3, H, W), and the gradient of their total."""
@@ -180,9 +177,17 @@ class _Search:
         return {name: float(term.detach()) for name, term in terms.items()}, gradient
 
     def record(self, picture: Tensor, losses: dict[str, float]) -> bool:
-        """Keep a picture if it is the best; return whether to take another step."""
+        """Keep a picture if it is the best; return whether to take another step.
+
+        Raises:
+            StyleCliError: it is the start, and its objective is not finite.
+        """
         if self.step == 0:
-            self.first = self.least = losses["total"]
+            self.least = losses["total"]
+            if not math.isfinite(self.least):
+                raise StyleCliError(
+                    "the objective is not finite at the start", hint="try other weights"
+                )
         elif losses["total"] < self.least:
             self.best, self.least = picture.detach().clone(), losses["total"]
         share = self.step / self.config.most_steps

@@ -167,6 +167,11 @@ def read_objective(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, 
             f"{arm.path} does not say what it was trained to minimize: {' and '.join(missing)}",
             hint="remove or rename that model",
         )
+    if (count := len(known["scales"]["style"])) != 1:
+        raise StyleCliError(
+            f"{arm.path} has the scales of {count} paintings, and an arm has one",
+            hint="remove or rename that model",
+        )
     settings: dict[str, Any] = {"loss_padding": "zeros"}  # of models that do not state it
     settings |= {key: known[key] for one in fields(ObjectiveConfig) if (key := one.name) in known}
     settings["style_layers"] = tuple(settings["style_layers"])
