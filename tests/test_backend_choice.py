@@ -16,6 +16,7 @@ from PIL import Image
 from stylecli.core import backend_choice, devices
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.backend_choice import open_backends
+from stylecli.core.enlarging import Enlarger
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
@@ -23,7 +24,7 @@ from stylecli.core.torch_backend import TorchBackend
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 
-pytest.importorskip("openvino")
+openvino = pytest.importorskip("openvino")
 
 
 @pytest.fixture(scope="module")
@@ -232,12 +233,17 @@ def test_auto_takes_openvino_where_torch_sees_no_gpu_whatever_else_hints_at_one(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+@pytest.mark.parametrize("cores", ["all", "one"])
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, backend):
-    """In a child process whose address space has an end: each library has an error of its own."""
+def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, backend, cores):
+    """In a child process whose address space has an end: each library has an error of its own.
+
+    OpenVINO has none on one core: it leaves the output as it was, another photo's.
+    """
     path = saved(tmp_path)
     code = (
-        "import resource, sys\n"
+        "import os, resource, sys\n"
+        "if sys.argv[3] == 'one': os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
         "import numpy as np, psutil, torch\n"
         "from stylecli.core.backend import OutOfMemoryError\n"
         "from stylecli.core.backend_choice import open_backends\n"
@@ -247,19 +253,20 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "(run,) = open_backends(path, mix, **given)\n"
         "photos = np.random.default_rng(0).integers(0, 256, (1, 1200, 1600, 3), np.uint8)\n"
         "run(photos[:, :64, :64])\n"
+        "before = run(photos[:, :300])\n"
         "now = psutil.Process().memory_info().vms\n"
         "for extra in (16, 60, 120):\n"
         "    most = (now + extra * 2**20, resource.RLIM_INFINITY)\n"
         "    resource.setrlimit(resource.RLIMIT_AS, most)\n"
         "    try: run(photos)\n"
         "    except OutOfMemoryError: print('out of memory')\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)\n"
-        "print(run(photos[:, :300]).shape)\n"
+        "    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)\n"
+        "    print((run(photos[:, :300]) == before).all())\n"
     )
-    command = [sys.executable, "-c", code, str(path), backend]
+    command = [sys.executable, "-c", code, str(path), backend, cores]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == 3 * "out of memory\n" + "(1, 300, 1600, 3)\n"
+    assert done.stdout == 3 * "out of memory\nTrue\n"
 
 
 def test_what_torch_keeps_for_itself_on_a_gpu_is_free(monkeypatch):
@@ -319,6 +326,23 @@ def test_an_enlargement_without_the_memory_is_told_as_one(tmp_path, monkeypatch,
     photo, small = np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)
     with pytest.raises(OutOfMemoryError):
         opened.enlarge(photo, small, small)
+
+
+def test_what_enlarges_is_compiled_anew_after_an_error(monkeypatch, photo):
+    """After a lack of memory, OpenVINO computes nonsense with what it has compiled."""
+    from stylecli.core.openvino_graph import OpenVinoEnlarger
+
+    def fail(*images):
+        raise MemoryError
+
+    enlarger = OpenVinoEnlarger(openvino.Core(), 1)
+    small = np.asarray(Image.fromarray(photo).resize((48, 32)))
+    expected, first = enlarger(photo, small, small), enlarger.compile()
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(Enlarger, "__call__", fail)
+        enlarger(photo, small, small)
+    assert enlarger.compile() is not first
+    assert np.array_equal(enlarger(photo, small, small), expected)
 
 
 def test_openvino_that_cannot_load_torch_for_strips_says_that_memory_lacks(

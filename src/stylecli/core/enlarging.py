@@ -55,6 +55,7 @@ _DIRECTIONS = 10
 _BRISTLE = 6.5  # of 255: standard deviation of bristles in lively strokes
 _EVEN = 4.0  # of 255 per px: a gradient that gets half of that
 _SHARPENING = 2.5
+_AVERAGED = 0.7  # share of the averaged and sharpened strokes at most, as fine ones are style too
 _PLAIN = 2.0  # up to this factor, there are no bristles
 _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
@@ -133,7 +134,7 @@ def prepare(ops: Operators, pair: Node, strength: Node) -> tuple[Node, ...]:
     rest = painted - slope * luma
     shares, gradient = _directions(ops, painted)
     change = _sharpen(ops, _smooth(ops, rest, shares)) - rest
-    return slope, rest + change * strength, luma, gradient, shares
+    return slope, rest + change * (strength * _AVERAGED), luma, gradient, shares
 
 
 def finish(ops: Operators, pair: Node, strength: Node) -> Node:

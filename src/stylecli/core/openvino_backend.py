@@ -37,6 +37,7 @@ from stylecli.core.openvino_graph import (  # noqa: E402
     RequestPool,
     Weights,
     build_graph,
+    infer,
 )
 
 # The first array that OpenVINO is given makes it look up numpy. Two threads that do so at once can
@@ -121,7 +122,12 @@ class OpenVinoBackend:
         padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
         network = self._network_for(down, across)
         # One by one: a CPU is no faster with several, and a batch would be a further size.
-        painted = [network(photo[None]) for photo in padded]
+        try:
+            painted = [network(photo[None]) for photo in padded]
+        except Exception:  # after a lack of memory, the network paints nonsense or crashes
+            with self._choosing:
+                self._networks.clear()
+            raise
         return np.concatenate(painted)[:, :height, :width]
 
     def _network_for(self, height: int, width: int) -> RequestPool:
@@ -216,7 +222,8 @@ class _Request:
                 for layer, scale in self._noises
             ]
             self._sides = height, width
-        painted: Batch = self._request.infer([photos, *self._noise], share_inputs=True)[0]
+        painted: Batch
+        (painted,) = infer(self._request, photos, *self._noise)
         return painted.copy()  # the request uses its memory again
 
 

@@ -22,6 +22,7 @@ from stylecli.core.enlarging import (
     PART,
     PATCHES,
     TILE,
+    Bytes,
     Enlarger,
     Floats,
     compose,
@@ -48,6 +49,7 @@ _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
 _AT_PATCHES = 5  # where the patches, which never change, are among the inputs
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
+_UNTOUCHED = np.frombuffer(b"stylecli: no pixels", np.uint8)
 # Threads that are bound to a core wait for it when another graph, or another program, is there.
 UNBOUND = {"ENABLE_CPU_PINNING": "NO"}
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", **UNBOUND}
@@ -235,7 +237,12 @@ class OpenVinoEnlarger:
         """Enlarge a painting; see :class:`~.core.enlarging.Enlarger`."""
         prepare, compose = self.compile()
         enlarge = Enlarger(prepare, lambda *inputs: compose(*inputs)[0], self._pool.map)
-        return enlarge(photo, small, painted)
+        try:
+            return enlarge(photo, small, painted)
+        except Exception:  # what OpenVINO has compiled is not sound after a lack of memory
+            with self._lock:
+                self._graphs = None
+            raise
 
     def compile(self) -> "tuple[RequestPool, RequestPool]":
         """What prepares and what puts together, compiled once."""
@@ -250,6 +257,39 @@ class OpenVinoEnlarger:
         options = {"NUM_STREAMS": str(streams), **_OPTIONS}
         compiled = self._core.compile_model(graph, "CPU", options)
         return RequestPool(lambda: _Request(compiled))
+
+
+def infer(request: ov.InferRequest, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Run a request; the outputs lie in its own memory.
+
+    On one core, OpenVINO 2026.4 tells nothing where memory runs out, and leaves the outputs of the
+    call before. So they are marked before the call.
+
+    Args:
+        request: whose memory holds the outputs, and the inputs if none are given.
+        inputs: are read where they lie.
+
+    Raises:
+        MemoryError: an output is as it was.
+    """
+    for tensor in request.output_tensors:
+        mark = _mark_of(tensor)
+        mark[:] = _UNTOUCHED[: mark.size]
+    if inputs:
+        request.infer(inputs, share_inputs=True)
+    else:
+        request.infer()
+    for tensor in request.output_tensors:
+        mark = _mark_of(tensor)
+        if not mark.size or np.array_equal(mark, _UNTOUCHED[: mark.size]):
+            raise MemoryError("not enough memory for a pass of OpenVINO")
+    return [tensor.data for tensor in request.output_tensors]
+
+
+def _mark_of(tensor: ov.Tensor) -> Bytes:
+    """The first bytes of a tensor."""
+    whole: Bytes = tensor.data.reshape(-1).view(np.uint8)
+    return whole[: _UNTOUCHED.size]
 
 
 class RequestPool:
@@ -295,8 +335,7 @@ class _Request:
                 self._inputs.append(tensor.data)
         for memory, one in zip(self._inputs, inputs, strict=True):
             memory[...] = one
-        self._request.infer()
-        return [tensor.data.copy() for tensor in self._request.output_tensors]
+        return [output.copy() for output in infer(self._request)]
 
 
 class _Value:
