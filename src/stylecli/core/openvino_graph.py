@@ -273,22 +273,23 @@ def infer(request: ov.InferRequest, *inputs: npt.NDArray[Any]) -> list[npt.NDArr
         MemoryError: an output is as it was.
     """
     for tensor in request.output_tensors:
-        mark = _mark_of(tensor)
+        mark = _mark_of(tensor.data)
         mark[:] = _UNTOUCHED[: mark.size]
     if inputs:
         request.infer(inputs, share_inputs=True)
     else:
         request.infer()
-    for tensor in request.output_tensors:
-        mark = _mark_of(tensor)
-        if not mark.size or np.array_equal(mark, _UNTOUCHED[: mark.size]):
+    outputs = [tensor.data for tensor in request.output_tensors]
+    for output in outputs:
+        mark = _mark_of(output)
+        if not mark.size or mark.tobytes() == _UNTOUCHED[: mark.size].tobytes():
             raise MemoryError("not enough memory for a pass of OpenVINO")
-    return [tensor.data for tensor in request.output_tensors]
+    return outputs
 
 
-def _mark_of(tensor: ov.Tensor) -> Bytes:
-    """The first bytes of a tensor."""
-    whole: Bytes = tensor.data.reshape(-1).view(np.uint8)
+def _mark_of(output: npt.NDArray[Any]) -> Bytes:
+    """The first bytes of an output."""
+    whole: Bytes = output.reshape(-1).view(np.uint8)
     return whole[: _UNTOUCHED.size]
 
 
