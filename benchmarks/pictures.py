@@ -25,8 +25,9 @@ from stylecli.sheet import all_styles, paint_styles
 
 LADY, GIRL, PARROTS = 3, 14, 22
 MEGAPIXELS = 0.4, 1, 2.4, 2.6, 12
+WIDEST = 1650  # px
 GAP = 6  # px between pictures, white
-EYE = 0.24, 0.52  # the place of an eye of GIRL, as shares of height and width
+EYE = 0.24, 0.52  # where a cutout with an eye of GIRL begins, as shares of height and width
 
 
 def read(number: int) -> Rgb:
@@ -119,7 +120,7 @@ def make(
     for name, draw in MADE.items():
         if only in ("", name):
             path = out / f"{name}.jpg"
-            write_picture(path, Picture(shrink(Picture(draw()), 1650).rgb), quality=87)
+            write_picture(path, shrink(Picture(draw()), WIDEST), quality=87)
             typer.echo(path)
 
 

@@ -262,8 +262,8 @@ class OpenVinoEnlarger:
 def infer(request: ov.InferRequest, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     """Run a request; the outputs lie in its own memory.
 
-    On one core, OpenVINO 2026.4 tells nothing where memory runs out, and leaves the outputs of the
-    call before. So they are marked before the call.
+    On one core, OpenVINO 2026.4 reports no error where memory runs out: the outputs stay those of
+    the call before. So they are marked first, and a mark that is still there is the error.
 
     Args:
         request: whose memory holds the outputs, and the inputs if none are given.
