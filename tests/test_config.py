@@ -47,7 +47,7 @@ def test_a_comparison_goes_on_with_these_options_changed_and_no_others():
 
 
 def test_arms_may_differ_in_these_options_of_their_trainings_and_no_others():
-    free = {"styles", "add_style", "output", "content", "license", "device", "devices"}
+    free = {"styles", "add_style", "output", "content", "license", "device"}
     compared = {"arch", "norm", "width"}  # or a setting of the generator, which is seen to apart
     assert names(TrainConfig) - {*arms.SHARED} == free | compared
 

@@ -373,14 +373,6 @@ class TrainConfig(ComputeConfig, GeneratorConfig, panel=BASIC):
         panel=TRAINING,
         above=0,
     )
-    devices: int = option(
-        1,
-        "How many GPUs of this machine, or processes on its CPU, share every batch; for several "
-        "machines, use torchrun.",
-        panel=COMPUTING,
-        least=1,
-        most=1024,
-    )
 
     @property
     def paintings(self) -> tuple[Path, ...]:

@@ -143,7 +143,7 @@ def watch_for_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """
     asked = threading.Event()
 
-    def ask(number: int) -> None:
+    def ask() -> None:
         if asked.is_set():  # not by an exception, which would wait for every thread's work to end
             try:
                 _write_line("stopped at once")
@@ -155,13 +155,13 @@ def watch_for_stop(quiet: bool = False) -> Iterator[Callable[[], bool]]:
         if not quiet:
             _write_line("stopping … (once more to stop at once)")
 
-    with handle_signals(ask):
+    with _handle_signals(ask):
         yield asked.is_set
 
 
 @contextmanager
-def handle_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """Call a function, with its number, for each signal that asks to stop.
+def _handle_signals(handle: Callable[[], None]) -> Iterator[None]:
+    """Call a function for each signal that asks to stop.
 
     These are SIGINT, which is Ctrl-C, SIGTERM and SIGHUP. One stays ignored if a shell or nohup
     started this process so. A separate thread calls the function: the main thread may be in a
@@ -176,7 +176,7 @@ def handle_signals(handle: Callable[[int], None]) -> Iterator[None]:
     def listen() -> None:
         while got := ours.recv(1):  # Python writes the number of each signal there
             if got[0] in handled:
-                handle(got[0])
+                handle()
                 is_handled.release()
 
     of_python.setblocking(False)

@@ -148,7 +148,6 @@ def test_out_of_memory_is_a_clear_error(config, monkeypatch):
         ("license", None),
         ("init", None),
         ("seed", None),
-        ("devices", "2"),
     ],
 )
 def test_a_setting_of_another_type_is_one_error_from_python(config, field, value, resume):

@@ -1,6 +1,7 @@
 """Several processes that train together: as one process would, alike, and never without an end."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stylecli.core.devices import STORE, Rank
+from stylecli.core.devices import Rank
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice
 from stylecli.files.content import ContentPhotos
@@ -45,30 +46,34 @@ def together(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "summarize", summarize)
 
     def run(function, count=2):
-        store = tmp_path / f"store-{time.monotonic_ns()}"
-        children = [_forked(function, rank, count, store) for rank in range(count)]
+        port = find_port()
+        files = [tmp_path / f"said-{port}-{rank}" for rank in range(count)]
+        for file in files:
+            file.write_text("it died")
+        places = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        children = [_forked(function, rank, places, file) for rank, file in enumerate(files)]
         for child in children:
             os.waitpid(child, 0)
-        return [Path(f"{store}-{rank}").read_text() for rank in range(count)]
+        return [file.read_text() for file in files]
 
     return run
 
 
-def _forked(function, rank: int, count: int, store: Path) -> int:
+def find_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def _forked(function, rank: int, places: dict[str, str], said: Path) -> int:
     if child := os.fork():
         return child
-    said = "it died"
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)}
-    os.environ |= {"GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= {"RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo", **places}
     try:
-        result = function(rank)
-        said = f"{result.steps} steps"
+        said.write_text(f"{function(rank).steps} steps")
     except StyleCliError as error:
-        said = f"error: {error.message}"
-    except SystemExit as ended:
-        said = f"silent, code {ended.code}"
+        said.write_text(f"code {error.exit_code}: {error.message}")
     finally:
-        Path(f"{store}-{rank}").write_text(said)
         os._exit(0)
 
 
@@ -135,10 +140,11 @@ def test_an_interrupted_training_resumes_bit_for_bit_on_as_many_ranks_only(
     assert TrainFiles(halves.output).checkpoint.exists()
     with pytest.raises(StyleCliError, match="began on 2 devices, and here it is on 1") as caught:
         train(halves, resume=True)
-    assert "--devices 2" in caught.value.hint
+    assert "torchrun" in caught.value.hint
+    assert "--nproc-per-node 2" in caught.value.hint
     said = together(lambda rank: train(halves, resume=True), count=3)
-    assert said[0] == "error: this training began on 2 devices, and here it is on 3"
-    assert said[1:] == ["silent, code 2"] * 2
+    error = "this training began on 2 devices, and here it is on 3"
+    assert said == [f"code 2: {error}", *(f"code 2: process {n}: {error}" for n in (1, 2))]
     assert together(lambda rank: train(halves, resume=True)) == ["6 steps", "6 steps"]
     assert equal(weights_of(tmp_path, 0), straight)
     assert equal(weights_of(tmp_path, 1), straight)
@@ -191,22 +197,58 @@ def test_what_is_about_to_happen_is_said_once_and_before(config, together, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "says"),
+    ("change", "says"),
     [
-        ({}, {"seed": 1}, "process 1 of this training differs in its seed"),
-        ({"batch_size": 3}, {"batch_size": 3}, "--batch-size 3 cannot be shared by 2 devices"),
-        ({"norm": "bn"}, {"norm": "bn"}, "batch norm over several processes needs CUDA"),
-        ({"devices": 3}, {"devices": 3}, "--devices 3, and the processes that train here are 2"),
-        ({}, {"styles": (Path("missing.png"),)}, "process 1: no such file: missing.png"),
+        ({"batch_size": 3}, "--batch-size 3 cannot be shared by 2 devices"),
+        ({"norm": "bn"}, "batch norm over several processes needs CUDA"),
     ],
 )
-def test_what_cannot_be_trained_together_is_one_error_of_the_first(
-    config, together, ours, theirs, says
-):
-    said = together(lambda rank: train(replace(config, **(theirs if rank else ours))))
-    assert said[0].startswith(f"error: {says}")
-    assert said[1] == "silent, code 2"
+def test_what_cannot_be_trained_together_is_an_error_of_all(config, together, change, says):
+    first, second = together(lambda rank: train(replace(config, **change)))
+    assert first.startswith(f"code 2: {says}")
+    assert second.startswith(f"code 2: process 1: {says}")
     assert not config.output.exists()
+
+
+LOST = (
+    "another process of this training has ended, or is lost; --resume goes on from the last "
+    "checkpoint, if there is one yet"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 1}, "this process differs from the first in its seed"),
+        ({"styles": (Path("missing.png"),)}, "no such file: missing.png"),
+    ],
+)
+def test_an_error_of_one_rank_is_told_by_it_and_ends_the_other(config, together, change, says):
+    said = together(lambda rank: train(replace(config, **(change if rank else {}))))
+    assert said == [f"code 1: {LOST}", f"code 2: process 1: {says}"]
+    assert not config.output.exists()
+
+
+def test_an_error_of_the_first_rank_alone_ends_the_other(config, together):
+    config.output.write_text("a model")
+    said = together(lambda rank: train(config))
+    assert said == [f"code 2: {config.output} exists", f"code 1: process 1: {LOST}"]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_ends_the_other_with_a_clear_line(config, together, victim):
+    def run(rank):
+        with pytest.MonkeyPatch.context() as patched:
+            if rank == victim:
+                break_losses(
+                    patched, lambda step: step == 2 and os.kill(os.getpid(), signal.SIGKILL)
+                )
+            return train(config)
+
+    said = together(run)
+    assert said.pop(victim) == "it died"
+    assert said == [f"code 1: {LOST}" if victim else f"code 1: process 1: {LOST}"]
+    assert TrainFiles(config.output).checkpoint.exists()
 
 
 def test_one_rank_that_fails_ends_all_and_its_reason_is_told(config, together):
@@ -222,15 +264,10 @@ def test_one_rank_that_fails_ends_all_and_its_reason_is_told(config, together):
             patched.setattr(loop, "compute_losses", losses)
             return train(config)
 
-    said = together(run)
-    assert said[0].startswith("error: process 1: the training broke off: not enough memory")
-    assert said[1] == "silent, code 1"
+    first, second = together(run)
+    assert first == f"code 1: {LOST}"
+    assert second.startswith("code 1: process 1: the training broke off: not enough memory")
     assert TrainFiles(config.output).checkpoint.exists()
-
-
-def test_one_process_is_not_several(config):
-    with pytest.raises(StyleCliError, match="--devices 2, and the processes that train here are 1"):
-        train(replace(config, devices=2))
 
 
 def test_shares_of_a_batch_are_that_batch(photos):
@@ -249,18 +286,28 @@ def test_the_rank_is_that_of_torchrun_and_of_nothing_else():
     for wrong in ({"RANK": "8"}, {"RANK": "one"}, {"WORLD_SIZE": "0"}, {"LOCAL_RANK": "-1"}):
         with pytest.raises(StyleCliError, match="make no sense: RANK"):
             Rank.of_training({**torchrun, **wrong})
-    for port in ("abc", "", "70000"):
-        with pytest.raises(StyleCliError, match=f"MASTER_PORT {port}$"):
-            Rank.of_training({**torchrun, "MASTER_PORT": port})
-    del torchrun["MASTER_PORT"]
-    with pytest.raises(StyleCliError, match=r"MASTER_PORT \(missing\)$"):
-        Rank.of_training(torchrun)
 
 
-def start(folder: Path, *arguments: object, **variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stylecli", "train", *map(str, arguments)]
+@pytest.mark.parametrize("port", ["abc", "", "70000", None])
+def test_ranks_that_cannot_meet_say_so(config, monkeypatch, port):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    if port is not None:
+        monkeypatch.setenv("MASTER_PORT", port)
+    with pytest.raises(
+        StyleCliError, match=r"process 1: the 2 processes .* do not meet: "
+    ) as caught:
+        train(config)
+    assert "torchrun" in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start two ranks by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["-m", "stylecli", "train", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, **variables}, **pipes)
+    return subprocess.Popen(command, cwd=folder, **pipes)
 
 
 def wait_for_steps(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
@@ -277,7 +324,7 @@ def wait_for_steps(process: subprocess.Popen[str], count: int) -> list[psutil.Pr
 @pytest.fixture
 def arguments(painting) -> list[object]:
     quick = "--size 64 --style-size 64 --width 4 --batch-size 2 --device cpu"
-    return [painting, *quick.split(), "--json", "--devices", 2]
+    return [painting, *quick.split(), "--json"]
 
 
 def test_ctrl_c_saves_and_the_command_that_is_told_goes_on(tmp_path, arguments):
@@ -286,29 +333,16 @@ def test_ctrl_c_saves_and_the_command_that_is_told_goes_on(tmp_path, arguments):
     assert len(ranks) == 2
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=240)
-    assert process.returncode == 130, said
     assert not any(rank.is_running() for rank in ranks)
     assert said.count("stopping …") == said.count("nothing is lost") == 1
-    assert "go on with: stylecli train --output m.safetensors --resume --devices 2" in said
-    again = ["--output", "m.safetensors", "--resume", "--devices", 2, "--steps", 12]
-    process = start(tmp_path, *again)
+    (told,) = (line for line in said.splitlines() if line.startswith("go on with torchrun as"))
+    again = shlex.split(told.partition(": stylecli train ")[2])
+    assert again == ["--output", "m.safetensors", "--resume"]
+    process = start(tmp_path, *again, "--steps", 12)
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "m.safetensors: 12 steps" in said
     assert load_file(tmp_path / "m.safetensors")
-
-
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_rank_that_is_killed_ends_the_run_with_a_clear_line(tmp_path, arguments, victim):
-    process = start(tmp_path, *arguments, "--steps", 10_000)
-    ranks = wait_for_steps(process, 2)
-    ranks[victim].kill()
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 1, said
-    assert f"error: process {victim} of the 2 that train together was ended by SIGKILL" in said
-    assert "--resume goes on from the last checkpoint" in said
-    assert "Traceback" not in said
-    assert not any(rank.is_running() for rank in ranks)
 
 
 def test_ranks_whose_starter_is_killed_save_and_end(tmp_path, arguments):
@@ -319,30 +353,6 @@ def test_ranks_whose_starter_is_killed_save_and_end(tmp_path, arguments):
     assert (len(gone), alive) == (2, [])
     assert process.stderr is not None
     assert "nothing is lost" in process.stderr.read()
-
-
-def wait_for_connection(process: subprocess.Popen[str]) -> None:
-    """Wait until a process has come to the others, and is about to wait for them."""
-    watched = psutil.Process(process.pid)
-    for _ in range(2400):
-        if any(one.status == psutil.CONN_ESTABLISHED for one in watched.net_connections("inet")):
-            return
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        time.sleep(0.1)
-    raise AssertionError("it has never come")
-
-
-def test_a_rank_that_waits_for_the_others_ends_when_it_is_asked(tmp_path, painting):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    places = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    process = start(tmp_path, painting, "--device", "cpu", "--steps", 3, **places)
-    wait_for_connection(process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 130, said
-    assert "stopped while waiting for the other processes" in said
 
 
 DEEP = """

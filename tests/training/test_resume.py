@@ -140,7 +140,7 @@ def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
     assert set(tensor_files.read_metadata(path)) == {
         *("config", "format_version", "spec", "style_names", "first_row", "origin"),
         *("base_license", "step", "seconds", "recent", "lr_factor", "rollbacks", "outliers"),
-        *("left_out", "overwrite", "scales", "style_sha", "photos_sha"),
+        *("left_out", "overwrite", "devices", "scales", "style_sha", "photos_sha"),
     }
     names = load_file(path).keys()
     assert {tuple(name.split(".")[:2]) for name in names} == {
@@ -186,6 +186,8 @@ def test_a_checkpoint_of_another_version_says_so(config, change):
         *((key, None) for key in ("style_sha", "photos_sha", "spec", "style_names", "first_row")),
         ("step", "3"),
         ("step", True),
+        ("devices", None),
+        ("devices", "1"),
         ("recent", [3]),
         ("spec", {"width": True}),
         ("spec", {"brush": 1}),
@@ -220,8 +222,8 @@ def test_a_damaged_checkpoint_is_one_clear_line(stopped, key, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("devices", "2"), ("devices", None), ("devices", 1.5), ("styles", "x"), ("styles", [1])),
-        *(("size", None), ("size", "64"), ("arch", ["residual"]), ("arch", {}), ("seed", -1)),
+        *(("styles", "x"), ("styles", [1]), ("size", None), ("size", "64"), ("size", 64.5)),
+        *(("arch", ["residual"]), ("arch", {}), ("seed", -1)),
         *(("style_layers", 3), ("style_layers", [[]]), ("output", 5), ("lr", "fast"), ("lr", [])),
     ],
 )

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from budget import BUDGET
 from stylecli.config import TrainConfig
-from stylecli.core.devices import to_tensor
+from stylecli.core.devices import Rank, to_tensor
 from stylecli.core.torch_backend import finish_images
 from stylecli.files.images import read_rgb
 from stylecli.training.losses import (
@@ -33,7 +33,7 @@ def begin(config):
     layers = {"style_layers": LAYERS, "content_layer": "relu3_3"}
     config = replace(config, size=SIDE, precision="float32", **layers)
     training = set_up(
-        config, TrainFiles.of(config), lambda event: None, None, Ranks(), overwrite=False
+        config, TrainFiles.of(config), lambda event: None, None, Ranks(Rank()), overwrite=False
     )
     photos = training.inputs.photos.batch(0, config.batch_size, SIDE)
     return training, to_tensor(photos, torch.device("cpu"))

@@ -27,7 +27,7 @@ _COMPARED = ("arch", "norm")
 # The settings of a generator that are not compared; those of a training in which arms may differ;
 # and the others, which arms share.
 GENERATOR = tuple(one.name for one in fields(GeneratorSpec) if one.name not in _COMPARED)
-_FREE = {"styles", "add_style", "output", "content", "license", "device", "devices"}
+_FREE = {"styles", "add_style", "output", "content", "license", "device"}
 SHARED = tuple(
     one.name for one in options_of(TrainConfig) if one.name not in {*_FREE, *_COMPARED, *GENERATOR}
 )

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from stylecli.core.backend import Batch
 
-# The file through which the processes of one machine find each other. Processes that torchrun
-# started find each other by its address.
-STORE = "STYLECLI_STORE"
 # The variables for a process's number, the count of processes, and its number on its machine.
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
@@ -103,21 +100,12 @@ class Rank:
 
     @classmethod
     def of_training(cls, environment: Mapping[str, str]) -> "Rank":
-        """Its place among those that train together; a process of its own, if there are none.
+        """Its place among those that torchrun started to train together; or a process of its own.
 
         Raises:
             StyleCliError: the variables of torchrun make no sense.
         """
-        if STORE not in environment and "MASTER_ADDR" not in environment:
-            return cls()
-        rank = cls._of_variables(environment, _TORCHRUN)
-        port = "0" if STORE in environment else environment.get("MASTER_PORT", "(missing)")
-        if not (port.isdecimal() and int(port) < 2**16):
-            raise StyleCliError(
-                f"variables that make no sense: MASTER_PORT {port}",
-                hint="torchrun sets it; unset MASTER_ADDR to train in one process",
-            )
-        return rank
+        return cls._of_variables(environment, _TORCHRUN) if "MASTER_ADDR" in environment else cls()
 
     @classmethod
     def of_launcher(cls, environment: Mapping[str, str]) -> "Rank":

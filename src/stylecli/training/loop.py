@@ -36,10 +36,10 @@ from stylecli.training.state import (
     hash_images,
     read_checkpoint,
     read_unfinished_steps,
+    refuse_other_devices,
     restore,
     resume_config,
     save_checkpoint,
-    set_devices,
 )
 
 CHECKPOINT_EVERY = 60.0  # seconds
@@ -85,12 +85,12 @@ def train(
     else:
         config.check()
     files = TrainFiles.of(config)
-    with join_ranks(should_stop) as ranks, files.lock() if ranks.first else nullcontext():
+    with join_ranks() as ranks, files.lock() if ranks.first else nullcontext():
         saved = ranks.of_first(lambda: read_checkpoint(files.checkpoint)) if resume else None
         overwrite = overwrite or (saved is not None and saved.overwrite)
         ranks.of_first(lambda: files.refuse_to_replace_files(resume=resume, overwrite=overwrite))
-        config = set_devices(config, saved, ranks.count)
         if saved:
+            refuse_other_devices(saved, ranks.count)
             if changes is None:
                 changes = {k: v for k, v in vars(config).items() if v != getattr(TrainConfig, k)}
             config = resume_config(files.checkpoint, saved, changes)

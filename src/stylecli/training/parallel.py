@@ -12,13 +12,10 @@ wait for each other for ever: they go by the clock of the first, stop when any i
 judge the mean of their losses.
 """
 
-import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,14 +23,12 @@ import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
-from stylecli.core.devices import STORE, Rank, resolve_device
-from stylecli.errors import StyleCliError
+from stylecli.core.devices import Rank, resolve_device
+from stylecli.errors import StyleCliError, first_line
 
 T = TypeVar("T")
 _TIMEOUT = timedelta(minutes=10)  # how long ranks wait for one that does not answer
-_FAILURE = "stylecli/failure"  # the key of the error that ended a rank
 
 
 class Ranks:
@@ -42,13 +37,11 @@ class Ranks:
     Attributes:
         number: of this rank, from 0.
         count: of all ranks.
-        lost: whether another rank has ended, or does not answer.
     """
 
-    def __init__(self, rank: Rank = Rank(), store: Any = None) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, rank: Rank) -> None:
         self.number, self.count, self._local = rank.number, rank.count, rank.local
-        self._store, self._parent, self._now = store, os.getppid(), 0.0
-        self.lost = False
+        self._parent, self._now = os.getppid(), 0.0
         if self.count > 1:  # with other numbers of threads, torch rounds differently
             torch.set_num_threads(self.of_first(torch.get_num_threads))
 
@@ -74,7 +67,7 @@ class Ranks:
         if self._local >= (there := torch.cuda.device_count()):
             raise StyleCliError(
                 f"a GPU is needed for each process, and there are {there} on this machine",
-                hint=f"pass --devices {there}, or --device cpu",
+                hint=f"pass --nproc-per-node {there} to torchrun, or --device cpu to train",
             )
         torch.cuda.set_device(self._local)
         return torch.device("cuda", self._local)
@@ -84,7 +77,7 @@ class Ranks:
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        with self._notice_failures():
+        with _notice_lost_ranks():
             dist.all_gather_object(values, (value, time.monotonic()))
         self._now = values[0][1]
         return [one for one, _ in values]
@@ -94,13 +87,13 @@ class Ranks:
         return self.gather(make() if self.first else None)[0]  # type: ignore[return-value]
 
     def compare(self, values: Mapping[str, Any]) -> None:
-        """Raise StyleCliError if one of these values, name to value, is not the same on all."""
-        for number, others in enumerate(self.gather(values)):
-            if differing := [name for name in values if others[name] != values[name]]:
-                raise StyleCliError(
-                    f"process {number} of this training differs in its {differing[0]}",
-                    hint="start all with the same command and the same files, on like machines",
-                )
+        """Raise StyleCliError if one of these values, name to value, is not that of the first."""
+        first = self.of_first(lambda: values)
+        if differing := [name for name in values if first[name] != values[name]]:
+            raise StyleCliError(
+                f"this process differs from the first in its {differing[0]}",
+                hint="start all with the same command and the same files, on like machines",
+            )
 
     def now(self) -> float:
         """Seconds of a monotonic clock, the same on all ranks between two steps."""
@@ -126,102 +119,68 @@ class Ranks:
         if self.count == 1:
             return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        with self._notice_failures():
+        with _notice_lost_ranks():
             dist.all_reduce(flat)
         parts = torch.split(flat.div_(self.count), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    @contextmanager
-    def _notice_failures(self) -> Iterator[None]:
-        """Turn the error of an exchange into that of the rank which ended, if it left one."""
-        try:
-            yield
-        except RuntimeError as error:
-            self.lost = True
-            raise self._read_failure() from error
-
-    def leave_error(self, error: StyleCliError) -> None:
-        """Leave an error for the first rank to show, unless another rank has left one."""
-        text = json.dumps([f"process {self.number}: {error.message}", error.hint, error.exit_code])
-        with suppress(RuntimeError):  # the process that kept the store has ended
-            self._store.compare_set(_FAILURE, "", text)
-
-    def _read_failure(self) -> StyleCliError:
-        text = "[]"
-        with suppress(RuntimeError):
-            self._store.wait([_FAILURE], timedelta(seconds=1))
-            text = self._store.get(_FAILURE)
-        message, hint, exit_code = json.loads(text) or (
-            f"another of the {self.count} processes that train together has ended, or is lost",
-            "the same command with --resume goes on from the last checkpoint, if there is one yet",
-            1,
-        )
-        return StyleCliError(message, hint=hint, exit_code=exit_code)
-
 
 @contextmanager
-def join_ranks(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Ranks]:
+def join_ranks() -> Iterator[Ranks]:
     """Bring together the processes of this training, as the environment names them, until the end.
 
-    A stop ends the wait for other ranks. An error of another rank than the first is left to the
-    first to show, and ends the process.
+    Each process shows its own error; that of another than the first names the process.
 
     Raises:
         StyleCliError: the environment makes no sense, or another process has ended.
-        SystemExit: this is not the first rank, and it failed.
     """
     rank = Rank.of_training(os.environ)
-    if rank.count == 1:
-        yield Ranks()
-        return
-    ranks = Ranks(rank, _meet(rank, should_stop))
     try:
-        yield ranks
+        if rank.count > 1:
+            _connect(rank)
+        yield Ranks(rank)
     except StyleCliError as error:
-        if ranks.first:
+        if rank.number == 0:
             raise
-        if not ranks.lost:
-            ranks.leave_error(error)
-        raise SystemExit(error.exit_code) from error
-    dist.destroy_process_group()
+        message = f"process {rank.number}: {error.message}"
+        raise StyleCliError(message, hint=error.hint, exit_code=error.exit_code) from error
+    if rank.count > 1:
+        dist.destroy_process_group()
 
 
-def _meet(rank: Rank, should_stop: Callable[[], bool]) -> Any:
-    """Wait for the other ranks; return the store through which all found each other.
+def _connect(rank: Rank) -> None:
+    """Join the group of all ranks; they talk by gloo, and GPUs exchange gradients by NCCL.
 
-    A thread of its own waits: torch heeds no signal while it does.
+    Raises:
+        StyleCliError: they do not meet.
     """
-    meeting: Future[Any] = Future()
-
-    def meet() -> None:
-        try:
-            meeting.set_result(_connect(rank))
-        except Exception as error:
-            meeting.set_exception(error)
-
-    threading.Thread(target=meet, daemon=True).start()
-    while wait([meeting], timeout=0.05).not_done:
-        if should_stop():
-            raise StyleCliError("stopped while waiting for the other processes", exit_code=130)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        return meeting.result()
-    except RuntimeError as error:
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
         raise StyleCliError(
-            f"the {rank.count} processes that train together did not all come: "
-            f"{str(error).partition(chr(10))[0]}",
-            hint="start all of them within ten minutes; MASTER_ADDR and MASTER_PORT name the first",
+            f"the {rank.count} processes that train together do not meet: {first_line(error)}",
+            hint="let torchrun start them; it sets MASTER_ADDR and MASTER_PORT",
             exit_code=1,
         ) from error
 
 
-def _connect(rank: Rank) -> Any:
-    """Join the group of all ranks; they talk by gloo, and GPUs exchange gradients by NCCL."""
-    url = f"file://{os.environ[STORE]}" if STORE in os.environ else "env://"
-    store, number, count = next(rendezvous(url, rank.number, rank.count, timeout=_TIMEOUT))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_TIMEOUT)
-    return store
+@contextmanager
+def _notice_lost_ranks() -> Iterator[None]:
+    """Say what the error of an exchange means.
+
+    Raises:
+        StyleCliError: the exchange failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise StyleCliError(
+            "another process of this training has ended, or is lost; --resume goes on from the "
+            "last checkpoint, if there is one yet",
+            exit_code=1,
+        ) from error
 
 
 _EVERY = 5.0  # seconds between two measurements of other programs

@@ -163,6 +163,7 @@ class Checkpoint:
     outliers: int = _check_with(tensor_files.is_count)
     left_out: int = _check_with(tensor_files.is_count)
     overwrite: bool = _check_with(lambda value: isinstance(value, bool))
+    devices: int = _check_with(tensor_files.is_count)  # on which it began
     scales: list[dict[str, list[float]]] = _check_with(
         lambda value: tensor_files.is_list(value, tensor_files.are_scales)
     )
@@ -194,6 +195,7 @@ def save_checkpoint(training: Training) -> None:
         outliers=guard.outliers,
         left_out=guard.left_out,
         overwrite=training.overwrite,
+        devices=training.ranks.count,
         scales=[one.scales.as_json() for one in training.objectives],
         style_sha=hash_images(training.inputs.style_images),
         photos_sha=training.inputs.photos.hash_names(),
@@ -231,25 +233,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**{name: saved[name] for name in checks})
 
 
-def set_devices(config: TrainConfig, saved: Checkpoint | None, count: int) -> TrainConfig:
-    """The settings with ``count`` as the number of devices.
+def refuse_other_devices(saved: Checkpoint, count: int) -> None:
+    """Raise StyleCliError if a training did not begin on ``count`` devices.
 
-    Raises:
-        StyleCliError: they ask for another number, or the training began on another number: each
-            gradient would be a mean of other parts, rounded differently, and no resume exact.
+    On another number, each gradient would be a mean of other parts, rounded differently, and no
+    resume exact.
     """
-    if config.devices not in (1, count):
+    if saved.devices != count:
         raise StyleCliError(
-            f"--devices {config.devices}, and the processes that train here are {count}",
-            hint="leave --devices to the command, or to torchrun, which start the processes",
+            f"this training began on {pluralize(saved.devices, 'device')}, and here it is on "
+            f"{count}",
+            hint=f"let torchrun start as many processes: on one machine, --nproc-per-node "
+            f"{saved.devices}; or start again with --overwrite",
         )
-    began = saved.config.get("devices", count) if saved else count
-    if tensor_files.is_count(began) and began != count:  # or else its settings are damaged
-        raise StyleCliError(
-            f"this training began on {pluralize(began, 'device')}, and here it is on {count}",
-            hint=f"go on with --devices {began}, or start again with --overwrite",
-        )
-    return replace(config, devices=count)
 
 
 def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
