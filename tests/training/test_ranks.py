@@ -210,10 +210,7 @@ def test_what_cannot_be_trained_together_is_an_error_of_all(config, together, ch
     assert not config.output.exists()
 
 
-LOST = (
-    "another process of this training has ended, or is lost; --resume goes on from the last "
-    "checkpoint, if there is one yet"
-)
+LOST = "another process of this training has ended, or is lost"
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,8 @@ def _notice_lost_ranks() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise StyleCliError(
-            "another process of this training has ended, or is lost; --resume goes on from the "
-            "last checkpoint, if there is one yet",
+            "another process of this training has ended, or is lost",
+            hint="--resume goes on from the last checkpoint, if there is one yet",
             exit_code=1,
         ) from error
 
