@@ -1,20 +1,15 @@
-"""What is told of models: a card in Markdown, and a page in HTML with pictures."""
+"""What is told of models in a card, in Markdown."""
 
-import base64
 import hashlib
 import html
 import re
-from html.parser import HTMLParser
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from PIL import Image
 
 from stylecli.cli import app
 from stylecli.collection.facts import license_of, render_card
@@ -22,7 +17,6 @@ from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import has_controls
-from stylecli.files.pictures import thumbnail
 
 HOSTILE = "a](javascript:x) <script>alert(1)</script> `x` # * $"
 
@@ -127,113 +121,6 @@ def test_the_license_in_the_head_is_one_of_the_hubs(line):
 )
 def test_a_license_is_named_only_where_its_line_cannot_be_misread(line, name):
     assert license_of(line) == name
-
-
-class Page(HTMLParser):
-    """The pictures and the text of a page, and whatever it would load from elsewhere."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.pictures: dict[str, Image.Image] = {}
-        self.elsewhere: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, given):
-        found = dict(given)
-        self.tags.add(tag)
-        if tag == "img":
-            start, _, stored = found["src"].partition(",")
-            assert start == "data:image/jpeg;base64"
-            self.pictures[found["alt"]] = Image.open(BytesIO(base64.b64decode(stored)))
-        self.elsewhere += [v for k, v in given if k in ("href", "src") and "data:" not in v]
-
-    def handle_data(self, data):
-        self.text += data
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A folder with a page of all models, and those of its own: one lies, and one paints black."""
-    folder = tmp_path_factory.mktemp("place")
-    red = np.full((50, 70, 3), (255, 0, 0), np.uint8)
-    saved(folder / "models/sky.safetensors", "dawn", "dusk", thumbnail=thumbnail(red, red))
-    large = BytesIO()
-    Image.new("RGB", (400, 400)).save(large, "JPEG")
-    stored = base64.b64encode(large.getvalue()).decode()
-    saved(folder / "models/x.safetensors", HOSTILE, license=HOSTILE, thumbnail=stored)
-    black = Generator(GeneratorSpec(width=4))
-    next(black.parameters()).data.fill_(float("nan"))
-    info = ModelInfo("x", black.spec, thumbnail='AAAA"><script>')
-    save_model(folder / "models/black.safetensors", black, info)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
-        patch.chdir(folder)
-        assert models("--html", "models.html", "-q") == 0
-    return folder
-
-
-@pytest.mark.xdist_group("models page")  # it takes seconds
-def test_a_page_shows_every_model_and_a_photo_in_each_style(place, monkeypatch, capsys):
-    page = Page((place / "models.html").read_text("utf-8"))
-    monkeypatch.chdir(place)
-    bundled = [
-        read_info(path) for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
-    ]
-    styles = sum(len(info.styles) for info in bundled) + 4
-    assert f"8 models, {styles} styles" in page.text
-    painted = {alt: image for alt, image in page.pictures.items() if alt.startswith("The photo in")}
-    assert len(painted) == styles - 1  # the black one
-    assert {image.size for image in painted.values()} == {(480, 320)}
-    dawn = np.asarray(painted["The photo in the style dawn of the model sky"]).astype(int)
-    udnie = np.asarray(painted["The photo in the style udnie of the model gallery"]).astype(int)
-    assert np.abs(dawn - udnie).mean() > 10
-    strips = {alt: one for alt, one in page.pictures.items() if alt.startswith("The middle")}
-    assert len(strips) == len(bundled) + 1  # not those that are no picture, or too large
-    sky = np.asarray(strips["The middle of each painting from which sky learned last"])
-    assert sky.shape == (96, 192, 3)
-    assert np.abs(sky.astype(int) - (255, 0, 0)).max() < 4
-    for said in ("instance norm", "pyramid, batch norm", "not stated", "1.8 MB, comes with"):
-        assert said in page.text
-    assert page.text.count("With batch norm, a picture depends on") == 2
-    for line in ("--model gallery --style cezanne", "--model starry-night-pyramid-in"):
-        assert f"stylecli stylize photo.jpg painted.jpg {line}\n" in page.text
-    assert "cannot be painted: the weights in black.safetensors are not all finite" in page.text
-    assert HOSTILE in page.text
-    assert page.elsewhere == []
-    assert "script" not in page.tags
-    assert str(place) not in page.text
-    assert models("--html", "models.html") == 2
-    assert "models.html exists\nhint: pass --overwrite" in capsys.readouterr().err
-
-
-@pytest.mark.xdist_group("models page")
-def test_the_page_is_readable_on_a_desk_and_on_a_phone(place, browser):
-    for size in ((1280, 900), (390, 844)):
-        for scheme, paper in {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 24)"}.items():
-            viewport = {"width": size[0], "height": size[1]}
-            shown = browser.new_page(viewport=viewport, color_scheme=scheme)
-            require_readable(shown, place / "models.html")
-            assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == paper
-            shown.close()
-
-
-def require_readable(shown, path):
-    """Nothing is cut off or small, and nothing is loaded from elsewhere."""
-    requests, troubles = [], []
-    shown.on("request", lambda request: requests.append(request.url))
-    shown.on("console", lambda message: troubles.append(message.text))
-    shown.goto(path.as_uri())
-    assert shown.evaluate("[...document.images].every(i => i.alt && i.naturalWidth > 0)")
-    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    wide = "e => e.filter(x => x.getBoundingClientRect().right > innerWidth + 1).length"
-    assert shown.locator("dl, dd, dt, pre, code, p, img, figcaption, h2").evaluate_all(wide) == 0
-    small = "e => e.filter(x => parseFloat(getComputedStyle(x).fontSize) < 14).length"
-    assert shown.locator("dd, dt, p, figcaption, code").evaluate_all(small) == 0
-    assert min(shown.locator(".grid img").evaluate_all("e => e.map(x => x.clientWidth)")) > 140
-    assert troubles == []
-    assert all(url.startswith(("file:", "data:")) for url in requests)
 
 
 def test_a_terminal_is_never_commanded_by_a_card(work):

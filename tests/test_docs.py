@@ -112,7 +112,6 @@ def run(budget, inputs, tmp_path, monkeypatch, capfd) -> Callable[[Block], None]
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("stylecli.comparison.experiment._DEFAULT_PHOTOS", (14,))
-    monkeypatch.setattr("stylecli.collection.page._SHOWN", 96)
     script = tmp_path / "bin" / "stylecli"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stylecli "$@"\n')

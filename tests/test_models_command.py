@@ -683,7 +683,7 @@ def test_the_list_is_for_machines_too(models, model, data):
         path.stem for path in bundled_models().glob("*.safetensors") if "vgg" not in path.stem
     )
     _, said = models("--json", "gallery", code=2)
-    assert "--json, --paths and --html before a name or a command list all models" in one_line(said)
+    assert "--json and --paths before a name or a command list all models" in one_line(said)
 
 
 def test_an_address_in_place_of_a_model_is_to_be_added_first(models):

@@ -37,7 +37,6 @@ COMMANDS = {
     "gatys": ["gatys", "photo.jpg", "udnie.jpg", "out.jpg", "--steps", "1", *SMALL],
     "models": ["models"],
     "models-show": ["models", "gallery"],
-    "models-html": ["models", "--html", "models.html"],
     "models-add": ["models", "add", "own.safetensors"],
     "models-remove": ["models", "remove", "mine"],
     "models-export-card": ["models", "export-card", "gallery"],

@@ -106,8 +106,10 @@ def test_the_painting_of_a_style_is_bundled_or_in_its_model_file(tmp_path):
     added = saved(tmp_path / "added.safetensors", *colors, thumbnail=thumbnail(solid(9, 99, 9)))
     assert find_painting(Choice(added, "a", "a")) is None
     assert find_painting(Choice(added, "udnie", "udnie")).shape == (96, 96, 3)
-    bare = saved(tmp_path / "bare.safetensors", "udnie", thumbnail="AAAA")
-    assert find_painting(Choice(bare, None, "udnie")) is None
+    large = thumbnail(solid(9, 99, 9), side=321)
+    for name, text in {"no-picture": "AAAA", "no-base64": '"><script>', "large": large}.items():
+        odd = saved(tmp_path / f"{name}.safetensors", "udnie", thumbnail=text)
+        assert find_painting(Choice(odd, None, "udnie")) is None
 
 
 def attributes_of(text: str) -> list[str]:

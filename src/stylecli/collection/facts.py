@@ -28,7 +28,7 @@ _LICENSES = (
 
 Facts = dict[str, str]
 
-NORMS = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}
+_NORMS = {"in": "instance norm", "bn": "batch norm", "none": "no norm"}
 
 
 def format_size(path: Path) -> str:
@@ -70,7 +70,7 @@ def describe_generator(info: ModelInfo) -> str:
     """The generator of a model, in one line."""
     spec = info.spec
     noise = "no noise" if spec.noise == "none" else f"{spec.noise} noise"
-    return f"{spec.arch}, {NORMS[spec.norm]}, {spec.width} channels in the first layer, {noise}"
+    return f"{spec.arch}, {_NORMS[spec.norm]}, {spec.width} channels in the first layer, {noise}"
 
 
 def describe_training(info: ModelInfo) -> Facts:

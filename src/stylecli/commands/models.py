@@ -18,7 +18,7 @@ from stylecli.commands.shared import (
     prepare_output,
     use_of,
 )
-from stylecli.console import Reporter, Watch, print_table, write_out
+from stylecli.console import Reporter, print_table, write_out
 from stylecli.core.model_files import (
     ModelInfo,
     find_model,
@@ -93,11 +93,6 @@ def list_(
     paths: Annotated[
         bool, typer.Option("--paths", help="Show the files, their sizes and networks instead.")
     ] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with a photo in each style.")
-    ] = None,
-    overwrite: Annotated[bool, OVERWRITE] = False,
-    quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """List the models that are bundled or found, show, add or remove one.
 
@@ -105,16 +100,14 @@ def list_(
 
     Examples:
         stylecli models gallery
-        stylecli models --html models.html
+        stylecli models --paths
     """
     if context.invoked_subcommand is not None:
-        if as_json or html or paths:
+        if as_json or paths:
             raise StyleCliError(
-                "--json, --paths and --html before a name or a command list all models",
+                "--json and --paths before a name or a command list all models",
                 hint="leave the name out; for one model: stylecli models NAME --json",
             )
-    elif html:
-        _write_page(html, overwrite, quiet)
     elif as_json:
         write_out("".join(f"{json.dumps(_describe(*found))}\n" for found in list_models()))
     elif paths:
@@ -166,15 +159,6 @@ def _describe(path: Path, info: ModelInfo) -> dict[str, Any]:
     metadata = info.as_metadata()
     described = {name: metadata[name] for name in names}
     return {"file": str(path), "bytes": path.stat().st_size, **described}
-
-
-def _write_page(path: Path, overwrite: bool, quiet: bool) -> None:
-    prepare_output(path, overwrite=overwrite)
-    from stylecli.collection.page import render_page
-
-    with Reporter(quiet=quiet) as reporter:
-        write_text(path, render_page(Watch(reporter, rest="painting")))
-    reporter.say(f"{path}: every model there is")
 
 
 @_add_command

@@ -155,9 +155,9 @@ def read_thumbnail(text: str) -> list[Rgb]:
     return [rgb[:, i * side : (i + 1) * side] for i in range(count)]
 
 
-def data_uri(rgb: Rgb, quality: int = 90) -> str:
+def data_uri(rgb: Rgb) -> str:
     """An image (H, W, 3) in 0..255 as an address that holds it, for a page in HTML."""
-    encoded = encode_jpeg(Picture(rgb), quality, subsampling=0)
+    encoded = encode_jpeg(Picture(rgb), subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}"
 
 
