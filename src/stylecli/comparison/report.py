@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
@@ -17,72 +17,38 @@ from stylecli.files.images import write_picture
 from stylecli.files.pages import Cell, lay_out, render_html
 from stylecli.files.pictures import Picture, data_uri, resize
 
-_COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")  # on white and black
-_TICKS = 6  # on an axis, about
-_ROOM = 0.04  # above and below the lines, as a share of the height
-
-Points = Sequence[tuple[float, float]]
-
-
-class Line(NamedTuple):
-    """One curve, whose points are from 0 to 1, from the left and from the top."""
-
-    name: str
-    color: str
-    points: list[tuple[float, float]]
+_ROOM = 0.025  # above and below the curves, in powers of ten: 6 % of a value
 
 
 class Chart(NamedTuple):
-    """Curves, and the numbers on both axes, each with its place from 0 to 1."""
+    """Curves in a square of side 1, and the numbers at its edges and quarters."""
 
-    lines: list[Line]
-    across: dict[str, float]
-    down: dict[str, float]
+    paths: dict[str, str]  # the name of a curve to its path, as SVG writes it
+    across: list[str]  # from the left
+    down: list[str]  # from the top
 
 
-def draw_logarithmic_chart(curves: Iterable[tuple[str, Points]]) -> Chart | None:
-    """Curves with a logarithmic vertical axis; what is not above 0 is left out."""
-    kept = [
-        (name, [(x, math.log10(y)) for x, y in points if 0 < y < math.inf])
-        for name, points in curves
-    ]
-    kept = [(name, points) for name, points in kept if points]
-    if not kept:
+def draw_chart(curves: Mapping[str, Iterable[tuple[float, float]]]) -> Chart | None:
+    """Curves of finite numbers, on a logarithmic vertical axis; what is not above 0 is left out."""
+    kept = {name: [(x, math.log10(y)) for x, y in curve if y > 0] for name, curve in curves.items()}
+    points = [point for curve in kept.values() for point in curve]
+    if not points:
         return None
-    last = max(x for _, points in kept for x, _ in points) or 1
-    heights = [y for _, points in kept for _, y in points]
-    room = _ROOM * (max(heights) - min(heights)) or _ROOM
-    low, high = min(heights) - room, max(heights) + room
-
-    def place(y: float) -> float:
-        return round((high - y) / (high - low), 4)
-
-    lines = [
-        Line(name, _COLORS[i % len(_COLORS)], [(round(x / last, 4), place(y)) for x, y in points])
-        for i, (name, points) in enumerate(kept)
-    ]
-    across = {f"{x:,.10g}": x / last for x in _list_even_steps(0, last)}
-    down = {f"{y:,.10g}": place(math.log10(y)) for y in _choose_numbers(10**low, 10**high)}
-    return Chart(lines, across, down)
+    last = max(x for x, _ in points) or 1
+    high = max(y for _, y in points) + _ROOM
+    span = high - min(y for _, y in points) + _ROOM
+    paths = {
+        name: f"M{' '.join(f'{x / last:.4f} {(high - y) / span:.4f}' for x, y in curve)}h0"
+        for name, curve in kept.items()
+        if curve
+    }
+    down = [10 ** (high - span * i / 4) for i in range(5)]
+    return Chart(paths, [_round(last * i / 4) for i in range(5)], [_round(y) for y in down])
 
 
-def _choose_numbers(low: float, high: float) -> list[float]:
-    """Round numbers for a logarithmic axis: some, and not too many."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-    for digits in ((1,), (1, 3), (1, 2, 5)):
-        found = [digit * 10.0**decade for decade in decades for digit in digits]
-        found = [number for number in found if low <= number <= high]
-        if len(found) >= _TICKS // 2:
-            return found
-    return _list_even_steps(low, high)
-
-
-def _list_even_steps(low: float, high: float) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, from a number up to another."""
-    rough = (high - low) / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
-    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+def _round(number: float) -> str:
+    """A number to three digits, such as ``1,230,000``."""
+    return f"{float(f'{number:.3g}'):,.10g}"
 
 
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
@@ -254,11 +220,11 @@ def render_page(comparison: Comparison, command: str) -> str:
 
 def _draw_trainings(comparison: Comparison) -> Chart | None:
     """Total objective in training against steps, of each model."""
-    models = {arm.model: arm for arm in comparison.arms if arm.training.get("curve")}
-    return draw_logarithmic_chart(
-        (
-            f"{arm.arch}, {arm.norm.partition('-')[0]}",
-            [(point["step"], point["total"]) for point in arm.training["curve"]],
-        )
-        for arm in models.values()
+    return draw_chart(
+        {
+            f"{arm.arch}, {arm.norm.partition('-')[0]}": [
+                (point["step"], point["total"]) for point in arm.training.get("curve", [])
+            ]
+            for arm in comparison.arms
+        }
     )
