@@ -1,7 +1,7 @@
 """``stylecli compare``."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from stylecli.config import CompareConfig
 from stylecli.console import Reporter, Watch, print_table, watch_for_stop
 from stylecli.errors import StyleCliError
 from stylecli.options import command_line, options_of
-
-if TYPE_CHECKING:
-    from stylecli.comparison.report import Table
 
 _OVERWRITE = typer.Option(
     "--overwrite", help="Remove the comparison that the folder holds, and begin."
@@ -57,7 +54,8 @@ def compare(
         files = [str(path) for path in written]
         reporter.event(event="finished", files=files, results=collect_results(comparison, line))
     elif not quiet:
-        _print(tabulate_metrics(comparison))
+        table = tabulate_metrics(comparison)
+        print_table([(head, *texts) for head, texts in table.rows.items()], ("", *table.networks))
     for path in written:
         reporter.say(str(path))
 
@@ -75,9 +73,3 @@ def _refuse_idle(config: CompareConfig, given: Collection[str]) -> None:
             f"{', '.join(idle)} would change nothing: the networks of {config.style} are trained",
             hint="leave that out; or pass a painting's file, to train some: --style PAINTING.jpg",
         )
-
-
-def _print(table: "Table") -> None:
-    """Print a table with rows and columns exchanged: a column for each network fits a terminal."""
-    rows = [(head, *(row.cells[i] for row in table.rows)) for i, head in enumerate(table.heads)]
-    print_table(rows, ("", *(row.name for row in table.rows)))

@@ -53,12 +53,6 @@ def _round(number: float) -> str:
 
 _STYLE = f"style at {', '.join('1' if by == 1 else f'1/{by}' for by in STYLE_SCALES)}"
 _LOSSES = ("content", "style", "total")
-# The columns of the table of metrics; the page says what they mean.
-_HEADS = (
-    *(*_LOSSES, _STYLE),
-    *(f"contrast {c:g}: {kind}" for kind in ("pixels", "features") for c in CONTRASTS),
-    *("batch dependence", "ms", "parameters", "Gatys steps"),
-)
 _FACTS = (
     *("norm", "paintings", "content", "content_photos", "steps_done", "seconds", "scales"),
     *("device", "torch"),
@@ -66,18 +60,11 @@ _FACTS = (
 _UNKNOWN = "–"
 
 
-class Row(NamedTuple):
-    """A line of a table."""
-
-    name: str
-    cells: list[str]
-
-
 class Table(NamedTuple):
-    """A table of texts, for the page and the terminal."""
+    """Texts for each network, for the page and the terminal."""
 
-    heads: list[str]
-    rows: list[Row]
+    networks: list[str]
+    rows: dict[str, list[str]]  # what a row says, to a text for each network
 
 
 def write_outputs(comparison: Comparison, out: Path, command: str) -> list[Path]:
@@ -118,32 +105,36 @@ def render_grid(comparison: Comparison) -> Rgb:
 
 
 def tabulate_metrics(comparison: Comparison) -> Table:
-    """The metrics: a row for each network."""
-    heads = list(_HEADS if comparison.gatys_losses else _HEADS[:-1])
-    rows = [Row(arm.name, _format_cells(arm, comparison)) for arm in comparison.arms]
+    """The metrics of each network, and of the slow optimization; the page says what they mean."""
+    columns = {arm.name: _describe_arm(arm, comparison) for arm in comparison.arms}
+    heads = next(iter(columns.values()))
     if comparison.gatys:
-        cells = _format_judged(comparison.gatys, comparison.gatys_style_at_scales)
-        rows.append(Row("gatys", cells + [_UNKNOWN] * (len(heads) - len(cells))))
-    return Table(heads, rows)
+        columns["gatys"] = _judge(comparison.gatys, comparison.gatys_style_at_scales)
+    rows = {head: [one.get(head, _UNKNOWN) for one in columns.values()] for head in heads}
+    return Table(list(columns), rows)
 
 
-def _format_judged(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> list[str]:
-    """The first cells of a row, which the slow optimization has too."""
-    cells = [_format_mean([one[name] for one in losses], ",.0f") for name in _LOSSES]
-    return [*cells, ", ".join(f"{fmean(share):.2f}" for share in zip(*style, strict=True))]
+def _judge(losses: list[dict[str, float]], style: list[tuple[float, ...]]) -> dict[str, str]:
+    """What is measured of pictures: name to text."""
+    texts = {name: _format_mean([one[name] for one in losses], ",.0f") for name in _LOSSES}
+    return texts | {_STYLE: ", ".join(f"{fmean(one):.2f}" for one in zip(*style, strict=True))}
 
 
-def _format_cells(arm: ArmResult, comparison: Comparison) -> list[str]:
-    cells = _format_judged(arm.losses, arm.style_at_scales)
+def _describe_arm(arm: ArmResult, comparison: Comparison) -> dict[str, str]:
+    """What is measured of a network: name to text."""
+    texts = _judge(arm.losses, arm.style_at_scales)
     for kind, format_ in (("pixels", ".1f"), ("features", ".3f")):
-        moved = [[one[f"{c:g}"][kind] for one in arm.contrast] for c in CONTRASTS]
-        cells += [_format_mean(values, format_) for values in moved]
-    cells.append(_format_mean(arm.batch_dependence, ".2f"))
-    cells += [f"{float(f'{arm.milliseconds:.2g}'):,g}", f"{arm.parameters:,}"]
+        for contrast in (f"{c:g}" for c in CONTRASTS):
+            moved = [one[contrast][kind] for one in arm.contrast]
+            texts[f"contrast {contrast}: {kind}"] = _format_mean(moved, format_)
+    texts["batch dependence"] = _format_mean(arm.batch_dependence, ".2f")
+    texts["ms"] = f"{float(f'{arm.milliseconds:.2g}'):,g}"
+    texts["parameters"] = f"{arm.parameters:,}"
     if comparison.gatys_losses:
         most = max(map(len, comparison.gatys_losses)) - 1  # the first is of the untouched photo
-        cells.append(", ".join(str(s) if s is not None else f"> {most}" for s in arm.gatys_steps))
-    return cells
+        steps = [f"> {most}" if steps is None else str(steps) for steps in arm.gatys_steps]
+        texts["Gatys steps"] = ", ".join(steps)
+    return texts
 
 
 def _format_mean(values: list[float], format_: str) -> str:
@@ -172,21 +163,22 @@ def describe_outcome(comparison: Comparison) -> str:
     )
 
 
-def tabulate_settings(comparison: Comparison) -> tuple[list[tuple[str, str]], Table]:
+def tabulate_settings(comparison: Comparison) -> tuple[dict[str, str], Table]:
     """How the networks were made: the settings that all share, and a table of the others."""
     made = {
         arm.name: {**arm.training, **arm.generator, "norm": arm.norm} for arm in comparison.arms
     }
-    keys = [*GENERATOR, *_FACTS, *SHARED]
-    texts = {key: [_format_value(known.get(key)) for known in made.values()] for key in keys}
-    shared = [
-        (key.replace("_", " "), one[0])
-        for key, one in texts.items()
-        if len({*one}) == 1 and one[0] != _UNKNOWN
-    ]
-    other = [key for key in keys if len({*texts[key]}) > 1]
-    rows = [Row(name, [texts[key][i] for key in other]) for i, name in enumerate(made)]
-    return shared, Table([key.replace("_", " ") for key in other], rows)
+    rows = {
+        key.replace("_", " "): [_format_value(known.get(key)) for known in made.values()]
+        for key in (*GENERATOR, *_FACTS, *SHARED)
+    }
+    shared = {
+        name: texts[0]
+        for name, texts in rows.items()
+        if len({*texts}) == 1 and texts[0] != _UNKNOWN
+    }
+    other = {name: texts for name, texts in rows.items() if len({*texts}) > 1}
+    return shared, Table(list(made), other)
 
 
 def _format_value(value: object) -> str:
