@@ -77,9 +77,8 @@ def main() -> NoReturn:
     # Torch built for CUDA imports it, and that starts ldconfig; nothing here needs it.
     sys.modules["cuda.bindings"] = None  # type: ignore[assignment]  # Python's way to say: not there
     open_standard_streams()
-    warnings.filterwarnings(
-        "ignore", module=r"PIL\b"
-    )  # about odd files, which are read all the same
+    # Odd files are read all the same. In another program, Pillow's warnings are for its author.
+    warnings.filterwarnings("ignore", module=r"PIL\b")
     code = _run()
     try:
         sys.stdout.flush()

@@ -118,10 +118,8 @@ def _plan_passes(config: RunConfig, inputs: Sequence[Place], out: Place) -> list
         )
     from stylecli.core.backend import use_one_heap  # NumPy and Pillow: a tenth of a second
     from stylecli.engine import describe_look, full_name
-    from stylecli.files.images import silence_pillow
 
     use_one_heap()
-    silence_pillow()
     passes = []
     for folder, one in styles.items():
         name = full_name(one.model, one.style)  # a wrong one is an error even with nothing to do

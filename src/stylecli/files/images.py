@@ -1,7 +1,6 @@
 """Image files: the only place that opens them and writes them."""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,14 +29,6 @@ from stylecli.files.pictures import Picture, as_image, as_picture, resize, turn_
 _MAX_ASPECT = 8  # of a photo to train with
 _CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
 _LIMITED = {_CHECK, "PngStream"}  # what asks for a limit of the process
-
-
-def silence_pillow() -> None:
-    """Switch off Pillow's warnings about odd files, which are read all the same.
-
-    This is for processes of this program alone: to another program that imports it, they belong.
-    """
-    warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -15,7 +15,6 @@ import uvicorn
 from stylecli.core.backend import use_one_heap
 from stylecli.errors import StyleCliError
 from stylecli.files.atomic import private_folder
-from stylecli.files.images import silence_pillow
 from stylecli.page import camera
 from stylecli.page.access import AccessPolicy, format_host
 from stylecli.page.app import build_app
@@ -49,7 +48,6 @@ def serve(
         StyleCliError: the host is not one of this machine, or the port is taken.
     """
     use_one_heap()
-    silence_pillow()
     with _open_socket(host, port) as listening, private_folder() as folder:
         name = socket.gethostname()
         policy = AccessPolicy.of(host, listening.getsockname()[1], [name, f"{name}.local"])
