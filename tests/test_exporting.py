@@ -107,6 +107,6 @@ def test_an_opset_that_cannot_be_is_refused(tmp_path, opset):
 
 def test_a_file_that_is_there_stays_unless_told_otherwise(tmp_path):
     (tmp_path / "x.onnx").write_text("mine")
-    with pytest.raises(StyleCliError, match="is there"):
+    with pytest.raises(StyleCliError, match="exists"):
         export_onnx("udnie", tmp_path / "x.onnx")
     assert (tmp_path / "x.onnx").read_text() == "mine"

@@ -159,7 +159,7 @@ def test_a_name_that_leaves_the_folder_and_a_model_that_is_there_are_refused(tmp
         with pytest.raises(StyleCliError, match=f"{name} is the name of a bundled model or style"):
             import_checkpoint(tmp_path / "x.pth", name, overwrite=True)
     import_checkpoint(tmp_path / "x.pth", "x")
-    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors exists"):
         import_checkpoint(tmp_path / "x.pth", "x")
     import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)
 
@@ -172,12 +172,12 @@ def test_whatever_has_the_name_of_an_imported_model_stays_unless_told_otherwise(
     target = tmp_path / "models" / "x.safetensors"
     target.parent.mkdir()
     target.write_text("no model, but mine")
-    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors exists"):
         import_checkpoint(tmp_path / "x.pth", "x")
     assert target.read_text() == "no model, but mine"
     target.unlink()
     target.symlink_to(tmp_path / "on-a-disk-that-is-not-mounted")
-    with pytest.raises(StyleCliError, match=r"models/x\.safetensors is there"):
+    with pytest.raises(StyleCliError, match=r"models/x\.safetensors exists"):
         import_checkpoint(tmp_path / "x.pth", "x")
     assert target.is_symlink()
     import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)

@@ -145,7 +145,7 @@ def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
     Path("tiny.safetensors").write_bytes(model)
     models("add", "tiny.safetensors")
     _, said = models("add", "other.safetensors", "--name", "tiny", code=2)
-    assert "tiny.safetensors is there\nhint: --overwrite, or another name" in one_line(said)
+    assert "tiny.safetensors exists\nhint: pass --overwrite, or another name" in one_line(said)
     assert (data / "tiny.safetensors").read_bytes() == model
     _, said = models("add", "other.safetensors", "--name", "tiny", "--overwrite")
     assert "--model tiny --style b" in said
@@ -213,7 +213,7 @@ def test_of_several_that_add_one_name_at_once_exactly_one_does(models, data, tmp
     codes = [process.returncode for process in running]
     assert sorted(codes) == [0, 2, 2, 2, 2, 2]
     assert all(
-        "one.safetensors is there" in err for err, code in zip(said, codes, strict=True) if code
+        "one.safetensors exists" in err for err, code in zip(said, codes, strict=True) if code
     )
     (left,) = data.iterdir()
     assert left.read_bytes() == contents[codes.index(0)]

@@ -17,14 +17,13 @@ from stylecli.core.model_files import (
     load_model,
     match_name,
     refuse_bundled_name,
-    refuse_to_replace,
     require_name,
     save_model,
 )
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.tensor_files import SUFFIX, load_weights
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, require_writable
+from stylecli.files.atomic import atomic_path, refuse_to_replace, require_writable
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 

@@ -17,7 +17,6 @@ from stylecli.core.model_files import (
     match_name,
     read_info,
     refuse_bundled_name,
-    refuse_to_replace,
     require_name,
     shorten_name,
     style_name,
@@ -25,7 +24,13 @@ from stylecli.core.model_files import (
 )
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError, choose_from
-from stylecli.files.atomic import atomic_path, remove_leftovers, require_regular, writable_folder
+from stylecli.files.atomic import (
+    atomic_path,
+    refuse_to_replace,
+    remove_leftovers,
+    require_regular,
+    writable_folder,
+)
 from stylecli.files.stores import Url, fetch, place, size_of
 from stylecli.files.web import is_web, read_web, web_name
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, OUTPUT, QUIET, choose_output, command, prepare_output
+from stylecli.commands.shared import (
+    JSON,
+    OUTPUT,
+    OVERWRITE,
+    QUIET,
+    choose_output,
+    command,
+    prepare_output,
+)
 from stylecli.commands.signature import options_from
 from stylecli.config import GatysConfig
 from stylecli.console import Reporter, Watch, watch_for_stop
@@ -16,8 +24,6 @@ from stylecli.files.formats import format_for
 
 if TYPE_CHECKING:
     from stylecli.files.pictures import Picture
-
-_OVERWRITE = typer.Option("--overwrite", help="Replace a picture that is there.")
 
 
 @command
@@ -29,7 +35,7 @@ def gatys(
         Path | None, typer.Argument(metavar="OUT", help="The picture to write.")
     ] = None,
     output: Annotated[Path | None, OUTPUT] = None,
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:

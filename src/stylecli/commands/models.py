@@ -31,8 +31,6 @@ from stylecli.errors import StyleCliError
 from stylecli.events import pluralize
 from stylecli.files.atomic import write_text
 
-_REPLACE = typer.Option("--overwrite", help="Replace a model that is there.")
-
 
 class _Models(TyperGroup):
     """The commands; any other word is the name of a model, which ``show`` shows."""
@@ -192,7 +190,7 @@ def add(
     name: Annotated[
         str | None, typer.Option(help=r"Its name here. \[default: the file's name]")
     ] = None,
-    overwrite: Annotated[bool, _REPLACE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
 ) -> None:
     """Check a model, and copy it to where it is found from every folder.

@@ -14,7 +14,7 @@ import typer
 
 from stylecli.console import Reporter, report_output_failure, show_error
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import require_writable
+from stylecli.files.atomic import refuse_to_replace, require_writable
 from stylecli.files.stores import Place, place
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -114,8 +114,8 @@ def prepare_output(target: Path, *inputs: Path, overwrite: bool) -> None:
     for path in inputs:
         if target.resolve() == path.resolve():
             raise StyleCliError(f"{path} would be overwritten", hint="give the output another name")
-    if os.path.lexists(target) and not overwrite:  # true of a broken link too
-        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+    if not overwrite:
+        refuse_to_replace(target)
     require_writable(target.parent)
 
 

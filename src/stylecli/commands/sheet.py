@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylecli.commands.shared import JSON, OUTPUT, QUIET, choose_output, command, prepare_output
+from stylecli.commands.shared import (
+    JSON,
+    OUTPUT,
+    OVERWRITE,
+    QUIET,
+    choose_output,
+    command,
+    prepare_output,
+)
 from stylecli.commands.signature import options_from
 from stylecli.config import SheetConfig
 from stylecli.console import Reporter, Watch
@@ -22,7 +30,6 @@ _OUT = (
     "The page to write: an image file, or .html for sliders between the photo and each style. "
     r"\[default: PHOTO-sheet.png]"
 )
-_OVERWRITE = typer.Option("--overwrite", help="Replace a page that is there.")
 
 
 @command
@@ -33,7 +40,7 @@ def sheet(
     *,
     output: Annotated[Path | None, OUTPUT] = None,
     given: dict[str, Any],
-    overwrite: Annotated[bool, _OVERWRITE] = False,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     quiet: Annotated[bool, QUIET] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:

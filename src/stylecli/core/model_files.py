@@ -294,12 +294,6 @@ def name_for(path: Path) -> str:
     return str(path)
 
 
-def refuse_to_replace(target: Path) -> None:
-    """Raise StyleCliError if a file of that name is there."""
-    if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
-        raise StyleCliError(f"{target} is there", hint="--overwrite, or another name")
-
-
 def refuse_bundled_name(name: str) -> None:
     """Raise StyleCliError if a bundled model or style has that name: no other would be found."""
     if match_name(name, [known for known, _ in list_named_models([bundled_models()])]):

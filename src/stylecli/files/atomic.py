@@ -189,6 +189,12 @@ def writable_folder(folder: Path) -> Iterator[None]:
                 one.rmdir()
 
 
+def refuse_to_replace(target: Path) -> None:
+    """Raise StyleCliError if a file of that name is there."""
+    if os.path.lexists(target):  # true of a broken link too, whose disk may only be unplugged
+        raise StyleCliError(f"{target} exists", hint="pass --overwrite, or another name")
+
+
 def require_writable(folder: Path) -> None:
     """Make a folder and try to write in it, so that an error comes before hours of work.
 
