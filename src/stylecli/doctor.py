@@ -52,7 +52,10 @@ def examine() -> Facts:
         "stylize": _try(_try_stylizing),
         "train": _try(_examine_training),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
-        "folders": {name: _try(look) for name, look in _FOLDERS.items()},
+        "folders": {
+            "temporary": _try(lambda: _describe_folder(Path(tempfile.gettempdir()))),
+            "cache": _try(lambda: _describe_folder(platformdirs.user_cache_path("stylecli"))),
+        },
         "models": [_try(partial(_examine_models, folder)) for folder in model_folders()],
     }
     public: Facts = _hide_names(facts)
@@ -116,62 +119,31 @@ def _examine_training() -> Facts:
     from stylecli.core.devices import all_devices, resolve_device, resolve_precision
 
     device = resolve_device("auto")
-    seen = {str(one): _describe_device(one) for one in {*all_devices("auto"), torch.device("cpu")}}
     precision = str(resolve_precision("auto", device)).removeprefix("torch.")
-    why = "torch sees no GPU" if device.type == "cpu" else "the best that torch sees"
     return {
         "auto": f"{device}, torch, {precision}",
-        "why": why,
-        "devices": seen,
+        "gpus": {str(one): _describe_gpu(one) for one in all_devices("auto") if one.type == "cuda"},
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch_cuda": torch.version.cuda,
     }
 
 
-def _describe_device(device: Any) -> Facts:
-    """A device's name and memory, and the precision that it has hardware for."""
+def _describe_gpu(device: Any) -> str:
     import torch
 
-    from stylecli.core.devices import resolve_precision
-
-    facts: Facts = {"precision": str(resolve_precision("auto", device)).removeprefix("torch.")}
-    if device.type == "cuda":
-        found = torch.cuda.get_device_properties(device)
-        facts |= {"name": found.name, "memory_gib": _to_gib(found.total_memory)}
-    if device.type == "cpu":
-        facts["instructions"] = torch.backends.cpu.get_cpu_capability()
-    return facts
+    found = torch.cuda.get_device_properties(device)
+    return f"{found.name}, {_to_gib(found.total_memory)} GiB"
 
 
 def _describe_folder(path: Path) -> Facts:
-    """Where a folder is, how large its files are together, and whether it can be written."""
-    there = next((one for one in (path, *path.absolute().parents) if one.exists()), path)
-    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    """Where a folder is or would be, whether it can be written, and what room there is."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
     return {
         "folder": str(path),
-        "there": path.is_dir(),
-        "size_mb": round(sum(sizes) / 1e6, 1),
         "writable": there.is_dir() and os.access(there, os.W_OK | os.X_OK),
+        "free_gib": _to_gib(shutil.disk_usage(there).free),
     }
-
-
-def _describe_temporary() -> Facts:
-    folder = Path(tempfile.gettempdir())
-    return {"folder": str(folder), "free_gib": _to_gib(shutil.disk_usage(folder).free)}
-
-
-def _describe_downloads() -> Facts:
-    """The weights that ``--loss-net vgg19`` downloads, where torchvision keeps them."""
-    import torch
-
-    return _describe_folder(Path(torch.hub.get_dir()) / "checkpoints")
-
-
-_FOLDERS: dict[str, Callable[[], Facts]] = {
-    "temporary": _describe_temporary,
-    "cache": lambda: _describe_folder(platformdirs.user_cache_path("stylecli")),
-    "downloads": _describe_downloads,
-}
 
 
 def _examine_models(folder: Path) -> Facts:
