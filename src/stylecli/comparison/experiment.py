@@ -44,7 +44,7 @@ from stylecli.core.generators import Generator
 from stylecli.core.objective import Scales, build_objective, prepare_network
 from stylecli.core.vgg import SMALLEST, load_loss_network
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Pixels, Progress, Step
+from stylecli.events import Notice, Pixels, Progress, Report
 from stylecli.files.atomic import require_regular
 from stylecli.files.colors import Rgb
 from stylecli.files.content import bundled_photos
@@ -62,7 +62,7 @@ _COMPANIONS = ((1, 4, 10), (17, 19, 12))  # two sets of bundled photos to share 
 _SPARE = 20  # takes the place of a companion that is the compared photo itself
 
 
-def read_photos(config: CompareConfig, report: Callable[[Notice], None]) -> dict[Path, Rgb]:
+def read_photos(config: CompareConfig, report: Report) -> dict[Path, Rgb]:
     """The photos to compare on, scaled down to the size of the comparison, by their files.
 
     Raises:
@@ -114,7 +114,7 @@ def _check_paths(config: CompareConfig, paths: Sequence[Path]) -> None:
             )
 
 
-def _read_photo(path: Path, size: int, report: Callable[[Notice], None]) -> Rgb | None:
+def _read_photo(path: Path, size: int, report: Report) -> Rgb | None:
     try:
         return shrink(read_picture(path), size).rgb
     except ImageError as error:
@@ -138,12 +138,9 @@ def choose_companions(photo: Path) -> list[list[Path]]:
     ]
 
 
-Event = Step | Notice | Progress
-
-
 def compare(
     config: CompareConfig,
-    report: Callable[[Event], None] = lambda event: None,
+    report: Report = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     *,
     overwrite: bool = False,
@@ -192,7 +189,7 @@ class _Experiment:
     given: Mapping[Path, Rgb]
     arms: Sequence[Arm]
     folder: ComparisonFolder
-    report: Callable[[Event], None]
+    report: Report
     should_stop: Callable[[], bool]
     done: int = 0  # pictures, of one for each photo and column
 
