@@ -6,25 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from networks import saved
 from stylecli.cli import app
 from stylecli.collection.facts import license_of, render_card
-from stylecli.core.generators import Generator
-from stylecli.core.model_files import ModelInfo, bundled_models, read_info, save_model
-from stylecli.core.spec import GeneratorSpec
+from stylecli.core.model_files import bundled_models, read_info
 from stylecli.core.tensor_files import has_controls
 
 HOSTILE = "a](javascript:x) <script>alert(1)</script> `x` # * $"
-
-
-def saved(path: Path, *styles: str, **more: object) -> Path:
-    generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles), 1)).eval()
-    save_model(path, generator, ModelInfo("x", generator.spec, styles=[*styles], **more))
-    return path
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hostile.seeds import damaged, damages
+from networks import saved
 from sites import lead, self_made_certificate, send, serving
 from stylecli.cli import app
 from stylecli.collection import own
@@ -42,17 +43,10 @@ from stylecli.files import web
 from terminals import show_on_terminal
 
 
-def saved(path: Path, *styles: str, **more: object) -> bytes:
-    generator = Generator(GeneratorSpec(width=4)).remix(torch.ones(len(styles) or 1, 1)).eval()
-    info = ModelInfo(path.stem, generator.spec, styles=list(styles), **more)
-    save_model(path, generator, info)
-    return path.read_bytes()
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> bytes:
     """A tiny model of one style."""
-    return saved(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+    return saved(tmp_path_factory.mktemp("model") / "tiny.safetensors").read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +135,7 @@ def test_a_long_name_in_any_script_is_cut_to_the_bytes_that_a_file_can_have(mode
 
 
 def test_a_taken_name_is_refused_and_replaced_when_asked(models, model, data):
-    other = saved(Path("other.safetensors"), "a", "b")
+    other = saved(Path("other.safetensors"), "a", "b").read_bytes()
     Path("tiny.safetensors").write_bytes(model)
     models("add", "tiny.safetensors")
     _, said = models("add", "other.safetensors", "--name", "tiny", code=2)
@@ -206,7 +200,7 @@ def test_a_model_of_this_folder_can_be_added(models, model, data):
 
 def test_of_several_that_add_one_name_at_once_exactly_one_does(models, data, tmp_path):
     files = [Path(f"{i}.safetensors") for i in range(6)]
-    contents = [saved(path, f"style-{i}") for i, path in enumerate(files)]
+    contents = [saved(path, f"style-{i}").read_bytes() for i, path in enumerate(files)]
     command = [sys.executable, "-m", "stylecli", "models", "add", "--name", "one"]
     running = [subprocess.Popen([*command, file], stderr=subprocess.PIPE) for file in files]
     said = [process.communicate()[1].decode() for process in running]
@@ -666,7 +660,7 @@ def test_of_a_strangers_style_no_painter_is_told(models, data):
 
 
 def test_the_list_is_for_machines_too(models, model, data):
-    hostile = saved(Path("x.safetensors"), "a\u0301<b>", license="line\n\x1b[2J")
+    hostile = saved(Path("x.safetensors"), "a\u0301<b>", license="line\n\x1b[2J").read_bytes()
     models("add", "x.safetensors")
     listed = [json.loads(line) for line in models("--json")[0].splitlines()]
     assert listed[-1] == {

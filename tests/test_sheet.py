@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from networks import saved
 from stylecli.cli import app
 from stylecli.config import SheetConfig
 from stylecli.core.generators import Generator
@@ -27,16 +27,6 @@ from stylecli.files.pictures import thumbnail
 from stylecli.sheet import Choice, find_painting, paint_styles, render_html
 
 HOSTILE = "</style><script>alert(1)</script>\" onerror='x' & {{ 7777 * 7 }}"
-
-
-def saved(path: Path, *styles: str, **more: object) -> Path:
-    torch.manual_seed(0)
-    generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(len(styles), 1))
-    for _, table in generator.eval().tables():
-        table.data.copy_(torch.randn(table.shape))
-    info = ModelInfo(path.stem, generator.spec, styles=[*styles], **more)
-    save_model(path, generator, info)
-    return path
 
 
 def solid(*color: int) -> np.ndarray:
