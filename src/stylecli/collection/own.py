@@ -116,19 +116,29 @@ def _parse_sha256(text: str) -> str:
 
 
 @contextmanager
+def _explain_failure(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError in doing something to a file into a StyleCliError."""
+    try:
+        yield
+    except OSError as error:
+        raise StyleCliError(
+            f"cannot {action} {path}: {error.strerror or error}",
+            hint="check the permissions and the free space",
+        ) from error
+
+
+@contextmanager
 def _replace_at_end(target: Path) -> Iterator[Path]:
     """A temporary path, whose file replaces the target at the end."""
-    try:
-        with atomic_path(target) as temporary:
-            yield temporary
-    except OSError as error:
-        with suppress(OSError):
-            if not target.stat().st_size:  # of _claim
-                target.unlink()
-        raise StyleCliError(
-            f"cannot write {target}: {error.strerror or error}",
-            hint="check the folder's permissions and free space",
-        ) from error
+    with _explain_failure("write", target):
+        try:
+            with atomic_path(target) as temporary:
+                yield temporary
+        except OSError:
+            with suppress(OSError):
+                if not target.stat().st_size:  # of _claim
+                    target.unlink()
+            raise
 
 
 def _claim(target: Path) -> None:
@@ -146,7 +156,9 @@ def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> Non
         fetch(source, path)
     elif isinstance(source, Path):
         _require_size(source, source.stat().st_size)
-        path.write_bytes(_read(source))
+        with _explain_failure("read", source):
+            content = source.read_bytes()
+        path.write_bytes(content)
     else:
         done = 0
         with path.open("wb") as file:
@@ -155,15 +167,6 @@ def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> Non
                 _require_size(source, max(done, total))
                 file.write(part)
                 report(done, total)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StyleCliError(
-            f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
-        ) from error
 
 
 def _require_size(source: Source, size: int) -> None:
@@ -222,13 +225,9 @@ def remove_model(name: str) -> Path:
     path = user_models() / f"{match_name(name, list_own_names()) or name}{SUFFIX}"
     if Path(name).name != name or not os.path.lexists(path):
         raise _explain_not_own(name)
-    try:
+    with _explain_failure("remove", path):
         path.unlink()
         path.with_suffix(TITLES).unlink(missing_ok=True)
-    except OSError as error:
-        raise StyleCliError(
-            f"cannot remove {path}: {error.strerror or error}", hint="check its permissions"
-        ) from error
     return path
 
 
@@ -243,13 +242,9 @@ def rename_model(name: str, wanted: str) -> Path:
         raise _explain_not_own(name)
     refuse_bundled_name(require_name(wanted))
     target = path.with_name(f"{wanted}{SUFFIX}")
-    try:
+    with _explain_failure("rename", path):
         _claim(target)
         path.replace(target)
-    except OSError as error:
-        raise StyleCliError(
-            f"cannot rename {path}: {error.strerror or error}", hint="check its permissions"
-        ) from error
     return target
 
 
