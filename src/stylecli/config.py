@@ -250,15 +250,14 @@ class CourseConfig(Config, panel=MACHINES):
     ray: str | None = option(
         None,
         "Share the files among the machines of a Ray cluster: HOST:PORT, such as 10.0.0.1:6379; "
-        "auto for the one of RAY_ADDRESS or of this machine; or local for one that is started for "
-        "this run.",
+        "or auto for the one of RAY_ADDRESS or of this machine.",
         metavar="ADDRESS",
     )
-    workers: str | None = option(
+    workers: int | None = option(
         None,
-        "For --ray: how many workers, such as 4, or 2:8 for at least 2 and at most 8. Each takes a "
-        "GPU, or all cores of a machine. [default: as many as there is room for]",
-        metavar="MIN:MAX",
+        "For --ray: how many workers. Each takes a GPU, or all cores of a machine. "
+        "[default: as many as there is room for]",
+        least=1,
     )
     overwrite: bool = option(False, "Do again what is there already.", panel=BASIC)
     fail_fast: bool = option(False, "Stop at the first bad file.", panel=BASIC)
@@ -267,10 +266,10 @@ class CourseConfig(Config, panel=MACHINES):
     def check(self) -> None:
         """Raise StyleCliError if a setting is not valid."""
         super().check()
-        if self.ray is not None and not re.fullmatch(r"auto|local|[^/\s]+:\d+", self.ray):
+        if self.ray is not None and not re.fullmatch(r"auto|[^/\s]+:\d+", self.ray):
             raise StyleCliError(
                 f"--ray {self.ray or '(nothing)'} is not the address of a cluster",
-                hint="pass HOST:PORT, such as 10.0.0.1:6379; or auto; or local: see stylize --help",
+                hint="pass HOST:PORT, such as 10.0.0.1:6379; or auto: see stylize --help",
             )
         if self.workers is not None and self.ray is None:
             raise StyleCliError(
