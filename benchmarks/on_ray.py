@@ -1,8 +1,9 @@
 """What Ray costs on one machine: the same photos through the engine, alone and as a Ray worker.
 
-Each run is a process of its own; they take turns, and ratios are printed. With Ray, a cluster is
-started for the run, whose one worker has all cores, as the engine alone has.
+Each run is a process of its own; they take turns, and ratios are printed. The cluster is one of this
+machine alone: its one worker has all cores, as the engine alone has.
 
+    ray start --head --disable-usage-stats
     python benchmarks/on_ray.py --photos 500 --side 384 --rounds 3
 """
 
@@ -60,10 +61,10 @@ def alone(marks: Marks) -> Any:
 
 
 def on_ray(marks: Marks) -> Any:
-    """A cluster of this machine, started for the run."""
+    """The cluster of this machine."""
     from stylecli.engine import on_ray as module
 
-    workers = module.Workers(RunConfig(ray="local"))
+    workers = module.Workers(RunConfig(ray="auto"))
     marks.add()
     plain = module._connection
 

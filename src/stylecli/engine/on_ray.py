@@ -137,8 +137,8 @@ class _Run:
             workers: of Ray. This list is emptied: Ray ends one that nothing refers to any more.
 
         Raises:
-            StyleCliError: a worker cannot open the model, or none has been at work for too long.
-            RayError: a worker cannot be made.
+            StyleCliError: no worker has been at work for too long.
+            RayError: a worker cannot begin.
         """
         import ray
 
@@ -191,9 +191,9 @@ class _Run:
                 self._call(worker, self._waiting.popleft())
         except RayError as error:
             del self._calls[events]
-            self._give_again([job for job in group if job not in self._results], error)
-            if not group:  # not lost, or Ray would have repeated the call
+            if not group:  # it cannot begin; after a loss, Ray would have repeated the call
                 raise
+            self._give_again([job for job in group if job not in self._results], error)
             self._call(worker, [])
 
     def _take(self, event: Event) -> None:
@@ -202,18 +202,12 @@ class _Run:
         self._report(event)
 
     def _give_again(self, jobs: Sequence[Job], error: Exception) -> None:
-        """Give out jobs of a call that failed, each alone; or report why they failed.
-
-        Raises:
-            StyleCliError: the worker cannot open the model.
-        """
+        """Give out jobs of a call that failed, each alone; or report why they failed."""
         from ray.exceptions import RayTaskError
 
         reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
         if isinstance(error, RayTaskError):  # unforeseen; any file of the group may be to blame
             reason = first_line(error.cause)
-            if isinstance(error.cause, StyleCliError):
-                raise error.cause from error
         for job in jobs:
             self._losses[job] += 1
             if self._losses[job] < _TRIES:
@@ -242,8 +236,8 @@ class _Worker:
             use_one_heap()
             return Stylizer(**self._arguments)
         except Exception as error:
-            hint = "files and folders have to be at the same place on every machine"
-            hint = error.hint if isinstance(error, StyleCliError) else hint
+            same = "files and folders have to be at the same place on every machine"
+            hint = getattr(error, "hint", same)
             raise StyleCliError(f"{error} (on {platform.node()})", hint=hint) from None
 
     def stop(self) -> None:
@@ -271,46 +265,37 @@ def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[None]
     """A connection to a cluster; there may be none after a stop.
 
     Raises:
-        StyleCliError: there is no cluster at the address, or Ray has failed.
+        StyleCliError: there is no cluster at the address; a worker cannot begin; or Ray has failed.
     """
     import ray
-    from ray.exceptions import RayError
-
-    try:
-        _connect(address, should_stop)
-        yield
-    except RayError as error:
-        text = f"Ray gave up: {first_line(error)}"
-        raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
-    finally:
-        ray.shutdown()
-
-
-def _connect(address: str, should_stop: Callable[[], bool]) -> None:
-    """Connect to a cluster; return at once after a stop.
-
-    Raises:
-        StyleCliError: there is no cluster at the address.
-    """
-    import ray
+    from ray.exceptions import RayError, RayTaskError
 
     # Where no cluster answers, Ray blocks its thread for minutes and ignores signals. The end of
     # this process does not wait for a thread of this kind of pool.
     options = {"log_to_driver": False, "logging_level": logging.CRITICAL + 1}
     connecting = ThreadPool(1).apply_async(ray.init, [address], options)
     until = time.monotonic() + _ANSWER
+    with _no_stderr():
+        while not (connecting.ready() or should_stop() or time.monotonic() > until):
+            connecting.wait(0.1)
     try:
-        with _no_stderr():
-            while not connecting.ready() and not should_stop():
-                connecting.wait(0.1)
-                if time.monotonic() > until:
-                    raise TimeoutError(f"no cluster has answered in {_ANSWER:.0f} seconds")
         if connecting.ready():
             connecting.get()
+        elif not should_stop():
+            raise TimeoutError(f"no cluster has answered in {_ANSWER:.0f} seconds")
     except Exception as error:  # of many kinds
         hint = "`ray status` shows the cluster of this machine; `ray start` makes or joins one"
         text = f"no connection to Ray ({address}): {first_line(error)}"
         raise StyleCliError(text, hint=hint) from error
+    try:
+        yield
+    except RayTaskError as error:  # of a worker that cannot begin
+        raise error.cause from error
+    except RayError as error:
+        text = f"Ray gave up: {first_line(error)}"
+        raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
@@ -334,11 +319,10 @@ def _share_and_room(device: str) -> tuple[dict[str, float], int]:
     """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    machines = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
-    if device == "cuda" or (device == "auto" and any(gpus for _, gpus in machines)):
-        room = sum(int(min(cpus, gpus)) for cpus, gpus in machines)
-        return {"num_cpus": 1, "num_gpus": 1}, max(1, room)
-    share = min((cpus for cpus, _ in machines if cpus), default=1.0)
-    room = sum(int(cpus // share) for cpus, _ in machines)
-    return {"num_cpus": share}, max(1, room)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(int(machine.get("GPU", 0)) for machine in machines)
+    if device == "cuda" or (device == "auto" and gpus):
+        return {"num_cpus": 1, "num_gpus": 1}, max(1, gpus)
+    cores = [machine["CPU"] for machine in machines if machine.get("CPU")]
+    share = min(cores, default=1)
+    return {"num_cpus": share}, max(1, sum(int(count // share) for count in cores))
