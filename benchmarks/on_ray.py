@@ -1,7 +1,7 @@
 """What Ray costs on one machine: the same photos through the engine, alone and as a Ray worker.
 
-Each run is a process of its own; they take turns, and ratios are printed. The cluster is one of this
-machine alone: its one worker has all cores, as the engine alone has.
+Each run is a process of its own; they take turns, and ratios are printed. The cluster is one of
+this machine alone: its one worker has all cores, as the engine alone has.
 
     ray start --head --disable-usage-stats
     python benchmarks/on_ray.py --photos 500 --side 384 --rounds 3
@@ -26,7 +26,7 @@ from stylecli.config import DEFAULT_MODEL, RunConfig
 from stylecli.files.content import bundled_photos
 from stylecli.files.jobs import plan
 
-PARTS = ("import", "start or connect", "until the first photo", "all other photos", "end")
+PARTS = ("import", "open or connect", "until the first photo", "all other photos", "end")
 
 
 class Marks:

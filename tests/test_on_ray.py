@@ -239,6 +239,20 @@ def test_a_run_without_room_for_a_worker_is_ended(nodes, tmp_path, model):
 @pytest.mark.ray
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
+def test_machines_without_the_program_are_one_clear_error(nodes, tmp_path, model):
+    make_photos(tmp_path / "in", 4)
+    (nodes.gate / "stylecli.py").write_text("raise ImportError('nothing here')")
+    process = start(nodes.cluster.address, tmp_path)
+    printed, said = process.communicate(timeout=120)
+    (nodes.gate / "stylecli.py").unlink()
+    assert process.returncode == 2, said
+    assert not printed
+    assert "error: a Ray worker cannot begin: ImportError: nothing here" in said
+
+
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+@pytest.mark.timeout(600)
 def test_what_no_worker_can_do_is_one_clear_error(nodes, tmp_path, model):
     make_photos(tmp_path / "in", 4)
     process = start(nodes.cluster.address, tmp_path, "--device", "mps")

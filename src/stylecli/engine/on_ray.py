@@ -29,7 +29,7 @@ from stylecli.files.atomic import remove_leftovers
 from stylecli.files.jobs import Job
 from stylecli.files.stores import STANDARD_STREAM
 
-_TRIES = 3  # workers that may fail or be lost with one file in hand
+_TRIES = 3  # workers that may be lost with one file in hand
 _GROUP = 16  # photos that a worker is given at once: it decodes some while it paints others
 _PATIENCE = 600.0  # seconds without a worker at work: to start machines takes minutes
 _ANSWER = 20.0  # seconds in which a cluster has to answer
@@ -137,8 +137,7 @@ class _Run:
             workers: of Ray. This list is emptied: Ray ends one that nothing refers to any more.
 
         Raises:
-            StyleCliError: no worker has been at work for too long.
-            RayError: a worker cannot begin.
+            StyleCliError: a worker cannot begin, or none has been at work for too long.
         """
         import ray
 
@@ -178,7 +177,7 @@ class _Run:
     def _hear(self, events: Any) -> None:
         """Take the next event of a call; at its end, give the worker another group."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         worker, group = self._calls[events]
         try:
@@ -189,31 +188,31 @@ class _Run:
                 self._stop()
             if self._waiting and not self._stopped:
                 self._call(worker, self._waiting.popleft())
+        except RayTaskError as error:  # it was raised by the worker
+            raise error.cause from error
         except RayError as error:
             del self._calls[events]
-            if not group:  # it cannot begin; after a loss, Ray would have repeated the call
-                raise
-            self._give_again([job for job in group if job not in self._results], error)
+            if not group:  # after a loss, Ray would have repeated the call
+                reason = str(error).strip().rpartition("\n")[2]
+                hint = "every machine needs this version of stylecli, and the same version of Ray"
+                raise StyleCliError(f"a Ray worker cannot begin: {reason}", hint=hint) from error
+            self._give_again(group)
             self._call(worker, [])
+
+    def _give_again(self, group: list[Job]) -> None:
+        """Give out again what a lost worker has not done, each file alone; or report a failure."""
+        for job in [job for job in group if job not in self._results]:
+            self._losses[job] += 1
+            if self._losses[job] < _TRIES:
+                self._waiting.append([job])
+            else:
+                reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
+                self._take(Result(job, 0.0, f"{job.source}: {reason}"))
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Result):
             self._results[event.job] = event
         self._report(event)
-
-    def _give_again(self, jobs: Sequence[Job], error: Exception) -> None:
-        """Give out jobs of a call that failed, each alone; or report why they failed."""
-        from ray.exceptions import RayTaskError
-
-        reason = f"the process that painted it was lost {_TRIES} times (out of memory?)"
-        if isinstance(error, RayTaskError):  # unforeseen; any file of the group may be to blame
-            reason = first_line(error.cause)
-        for job in jobs:
-            self._losses[job] += 1
-            if self._losses[job] < _TRIES:
-                self._waiting.append([job])
-            else:
-                self._take(Result(job, 0.0, f"{job.source}: {reason}"))
 
 
 class _Worker:
@@ -265,10 +264,10 @@ def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[None]
     """A connection to a cluster; there may be none after a stop.
 
     Raises:
-        StyleCliError: there is no cluster at the address; a worker cannot begin; or Ray has failed.
+        StyleCliError: there is no cluster at the address, or Ray has failed.
     """
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError
 
     # Where no cluster answers, Ray blocks its thread for minutes and ignores signals. The end of
     # this process does not wait for a thread of this kind of pool.
@@ -289,8 +288,6 @@ def _connection(address: str, should_stop: Callable[[], bool]) -> Iterator[None]
         raise StyleCliError(text, hint=hint) from error
     try:
         yield
-    except RayTaskError as error:  # of a worker that cannot begin
-        raise error.cause from error
     except RayError as error:
         text = f"Ray gave up: {first_line(error)}"
         raise StyleCliError(text, hint=_GO_ON, exit_code=1) from error
