@@ -147,7 +147,8 @@ class _Run:
         while self._is_at_work() or (self._waiting and not self._stopped):
             if self._should_stop():
                 self._stop()
-            for events in ray.wait(list(self._calls), timeout=0.1)[0]:
+            ray.wait(list(self._calls), timeout=0.1)  # for the first of them
+            for events in ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)[0]:
                 self._hear(events)
             if self._is_at_work():
                 at_work = time.monotonic()
