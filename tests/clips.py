@@ -101,12 +101,18 @@ def open_clip(source: Path, target: Path) -> Any:
     return read_clip_or_picture(source, target)[0]
 
 
+def open_film(path: Path) -> Any:
+    """The film in a file, to become an MP4."""
+    from stylecli.files.video.films import Video
+
+    return Video.open(path, path.with_suffix(".mp4"))
+
+
 def convert(source: Path, target: Path) -> str:
     """Write the frames of a film or an animation to another, unpainted; what is said of it."""
-    from stylecli.files.video.clips import write_clip
+    from stylecli.files.video.clips import read_clip_or_picture, write_clip
 
-    clip = open_clip(source, target)
-    said = clip.notice(target)
+    clip, said = read_clip_or_picture(source, target)
     write_clip(clip, target, clip.frames(), 95)
     return said
 

@@ -5,9 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from clips import ffmpeg, make_clip
+from clips import ffmpeg, make_clip, open_film
 from stylecli.files.formats import ImageError
-from stylecli.files.video.films import Video, open_video
+from stylecli.files.video.films import open_video
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_usual_codecs_are_read(tmp_path, name, codec, pixels):
         *("-f", "lavfi", "-i", "color=0x4080c0:size=64x64:rate=25", "-frames:v", 3),
         *("-c:v", codec, "-pix_fmt", pixels, tmp_path / name),
     )
-    pictures = [frame.picture for frame in Video.open(tmp_path / name).frames()]
+    pictures = [frame.picture for frame in open_film(tmp_path / name).frames()]
     assert len(pictures) == 3
     for picture in pictures:
         assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0x80, 0xC0)).max() < 4
@@ -48,7 +48,7 @@ def test_a_video_that_does_not_name_its_colors_is_shown_as_players_show_it(tmp_p
     )
     with open_video(path) as (_, stream):
         assert stream.codec_context.colorspace == 2  # not named
-    (picture,) = [frame.picture for frame in Video.open(path).frames()]
+    (picture,) = [frame.picture for frame in open_film(path).frames()]
     assert np.abs(picture.rgb.mean((0, 1)) - (0x40, 0xC0, 0x40)).max() < 4
 
 
@@ -58,7 +58,7 @@ def test_a_file_that_ends_early_is_named_with_what_could_be_read(tmp_path, suffi
     ffmpeg("-i", whole, "-c", "copy", "-movflags", "+faststart", path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     with pytest.raises(ImageError, match=rf"x.{suffix} is damaged: \d\d of about 200 frames"):
-        Video.open(path)  # before any frame is painted
+        open_film(path)  # before any frame is painted
 
 
 def test_damage_in_the_middle_moves_no_other_frame(tmp_path):
@@ -66,7 +66,7 @@ def test_damage_in_the_middle_moves_no_other_frame(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 60] = bytes(60)
     path.write_bytes(content)
-    times = [frame.start for frame in Video.open(path).frames()]
+    times = [frame.start for frame in open_film(path).frames()]
     assert 190 <= len(times) <= 200
     assert times[-1] == Fraction(199, 25)
     assert set(times) <= {Fraction(n, 25) for n in range(200)}
@@ -79,7 +79,7 @@ def test_frames_of_which_most_are_damaged_are_an_error(tmp_path):
     )
     content = path.read_bytes()
     path.write_bytes(content.replace(b"IHDR", b"IHDX", 20))
-    video = Video.open(path)
+    video = open_film(path)
     with pytest.raises(ImageError, match="damaged"):
         list(video.frames())
 

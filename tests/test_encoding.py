@@ -16,7 +16,7 @@ FRAME = Picture(np.zeros((48, 64, 3), np.uint8))
 LENGTH = Fraction(1, 25)
 
 
-CLIP = Animation(path=Path("x.gif"), count=1, has_alpha=False)
+CLIP = Animation(path=Path("x.gif"), count=1)
 
 
 def frames(*starts, picture=FRAME):
@@ -34,10 +34,11 @@ def test_times_that_do_not_grow_become_times_that_do(tmp_path):
 
 
 def test_why_it_failed_is_said_with_the_name_that_was_given(tmp_path):
-    wide = Picture(np.zeros((16, 9000, 3), np.uint8))
+    wide = Picture(np.zeros((16, 17_000, 3), np.uint8))  # x264 takes 16,384
     with pytest.raises(ImageError) as failure:
-        write_clip(CLIP, tmp_path / "x.avi", frames(Fraction(0), picture=wide), 80)
-    assert failure.value.message == f"cannot write {tmp_path / 'x.avi'}: Invalid argument"
+        write_clip(CLIP, tmp_path / "x.mp4", frames(Fraction(0), picture=wide), 80)
+    why = "Generic error in an external library"  # FFmpeg's own words
+    assert failure.value.message == f"cannot write {tmp_path / 'x.mp4'}: {why}"
     assert not list(tmp_path.iterdir())
 
 
@@ -57,9 +58,8 @@ def test_a_failure_of_the_frames_ends_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_colors_are_read_as_they_were(tmp_path, suffix):
-    """MPEG-4, in AVI, does not name its colors: players take small ones for standard definition."""
     green = Picture(np.full((48, 64, 3), (0x40, 0xC0, 0x40), np.uint8))
     target = tmp_path / f"x{suffix}"
     write_clip(CLIP, target, frames(0 * LENGTH, LENGTH, 2 * LENGTH, picture=green), 95)

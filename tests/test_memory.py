@@ -10,9 +10,8 @@ import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from clips import make_clip
+from clips import make_clip, open_film
 from stylecli.core.backend import free_cpu_memory, free_in_cgroups
-from stylecli.files.video.films import Video
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -103,7 +102,7 @@ done.set()
 
 def test_frames_that_were_read_are_not_kept(tmp_path):
     """PyAV's side data and its frame hold each other, until Python looks for such pairs."""
-    video = Video.open(make_clip(tmp_path / "x.mp4", frames=12, sound=False))
+    video = open_film(make_clip(tmp_path / "x.mp4", frames=12, sound=False))
     gc.collect()
     gc.disable()
     try:

@@ -235,7 +235,7 @@ def test_a_film_that_the_browser_cannot_play_leaves_its_link(page, files, tmp_pa
     page.set_input_files("#paint-files", tmp_path / "clip.avi")
     page.wait_for_selector(PAINTED)
     page.click("text=Paint the film")
-    page.get_by_role("link", name="Save clip-starry-night.avi").wait_for()
+    page.get_by_role("link", name="Save clip-starry-night.mp4").wait_for()
     expect(page.locator("#film")).to_be_hidden()
     expect(page.locator("#frame")).to_be_visible()
 

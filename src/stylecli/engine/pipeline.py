@@ -260,8 +260,9 @@ class Pipeline:
         """
         began = time.monotonic()
         try:
-            for note in filter(None, (item.job.note, clip.notice(item.target))):
+            for note in filter(None, (item.job.note, item.lacks)):
                 self._report(Notice(item.name(note)))
+            item = replace(item, lacks="")  # it is said
             keep = not self._config.strip_metadata
             frames = self._watch(item, clip, self._paint_frames(clip, _scratch_folder(item)))
             write_clip(clip, item.target, frames, self._config.quality, metadata=keep)
@@ -377,7 +378,7 @@ def _read(item: Item, config: StylizeConfig) -> Item:
     try:
         read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
         if not isinstance(read, Picture):
-            return replace(item, clip=read)
+            return replace(item, clip=read, lacks=lacks)
         photo = shrink(read, config.max_size) if config.max_size else read
         return replace(item, photo=photo, lacks=lacks)
     except StyleCliError as failure:

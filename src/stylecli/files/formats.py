@@ -15,10 +15,11 @@ USUAL_ENDINGS = frozenset(_FORMATS)
 _FORMATS |= {".jfif": "JPEG", ".jpe": "JPEG", ".jfi": "JPEG", ".jif": "JPEG"}
 _FORMATS |= {".dib": "BMP", ".hif": "HEIF"}
 READABLE = frozenset(_FORMATS)
-WRITABLE_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+WRITABLE_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
 VIDEOS = WRITABLE_VIDEOS | {
-    *(".qt", ".3gp", ".3g2", ".f4v", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".divx", ".dv"),
-    *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m2v", ".vob", ".mxf"),
+    *(".qt", ".3gp", ".3g2", ".f4v", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".dv", ".mxf"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".mpv", ".m2v", ".vob"),
+    *(".avi", ".divx"),
 }
 USUAL_VIDEO = ".mp4"  # in place of a container that is not written
 _MAY_BE_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF", "TIFF"})

@@ -19,6 +19,7 @@ from stylecli.files.formats import (
     format_for,
     is_video,
     is_video_by_content,
+    keeps_alpha,
     may_be_animated,
 )
 from stylecli.files.images import open_image, require_file, require_size, save_image
@@ -39,17 +40,19 @@ def read_clip_or_picture(
     A photo's file is opened once.
 
     Returns:
-        The clip or the picture, and one line on what a picture in ``target`` lacks.
+        The clip or the picture, and one line on what a result in ``target`` will lack, and what is
+        mended; empty if nothing.
 
     Raises:
         ImageError: it cannot be opened, or it is damaged.
     """
     if film := _open_film(source, target):
-        return film, ""
+        return film, _tell(film, target)
     with open_image(source, max_pixels) as image:
         frames = _count_frames(image) if may_be_animated(source) else 1
         if is_video(target) or (frames > 1 and format_for(target) in _FORMATS):
-            return Animation.of(image, source, max_pixels), ""
+            animation = Animation.of(image, source, max_pixels)
+            return animation, _tell(animation, target)
         image.load()
         picture = as_picture(image)
     if frames == 1:
@@ -66,6 +69,13 @@ def _open_film(source: Path, target: Path) -> Clip | None:
     from stylecli.files.video.films import Video  # imports FFmpeg's libraries: photos need none
 
     return Video.open(source, target)
+
+
+def _tell(clip: Clip, target: Path) -> str:
+    notes = list(clip.notes)
+    if clip.has_alpha and not keeps_alpha(target):
+        notes.insert(0, f"its transparency is lost in {target}; a .webm would keep it")
+    return f"{clip.path}: {'; '.join(notes)}" if notes else ""
 
 
 def _is_film(source: Path) -> bool:
@@ -119,11 +129,9 @@ class Animation(Clip):
 
     Attributes:
         hidden: how many pictures come first and are not shown by those who show the animation.
-        faulty: how many more frames the file should have.
     """
 
     hidden: int = 0
-    faulty: int = 0
 
     @classmethod
     def of(cls, image: Image.Image, path: Path, max_pixels: int = MAX_PIXELS) -> "Animation":
@@ -133,22 +141,16 @@ class Animation(Clip):
         sound = _count_sound_frames(image) if image.format == "PNG" else frames
         image.seek(min(hidden, sound - 1))
         alpha = as_picture(image).alpha
+        some = f"only the first {sound - hidden} of {frames - hidden} frames can be read"
         return cls(
             path=path,
             count=sound - hidden,
+            notes=[f"{some}, and are kept"] if sound < frames else [],
             has_alpha=alpha is not None and int(alpha.min()) < 255,
             loop=image.info.get("loop"),
             max_pixels=max_pixels,
             hidden=hidden,
-            faulty=frames - sound,
         )
-
-    def notes(self, target: Path) -> list[str]:
-        """What a result in the file ``target`` will lack beside transparency."""
-        if not self.faulty:
-            return []
-        whole = self.count + self.faulty
-        return [f"only the first {self.count} of {whole} frames can be read, and are kept"]
 
     def frames(self) -> Iterator[Frame[Picture]]:
         """All frames as a viewer composes them, upright, one at a time.

@@ -20,10 +20,10 @@ from av.video.stream import VideoStream
 from stylecli.files.atomic import atomic_path, require_writable
 from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture, as_image
-from stylecli.files.video.films import KEEP_TAGS, STANDARD, Video, open_video
+from stylecli.files.video.films import KEEP_TAGS, Video, open_video
 from stylecli.files.video.frames import Clip, Frame
-from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover
-from stylecli.files.video.timeline import LATE, Timeline, move
+from stylecli.files.video.streams import Sound, add_copy, is_cover, plan_streams
+from stylecli.files.video.timeline import Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
 _FINE = 90_000  # units a second
@@ -32,8 +32,6 @@ _FINE = 90_000  # units a second
 # in another order than they are shown in, MP4 would also store another length of the last frame.
 _X264 = {"preset": "superfast", "bf": "0"}
 _BEST_CRF, _WORST_CRF = 18, 51  # of H.264 and VP9
-_BEST_Q, _WORST_Q, _LAMBDA = 2, 31, 118  # of MPEG-4; the last is FFmpeg's unit of it
-_MOST_IN_MPEG4 = 65_535  # units a second
 _BT709, _LIMITED_RANGE = 1, 1  # FFmpeg's numbers; those of BT.709 are also ITU-T H.273's
 _OF_THE_FILE = frozenset({"filename", "mimetype"})  # an attachment is nothing without
 # QuickTime knows most languages by the bibliographic codes of ISO 639-2.
@@ -87,9 +85,8 @@ def _encode(
             output.mux(packet)
         return
     start = max(Fraction(0), clip.timeline.start)
-    beside = clip.plan_streams(target)
     with open_video(clip.path) as (source, picture):
-        others = _add_others(output, source, clip.timeline, beside, metadata=metadata)
+        others = _add_others(output, source, picture, clip.timeline, target, metadata=metadata)
         video.disposition = picture.disposition
         if metadata:
             output.metadata.update(source.metadata)
@@ -104,24 +101,26 @@ def _encode(
 def _add_others(
     output: OutputContainer,
     source: InputContainer,
+    picture: VideoStream,
     timeline: Timeline,
-    beside: Beside,
+    target: Path,
     *,
     metadata: bool,
 ) -> dict[int, Stream | Sound]:
     """Add streams for those beside the picture of a film, by their numbers in it."""
     others: dict[int, Stream | Sound] = {}
+    beside = plan_streams(source, picture, timeline.first, target)
     stream: Any
+    made: Any
     for stream in source.streams:
-        index, made, tags = stream.index, None, stream.metadata
-        if index in beside.copied:
-            made = add_copy(output, stream, beside.copied[index])
-            if made is not None:
-                others[index] = made
-        elif index in beside.encoded:
-            sound = Sound(output, stream, beside.encoded[index], timeline.start)
-            others[index] = sound
+        made, tags = None, stream.metadata
+        if stream.index in beside.encoded:
+            sound = others[stream.index] = Sound(output, stream, timeline.start)
             made, tags = sound.stream, _still_true(tags)
+        elif stream.index in beside.copied:
+            made = add_copy(output, stream, timeline.first.get(stream.index, b""))
+            if made is not None:
+                others[stream.index] = made
         if made is not None:
             if not metadata:
                 tags = {name: tags[name] for name in tags.keys() & _OF_THE_FILE}
@@ -174,22 +173,15 @@ def _still_true(tags: dict[str, str]) -> dict[str, str]:
 def _add_video(
     output: OutputContainer, clip: Clip, first: Frame[Picture], quality: int
 ) -> VideoStream:
-    """A stream of H.264, or of VP9 in WebM and MPEG-4 in AVI.
+    """A stream of H.264, or of VP9 in WebM.
 
-    AVI stores no times: players show frames when they come, and of H.264 many do so late. The usual
-    form of H.264 has even sides only. For odd sides its 4:4:4 form is used.
+    The usual form of H.264 has even sides only. For odd sides its 4:4:4 form is used.
     """
-    container = output.format.name
-    rate, time_base = _choose_times(clip, first, is_avi=container == "avi")
+    rate, time_base = _choose_times(clip, first)
     height, width = first.picture.rgb.shape[:2]
-    pixels = "yuv420p"
     worse = (100 - quality) / 99
     options = {"crf": str(round(_BEST_CRF + worse * (_WORST_CRF - _BEST_CRF)))}
-    if container == "avi":
-        level = round(_LAMBDA * (_BEST_Q + worse * (_WORST_Q - _BEST_Q)))
-        options = {"flags": "+qscale", "global_quality": str(level), "bf": "0"}
-        stream = output.add_stream("mpeg4", rate, options)
-    elif container == "webm":
+    if output.format.name == "webm":
         stream = output.add_stream("libvpx-vp9", rate, {**options, "row-mt": "1"})
         pixels = "yuv420p" if first.picture.alpha is None else "yuva420p"
     else:
@@ -207,17 +199,12 @@ def _add_video(
     return stream
 
 
-def _choose_times(clip: Clip, first: Frame[Picture], *, is_avi: bool) -> tuple[Fraction, Fraction]:
-    """Frames a second, and the unit of times in seconds: that of the origin, if it is fine enough.
-
-    AVI shows one frame in each unit; where none is stored, the one before stays.
-    """
+def _choose_times(clip: Clip, first: Frame[Picture]) -> tuple[Fraction, Fraction]:
+    """Frames a second, and the unit of times in seconds: the origin's, if it is fine enough."""
     if isinstance(clip, Video):
-        rate, unit, is_regular = clip.timeline.rate, clip.timeline.unit, clip.timeline.is_regular
+        rate, unit = clip.timeline.rate, clip.timeline.unit
     else:
-        rate, unit, is_regular = 1 / first.seconds, _COARSE, False
-    if is_avi:
-        return rate, 1 / rate if is_regular and rate.numerator <= _MOST_IN_MPEG4 else _COARSE
+        rate, unit = 1 / first.seconds, _COARSE
     frame = rate.numerator  # a multiple of it can tell the length of a frame exactly
     return rate, unit if unit < _COARSE else Fraction(1, frame * ceil(_FINE / frame))
 
@@ -225,22 +212,12 @@ def _choose_times(clip: Clip, first: Frame[Picture], *, is_avi: bool) -> tuple[F
 def _encode_frames(
     stream: VideoStream, frames: Iterable[Frame[Picture]], start: Fraction
 ) -> Iterator[Any]:
-    """The packets of frames on a clock that begins at 0; theirs begins at ``start``, in seconds.
-
-    Where nothing would be shown up to the first frame, black is shown.
-    """
+    """The packets of frames on a clock that begins at 0; theirs begins at ``start``, in seconds."""
     context = stream.codec_context
     earliest = 0
     for frame in frames:
         encoded = _convert(frame.picture, context)
         time = round((frame.start - start) / context.time_base)
-        if context.name == "mpeg4" and earliest == 0 < time:  # AVI
-            if frame.start - start > LATE:
-                black = _convert(Picture(np.zeros_like(frame.picture.rgb)), context)
-                black.pts = 0
-                yield from stream.encode(black)
-            else:
-                start, time = frame.start, 0
         encoded.pts = max(time, earliest)  # damaged files repeat times, which encoders refuse
         encoded.duration = round(frame.seconds / context.time_base) or 1
         earliest = encoded.pts + 1
@@ -254,13 +231,11 @@ def _convert(picture: Picture, context: VideoCodecContext) -> VideoFrame:
     if picture.alpha is not None or alpha:
         image = as_image(picture, "PNG" if alpha else "JPEG")
         pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
-    # MPEG-4 does not name its colors, and players take small pictures for standard definition.
-    is_small = context.width <= STANDARD[0] and context.height <= STANDARD[1]
     frame = VideoFrame.from_ndarray(pixels, format="rgba" if alpha else "rgb24").reformat(
         width=context.width,
         height=context.height,
         format=context.pix_fmt,
-        dst_colorspace="ITU601" if is_small and context.name == "mpeg4" else "ITU709",
+        dst_colorspace="ITU709",
         dst_color_range="MPEG",
         interpolation="BICUBIC",
     )

@@ -21,7 +21,7 @@ from stylecli.files.formats import ImageError, format_for, is_video
 from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
 from stylecli.files.video.frames import Clip, Frame, pace
-from stylecli.files.video.streams import Beside, plan_streams, run_filters
+from stylecli.files.video.streams import plan_streams, run_filters
 from stylecli.files.video.timeline import Timeline, rate_of
 
 _LEAST_IN_GIF = Fraction(1, 50)  # s: browsers show shorter frames for a tenth of a second
@@ -35,7 +35,7 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MAKE_TIMES_UP = 1  # FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets
 
 _BT709, _NOT_NAMED = 1, 2  # FFmpeg's numbers of color matrices
-STANDARD = (1279, 576)  # px: the largest width and height of standard definition
+_STANDARD = (1279, 576)  # px: the largest width and height of standard definition
 
 # Tags that are no UTF-8 are kept as they are; from PyAV 19 on, they always are.
 _PYAV = int(av.__version__.partition(".")[0])
@@ -52,10 +52,10 @@ class Video(Clip):
     """
 
     timeline: Timeline
-    least: Fraction = Fraction(0)
+    least: Fraction
 
     @classmethod
-    def open(cls, path: Path, target: Path | None = None) -> "Video":
+    def open(cls, path: Path, target: Path) -> "Video":
         """Look at all packets of a file, and decode its first frame.
 
         Args:
@@ -65,48 +65,25 @@ class Video(Clip):
         Raises:
             ImageError: there is no film in it that can be read, or it ends early.
         """
+        is_animation = not is_video(target)
+        least = _LEAST_IN_GIF if is_animation and format_for(target) == "GIF" else Fraction(0)
         with open_video(path) as (container, stream):
             timeline = Timeline.read(container, stream)
             _require_end(path, container, stream, timeline)
-        with open_video(path) as (container, stream):
-            first = next(_deinterlace(_decode(path, container, stream, timeline)), None)
-            if first is None:
-                raise ImageError(f"{path} is not a video that can be read")
-            shape = stream.sample_aspect_ratio or Fraction(1)
-            video = cls(
-                path=path,
-                count=max(1, timeline.count),
-                has_alpha=_has_alpha(first),
-                pixel_shape=1 / shape if _is_turned(first) else shape,
-                timeline=timeline,
-            )
-        if target is None or is_video(target):
-            return video
-        # Pillow's encoders want to know the number of frames: they are decoded for that alone.
-        is_gif = format_for(target) == "GIF"
-        video = replace(video, least=_LEAST_IN_GIF if is_gif else Fraction(0))
-        return replace(video, count=sum(1 for _ in pace(video._read_frames(), video.least)))
-
-    def notes(self, target: Path) -> list[str]:
-        """What a result in the file ``target`` will lack beside transparency, and is mended."""
-        beside = self.plan_streams(target)
-        lost, notes = list(beside.lost), []
-        if not is_video(target) and format_for(target) == "TIFF":
-            lost.append("times")
-        if lost:
-            notes.append(f"{target} is without its {' and '.join(lost)}")
-        if beside.changed:
-            notes.append(f"in {target}, its {' and '.join(beside.changed)}")
-        if self.timeline.parts > 1:
+            notes = plan_streams(container, stream, timeline.first, target).notes
+        if timeline.shifts:
             notes.append("its clock begins again, and its times go on where they broke off")
-        if self.least > 1 / self.timeline.rate:
-            notes.append(f"{target} gets at most {1 / self.least} frames a second")
-        return notes
-
-    def plan_streams(self, target: Path) -> Beside:
-        """What becomes of the streams beside the picture in the file ``target``."""
-        with open_video(self.path) as (container, picture):
-            return plan_streams(container, picture, self.timeline, target)
+        if least > 1 / timeline.rate:
+            notes.append(f"{target} gets at most {1 / least} frames a second")
+        video = cls(path=path, count=timeline.count, notes=notes, timeline=timeline, least=least)
+        first = next(video._read_frames(), None)
+        if first is None:
+            raise ImageError(f"{path} is not a video that can be read")
+        # Pillow's encoders want to know the number of frames: they are decoded for that alone.
+        if is_animation:
+            video = replace(video, count=sum(1 for _ in pace(video._read_frames(), least)))
+        alpha = _has_alpha(first.picture)
+        return replace(video, has_alpha=alpha, pixel_shape=first.pixel_shape)
 
     def frames(self) -> Iterator[Frame[Picture]]:
         """All frames, upright, one at a time.
@@ -126,27 +103,61 @@ class Video(Clip):
 
     def _read_frames(self) -> Iterator[Frame[VideoFrame]]:
         first: tuple[int, int] | None = None
-        expected = Fraction(0)
+        expected, rate = Fraction(0), self.timeline.rate
         with open_video(self.path) as (container, stream):
-            decoded = _decode(self.path, container, stream, self.timeline)
             try:
-                for frame in _deinterlace(decoded):
+                for frame in _deinterlace(self._decode(container, stream)):
                     size = frame.width, frame.height
                     first = first or size
-                    shape = self.pixel_shape
-                    if size != first:  # what is shown may keep its proportions all the same
-                        own = stream.codec_context.sample_aspect_ratio or Fraction(1)
-                        shape = 1 / own if _is_turned(frame) else own
-                    unit, rate = frame.time_base or Fraction(0), self.timeline.rate
+                    # What is shown may keep its proportions where the size changes.
+                    owner = stream if size == first else stream.codec_context
+                    shape = owner.sample_aspect_ratio or Fraction(1)
+                    unit = frame.time_base or Fraction(0)
                     if frame.pts is None:
                         start = expected
                     else:
                         start = _exact(frame.pts * unit, unit / 2, rate)
                     seconds = _exact(frame.duration * unit, unit, rate) or 1 / rate
                     expected = start + seconds
-                    yield Frame(frame, start, seconds, shape)
+                    yield Frame(frame, start, seconds, 1 / shape if _is_turned(frame) else shape)
             except av.FFmpegError as error:
                 raise ImageError(f"{self.path} is damaged: {error.strerror or error}") from error
+
+    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        """All frames in the order in which they are shown; a damaged one is left out.
+
+        Raises:
+            ImageError: a tenth of the frames cannot be decoded.
+        """
+        decoder = _decoder(stream)
+        first: int | None = None
+        # Units from a packet to its frame in AVI, which stores the order alone.
+        delay: int | None = None
+        good = bad = 0
+        with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
+            for packet in self.timeline.on_one_clock(container.demux()):
+                # In Ogg, the frame before stays.
+                is_repeat = not packet.size and packet.pts is not None
+                if packet.stream is not stream or is_repeat:
+                    continue
+                first = packet.dts if first is None else first
+                try:
+                    frames = decoder.decode(packet)
+                except av.FFmpegError:
+                    bad += 1
+                    continue
+                for frame in frames:
+                    if frame.pts is None or _lacks_times(container):
+                        frame.pts, frame.duration = None, 0
+                        # The last ones come after all packets.
+                        if frame.dts is not None:
+                            delay = frame.dts - (first or 0) if delay is None else delay
+                            frame.pts = frame.dts - delay
+                    yield frame
+                good += len(frames)
+        if bad > good / 9:
+            about = estimate(container, stream)
+            raise ImageError(f"{self.path} is damaged: {good} of about {about} frames")
 
 
 @contextmanager
@@ -169,42 +180,6 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not isinstance(stream, VideoStream) or not stream.codec_context:
             raise ImageError(f"{path} is not a video that can be read")
         yield container, stream
-
-
-def _decode(
-    path: Path, container: InputContainer, stream: VideoStream, timeline: Timeline
-) -> Iterator[VideoFrame]:
-    """All frames in the order in which they are shown; a damaged one is left out.
-
-    Raises:
-        ImageError: a tenth of the frames cannot be decoded.
-    """
-    decoder = _decoder(stream)
-    first: int | None = None
-    # Units from a packet to its frame in AVI, which stores the order alone.
-    delay: int | None = None
-    good = bad = 0
-    with suppress(av.FFmpegError):  # a file that cannot be read to its end is as one that ends
-        for packet in timeline.on_one_clock(container.demux()):
-            is_repeat = not packet.size and packet.pts is not None  # the frame before stays, in Ogg
-            if packet.stream is not stream or is_repeat:
-                continue
-            first = packet.dts if first is None else first
-            try:
-                frames = decoder.decode(packet)
-            except av.FFmpegError:
-                bad += 1
-                continue
-            for frame in frames:
-                if frame.pts is None or _lacks_times(container):
-                    frame.pts, frame.duration = None, 0
-                    if frame.dts is not None:  # unlike the last ones, which come after all packets
-                        delay = frame.dts - (first or 0) if delay is None else delay
-                        frame.pts = frame.dts - delay
-                yield frame
-            good += len(frames)
-    if bad > good / 9:
-        raise ImageError(f"{path} is damaged: {good} of about {estimate(container, stream)} frames")
 
 
 def _deinterlace(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
@@ -291,7 +266,7 @@ def _is_turned(frame: VideoFrame) -> bool:
 
 def _picture_of(frame: VideoFrame, matrix: tuple[int, ...]) -> Picture:
     """A frame upright, in 8-bit RGB; its colors are as a screen without HDR shows them."""
-    is_high_definition = frame.width > STANDARD[0] or frame.height > STANDARD[1]
+    is_high_definition = frame.width > _STANDARD[0] or frame.height > _STANDARD[1]
     if frame.colorspace == _NOT_NAMED and is_high_definition:
         frame.colorspace = _BT709  # as players do; FFmpeg would take that of standard definition
     is_hdr = frame.color_trc in (PQ, HLG)

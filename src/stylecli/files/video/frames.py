@@ -1,7 +1,7 @@
 """Files of many pictures: what films and animations have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from PIL import Image, ImageOps
 
-from stylecli.files.formats import MAX_PIXELS, keeps_alpha
+from stylecli.files.formats import MAX_PIXELS
 from stylecli.files.pictures import Picture, as_image, as_picture
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Clip(ABC):
     Attributes:
         path: the file.
         count: how many frames can be read; of a film that becomes another, about so many.
+        notes: what a result will lack beside transparency, and what is mended.
         has_alpha: whether its first frame has transparency.
         loop: how often it is shown as an animation, 0 for ever; None if the file does not say.
         pixel_shape: width to height of a pixel when upright, nearly always 1.
@@ -48,7 +49,8 @@ class Clip(ABC):
 
     path: Path
     count: int
-    has_alpha: bool
+    notes: Sequence[str] = ()
+    has_alpha: bool = False
     loop: int | None = 0
     pixel_shape: Fraction = Fraction(1)
     max_pixels: int = MAX_PIXELS
@@ -60,17 +62,6 @@ class Clip(ABC):
         Raises:
             ImageError: the file is damaged.
         """
-
-    @abstractmethod
-    def notes(self, target: Path) -> list[str]:
-        """What a result in the file ``target`` will lack beside transparency, and is mended."""
-
-    def notice(self, target: Path) -> str:
-        """One line on what a result will lack, and what is mended; empty if nothing."""
-        notes = self.notes(target)
-        if self.has_alpha and not keeps_alpha(target):
-            notes.insert(0, f"its transparency is lost in {target}; a .webm would keep it")
-        return f"{self.path}: {'; '.join(notes)}" if notes else ""
 
 
 def pace(frames: Iterable[Frame[T]], least: Fraction) -> Iterator[Frame[T]]:

@@ -14,13 +14,12 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
-from stylecli.files.formats import is_video
-from stylecli.files.video.timeline import Timeline
+from stylecli.files.formats import format_for, is_video
 
 _USUAL_RATE = 48_000  # Hz
 _BITS = 96_000  # a second and channel
 _MOST_BITS = 320_000
-# The layout for 1, 2, 3 … channels; every encoder but MP3's takes all. More become stereo.
+# The layout for 1, 2, 3 … channels. More become stereo.
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 
@@ -30,22 +29,18 @@ class Sound:
     Args:
         output: the container to write.
         stream: of the film that is read.
-        encoder: FFmpeg's name of an encoder.
         start: where the film's clock begins, in seconds, and the sound with it.
     """
 
-    def __init__(
-        self, output: OutputContainer, stream: AudioStream, encoder: str, start: Fraction
-    ) -> None:
-        codec = av.codec.Codec(encoder, "w")
-        rates = codec.audio_rates
+    def __init__(self, output: OutputContainer, stream: AudioStream, start: Fraction) -> None:
+        encoder = _encoder_for(output.format.name)
+        rates = av.codec.Codec(encoder, "w").audio_rates
         own = stream.codec_context
         self.rate = own.sample_rate if not rates or own.sample_rate in rates else _USUAL_RATE
         count = own.layout.nb_channels
-        most = 2 if encoder == "libmp3lame" else len(_LAYOUTS)
         made: Any = output.add_stream(encoder, self.rate)
         self.stream: AudioStream = made
-        self.stream.layout = _LAYOUTS[count - 1] if count <= most else "stereo"
+        self.stream.layout = _LAYOUTS[count - 1] if count <= len(_LAYOUTS) else "stereo"
         self.stream.bit_rate = min(_MOST_BITS, _BITS * self.stream.layout.nb_channels)
         self.stream.disposition = stream.disposition
         self._decoder = own
@@ -100,13 +95,7 @@ def run_filters(graph: av.filter.Graph, frame: Any) -> Iterator[Any]:
 
 
 _NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "second picture"}
-_ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
-_USUAL_ENCODER = "aac"
-# In AVI, sound has no times: all that is stored is how long each packet lasts, always alike.
-_SOUND_OF_AVI = frozenset({"mp2", "mp3", "ac3", "pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_s32le"})
-# All others hold chapters and languages, too.
 _MUXERS = {".mp4": "mp4", ".m4v": "ipod", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-_PACKETS_LOOKED_AT = 5000
 
 
 @dataclass(frozen=True)
@@ -114,52 +103,48 @@ class Beside:
     """What becomes of the streams beside a film's picture.
 
     Attributes:
-        copied: the first packets of those that are copied, by their numbers.
-        encoded: FFmpeg's names of encoders, by the numbers of sounds that are encoded anew.
-        changed: what is encoded anew, in words.
-        lost: what is left out, in words.
+        copied: the numbers of those that are copied.
+        encoded: the numbers of sounds that are encoded anew.
+        notes: what is encoded anew or lost, in words.
     """
 
-    copied: dict[int, bytes]
-    encoded: dict[int, str]
-    changed: list[str]
-    lost: list[str]
+    copied: set[int]
+    encoded: set[int]
+    notes: list[str]
 
 
 def plan_streams(
-    source: InputContainer, picture: Stream, timeline: Timeline, target: Path
+    source: InputContainer, picture: Stream, first: dict[int, bytes], target: Path
 ) -> Beside:
     """Decide on each stream by trying: its first packet is written to a file in memory.
 
     Args:
-        source: a film, at its beginning; some packets of it are read.
+        source: a film; none of its packets is read.
         picture: the stream that is painted.
-        timeline: its clock.
+        first: the first packet of each stream that has one.
         target: the file to write; its suffix names the container. An animation holds no stream.
     """
-    suffix = target.suffix.lower()
     others = [stream for stream in source.streams if stream.index != picture.index]
-    if not is_video(target):
-        return Beside({}, {}, [], [name_of(stream) for stream in others])
-    others = [stream for stream in others if not _is_made_again(stream, source, suffix)]
-    first = _first_packets(source, {stream.index for stream in others})
-    plan = Beside({}, {}, [], [])
+    copied, encoded, lost, changed = set(), set(), [], []
+    suffix = target.suffix.lower()
     for stream in others:
-        packet = first.get(stream.index)
-        if _is_held(stream, packet, timeline, suffix):
-            plan.copied[stream.index] = bytes(packet or b"")
-        elif encoder := _encoder(stream, suffix):
-            plan.encoded[stream.index] = encoder
-            becomes = av.codec.Codec(encoder, "w").canonical_name
-            plan.changed.append(f"{name_of(stream)} becomes {becomes}")
+        if not is_video(target):
+            lost.append(name_of(stream))
+        elif _is_made_again(stream, source):
+            continue
+        elif _is_held(stream, first.get(stream.index, b""), suffix):
+            copied.add(stream.index)
+        elif stream.type == "audio" and stream.codec_context:
+            encoded.add(stream.index)
+            becomes = _encoder_for(_MUXERS[suffix]).removeprefix("lib")
+            changed.append(f"{name_of(stream)} becomes {becomes}")
         else:
-            plan.lost.append(name_of(stream))
-    if suffix not in _MUXERS:
-        kept = plan.copied.keys() | plan.encoded.keys()
-        languages = {one.language for one in others if one.index in kept}
-        plan.lost.extend(["chapters"] if source.chapters() else [])
-        plan.lost.extend(["languages"] if languages - {None, "und"} else [])
-    return plan
+            lost.append(name_of(stream))
+    if not is_video(target) and format_for(target) == "TIFF":
+        lost.append("times")
+    notes = [f"{target} is without its {' and '.join(lost)}"] if lost else []
+    notes += [f"in {target}, its {' and '.join(changed)}"] if changed else []
+    return Beside(copied, encoded, notes)
 
 
 def name_of(stream: Stream) -> str:
@@ -198,42 +183,27 @@ def add_copy(output: OutputContainer, stream: Stream, first: bytes) -> Stream | 
     return copy  # type: ignore[no-any-return]
 
 
-def _is_made_again(stream: Stream, source: InputContainer, suffix: str) -> bool:
+def _is_made_again(stream: Stream, source: InputContainer) -> bool:
     """Whether a container makes a stream by itself, of the chapters or the timecode of a film."""
-    if stream.type != "data" or suffix not in _MUXERS:
+    if stream.type != "data":
         return False
     is_of_chapters = stream.name == "bin_data" and source.chapters()
     return bool(is_of_chapters) or "timecode" in stream.metadata  # which is a tag, or a stream
 
 
-def _first_packets(source: InputContainer, wanted: set[int]) -> dict[int, "av.Packet[Any]"]:
-    found: dict[int, av.Packet[Any]] = {}
-    with suppress(av.FFmpegError):
-        for number, packet in enumerate(source.demux()):
-            if packet.size and packet.stream.index in wanted - found.keys():
-                found[packet.stream.index] = packet
-            if found.keys() == wanted or number > _PACKETS_LOOKED_AT:
-                break
-    return found
-
-
-def _is_held(
-    stream: Stream, packet: "av.Packet[Any] | None", timeline: Timeline, suffix: str
-) -> bool:
+def _is_held(stream: Stream, first: bytes, suffix: str) -> bool:
     """Whether a container can hold a stream as it is."""
     if stream.type == "video" and not is_cover(stream):
         return False  # it may lack times of decoding, which cannot be made up
-    if suffix == ".avi":
-        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-        return codec in _SOUND_OF_AVI and stream.index not in timeline.gaps
     if suffix == ".webm" and stream.type == "attachment":
         return False
     try:
         with av.open(BytesIO(), "w", format=_MUXERS[suffix]) as output:
-            copy = add_copy(output, stream, bytes(packet or b""))
+            copy = add_copy(output, stream, first)
             if copy is not None:
                 copy.metadata.update(stream.metadata)
-            if copy is not None and packet is not None:
+            if copy is not None and first:
+                packet = av.Packet(first)
                 packet.stream, packet.pts, packet.dts = copy, 0, 0
                 output.mux(packet)
             else:
@@ -243,9 +213,6 @@ def _is_held(
     return True
 
 
-def _encoder(stream: Stream, suffix: str) -> str:
-    """FFmpeg's name of what encodes a sound anew; empty if nothing can."""
-    if stream.type != "audio" or not stream.codec_context:
-        return ""
-    name = _ENCODERS.get(suffix, _USUAL_ENCODER)
-    return name if name in av.codec.codecs_available else ""
+def _encoder_for(container: str) -> str:
+    """FFmpeg's name of what encodes sound anew."""
+    return "libopus" if container == "webm" else "aac"

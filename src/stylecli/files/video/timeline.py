@@ -18,7 +18,6 @@ _NO_TIME = -(2**63)
 _BACK = Fraction(1, 10)  # s: a clock that falls back by more begins again
 _AHEAD = 10  # s: so does one that leaps, in formats that allow it; FFmpeg's own limit
 _NEAR = 500  # packets: in a file, the streams of a part begin about as near as this
-LATE = Fraction(1, 20)  # s: sound that begins, stops or goes on by less is not heard as late
 
 
 @dataclass
@@ -55,9 +54,9 @@ class Timeline:
         end: where the last packet of any stream ends.
         count: packets of the picture, which are about as many as frames.
         rate: frames a second.
-        is_regular: whether each frame is shown at a multiple of ``1 / rate`` after the first.
-        parts: how many times the clock begins, nearly always 1.
-        gaps: the streams of sound that begin late, or stop and go on.
+        shifts: for each stream, from which packet on all are shown how many seconds later; empty
+            unless the clock begins again.
+        first: the first packet of each stream that has one.
     """
 
     unit: Fraction
@@ -65,10 +64,8 @@ class Timeline:
     end: Fraction
     count: int
     rate: Fraction
-    is_regular: bool
-    parts: int
-    gaps: frozenset[int]
-    _shifts: dict[int, tuple[tuple[int, Fraction], ...]]
+    shifts: dict[int, tuple[tuple[int, Fraction], ...]]
+    first: dict[int, bytes]
 
     @classmethod
     def read(cls, container: InputContainer, picture: VideoStream) -> "Timeline":
@@ -84,39 +81,35 @@ class Timeline:
             stream.index: _Track(stream.time_base or Fraction(1, 1000))
             for stream in container.streams
         }
+        first: dict[int, bytes] = {}
         with suppress(av.FFmpegError):
             for place, packet in enumerate(container.demux()):
-                _note(tracks[packet.stream.index], packet, place)
+                index = packet.stream.index
+                _note(tracks[index], packet, place)
+                if packet.size and index not in first:
+                    first[index] = bytes(packet)
         lead = tracks[picture.index]
         flags: Any = container.format.flags
         leaps = bool(flags & av.format.Flags.ts_discont.value)
         rate = rate_of(picture)
         rate = _rate_without_times(lead, rate) if container.format.name == "avi" else rate
-        shifts = _shifts(tracks, picture.index, rate, leaps)
-        start = Fraction(container.start_time or 0, av.time_base)
-        sound = {stream.index: tracks[stream.index] for stream in container.streams.audio}
         return cls(
             lead.unit,
-            start,
+            Fraction(container.start_time or 0, av.time_base),
             max(track.end() for track in tracks.values()),
             len(lead.shown),
             rate,
-            _is_regular(lead, rate, shifts.get(picture.index, ())),
-            1 + len(shifts.get(picture.index, ())),
-            frozenset(index for index, track in sound.items() if _has_gap(track, start)),
-            shifts,
+            _shifts(tracks, picture.index, rate, leaps),
+            first,
         )
 
     def on_one_clock(self, packets: Iterator["av.Packet[Stream]"]) -> Iterator["av.Packet[Stream]"]:
         """All packets of a file, with times that go on where its clock begins again."""
-        if not self._shifts:
-            yield from packets
-            return
         seen: Counter[int] = Counter()
         for packet in packets:
             index = packet.stream.index
             shift = Fraction(0)
-            for first, seconds in self._shifts.get(index, ()):
+            for first, seconds in self.shifts.get(index, ()):
                 shift = seconds if seen[index] >= first else shift
             seen[index] += 1
             move(packet, shift)
@@ -151,29 +144,6 @@ def _rate_without_times(track: _Track, rate: Fraction) -> Fraction:
     steps = Counter(after - before for before, after in pairwise(track.decoded))
     usual = max(steps, key=steps.__getitem__, default=0)
     return 1 / (usual * track.unit) if usual > 0 else rate
-
-
-def _is_regular(track: _Track, rate: Fraction, shifts: tuple[tuple[int, Fraction], ...]) -> bool:
-    ticks = 1 / (rate * track.unit)  # between two frames
-    error = min(Fraction(1), ticks / 4)  # of rounding; with more, every time would be near a frame
-    edges = [(0, Fraction(0)), *shifts, (len(track.shown), Fraction(0))]
-    times = [
-        shown + round(shift / track.unit)
-        for (start, shift), (stop, _) in pairwise(edges)
-        for shown in track.shown[start:stop]
-    ]
-    first = min(times, default=0)
-    return all(abs(time - first - round((time - first) / ticks) * ticks) <= error for time in times)
-
-
-def _has_gap(track: _Track, start: Fraction) -> bool:
-    late = LATE / track.unit
-    expected = round(start / track.unit)
-    for shown, length in zip(track.shown, track.lengths, strict=True):
-        if abs(shown - expected) > late:
-            return True
-        expected = shown + length
-    return False
 
 
 def _shifts(

@@ -293,7 +293,7 @@ document.addEventListener("view", () => $("paint").hidden && film.pause());
 
 // A painted film plays in place of the picture until another look or photo is chosen.
 function showFilm(result, name = "") {
-  const moving = /\.(mp4|mov|m4v|mkv|webm|avi)$/i.test(name);
+  const moving = /\.(mp4|mov|m4v|mkv|webm)$/i.test(name);
   film.pause();
   film.hidden = !moving;
   if (moving) film.src = result;
