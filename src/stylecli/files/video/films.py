@@ -22,7 +22,7 @@ from stylecli.files.images import require_file
 from stylecli.files.pictures import Picture
 from stylecli.files.video.frames import Clip, Frame, pace
 from stylecli.files.video.streams import plan_streams, run_filters
-from stylecli.files.video.timeline import Timeline, rate_of
+from stylecli.files.video.timeline import Timeline, lacks_times, rate_of
 
 _LEAST_IN_GIF = Fraction(1, 50)  # s: browsers show shorter frames for a tenth of a second
 
@@ -112,14 +112,14 @@ class Video(Clip):
                     # What is shown may keep its proportions where the size changes.
                     owner = stream if size == first else stream.codec_context
                     shape = owner.sample_aspect_ratio or Fraction(1)
+                    if frame.rotation % 180:  # players turn it by a quarter
+                        shape = 1 / shape
                     unit = frame.time_base or Fraction(0)
-                    if frame.pts is None:
-                        start = expected
-                    else:
-                        start = _exact(frame.pts * unit, unit / 2, rate)
+                    pts = frame.pts
+                    start = expected if pts is None else _exact(pts * unit, unit / 2, rate)
                     seconds = _exact(frame.duration * unit, unit, rate) or 1 / rate
                     expected = start + seconds
-                    yield Frame(frame, start, seconds, 1 / shape if _is_turned(frame) else shape)
+                    yield Frame(frame, start, seconds, shape)
             except av.FFmpegError as error:
                 raise ImageError(f"{self.path} is damaged: {error.strerror or error}") from error
 
@@ -147,7 +147,7 @@ class Video(Clip):
                     bad += 1
                     continue
                 for frame in frames:
-                    if frame.pts is None or _lacks_times(container):
+                    if frame.pts is None or lacks_times(container):
                         frame.pts, frame.duration = None, 0
                         # The last ones come after all packets.
                         if frame.dts is not None:
@@ -174,7 +174,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except av.FFmpegError as error:
         raise ImageError(f"{path} is not a video that can be read") from error
     with container:
-        if _lacks_times(container):
+        if lacks_times(container):
             container.flags &= ~_MAKE_TIMES_UP  # they would be wrong
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or not stream.codec_context:
@@ -226,22 +226,14 @@ def _require_end(
 
 def estimate(container: InputContainer, stream: VideoStream) -> int:
     """About how many frames there should be by the head of a file, at least 1."""
-    seconds = _length(container, stream)
-    if stream.duration and stream.time_base and not _lacks_times(container):
-        seconds = stream.duration * stream.time_base
-    return max(1, int(seconds * rate_of(stream)))
+    return max(1, int(_length(container, stream) * rate_of(stream)))
 
 
 def _length(container: InputContainer, stream: VideoStream) -> Fraction:
     """How long a video is by its head, in seconds; 0 if that does not say."""
-    if _lacks_times(container):  # there, FFmpeg guesses the length from the size of the file
+    if lacks_times(container):  # there, FFmpeg guesses the length from the size of the file
         return stream.frames / rate_of(stream)
     return Fraction(container.duration or 0, av.time_base)
-
-
-def _lacks_times(container: InputContainer) -> bool:
-    """Whether a container stores the frames alone, and not when they are shown."""
-    return container.format.name == "avi"
 
 
 def _exact(time: Fraction, error: Fraction, rate: Fraction) -> Fraction:
@@ -257,11 +249,6 @@ def _has_alpha(frame: VideoFrame) -> bool:
     """Whether a frame has transparency."""
     components = frame.format.components
     return len(components) > 1 and any(component.is_alpha for component in components)
-
-
-def _is_turned(frame: VideoFrame) -> bool:
-    """Whether a player turns a frame by a quarter."""
-    return frame.rotation % 180 != 0
 
 
 def _picture_of(frame: VideoFrame, matrix: tuple[int, ...]) -> Picture:

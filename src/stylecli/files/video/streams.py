@@ -202,12 +202,11 @@ def _is_held(stream: Stream, first: bytes, suffix: str) -> bool:
             copy = add_copy(output, stream, first)
             if copy is not None:
                 copy.metadata.update(stream.metadata)
-            if copy is not None and first:
-                packet = av.Packet(first)
-                packet.stream, packet.pts, packet.dts = copy, 0, 0
-                output.mux(packet)
-            else:
-                output.start_encoding()
+                if first:
+                    packet = av.Packet(first)
+                    packet.stream, packet.pts, packet.dts = copy, 0, 0
+                    output.mux(packet)
+            output.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
     return True

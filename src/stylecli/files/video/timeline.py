@@ -92,7 +92,7 @@ class Timeline:
         flags: Any = container.format.flags
         leaps = bool(flags & av.format.Flags.ts_discont.value)
         rate = rate_of(picture)
-        rate = _rate_without_times(lead, rate) if container.format.name == "avi" else rate
+        rate = _rate_without_times(lead, rate) if lacks_times(container) else rate
         return cls(
             lead.unit,
             Fraction(container.start_time or 0, av.time_base),
@@ -114,6 +114,11 @@ class Timeline:
             seen[index] += 1
             move(packet, shift)
             yield packet
+
+
+def lacks_times(container: InputContainer) -> bool:
+    """Whether a container stores the frames alone, and not when they are shown."""
+    return container.format.name == "avi"
 
 
 def rate_of(stream: VideoStream) -> Fraction:
