@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from clips import convert, ffmpeg, make_clip, open_film, packets, shown_at
-from stylecli.files.video.films import estimate, open_video
+from stylecli.files.video.films import open_video
 from stylecli.files.video.timeline import Timeline
 
 
@@ -75,7 +75,6 @@ def test_a_film_whose_clock_begins_late_and_that_ends_early_is_damaged(tmp_path)
 
 def test_what_a_timeline_tells_of_a_plain_film(tmp_path):
     with open_video(make_clip(tmp_path / "x.mp4", rate="30000/1001", frames=30)) as streams:
-        assert estimate(*streams) == 30
         timeline = Timeline.read(*streams)
     assert (timeline.count, timeline.rate) == (30, Fraction(30000, 1001))
     assert not timeline.shifts

@@ -72,6 +72,7 @@ def _open_film(source: Path, target: Path) -> Clip | None:
 
 
 def _tell(clip: Clip, target: Path) -> str:
+    """One line on what a result will lack, and what is mended; empty if nothing."""
     notes = list(clip.notes)
     if clip.has_alpha and not keeps_alpha(target):
         notes.insert(0, f"its transparency is lost in {target}; a .webm would keep it")

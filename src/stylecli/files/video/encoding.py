@@ -22,7 +22,7 @@ from stylecli.files.formats import ImageError
 from stylecli.files.pictures import Picture, as_image
 from stylecli.files.video.films import KEEP_TAGS, Video, open_video
 from stylecli.files.video.frames import Clip, Frame
-from stylecli.files.video.streams import Sound, add_copy, is_cover, plan_streams
+from stylecli.files.video.streams import Beside, Sound, add_copy, is_cover, plan_streams
 from stylecli.files.video.timeline import Timeline, move
 
 _COARSE = Fraction(1, 1000)  # s
@@ -86,7 +86,8 @@ def _encode(
         return
     start = max(Fraction(0), clip.timeline.start)
     with open_video(clip.path) as (source, picture):
-        others = _add_others(output, source, picture, clip.timeline, target, metadata=metadata)
+        beside = plan_streams(source, picture, clip.timeline.first, target)
+        others = _add_others(output, source, clip.timeline, beside, metadata=metadata)
         video.disposition = picture.disposition
         if metadata:
             output.metadata.update(source.metadata)
@@ -101,15 +102,13 @@ def _encode(
 def _add_others(
     output: OutputContainer,
     source: InputContainer,
-    picture: VideoStream,
     timeline: Timeline,
-    target: Path,
+    beside: Beside,
     *,
     metadata: bool,
 ) -> dict[int, Stream | Sound]:
     """Add streams for those beside the picture of a film, by their numbers in it."""
     others: dict[int, Stream | Sound] = {}
-    beside = plan_streams(source, picture, timeline.first, target)
     stream: Any
     made: Any
     for stream in source.streams:
@@ -118,7 +117,7 @@ def _add_others(
             sound = others[stream.index] = Sound(output, stream, timeline.start)
             made, tags = sound.stream, _still_true(tags)
         elif stream.index in beside.copied:
-            made = add_copy(output, stream, timeline.first.get(stream.index, b""))
+            made = add_copy(output, stream, timeline.first[stream.index])
             if made is not None:
                 others[stream.index] = made
         if made is not None:

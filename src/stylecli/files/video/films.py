@@ -60,7 +60,8 @@ class Video(Clip):
 
         Args:
             path: the file.
-            target: the file to write, whose format may limit the number of frames.
+            target: the file to write. Its format decides what is kept beside the picture, and may
+                limit the number of frames.
 
         Raises:
             ImageError: there is no film in it that can be read, or it ends early.
@@ -156,8 +157,7 @@ class Video(Clip):
                     yield frame
                 good += len(frames)
         if bad > good / 9:
-            about = estimate(container, stream)
-            raise ImageError(f"{self.path} is damaged: {good} of about {about} frames")
+            raise _incomplete(self.path, good, container, stream)
 
 
 @contextmanager
@@ -220,13 +220,14 @@ def _require_end(
     """
     reached = max(timeline.end, timeline.end - timeline.start)
     if reached < Fraction(9, 10) * _length(container, stream) - 1:
-        about = estimate(container, stream)
-        raise ImageError(f"{path} is damaged: {timeline.count} of about {about} frames")
+        raise _incomplete(path, timeline.count, container, stream)
 
 
-def estimate(container: InputContainer, stream: VideoStream) -> int:
-    """About how many frames there should be by the head of a file, at least 1."""
-    return max(1, int(_length(container, stream) * rate_of(stream)))
+def _incomplete(
+    path: Path, count: int, container: InputContainer, stream: VideoStream
+) -> ImageError:
+    about = max(1, int(_length(container, stream) * rate_of(stream)))
+    return ImageError(f"{path} is damaged: {count} of about {about} frames")
 
 
 def _length(container: InputContainer, stream: VideoStream) -> Fraction:

@@ -121,7 +121,7 @@ def plan_streams(
     Args:
         source: a film; none of its packets is read.
         picture: the stream that is painted.
-        first: the first packet of each stream that has one.
+        first: the bytes of each stream's first packet; none if it has no packet.
         target: the file to write; its suffix names the container. An animation holds no stream.
     """
     others = [stream for stream in source.streams if stream.index != picture.index]
@@ -132,7 +132,7 @@ def plan_streams(
             lost.append(name_of(stream))
         elif _is_made_again(stream, source):
             continue
-        elif _is_held(stream, first.get(stream.index, b""), suffix):
+        elif _is_held(stream, first[stream.index], suffix):
             copied.add(stream.index)
         elif stream.type == "audio" and stream.codec_context:
             encoded.add(stream.index)

@@ -30,6 +30,7 @@ class _Track:
         decoded: when each is decoded, or ``_NO_TIME``.
         lengths: how long each lasts; 0 where the file does not say.
         places: the number of each in the file.
+        first: the bytes of the first, if there is one.
     """
 
     unit: Fraction
@@ -37,6 +38,7 @@ class _Track:
     decoded: "array[int]" = field(default_factory=lambda: array("q"))
     lengths: "array[int]" = field(default_factory=lambda: array("q"))
     places: "array[int]" = field(default_factory=lambda: array("q"))
+    first: bytes = b""
 
     def end(self, first: int = 0, last: int | None = None) -> Fraction:
         """When the last of some packets ends, in seconds."""
@@ -56,7 +58,7 @@ class Timeline:
         rate: frames a second.
         shifts: for each stream, from which packet on all are shown how many seconds later; empty
             unless the clock begins again.
-        first: the first packet of each stream that has one.
+        first: the bytes of each stream's first packet; none if it has no packet.
     """
 
     unit: Fraction
@@ -81,13 +83,9 @@ class Timeline:
             stream.index: _Track(stream.time_base or Fraction(1, 1000))
             for stream in container.streams
         }
-        first: dict[int, bytes] = {}
         with suppress(av.FFmpegError):
             for place, packet in enumerate(container.demux()):
-                index = packet.stream.index
-                _note(tracks[index], packet, place)
-                if packet.size and index not in first:
-                    first[index] = bytes(packet)
+                _note(tracks[packet.stream.index], packet, place)
         lead = tracks[picture.index]
         flags: Any = container.format.flags
         leaps = bool(flags & av.format.Flags.ts_discont.value)
@@ -100,7 +98,7 @@ class Timeline:
             len(lead.shown),
             rate,
             _shifts(tracks, picture.index, rate, leaps),
-            first,
+            {index: track.first for index, track in tracks.items()},
         )
 
     def on_one_clock(self, packets: Iterator["av.Packet[Stream]"]) -> Iterator["av.Packet[Stream]"]:
@@ -142,6 +140,7 @@ def _note(track: _Track, packet: "av.Packet[Any]", place: int) -> None:
     track.decoded.append(packet.dts if packet.dts is not None else _NO_TIME)
     track.lengths.append(packet.duration or 0)
     track.places.append(place)
+    track.first = track.first or bytes(packet)
 
 
 def _rate_without_times(track: _Track, rate: Fraction) -> Fraction:
