@@ -256,9 +256,7 @@ class _Run:
                 self._report_job(job, "planned")
                 self.reporter.say(f"{job.source} → {job.target}")
         skipped = sum(len(one.plan.skipped) for one in self.passes)
-        counts = f"{self.total} to stylize, {skipped} skipped"
-        self.reporter.say("; ".join(filter(None, [counts, self.passes[0].plan.left_out])))
-        self._report_end("finished")
+        self._end("finished", [f"{self.total} to stylize, {skipped} skipped"])
 
     def paint(self) -> None:
         """Stylize the files, one style after the other."""
@@ -321,12 +319,15 @@ class _Run:
         values = {"source": str(job.source), "target": str(job.target), **more}
         self.reporter.event(status=status, **values)
 
-    def _report_end(self, status: str, **more: Any) -> None:
-        """Write the last event: what the lines before do not say."""
+    def _end(self, status: str, parts: list[str], **more: Any) -> None:
+        """Say the last line, and write the last event: what the lines before do not say."""
         plan = self.passes[0].plan
+        left_out = [f"left out: {plan.left_out}"] if plan.left_out else []
+        self.reporter.say("; ".join([*parts, *left_out]))
         shard = f"{plan.shard.number}/{plan.shard.count}" if plan.shard.count > 1 else None
-        left_out = plan.left_out.removeprefix("left out: ")
-        self.reporter.event(status=status, shard=shard, left_out=left_out, left=self.left, **more)
+        self.reporter.event(
+            status=status, shard=shard, left_out=plan.left_out, left=self.left, **more
+        )
 
     def conclude(self, out: Place) -> None:
         """Say what was done, and what was not."""
@@ -346,8 +347,7 @@ class _Run:
             if out != STANDARD_STREAM:
                 parts.append(f"written to {done[0].target if len(done) == 1 else out}")
         parts += [f"{self.left} left: run the same command to go on"] if self.left else []
-        self.reporter.say("; ".join(filter(None, [*parts, todo.left_out])))
-        self._report_end("stopped" if self.left else "finished", seconds=round(seconds, 3))
+        self._end("stopped" if self.left else "finished", parts, seconds=round(seconds, 3))
 
 
 def _open(config: RunConfig) -> "Stylizer | Workers":

@@ -72,14 +72,14 @@ def scan_images(folder: Path) -> list[Path]:
 
 
 def _describe_left_out(left_out: LeftOut) -> str:
-    """One short line on what was left out; empty if nothing."""
+    """What was left out, such as ``12 .txt, 2 hidden or of the system``; empty if nothing."""
     in_order = sorted(left_out.items(), key=lambda one: (-one[1], one[0]))
     endings = [(name, count) for name, count in in_order if name.startswith(".")]
     parts = [f"{count} {name}" for name, count in endings[:_MOST_NAMED]]
     if more := sum(count for _, count in endings[_MOST_NAMED:]):
         parts.append(f"{more} with other endings")
     parts += [f"{count} {name}" for name, count in in_order if not name.startswith(".")]
-    return f"left out: {', '.join(parts)}" if parts else ""
+    return ", ".join(parts)
 
 
 def _scan_files(
@@ -202,7 +202,7 @@ class Plan:
     jobs: tuple[Job, ...]  # the files to stylize
     skipped: tuple[Job, ...]  # those whose target is there already, and is not to be replaced
     shard: Shard = WHOLE  # which part of all files they are
-    left_out: str = ""  # one line on what in the folders is left out; empty if nothing
+    left_out: str = ""  # what the folders hold beside, such as 12 .txt; empty if nothing
 
 
 def plan(
@@ -266,7 +266,7 @@ def _plan_files(
     jobs = list(_pair(inputs, out, suffix, format, left_out))
     if not jobs:
         message = f"no images or videos in {', '.join(map(str, inputs))}"
-        reasons = f"; {_describe_left_out(left_out)}" if left_out else ""
+        reasons = f"; left out: {_describe_left_out(left_out)}" if left_out else ""
         raise StyleCliError(message + reasons, hint=_ENDINGS)
     if suffix:  # the results of an earlier run may lie beside the photos
         results = {_key(job.target) for job in jobs}
