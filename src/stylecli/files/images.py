@@ -27,8 +27,6 @@ from stylecli.files.formats import (
 from stylecli.files.pictures import Picture, as_image, as_picture, resize, turn_upright
 
 _MAX_ASPECT = 8  # of a photo to train with
-_CHECK = "_decompression_bomb_check"  # the function with which Pillow compares sizes
-_LIMITED = {_CHECK, "PngStream"}  # what asks for a limit of the process
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -132,18 +130,19 @@ def _limit(decoder: Any, max_pixels: int) -> Any:
         if size[0] * size[1] > max_pixels:
             raise Image.DecompressionBombError
 
-    pillow = SimpleNamespace(**{**vars(Image), _CHECK: check})
+    limits: dict[str, object] = {"_decompression_bomb_check": check, "PngStream": _Chunks}
+    names = limits | {"Image": SimpleNamespace(**vars(Image) | limits)}
     methods = {
         name: FunctionType(
             method.__code__,
-            {**method.__globals__, "Image": pillow, _CHECK: check, "PngStream": _Chunks},
+            method.__globals__ | names,
             name,
             method.__defaults__,
             method.__closure__,
         )
         for owner in reversed(getattr(decoder, "__mro__", ()))
         for name, method in vars(owner).items()
-        if isinstance(method, FunctionType) and _LIMITED & {*method.__code__.co_names}
+        if isinstance(method, FunctionType) and limits.keys() & method.__code__.co_names
     }
     return type(decoder.__name__, (decoder,), methods) if methods else decoder
 
