@@ -321,7 +321,7 @@ def test_a_file_without_end_is_given_up(models, site, tmp_path, monkeypatch):
         ("http://127.0.0.1.example.org/x", "only https"),
         ("http://10.0.0.1/x", "only https"),
         ("http://[fe80::1]/x", "only https"),
-        ("http://[::1/x", "is not an address"),
+        ("http://[::1/x", "cannot fetch http://[::1/x: Invalid IPv6 URL"),
         ("http:///x", "only https"),
         ("https://", "cannot fetch"),
         ("https://a\n.example.org/x", "cannot fetch"),

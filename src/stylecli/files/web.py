@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from socket import getaddrinfo
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from stylecli.errors import StyleCliError
@@ -28,16 +28,7 @@ def is_web(text: str) -> bool:
 
 def web_name(url: str) -> str:
     """The name of the file that an address names, such as ``udnie.safetensors``."""
-    return unquote(_parts(url).path).rpartition("/")[2]
-
-
-def _parts(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError as error:
-        raise StyleCliError(
-            f"{url} is not an address: {error}", hint="such as https://…"
-        ) from error
+    return unquote(re.split("[?#]", url)[0]).rpartition("/")[2]
 
 
 def read_web(url: str) -> Iterator[tuple[bytes, int]]:
@@ -48,10 +39,10 @@ def read_web(url: str) -> Iterator[tuple[bytes, int]]:
             :func:`_require_safe`; there is no such file or connection, nothing came for 30
             seconds, or the connection was cut.
     """
-    _require_safe(url)
     # A proxy would take a file of this machine past other machines.
     handlers = [_Redirects(), *([ProxyHandler({})] if _HERE.match(url) else [])]
     with _web_failures(url):
+        _require_safe(url)
         request = Request(quote(url, safe=_PLAIN), headers={"User-Agent": "stylecli"})
         response: HTTPResponse
         with build_opener(*handlers).open(request, timeout=_PATIENCE) as response:
@@ -84,7 +75,7 @@ def _require_safe(url: str) -> None:
 
     ``https`` prevents that. ``http`` is accepted from this machine only, where nobody is between.
     """
-    parts = _parts(url)
+    parts = urlsplit(url)
     if "@" in parts.netloc:
         raise StyleCliError(
             "the address holds a user's name or password, which would be seen by others",
@@ -100,7 +91,7 @@ def _require_safe(url: str) -> None:
 def _is_private(url: str) -> bool:
     """Whether an address is one of this machine, or of a network that the world cannot reach."""
     try:
-        found = getaddrinfo(_parts(url).hostname or "", None)
+        found = getaddrinfo(urlsplit(url).hostname or "", None)
     except (OSError, UnicodeError):  # a name that is unknown, or known to a proxy only
         return False
     # An address of the link may be followed by the name of an interface, as in fe80::1%eth0.
