@@ -29,7 +29,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.atomic import private_folder
 from stylecli.files.images import open_image, write_picture
 from stylecli.files.jobs import Job
-from stylecli.files.metadata import MAX_EXIF_BYTES, Metadata
+from stylecli.files.metadata import Metadata, set_tags
 from stylecli.files.pictures import Picture, shrink
 from stylecli.files.stores import STANDARD_STREAM, Place, Url, fetch, send
 from stylecli.files.video.clips import read_clip_or_picture, write_clip
@@ -334,7 +334,8 @@ class Pipeline:
         for picture, rgb in zip(pictures, paintings, strict=True):
             metadata = Metadata()
             if not config.strip_metadata:
-                exif = mark(picture.metadata.exif, self._made_with)
+                tags = {_SOFTWARE: _PREFIX + _ascii(self._made_with)}
+                exif = set_tags(picture.metadata.exif, tags)
                 metadata = replace(picture.metadata, exif=exif)
             painted.append(replace(picture, rgb=rgb, metadata=metadata))
         return painted
@@ -537,17 +538,6 @@ class _Transfers:
     @cached_property
     def _folder(self) -> Path:
         return self._end.enter_context(private_folder())
-
-
-def mark(exif: bytes, made_with: str) -> bytes:
-    """Note in EXIF how a picture was made; EXIF that is damaged or has no room stays as it is."""
-    with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
-        tags = Image.Exif()
-        tags.load(exif)
-        tags[_SOFTWARE] = _PREFIX + _ascii(made_with)
-        content = tags.tobytes()
-        return content if len(content) <= MAX_EXIF_BYTES else exif
-    return exif
 
 
 def find_other_settings(path: Path, made_with: str) -> str:

@@ -3,6 +3,7 @@
 import math
 import re
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 # TIFF is left out: its EXIF tags also describe how its pixels are stored.
 _WITH_EXIF = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
-MAX_EXIF_BYTES = 65_533  # more does not fit into a segment of a JPEG
+_MOST_EXIF = 65_533  # more does not fit into a segment of a JPEG
 _MOST_XMP, _MOST_IPTC, _MOST_COMMENT = 65_504, 65_506, 65_533  # likewise
 _MAX_BLOCK = 2**20  # bytes of a block of any other kind; a photo's own have some kilobytes
 
@@ -103,15 +104,20 @@ class Metadata:
         """EXIF with the resolution, for formats that hold it nowhere else."""
         if self.dpi is None:
             return self.exif
-        with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
-            tags = Image.Exif()
-            tags.load(self.exif)
-            if _X_RESOLUTION not in tags:
-                tags[_X_RESOLUTION], tags[_Y_RESOLUTION] = self.dpi
-                tags[_RESOLUTION_UNIT] = 2
-            content = tags.tobytes()
-            return content if len(content) <= MAX_EXIF_BYTES else self.exif
-        return self.exif
+        across, down = self.dpi
+        tags = {_X_RESOLUTION: across, _Y_RESOLUTION: down, _RESOLUTION_UNIT: 2}
+        return set_tags(self.exif, tags)
+
+
+def set_tags(exif: bytes, tags: Mapping[int, object]) -> bytes:
+    """EXIF with other values of some tags; as it is if it is damaged or has no room for them."""
+    with suppress(Exception):  # Pillow raises many kinds of error on damaged tags
+        changed = Image.Exif()
+        changed.load(exif)
+        changed.update(tags)
+        content = changed.tobytes()
+        return content if len(content) <= _MOST_EXIF else exif
+    return exif
 
 
 def _exif_of(image: Image.Image) -> bytes:
@@ -124,7 +130,7 @@ def _exif_of(image: Image.Image) -> bytes:
         return b""
     is_empty = not (exif or exif.get_ifd(_EXIF_IFD) or exif.get_ifd(_GPS_IFD))
     content = b"" if is_empty else exif.tobytes()
-    return content if len(content) <= MAX_EXIF_BYTES else b""
+    return content if len(content) <= _MOST_EXIF else b""
 
 
 def _about_photo(tags: Image.Exif) -> Image.Exif:
