@@ -80,20 +80,14 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image
     with _as_image_error(path, max_pixels), require_file(path).open("rb") as file:
         head = file.read(16)
         with _identify(file, head, formats_to_try(path, head), max_pixels) as image:
-            require_size(path, image, max_pixels)
+            require_size(image.size, max_pixels)
             yield image
 
 
-def require_size(path: Path, image: Image.Image, max_pixels: int) -> None:
-    """Raise ImageError if an image, or a frame of one, has more pixels than it may have."""
-    if image.width * image.height > max_pixels:
-        raise _too_large(path, max_pixels)
-
-
-def _too_large(path: Path, max_pixels: int) -> ImageError:
-    return ImageError(
-        f"{path} has more than {max_pixels:,} pixels: scale it down, or stylize with --max-pixels"
-    )
+def require_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise DecompressionBombError if an image, or a frame of one, has more pixels than it may."""
+    if size[0] * size[1] > max_pixels:
+        raise Image.DecompressionBombError
 
 
 def _identify(file: BinaryIO, head: bytes, formats: Sequence[str], max_pixels: int) -> Image.Image:
@@ -125,12 +119,10 @@ def _limit(decoder: Any, max_pixels: int) -> Any:
     Its methods that use such a limit are copied, and what they call for that is exchanged in the
     copies alone. A decoder that is a function, as that of JPEG, asks for none.
     """
-
-    def check(size: tuple[int, int], *, error_only: bool = False) -> None:
-        if size[0] * size[1] > max_pixels:
-            raise Image.DecompressionBombError
-
-    limits: dict[str, object] = {"_decompression_bomb_check": check, "PngStream": _Chunks}
+    limits: dict[str, object] = {
+        "_decompression_bomb_check": lambda size, **_: require_size(size, max_pixels),
+        "PngStream": _Chunks,
+    }
     names = limits | {"Image": SimpleNamespace(**vars(Image) | limits)}
     methods = {
         name: FunctionType(
@@ -188,7 +180,10 @@ def _as_image_error(path: Path, max_pixels: int) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError(explain_unreadable(path)) from None
     except Image.DecompressionBombError:
-        raise _too_large(path, max_pixels) from None
+        raise ImageError(
+            f"{path} has more than {max_pixels:,} pixels: scale it down, "
+            "or stylize with --max-pixels"
+        ) from None
     except StyleCliError as error:
         raise ImageError(f"{path}: {error.message}", hint=error.hint) from error
     except Exception as error:  # Pillow raises many kinds of error on damaged files

@@ -163,7 +163,7 @@ class Animation(Clip):
         with open_image(self.path, self.max_pixels) as image:
             every = ImageSequence.Iterator(image)
             for frame in islice(every, self.hidden, self.hidden + self.count):
-                require_size(self.path, frame, self.max_pixels)
+                require_size(frame.size, self.max_pixels)
                 frame.load()
                 time = frame.info.get("duration") or 0
                 seconds = Fraction(time if time > _SHORTEST else _USUAL) / 1000
