@@ -287,7 +287,7 @@ def test_quiet_says_nothing(stylecli, tmp_path, photos, model):
     ("arguments", "says"),
     [
         (["train", "text.jpg"], "text.jpg is not an image that can be read"),
-        (["train", "missing.jpg"], "no such file: missing.jpg"),
+        (["train", "missing.jpg"], "cannot open missing.jpg: No such file"),
         (["train", "PAINTING", "--content", "empty"], "no photos in empty"),
         (["train", "PAINTING", "--output", "/proc/models/x.safetensors"], "cannot write"),
         (["train", "PAINTING", "--output", "model.pth"], "does not end in .safetensors"),

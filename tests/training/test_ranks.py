@@ -217,7 +217,7 @@ LOST = "another process of this training has ended, or is lost"
     ("change", "says"),
     [
         ({"seed": 1}, "this process differs from the first in its seed"),
-        ({"styles": (Path("missing.png"),)}, "no such file: missing.png"),
+        ({"styles": (Path("missing.png"),)}, "cannot open missing.png: No such file or directory"),
     ],
 )
 def test_an_error_of_one_rank_is_told_by_it_and_ends_the_other(config, together, change, says):

@@ -163,9 +163,7 @@ def require_file(path: Path) -> Path:
     try:
         return require_regular(path)
     except StyleCliError as error:
-        missing = isinstance(error.__cause__, FileNotFoundError)
-        message = f"no such file: {path}" if missing else error.message
-        raise ImageError(message, hint=error.hint) from error
+        raise ImageError(error.message, hint=error.hint) from error
 
 
 @contextmanager
