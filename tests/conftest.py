@@ -25,6 +25,8 @@ import pytest
 from PIL import Image
 
 from budget import shorten
+from stylecli.config import DEFAULT_MODEL
+from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos
 
 
@@ -71,6 +73,12 @@ def photos_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(photos_once: Path, tmp_path: Path) -> Path:
     """A folder with three photos of three sizes, one of them in a folder below."""
     return shutil.copytree(photos_once, tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def stylizer() -> Stylizer:
+    """The Starry Night."""
+    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from stylecli import Stylizer
-from stylecli.config import DEFAULT_MODEL
 from stylecli.files.formats import ImageError
 from stylecli.files.images import open_image, read_picture, write_picture
 from stylecli.files.pictures import Picture
@@ -59,14 +57,14 @@ def test_a_side_that_a_format_cannot_have_is_said(tmp_path, suffix, most):
         *(("a.dib", "BMP"), ("a.apng", "PNG"), ("a.tif", "TIFF"), ("a.hif", "HEIF")),
     ],
 )
-def test_a_format_is_read_and_written_under_each_of_its_names(tmp_path, name, format_):
+def test_a_format_is_read_and_written_under_each_of_its_names(stylizer, tmp_path, name, format_):
     if format_ == "HEIF":
         pytest.importorskip("pillow_heif")
     (tmp_path / "in").mkdir()
     write_picture(tmp_path / "in" / name, Picture(LEFT_RED_RIGHT_BLUE.repeat(8, 0).repeat(8, 1)))
     with open_image(tmp_path / "in" / name) as image:
         assert (image.format, image.size) == (format_, (48, 32))
-    (result,) = Stylizer(DEFAULT_MODEL, device="cpu").run(tmp_path / "in", tmp_path / "out")
+    (result,) = stylizer.run(tmp_path / "in", tmp_path / "out")
     assert (result.error, result.job.target) == ("", tmp_path / "out" / name)
     with open_image(result.job.target) as image:
         assert (image.format, image.size) == (format_, (48, 32))

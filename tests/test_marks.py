@@ -3,26 +3,20 @@
 import pytest
 from PIL import Image
 
-from stylecli.config import DEFAULT_MODEL
-from stylecli.engine import Stylizer, pipeline
+from stylecli.engine import pipeline
 from stylecli.files.metadata import set_tags
 
 
-@pytest.fixture(scope="module")
-def starry_night() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
-
-
 @pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.avif", "x.tif"])
-def test_a_picture_names_its_model_and_keeps_what_its_photo_says(starry_night, tmp_path, name):
+def test_a_picture_names_its_model_and_keeps_what_its_photo_says(stylizer, tmp_path, name):
     tags = Image.Exif()
     tags[0x010E] = "a description"
     tags.get_ifd(0x8825).update({1: "N", 2: (1.0, 2.0, 3.0)})
     Image.new("RGB", (40, 30)).save(tmp_path / name, exif=tags.tobytes())
-    (result,) = starry_night.run(tmp_path / name, tmp_path / "out")
+    (result,) = stylizer.run(tmp_path / name, tmp_path / "out")
     assert (
         pipeline.find_other_settings(result.job.target, "udnie")
-        == starry_night.description.split(" on ")[0]
+        == stylizer.description.split(" on ")[0]
     )
     with Image.open(result.job.target) as painted:
         assert painted.getexif()[0x010E] == "a description"

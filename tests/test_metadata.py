@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, IptcImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from stylecli import StylizeConfig, Stylizer
-from stylecli.config import DEFAULT_MODEL
+from stylecli import StylizeConfig
 from stylecli.files.images import read_picture, write_picture
 from stylecli.files.metadata import Metadata
 from stylecli.files.pictures import Picture
@@ -30,11 +29,6 @@ HOLDS = {  # of XMP, IPTC, comment, resolution, text, EXIF
     "tif": "xmp iptc dpi exif",
     "heic": "xmp exif",
 }
-
-
-@pytest.fixture(scope="module")
-def starry_night() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 def exif() -> Image.Exif:
@@ -100,11 +94,11 @@ def told(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("suffix", HOLDS)
-def test_what_a_photo_tells_is_kept_unless_it_is_to_be_left_out(starry_night, tmp_path, suffix):
+def test_what_a_photo_tells_is_kept_unless_it_is_to_be_left_out(stylizer, tmp_path, suffix):
     source = save_with_all(tmp_path / f"x.{suffix}")
     before = told(source)
     assert set(HOLDS[suffix].split()) <= set(before)
-    (result,) = starry_night.run(source, tmp_path / "out")
+    (result,) = stylizer.run(source, tmp_path / "out")
     assert not result.error
     after = told(result.job.target)
     assert {name: after[name] for name in HOLDS[suffix].split()} == {
@@ -112,7 +106,7 @@ def test_what_a_photo_tells_is_kept_unless_it_is_to_be_left_out(starry_night, tm
     }
     with Image.open(result.job.target) as image:
         assert image.getexif()[SOFTWARE].startswith("stylecli ")
-    (result,) = starry_night.run(source, tmp_path / "bare", StylizeConfig(strip_metadata=True))
+    (result,) = stylizer.run(source, tmp_path / "bare", StylizeConfig(strip_metadata=True))
     bare = told(result.job.target)
     assert bare.pop("exif", (None, None, {})) == (None, None, {})
     assert not bare.keys() - {"dpi"}
@@ -122,11 +116,11 @@ def test_what_a_photo_tells_is_kept_unless_it_is_to_be_left_out(starry_night, tm
 
 @pytest.mark.parametrize("target", HOLDS)
 @pytest.mark.parametrize("source", ["jpg", "png", "tif"])
-def test_what_the_format_of_the_result_can_hold_is_kept(starry_night, tmp_path, source, target):
+def test_what_the_format_of_the_result_can_hold_is_kept(stylizer, tmp_path, source, target):
     if target == "heic":
         pytest.importorskip("pillow_heif")
     before = told(save_with_all(tmp_path / f"x.{source}"))
-    (result,) = starry_night.run(tmp_path / f"x.{source}", tmp_path / f"y.{target}")
+    (result,) = stylizer.run(tmp_path / f"x.{source}", tmp_path / f"y.{target}")
     assert not result.error
     after = told(result.job.target)
     both = set(HOLDS[source].split()) & set(HOLDS[target].split())
@@ -232,11 +226,11 @@ def test_the_longest_blocks_that_fit_into_a_jpeg_are_kept(tmp_path):
     assert replace(kept, dpi=None) == metadata
 
 
-def test_an_animation_keeps_what_its_first_frame_tells(starry_night, tmp_path):
+def test_an_animation_keeps_what_its_first_frame_tells(stylizer, tmp_path):
     frames = [PHOTO.rotate(90 * i) for i in range(3)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:], comment=b"waves")
     frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:], xmp=XMP)
-    gif, webp = starry_night.run([tmp_path / "x.gif", tmp_path / "x.webp"], tmp_path / "out")
+    gif, webp = stylizer.run([tmp_path / "x.gif", tmp_path / "x.webp"], tmp_path / "out")
     with Image.open(gif.job.target) as image:
         assert (image.info["comment"], image.n_frames) == (b"waves", 3)
     with Image.open(webp.job.target) as image:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
+from stylecli.config import StylizeConfig
 from stylecli.core.model_files import bundled_models
 from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos
@@ -118,11 +118,6 @@ def connect(monkeypatch) -> Callable[[str], None]:
         s3fs.S3FileSystem.clear_instance_cache()
 
     return to
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 def jpeg(number: int = 0, size: tuple[int, int] = (48, 32)) -> bytes:

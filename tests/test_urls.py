@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clips import count_and_seconds, make_clip, sound_of
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
+from stylecli.config import StylizeConfig
 from stylecli.core.model_files import bundled_models, find_style
 from stylecli.engine import Stylizer
 from stylecli.errors import StyleCliError
@@ -28,11 +28,6 @@ fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.memory import MemoryFileSystem
 
 AS_IT_IS = StylizeConfig(strength=0)
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 @pytest.fixture
