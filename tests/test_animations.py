@@ -24,11 +24,6 @@ from stylecli.files.video.clips import Animation, write_clip
 TIMES = [100, 40, 200]
 
 
-@pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
-
-
 def frames(count=3, mode="RGB"):
     photo = Image.open(bundled_photos()[3]).resize((64, 48))
     turned = [photo.rotate(90 * i) for i in range(count)]

@@ -26,32 +26,27 @@ from stylecli.files.jobs import plan
 from stylecli.files.video.clips import read_clip_or_picture
 
 
-@pytest.fixture(scope="module")
-def starry_night() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
-
-
-def test_the_bundled_model_paints_strokes_in_the_paintings_colors(starry_night):
+def test_the_bundled_model_paints_strokes_in_the_paintings_colors(stylizer):
     for path in bundled_photos()[:3]:
         photo = read_rgb(path, 200)
-        painted = starry_night(photo)
+        painted = stylizer(photo)
         assert painted.shape == photo.shape
         assert painted.std() > 25  # neither flat nor mud
         red, _, blue = painted.reshape(-1, 3).mean(0)
         assert blue > red + 20  # The Starry Night is blue, whatever the photo
 
 
-def test_a_pale_photo_is_painted_as_boldly(starry_night):
+def test_a_pale_photo_is_painted_as_boldly(stylizer):
     """The paper's second claim, on the model that ships."""
     photo = read_rgb(bundled_photos()[7], 200)
     pale = (photo.astype(float) * 0.5 + 64).round().astype(np.uint8)
-    painted, of_pale = (starry_night(rgb, stroke_size="network") for rgb in (photo, pale))
+    painted, of_pale = (stylizer(rgb, stroke_size="network") for rgb in (photo, pale))
     moved = np.abs(painted.astype(float) - of_pale).mean()
     assert moved < 0.2 * np.abs(photo.astype(float) - pale).mean()
 
 
 def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
-    starry_night, tmp_path, monkeypatch
+    stylizer, tmp_path, monkeypatch
 ):
     for name, size in (("a.png", 50), ("b.png", 60)):
         Image.new("RGB", (size, size)).save(tmp_path / name)
@@ -62,7 +57,7 @@ def test_a_failure_of_the_network_is_told_and_the_next_photo_is_done(
         return list(images)
 
     monkeypatch.setattr(Painter, "__call__", too_small_a_machine)
-    results = starry_night.run_jobs(plan([tmp_path], tmp_path / "out").jobs)
+    results = stylizer.run_jobs(plan([tmp_path], tmp_path / "out").jobs)
     assert [bool(result.error) for result in results] == [True, False]
     assert results[0].error.endswith("a.png: not enough memory: you tried to allocate 9 GB")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.png"]
@@ -81,7 +76,7 @@ def many(tmp_path):
     return folder
 
 
-def test_batches_change_no_picture_and_results_come_in_order(starry_night, many, tmp_path):
+def test_batches_change_no_picture_and_results_come_in_order(stylizer, many, tmp_path):
     def painted(batch_size):
         stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", batch_size=batch_size)
         out = tmp_path / f"out{batch_size}"
@@ -98,7 +93,7 @@ def test_batches_change_no_picture_and_results_come_in_order(starry_night, many,
         assert np.abs(rgb - together[name]).max() <= 1
 
 
-def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, monkeypatch):
+def test_only_images_of_one_size_share_a_batch(stylizer, many, tmp_path, monkeypatch):
     batches = []
 
     def paint(self, images, config, scratch):
@@ -111,16 +106,14 @@ def test_only_images_of_one_size_share_a_batch(starry_night, many, tmp_path, mon
     assert batches == [[(48, 64)] * 2, [(64, 48)], [(64, 48)] * 2, [(64, 48)]]
 
 
-def test_an_image_too_large_for_its_memory_goes_in_strips_and_looks_the_same(starry_night):
+def test_an_image_too_large_for_its_memory_goes_in_strips_and_looks_the_same(stylizer):
     photo = read_rgb(bundled_photos()[7], 200)
     in_strips = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", max_memory=2**20)(photo)
     whole = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32")(photo)
     assert np.abs(in_strips.astype(int) - whole).max() <= 1
 
 
-def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(
-    starry_night, monkeypatch
-):
+def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(stylizer, monkeypatch):
     photos = [read_rgb(bundled_photos()[i], 64)[:64, :64] for i in range(5)]
     full = {"device": "cpu", "precision": "float32", "backend": "torch"}
     stylizer = Stylizer(DEFAULT_MODEL, batch_size=8, **full)
@@ -163,27 +156,27 @@ def test_several_devices_share_the_work_and_keep_the_order(many, tmp_path, monke
         assert np.abs(painted - alone(np.asarray(Image.open(many / path.name)))).max() <= 1
 
 
-def test_one_image_of_pillows_or_as_an_array(starry_night, tmp_path):
+def test_one_image_of_pillows_or_as_an_array(stylizer, tmp_path):
     photo = Image.open(bundled_photos()[1]).resize((60, 40))
-    painted = starry_night(photo)
+    painted = stylizer(photo)
     assert (painted.size, painted.mode) == ((60, 40), "RGB")
-    np.testing.assert_array_equal(np.asarray(painted), starry_night(np.asarray(photo)))
+    np.testing.assert_array_equal(np.asarray(painted), stylizer(np.asarray(photo)))
     photo.putalpha(100)
-    clear = starry_night(photo)
+    clear = stylizer(photo)
     assert clear.getchannel("A").getextrema() == (100, 100)
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)):
         with pytest.raises(StyleCliError, match="is not an image"):
-            starry_night(wrong)
+            stylizer(wrong)
 
 
-def test_run_takes_paths_as_the_command_does(starry_night, many, tmp_path):
-    results = starry_night.run(str(many), str(tmp_path / "out"))
+def test_run_takes_paths_as_the_command_does(stylizer, many, tmp_path):
+    results = stylizer.run(str(many), str(tmp_path / "out"))
     assert sum(not result.error for result in results) == 6
-    again = starry_night.run([many], tmp_path / "out")
+    again = stylizer.run([many], tmp_path / "out")
     assert [result.job.source.name for result in again] == ["3.png"]  # the rest is there
 
 
-def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry_night):
+def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(stylizer):
     photo = read_rgb(bundled_photos()[2], 64)
     stylizer = Stylizer(DEFAULT_MODEL, device="cpu", precision="bfloat16", backend="torch")
     full = Stylizer(DEFAULT_MODEL, device="cpu", precision="float32", backend="torch")(photo)
@@ -198,10 +191,10 @@ def test_a_picture_that_overflows_in_half_precision_is_done_again_in_full(starry
     assert np.abs(stylizer(photo).astype(int) - full).max() <= 1
 
 
-def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(starry_night, many, tmp_path):
+def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(stylizer, many, tmp_path):
     seen = []
     out = tmp_path / "out"
-    results = starry_night.run_jobs(plan([many], out).jobs, seen.append, lambda: len(seen) > 0)
+    results = stylizer.run_jobs(plan([many], out).jobs, seen.append, lambda: len(seen) > 0)
     assert 1 <= len(results) < 7
     done = [result.job.target for result in results if not result.error]
     assert sorted(out.iterdir()) == sorted(done)
@@ -209,25 +202,25 @@ def test_a_stopped_run_writes_what_is_in_work_and_nothing_half(starry_night, man
         Image.open(path).load()
 
 
-def test_a_path_for_the_model_and_a_path_where_an_image_belongs(starry_night, tmp_path):
+def test_a_path_for_the_model_and_a_path_where_an_image_belongs(stylizer, tmp_path):
     path = tmp_path / "copy.safetensors"
     bundled = Path(__file__).parents[1] / "models" / "starry-night-residual-in.safetensors"
     path.write_bytes(bundled.read_bytes())
     assert Stylizer(path, device="cpu", backend="torch").info.name == "copy"
     for given in ("photo.jpg", Path("photo.jpg")):
         with pytest.raises(StyleCliError, match="is a path, not an image") as raised:
-            starry_night(given)
+            stylizer(given)
         assert "Image.open" in raised.value.hint
     with pytest.raises(StyleCliError, match="a list is not an image"):
-        starry_night([[1, 2, 3]])
+        stylizer([[1, 2, 3]])
 
 
-def test_a_pickled_stylizer_paints_the_same(starry_night):
+def test_a_pickled_stylizer_paints_the_same(stylizer):
     photo = read_rgb(bundled_photos()[3], 64)
-    again = pickle.loads(pickle.dumps(starry_night))
-    assert again.description == starry_night.description
+    again = pickle.loads(pickle.dumps(stylizer))
+    assert again.description == stylizer.description
     painted = again(photo)
-    np.testing.assert_array_equal(painted, starry_night(photo))
+    np.testing.assert_array_equal(painted, stylizer(photo))
     np.testing.assert_array_equal(painted, pickle.loads(pickle.dumps(again))(photo))
 
 
@@ -340,7 +333,7 @@ def test_a_temporary_file_that_is_cut_short_is_noticed(tmp_path):
     assert os.strerror(errno.EFBIG) in result.error
 
 
-def test_a_full_disk_ends_the_run_with_one_error(starry_night, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_with_one_error(stylizer, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     for i in range(20):
         Image.new("RGB", (30, 20)).save(tmp_path / "in" / f"{i:02}.png")
@@ -355,7 +348,7 @@ def test_a_full_disk_ends_the_run_with_one_error(starry_night, tmp_path, monkeyp
         save(self, file, *given, **named)
 
     monkeypatch.setattr(Image.Image, "save", limited)
-    results = starry_night.run(tmp_path / "in", tmp_path / "out")
+    results = stylizer.run(tmp_path / "in", tmp_path / "out")
     (failed,) = (result for result in results if result.error)  # several are encoded at a time
     assert "No space left on device" in failed.error
     assert len(results) == 4
@@ -363,7 +356,7 @@ def test_a_full_disk_ends_the_run_with_one_error(starry_night, tmp_path, monkeyp
 
 
 def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
-    starry_night, tmp_path, monkeypatch
+    stylizer, tmp_path, monkeypatch
 ):
     (tmp_path / "in").mkdir()
     for name, size in (("a.png", 60), ("b.png", 30)):
@@ -376,7 +369,7 @@ def test_no_room_for_temporary_files_is_said_and_smaller_photos_go_on(
 
     monkeypatch.setattr(Painter, "__call__", paint)
     monkeypatch.delenv("TMPDIR", raising=False)
-    large, small = starry_night.run(tmp_path / "in", tmp_path / "out")
+    large, small = stylizer.run(tmp_path / "in", tmp_path / "out")
     assert large.error.endswith(
         f"no room for temporary files in {tmp_path / 'out'}; TMPDIR names another folder"
     )

@@ -23,8 +23,7 @@ from clips import (
     shown_at,
     sound_of,
 )
-from stylecli.config import DEFAULT_MODEL, StylizeConfig
-from stylecli.engine import Stylizer
+from stylecli.config import StylizeConfig
 from stylecli.engine.painter import Painter
 from stylecli.events import Notice
 from stylecli.files.formats import ImageError
@@ -33,11 +32,6 @@ from stylecli.files.video.clips import write_clip
 from stylecli.files.video.films import Video
 
 AS_IT_IS = StylizeConfig(strength=0)
-
-
-@pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
-    return Stylizer(DEFAULT_MODEL, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.mov"])
