@@ -1,8 +1,6 @@
 """Reading and writing pictures: what a person sees must survive."""
 
 import os
-import re
-import socket
 import struct
 import subprocess
 import sys
@@ -215,27 +213,10 @@ def test_a_png_with_a_long_text_or_a_large_profile_is_sound(tmp_path):
     assert read_picture(tmp_path / "x.png").rgb.shape == (4, 6, 3)
 
 
-READ = """
-import sys
-from pathlib import Path
-from stylecli.errors import StyleCliError
-from stylecli.files.images import read_picture
-for name in ("named pipe", "socket", "device"):
-    try:
-        read_picture(Path(f"{name}.png"))
-    except StyleCliError as error:
-        print(error.message)
-"""
-
-
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "named pipe.png")
-    socket.socket(socket.AF_UNIX).bind(str(tmp_path / "socket.png"))
-    (tmp_path / "device.png").symlink_to("/dev/zero")
-    command = [sys.executable, "-c", READ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    said = re.findall(r"^(.+)\.png is a (.+), not", done.stdout, re.M)
-    assert said == [(kind, kind) for kind in ("named pipe", "socket", "device")], done.stderr
+    os.mkfifo(tmp_path / "x.png")  # to read it would wait for a writer
+    with pytest.raises(ImageError, match=r"x\.png is a named pipe, not a file"):
+        read_picture(tmp_path / "x.png")
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
