@@ -16,8 +16,6 @@ _ASPECT = 1.4  # width : height of a page
 _TEXT = 1 / 22  # the height of a line, and the gap between pictures
 _PAINTING = 1 / 6  # the height of a painting beside a label
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -122,7 +120,7 @@ def _draw_caption(cell: Cell, width: int, height: int, text: int) -> Image.Image
     return caption
 
 
-def _shorten(label: str, font: Font, width: int) -> str:
+def _shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """A label, cut short if it is wider than there is room."""
     while len(label) > 1 and font.getlength(label) > width:
         label = f"{label[:-2]}…"
