@@ -20,11 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylecli.config import StylizeConfig
 from stylecli.core.model_files import bundled_models
 from stylecli.engine import Stylizer
-from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
+from test_urls import AS_IT_IS, jpeg
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")
@@ -33,7 +32,6 @@ boto3 = pytest.importorskip("boto3")
 pytestmark = pytest.mark.xdist_group("s3")  # one server for all
 
 NAMES = [f"{n % 5}/{'x/y z/' if n % 3 else ''}p{n:02}.jpg" for n in range(50)]
-AS_IT_IS = StylizeConfig(strength=0)
 LARGE = (320, 240)  # a photo that does not fit into the first few bytes
 
 
@@ -118,12 +116,6 @@ def connect(monkeypatch) -> Callable[[str], None]:
         s3fs.S3FileSystem.clear_instance_cache()
 
     return to
-
-
-def jpeg(number: int = 0, size: tuple[int, int] = (48, 32)) -> bytes:
-    encoded = BytesIO()
-    Image.open(bundled_photos()[number % 24]).resize(size).save(encoded, "JPEG")
-    return encoded.getvalue()
 
 
 def fill(server: Server, bucket: str, names: list[str], size: tuple[int, int] = (48, 32)) -> None:

@@ -57,9 +57,9 @@ def calls(monkeypatch):
     return made
 
 
-def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
+def jpeg(number: int = 0, size: tuple[int, int] = (48, 32)) -> bytes:
     encoded = BytesIO()
-    Image.open(bundled_photos()[0]).resize(size).save(encoded, "JPEG")
+    Image.open(bundled_photos()[number % 24]).resize(size).save(encoded, "JPEG")
     return encoded.getvalue()
 
 
@@ -242,7 +242,7 @@ def test_transfers_go_beside_each_other_and_no_further_ahead_than_needed(
     stylizer, store, monkeypatch, tmp_path
 ):
     for number in range(60):
-        store.pipe(f"/in/{number:02}.jpg", jpeg((16, 16)))
+        store.pipe(f"/in/{number:02}.jpg", jpeg(size=(16, 16)))
     down, up = threading.Barrier(4, timeout=240), threading.Barrier(2, timeout=240)
     copies = []
     get_file, put_file = MemoryFileSystem.get_file, MemoryFileSystem.put_file
