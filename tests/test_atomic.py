@@ -227,4 +227,4 @@ def test_a_current_folder_that_is_gone_is_no_trouble_for_a_whole_path(tmp_path, 
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert require_local(tmp_path / "x.jpg") == tmp_path / "x.jpg"
+    require_local(tmp_path / "x.jpg")

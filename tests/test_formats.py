@@ -1,7 +1,6 @@
 """Which formats are read and written, whatever a file is called."""
 
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,6 @@ from stylecli.files.pictures import Picture
 from test_images import LEFT_RED_RIGHT_BLUE
 
 
-def save_eps(path: Path) -> None:
-    """A page that PostScript draws, with a name that says otherwise."""
-    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n")
-
-
 def test_only_formats_that_are_supported_are_opened_whatever_the_name(tmp_path, monkeypatch):
     """Pillow would give an EPS to Ghostscript, and has many more formats that nobody asked for."""
     programs = []
@@ -25,7 +19,8 @@ def test_only_formats_that_are_supported_are_opened_whatever_the_name(tmp_path, 
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
     Image.fromarray(LEFT_RED_RIGHT_BLUE).save(tmp_path / "icon.ico")
     (tmp_path / "icon.ico").rename(tmp_path / "icon.png")
-    save_eps(tmp_path / "photo.jpg")
+    page = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
+    (tmp_path / "photo.jpg").write_text(page)
     for name in ("photo.jpg", "icon.png"):
         with pytest.raises(
             ImageError, match=f"{name} is not an image that can be read: damaged, or none of AVIF"

@@ -238,12 +238,11 @@ def require_regular(path: Path) -> Path:
     return path
 
 
-def require_local(path: Path) -> Path:
-    """The path itself, if it can be a file or folder of this machine.
+def require_local(path: Path) -> None:
+    """Raise StyleCliError unless a path can be a file or folder of this machine.
 
-    Raises:
-        StyleCliError: it is an address such as ``https://…``, for which a folder of that name
-            would be made; or it is relative, and the current folder has been removed.
+    It cannot if it is an address such as ``https://…``, for which a folder of that name would be
+    made; or if it is relative, and the current folder has been removed.
     """
     try:
         path.absolute()
@@ -257,4 +256,3 @@ def require_local(path: Path) -> Path:
             f"{first}//{path.relative_to(first)} is an address, and only files can be used",
             hint="curl ADDRESS | stylecli stylize - painted.jpg",
         )
-    return path
