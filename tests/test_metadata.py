@@ -132,6 +132,14 @@ def test_what_the_format_of_the_result_can_hold_is_kept(stylizer, tmp_path, sour
             assert [round(image.getexif()[tag]) for tag in (0x011A, 0x011B)] == [300, 240]
 
 
+def test_the_resolution_of_a_jpegs_head_is_kept_where_its_exif_says_another(tmp_path):
+    tags = Image.Exif()
+    tags[0x011A], tags[0x011B], tags[0x0128] = 72.0, 72.0, 3
+    PHOTO.save(tmp_path / "x.jpg", exif=tags, dpi=(300, 240))
+    write_picture(tmp_path / "y.webp", read_picture(tmp_path / "x.jpg"))
+    assert read_picture(tmp_path / "y.webp").metadata.dpi == (300, 240)
+
+
 @pytest.mark.parametrize("form", ['tiff:Orientation="6"', "tiff:Orientation = '6'"])
 @pytest.mark.parametrize("with_exif", [True, False])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
