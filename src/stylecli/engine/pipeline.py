@@ -91,10 +91,8 @@ class Item:
 
     @property
     def kind(self) -> object:
-        """Items of one kind can share a batch: images of one size; a clip with nothing else."""
-        if self.clip is not None:
-            return id(self.clip)
-        return self.photo.rgb.shape if self.photo is not None else self.error
+        """Items of one kind can share a batch: images of one size; all else with nothing."""
+        return self.photo.rgb.shape if self.photo is not None else id(self)
 
     def fail(self, error: str, *, blocked: bool = False) -> "Item":
         """The item with an error, and without its pixels."""
@@ -153,24 +151,20 @@ class Pipeline:
         self._paint.expect()
         with (
             ExitStack() as end,
-            ThreadPoolExecutor(_FETCHED_AHEAD) as transfers,
+            ThreadPoolExecutor(_FETCHED_AHEAD) as self._copying,
             ThreadPoolExecutor(threads) as self._pool,
             ThreadPoolExecutor(networks) as self._network,
         ):
-            self._transfers = _Transfers(self._jobs, self._config.max_pixels, transfers, end)
-            for batch in self._batches():
-                if batch[0].clip is None:
+            self._transfers = _Transfers(self._jobs, self._config.max_pixels, self._copying, end)
+            with suppress(_StoppedError):
+                for batch in self._batches():
+                    if batch[0].photo is None:
+                        self._settle(0, 0)
+                        self._settle_file(_deliver(self._paint_clip(batch[0])))
+                        continue
                     self._painting.append(self._network.submit(self._paint_photos, batch))
-                    at_once = 0 if batch[0].error else networks - 1
                     del batch  # or its photos would outlive their writing
-                    self._settle(at_once, max(networks, _AHEAD))
-                    continue
-                self._settle(0, 0)
-                item = self._paint_clip(batch[0], batch[0].clip)
-                if item is None:
-                    break
-                self._writing.append(self._transfers.deliver(item.job, _as_future(item)))
-                self._settle(0, 0)
+                    self._settle(networks - 1, max(networks, _AHEAD))
             self._settle(0, 0)
         return self._results
 
@@ -247,18 +241,21 @@ class Pipeline:
         self._report(self._results[-1])
 
     def _begin_to_write(self, item: Item) -> Future[Item]:
-        if item.photo is None:
-            return _as_future(item)
-        end = self._pool.submit(_write, replace(item, photo=None), item.photo, self._config.quality)
-        return self._transfers.deliver(item.job, end)
+        pool = self._pool if item.target == item.job.target else self._copying
+        return pool.submit(_write, replace(item, photo=None), item.photo, self._config.quality)
 
-    def _paint_clip(self, item: Item, clip: Clip) -> Item | None:
+    def _paint_clip(self, item: Item) -> Item:
         """Stylize a video or an animation, a few frames on their way at a time.
 
-        Returns:
-            The item at its end, good or bad; None if it was stopped before.
+        Args:
+            item: the clip; a file that has failed before stays as it is.
+
+        Raises:
+            _StoppedError: it was stopped before its end.
         """
-        began = time.monotonic()
+        began, clip = time.monotonic(), item.clip
+        if clip is None:
+            return item
         try:
             for note in filter(None, (item.job.note, item.lacks)):
                 self._report(Notice(item.name(note)))
@@ -266,8 +263,6 @@ class Pipeline:
             keep = not self._config.strip_metadata
             frames = self._watch(item, clip, self._paint_frames(clip, _scratch_folder(item)))
             write_clip(clip, item.target, frames, self._config.quality, metadata=keep)
-        except _StoppedError:
-            return None
         except StyleCliError as failure:
             item = item.fail(failure.message, blocked=is_disk_full(failure))
         except (RuntimeError, MemoryError, OSError) as failure:
@@ -307,10 +302,8 @@ class Pipeline:
                 future.cancel()
 
     def _paint_photos(self, items: list[Item]) -> list[Item]:
-        """Paint photos of one size; what failed before stays as it is."""
+        """Paint photos of one size."""
         photos = [item.photo for item in items if item.photo is not None]
-        if not photos:
-            return items
         began = time.monotonic()
         try:
             pictures = self._paint_pictures(photos, _scratch_folder(items[0]))
@@ -343,13 +336,6 @@ class Pipeline:
 
 class _StoppedError(Exception):
     """A video was stopped before its end."""
-
-
-def _as_future(item: Item) -> Future[Item]:
-    """An item as the end of work that is done already."""
-    future: Future[Item] = Future()
-    future.set_result(item)
-    return future
 
 
 def _bring(item: Item, max_pixels: int) -> Item:
@@ -388,26 +374,27 @@ def _read(item: Item, config: StylizeConfig) -> Item:
         return item.fail(f"{item.job.source}: not enough memory to decode it")
 
 
-def _write(item: Item, picture: Picture, quality: int) -> Item:
-    """Encode a painting; the item itself holds no pixels."""
+def _write(item: Item, picture: Picture | None, quality: int) -> Item:
+    """Encode a painting, and deliver it; the item itself holds no pixels."""
+    if picture is None:
+        return item
     try:
         write_picture(item.target, picture, quality)
     except StyleCliError as failure:
         return item.fail(failure.message, blocked=is_disk_full(failure))
     except MemoryError:
         return item.fail(f"{item.job.target}: not enough memory to encode it")
-    return item
+    return _deliver(item)
 
 
-def _deliver(writing: Future[Item]) -> Item:
-    """Copy a result to its store or to standard output, once it is written.
+def _deliver(item: Item) -> Item:
+    """Copy a result to its store or to standard output; on this machine it is where it belongs.
 
     Raises:
         BrokenPipeError: standard output has no reader any more.
     """
-    item = writing.result()
     target = item.job.target
-    if item.error:
+    if item.error or item.target == target:
         return item
     try:
         if isinstance(target, Url):
@@ -515,18 +502,15 @@ class _Transfers:
         if isinstance(job.source, Url):
             self._videos += job.is_video
             return self._pool.submit(_bring, item, self._max_pixels)
-        return _as_future(_bring(item, self._max_pixels))
+        here: Future[Item] = Future()
+        here.set_result(_bring(item, self._max_pixels))
+        return here
 
     def _local(self, place: Place, ending: str = "") -> Path:
         """A name for the local copy: the object's own may be too long, or have odd characters."""
         if isinstance(place, Path) and place != STANDARD_STREAM:
             return place
         return self._folder / f"{next(self._numbers)}{ending or place.suffix}"
-
-    def deliver(self, job: Job, writing: Future[Item]) -> Future[Item]:
-        """Copy a result to where it belongs after it has been written; on this machine it is."""
-        is_elsewhere = isinstance(job.target, Url) or job.target == STANDARD_STREAM
-        return self._pool.submit(_deliver, writing) if is_elsewhere else writing
 
     def forget(self, item: Item) -> None:
         """Remove the local copies of a file."""
