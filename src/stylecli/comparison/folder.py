@@ -13,7 +13,7 @@ from stylecli.core.model_files import bundled_painting, list_named_models, model
 from stylecli.core.spec import Arch, Norm
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
-from stylecli.files.atomic import atomic_path, require_regular, require_writable, write_text
+from stylecli.files.atomic import require_regular, require_writable, write_text
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos, bundled_photos
 from stylecli.files.images import read_picture, write_picture
@@ -155,7 +155,6 @@ class ComparisonFolder:
             if not self.overwrite:
                 return
             self._clear()
-        shutil.rmtree(self.out / _BUNDLED, ignore_errors=True)  # copied for other photos
         write_text(self.mark, json.dumps(self.identity, indent=1))
 
     def _clear(self) -> None:
@@ -184,15 +183,14 @@ class ComparisonFolder:
             self._list_others()
 
     def content(self) -> Path:
-        """A folder of the photos to train on: the user's, or a copy of the bundled others."""
+        """A folder of the photos to train on: the user's, or a new copy of the bundled others."""
         if self.config.content:
             return self.config.content
         folder = self.out / _BUNDLED
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         for path in self._list_others():
-            if not (folder / path.name).is_file():
-                with atomic_path(folder / path.name) as temporary:
-                    temporary.write_bytes(path.read_bytes())
+            shutil.copy(path, folder)
         return folder
 
     def load_gatys(self, photo: Path, key: str) -> tuple[Rgb, list[float]] | None:
