@@ -289,7 +289,7 @@ def test_what_a_training_advises_is_said_in_the_options_of_compare(config, tmp_p
     folder = ComparisonFolder(replace(config, out=tmp_path / "o"), "sha", config.photos)
     folder.claim()
     with pytest.raises(StyleCliError, match="residual-bn: broke off") as caught:
-        train_arms(folder.config, folder, lambda event: None, lambda: False)
+        train_arms(folder, lambda event: None, lambda: False)
     named = set(re.findall(r"--[a-z-]+", caught.value.hint))
     assert named <= options() - {"--size"}  # which is another thing in a training
     assert "the same command goes on" in caught.value.hint

@@ -92,10 +92,7 @@ def find_arms(config: CompareConfig) -> list[Arm]:
 
 
 def train_arms(
-    config: CompareConfig,
-    folder: ComparisonFolder,
-    report: Report,
-    should_stop: Callable[[], bool],
+    folder: ComparisonFolder, report: Report, should_stop: Callable[[], bool]
 ) -> list[Arm]:
     """The arms of a painting, from the folder of the comparison; missing ones are trained.
 
@@ -106,14 +103,14 @@ def train_arms(
         StyleCliError: a model in the folder was trained for another painting, or in another way.
         StoppedError: the user asked to stop; a later run goes on with the training.
     """
-    paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(config)}
+    paths = {pair: folder.models / f"{'-'.join(pair)}{SUFFIX}" for pair in _pairs(folder.config)}
     there = [_read_arms(*pair, path)[0] for pair, path in paths.items() if path.exists()]
     check_alike(there, folder.identity["painting"])
     arms = []
     for (arch, norm), path in paths.items():
         if path.exists():
             report(Notice(f"{path} is there already"))
-        elif not _train_arm(config, arch, norm, folder.content(), path, report, should_stop):
+        elif not _train_arm(folder, arch, norm, path, report, should_stop):
             raise StoppedError
         arms += _read_arms(arch, norm, path)
     return arms
@@ -208,25 +205,24 @@ def _read_arms(arch: str, norm: str, path: Path) -> list[Arm]:
 
 
 def _train_arm(
-    config: CompareConfig,
+    folder: ComparisonFolder,
     arch: Arch,
     norm: Norm,
-    content: Path,
     path: Path,
     report: Report,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Train an arm, or go on with its training; return whether it is finished."""
+    config, checkpoint = folder.config, TrainFiles(path).checkpoint
     settings = {name: getattr(config, name) for name in FIXED}
-    here: dict[str, Any] = {"styles": (Path(config.style),), "output": path, "content": content}
-    here["device"] = config.device
-    resume = TrainFiles(path).checkpoint.exists()
+    here: dict[str, Any] = {"styles": (Path(config.style),), "output": path}
+    here |= {"content": folder.content(), "device": config.device}
     as_in_paper: dict[str, Any] = {"recipe": "paper", "init": "scratch"}
     asked = TrainConfig(**{**settings, **here, **as_in_paper}, arch=arch, norm=norm)
     try:
-        return train(asked, report, should_stop, resume=resume, changes=here).finished
+        return train(asked, report, should_stop, resume=checkpoint.exists(), changes=here).finished
     except StyleCliError as error:
-        raise _advise(error, f"{arch}-{norm}", TrainFiles(path).checkpoint) from error
+        raise _advise(error, f"{arch}-{norm}", checkpoint) from error
 
 
 def _advise(error: StyleCliError, arm: str, checkpoint: Path) -> StyleCliError:

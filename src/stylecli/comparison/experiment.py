@@ -173,9 +173,9 @@ def compare(
         folder.check_content()
     folder.claim()
     try:
-        arms = arms or train_arms(config, folder, report, should_stop)
+        arms = arms or train_arms(folder, report, should_stop)
         check_alike(arms, painting_sha256)
-        return _Experiment(config, style_image, photos, arms, folder, report, should_stop).run()
+        return _Experiment(folder, style_image, photos, arms, report, should_stop).run()
     except StoppedError:
         return None
 
@@ -184,16 +184,16 @@ def compare(
 class _Experiment:
     """A comparison whose photos are read and whose networks are trained."""
 
-    config: CompareConfig
+    folder: ComparisonFolder
     style_path: Path
     given: Mapping[Path, Rgb]
     arms: Sequence[Arm]
-    folder: ComparisonFolder
     report: Report
     should_stop: Callable[[], bool]
     done: int = 0  # pictures, of one for each photo and column
 
     def __post_init__(self) -> None:
+        self.config = self.folder.config
         self.device = resolve_device(self.config.device)
         self.paths, self.rgb = list(self.given), list(self.given.values())
         self.names = _name_photos(self.paths)
