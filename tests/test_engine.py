@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from stylecli.config import DEFAULT_MODEL
+from stylecli.config import DEFAULT_MODEL, StylizeConfig
 from stylecli.core.backend import OutOfMemoryError
 from stylecli.core.torch_backend import TorchBackend
-from stylecli.engine import Stylizer, full_name, pipeline
+from stylecli.engine import Stylizer, describe_look, full_name, pipeline
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
@@ -388,6 +388,12 @@ def test_photos_at_once_are_painted_as_one_by_one(many, tmp_path, monkeypatch, l
         else:
             alone = stylizer(read_picture(result.job.source).rgb)
             np.testing.assert_array_equal(read_picture(result.job.target).rgb, alone)
+
+
+@pytest.mark.parametrize("stroke_size", [2, 2.0])
+def test_a_whole_number_is_named_alike_from_python_and_from_the_command(stroke_size):
+    config = StylizeConfig(stroke_size=stroke_size, max_size=1000)
+    assert describe_look("udnie", config) == "udnie --stroke-size 2 --max-size 1000"
 
 
 @pytest.mark.parametrize("typed", [("Udnie", None), ("gallery", "UDNIE"), ("gallery", "udnie:2")])

@@ -230,7 +230,7 @@ def test_what_is_not_there_is_not_found(server, path, status):
         ({"style": "nope"}, "nope"),
         ({"style": "udnie:0.5,nope:0.5"}, "nope"),
         ({"style": "udnie:x,great-wave:1"}, "share"),
-        ({"style": "udnie", "strength": 3}, "--strength 3.0"),
+        ({"style": "udnie", "strength": 3}, "--strength 3"),
         ({"style": "udnie", "layers": "many"}, "layers"),
         ({"style": "udnie", "stroke_size": "nan"}, "--stroke-size"),
         ({"style": "udnie", "size": 99999}, "size"),

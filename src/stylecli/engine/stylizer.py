@@ -218,7 +218,8 @@ def describe_look(name: str, config: StylizeConfig, seed: int = 0) -> str:
     for one in options_of(StylizeConfig):
         value = getattr(config, one.name)
         if one.panel == LOOK and value != one.default:
-            words.append(one.flag if value is True else f"{one.flag} {value}")
+            shown = str(value).removesuffix(".0")  # from Python or JSON, 2.0 may come as 2
+            words.append(one.flag if value is True else f"{one.flag} {shown}")
     return " ".join([*words, *([f"--seed {seed}"] if seed else [])])
 
 

@@ -92,13 +92,8 @@ class Look:
         Raises:
             StyleCliError: there is no such style, or a setting is out of range.
         """
-        settings: dict[str, Any] = {}
-        for one in options_of(LookConfig):
-            value = parse_setting(given.get(one.name))
-            if value is not None:
-                is_whole = one.type is float and type(value) is int  # JSON writes 2.0 as 2
-                settings[one.name] = float(value) if is_whole else value
-        config = StylizeConfig(**settings)
+        settings = {one.name: parse_setting(given.get(one.name)) for one in options_of(LookConfig)}
+        config = StylizeConfig(**{k: value for k, value in settings.items() if value is not None})
         config.check()
         return cls(parse_style(str(given.get("style") or DEFAULT_MODEL)), config)
 
