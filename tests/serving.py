@@ -38,14 +38,14 @@ class Server:
 
     Attributes:
         process: it.
-        address: what it said, such as ``http://127.0.0.1:40123/``.
+        address: where the page is, such as ``http://127.0.0.1:40123/``.
         folder: it and its temporary files live there.
     """
 
     process: "subprocess.Popen[str]"
     address: str
     folder: Path
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -71,7 +71,7 @@ class Server:
         return found
 
     def upload(self, path: Path, name: str | None = None) -> dict[str, Any]:
-        """Upload a photo or film, and return what is told of it."""
+        """Upload a photo or film, and return what the page shows of it."""
         answer = self.ask("POST", "/api/photos", path.read_bytes(), x_name=quote(name or path.name))
         assert answer.status == 201, answer.body
         return answer.json
@@ -83,18 +83,18 @@ class Server:
         """Paint photos at full size, and return what is downloaded then."""
         body = {"photos": numbers, "look": look}
         job = self.ask("POST", "/api/paintings", body).json["job"]
-        told = self.follow(job)
-        assert told["state"] == "done", told
+        status = self.follow(job)
+        assert status["state"] == "done", status
         return self.ask("GET", f"/api/jobs/{job}/result")
 
     def follow(
-        self, job: str, until: Callable[[dict[str, Any]], bool] = lambda told: False
+        self, job: str, until: Callable[[dict[str, Any]], bool] = lambda status: False
     ) -> dict[str, Any]:
-        """What is told of a job at its end, or as soon as something is told."""
+        """The status of a job at its end, or as soon as it fulfills a condition."""
         while True:
-            told = self.ask("GET", f"/api/jobs/{job}").json
-            if told["state"] in ("done", "stopped", "failed") or until(told):
-                return told
+            status = self.ask("GET", f"/api/jobs/{job}").json
+            if status["state"] in ("done", "stopped", "failed") or until(status):
+                return status
             time.sleep(0.05)
 
     def open_tab(self, tab: str) -> AbstractContextManager[object]:
@@ -125,14 +125,14 @@ def start(folder: Path, *options: str, **environment: str) -> Server:
         start_new_session=True,
     )
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if found := re.search(r"http://\S+", line):
-            server = Server(process, found[0], folder, said)
-            threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
+            server = Server(process, found[0], folder, lines)
+            threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True).start()
             return server
-    raise AssertionError("".join(said))
+    raise AssertionError("".join(lines))
 
 
 # Python imports it when it starts: trainings and comparisons are as small as they can be.

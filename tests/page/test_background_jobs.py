@@ -16,18 +16,18 @@ pytestmark = [pytest.mark.xdist_group("page"), pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def trained(server, painting):
-    """A training that was stopped after its first step: what was told of it."""
+    """A training that was stopped after its first step: its status."""
     query = "minutes=30&name=My%20Waves%20%2F%20..%2F%20x"
     begun = server.ask(
         "POST", f"/api/trainings?{query}", painting.read_bytes(), x_name="My%20Waves.png"
     )
     job = begun.json["job"]
-    assert "step" in server.follow(job, until=lambda told: "step" in told)
+    assert "step" in server.follow(job, until=lambda status: "step" in status)
     for _ in range(3):  # an impatient user
         server.ask("POST", f"/api/jobs/{job}/stop")
-    told = server.follow(job)
-    yield told
-    assert server.ask("DELETE", f"/api/styles/{told['style']}").status == 204
+    status = server.follow(job)
+    yield status
+    assert server.ask("DELETE", f"/api/styles/{status['style']}").status == 204
 
 
 def test_a_training_that_is_stopped_leaves_its_model_among_the_styles(server, trained):
@@ -151,7 +151,7 @@ def test_a_closed_tab_stops_its_jobs_but_trainings_and_no_other(server, painting
         assert server.ask("GET", f"/api/jobs/{training}").json["state"] != "stopped"
         for job in (jobs[0], training):
             server.ask("POST", f"/api/jobs/{job}/stop")
-            told = server.follow(job)
-            assert told["state"] == "stopped"
-            if "style" in told:  # the training had begun
-                assert server.ask("DELETE", f"/api/styles/{told['style']}").status == 204
+            status = server.follow(job)
+            assert status["state"] == "stopped"
+            if "style" in status:  # the training had begun
+                assert server.ask("DELETE", f"/api/styles/{status['style']}").status == 204

@@ -247,11 +247,11 @@ def test_a_bad_file_and_huge_ones_are_refused_beside_the_drop(page, files, tmp_p
     bad = [files / "text.jpg", tmp_path / "pixels.png", tmp_path / "bytes.jpg"]
     page.set_input_files("#paint-files", [*bad, files / "clear.png"])
     page.wait_for_selector(PAINTED)
-    said = page.locator("#paint-problems p")
-    expect(said).to_contain_text(["text.jpg", "200,000,000 pixels", "4096 MB"])
+    problems = page.locator("#paint-problems p")
+    expect(problems).to_contain_text(["text.jpg", "200,000,000 pixels", "4096 MB"])
     expect(page.locator("#photos li")).to_have_count(1)
     page.click("#paint-problems button >> nth=0")
-    expect(said).to_have_count(2)
+    expect(problems).to_have_count(2)
 
 
 def test_the_seventh_tab_works_and_has_photos_of_its_own(context, server, files):

@@ -42,11 +42,11 @@ def test_the_state_says_how_it_computes_and_what_it_takes(server):
 
 
 def test_the_styles_are_those_of_the_gallery_and_each_has_its_painting(server):
-    told = server.ask("GET", "/api/styles").json
-    ids = [style["id"] for style in told["styles"] if not style["own"]]
+    listed = server.ask("GET", "/api/styles").json
+    ids = [style["id"] for style in listed["styles"] if not style["own"]]
     assert len(ids) == 8
-    assert told["default"] in ids
-    (udnie,) = [style for style in told["styles"] if style["id"] == "udnie"]
+    assert listed["default"] in ids
+    (udnie,) = [style for style in listed["styles"] if style["id"] == "udnie"]
     assert (udnie["title"], udnie["painter"], udnie["own"]) == ("Udnie", "Francis Picabia", False)
     assert max(image_in(server.ask("GET", "/api/styles/udnie/painting")).size) <= 320
 
@@ -115,8 +115,8 @@ def test_strength_and_colors_are_those_of_the_painter(server, files):
     number = server.upload(files / "photo.jpg")["id"]
     server.painted(number, style="udnie", size="screen")
     look = {"strength": 0.4, "preserve_color": True}
-    told = {**look, "preserve_color": "true"}
-    painted = image_in(server.painted(number, style="udnie", size="screen", **told))
+    asked = {**look, "preserve_color": "true"}
+    painted = image_in(server.painted(number, style="udnie", size="screen", **asked))
     expected = Stylizer("udnie")(read_picture(files / "photo.jpg").rgb, **look)
     assert np.abs(np.asarray(painted, float) - expected.astype(float)).mean() < 3  # JPEG
 
@@ -128,10 +128,10 @@ def test_a_film_is_painted_with_its_progress(server, files, name, frames):
     assert image_in(server.painted(film["id"], style="udnie", size="screen")).size == (64, 48)
     body = {"photos": [film["id"]], "look": {"style": "udnie"}}
     begun = server.ask("POST", "/api/paintings", body)
-    told = server.follow(begun.json["job"])
-    assert told["state"] == "done"
-    assert told["done"] == told["total"] == frames
-    assert "seconds_left" in told
+    status = server.follow(begun.json["job"])
+    assert status["state"] == "done"
+    assert status["done"] == status["total"] == frames
+    assert "seconds_left" in status
     result = server.ask("GET", f"/api/jobs/{begun.json['job']}/result")
     kind = b"ftyp" if name.endswith("mp4") else b"GIF8"
     assert kind in result.body[:12]
@@ -146,9 +146,9 @@ def test_a_zip_holds_every_photo_once_and_names_what_failed(server, files):
     (set(folder.iterdir()) - before).pop().unlink()
     look = {"style": "udnie", "strength": 0.5}
     job = server.ask("POST", "/api/paintings", {"photos": numbers, "look": look}).json["job"]
-    told = server.follow(job)
-    assert (told["state"], told["done"], told["total"]) == ("done", 4, 4)
-    assert "lost.png" in told["error"]
+    status = server.follow(job)
+    assert (status["state"], status["done"], status["total"]) == ("done", 4, 4)
+    assert "lost.png" in status["error"]
     with zipfile.ZipFile(io.BytesIO(server.ask("GET", f"/api/jobs/{job}/result").body)) as archive:
         names = archive.namelist()
         alone = server.download(numbers[0], **look).body
@@ -325,7 +325,7 @@ def test_a_signal_ends_everything_and_nothing_is_left(serve, tmp_path, files, nu
         assert server.stop(number) == 130  # while the training would take minutes
     assert server.temporary == []
     assert not [child for child in children if _is_running(child)]
-    assert "Traceback" not in "".join(server.said)
+    assert "Traceback" not in "".join(server.lines)
     assert not (tmp_path / "data").exists()
 
 

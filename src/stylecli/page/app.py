@@ -57,7 +57,7 @@ def build_app(service: PhotoService, jobs: BackgroundJobs, policy: AccessPolicy)
     routes = [
         Route("/", _show_page),
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
-        Route("/api/state", _tell_state),
+        Route("/api/state", _send_state),
         Route("/api/styles", _list_styles),
         Route(f"{style}/painting", _send_painting),
         Route(f"{style}/file", _send_model),
@@ -70,7 +70,7 @@ def build_app(service: PhotoService, jobs: BackgroundJobs, policy: AccessPolicy)
         Route("/api/paintings", _begin_painting, methods=["POST"]),
         Route("/api/trainings", _begin_training, methods=["POST"]),
         Route("/api/comparisons", _begin_comparison, methods=["POST"]),
-        Route(job, _tell_job),
+        Route(job, _send_status),
         Route(f"{job}/stop", _stop, methods=["POST"]),
         Route(f"{job}/preview", _send_preview),
         Route(f"{job}/result", _send_result),
@@ -110,10 +110,10 @@ def _show_page(request: Request) -> Response:
     return FileResponse(STATIC / "index.html")
 
 
-def _tell_state(request: Request) -> Response:
+def _send_state(request: Request) -> Response:
     device = _service(request).network(parse_style(DEFAULT_MODEL)).description
-    told = {"version": __version__, "device": device.rpartition(" on ")[2]}
-    return JSONResponse({**told, "most_bytes": MOST_BYTES})
+    device = device.rpartition(" on ")[2]
+    return JSONResponse({"version": __version__, "device": device, "most_bytes": MOST_BYTES})
 
 
 def _list_styles(request: Request) -> Response:
@@ -269,8 +269,8 @@ def _job(request: Request) -> BackgroundJob:
     return _jobs(request).find(_id(request))
 
 
-def _tell_job(request: Request) -> Response:
-    return JSONResponse(_job(request).told)
+def _send_status(request: Request) -> Response:
+    return JSONResponse(_job(request).status)
 
 
 def _stop(request: Request) -> Response:

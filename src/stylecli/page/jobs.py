@@ -49,7 +49,7 @@ class BackgroundJob:
         folder: for its files.
         tab: the tab of the browser with which it stops; None if it goes on without.
         id: what the page calls it.
-        told: what the page is told of it.
+        status: what the page shows of it: its state, how far it is, and why it failed.
         stopping: whether it is to stop.
         result: the file to download.
         name: what the download is called.
@@ -61,7 +61,7 @@ class BackgroundJob:
     folder: Path
     tab: str | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    told: dict[str, Any] = field(default_factory=lambda: {"state": "waiting"})
+    status: dict[str, Any] = field(default_factory=lambda: {"state": "waiting"})
     stopping: bool = False
     result: Path | None = None
     name: str = ""
@@ -69,46 +69,45 @@ class BackgroundJob:
     process: "subprocess.Popen[bytes] | None" = None
     began: float = 0.0
 
-    def tell(self, **values: object) -> None:
-        """Tell the page something new."""
-        self.told = {**self.told, **values}
+    def update(self, **values: object) -> None:
+        """Add to its status, or change it."""
+        self.status = {**self.status, **values}
 
     def advance(self, done: float, total: float, **more: object) -> None:
-        """Tell how much is done, and about how long the rest takes."""
+        """Note how much is done, and about how long the rest takes."""
         if done:
             left = (time.monotonic() - self.began) * (total - done) / done
             more = {"seconds_left": round(left, 1), **more}
-        self.tell(done=done, total=total, **more)
+        self.update(done=done, total=total, **more)
 
     def stop(self) -> None:
         """Ask it to stop; a command still writes what it has so far."""
         asked_before, self.stopping = self.stopping, True
-        if self.told["state"] == "waiting":
-            self.tell(state="stopped")
+        if self.status["state"] == "waiting":
+            self.update(state="stopped")
         elif self.process is not None and not asked_before:  # asked twice, it would end at once
             self.process.terminate()
 
     def run(self, do: Callable[..., bool], *given: object) -> None:
-        """Do it in the present thread, and tell how it ended.
+        """Do it in the present thread, and note how it ended.
 
         Args:
             do: is called with the job and what is given; returns whether it came to its end.
             given: to be passed on.
         """
         if self.stopping:
-            self.tell(state="stopped")
             return
         self.began = time.monotonic()
-        self.tell(state="running")
+        self.update(state="running")
         try:
             state = "done" if do(self, *given) else "stopped"
         except StyleCliError as error:
-            self.tell(state="failed", error=error.message, hint=error.hint)
+            self.update(state="failed", error=error.message, hint=error.hint)
         except Exception as error:
             traceback.print_exc()
-            self.tell(state="failed", error=f"a bug of stylecli: {error!r}", hint="")
+            self.update(state="failed", error=f"a bug of stylecli: {error!r}", hint="")
         else:
-            self.tell(state=state, name=self.name)
+            self.update(state=state, name=self.name)
 
 
 class BackgroundJobs:
@@ -153,7 +152,7 @@ class BackgroundJobs:
             RefusedError: too much waits.
         """
         there = list(self._all.values())  # a copy: other threads add to it
-        ended = [one for one in there if one.told["state"] in ("done", "stopped", "failed")]
+        ended = [one for one in there if one.status["state"] in ("done", "stopped", "failed")]
         if len(there) - len(ended) >= _MOST:
             raise RefusedError(429, f"{_MOST} jobs wait already", "wait, or stop some of them")
         for old in ended[: max(0, len(there) - _MOST + 1)]:
@@ -206,7 +205,7 @@ class BackgroundJobs:
                 files.append((target, result_name(photo, look)))
         if not files or len(results) < len(photos):  # the disk is full
             raise StyleCliError(faults[-1])
-        job.tell(error="; ".join(faults))
+        job.update(error="; ".join(faults))
         archive = job.folder / "painted.zip"
         job.result = _write_zip(archive, files) if len(photos) > 1 else targets[0]
         return True
@@ -295,7 +294,7 @@ def _add_trained(job: BackgroundJob, trained: Path, title: str) -> None:
     with suppress(StyleCliError):  # the page then shows its name
         keep_title(added, title + number)
     job.result, job.name = added, added.name
-    job.tell(style=style_of(added).id)
+    job.update(style=style_of(added).id)
 
 
 def _is_taken(name: str) -> bool:
@@ -315,13 +314,13 @@ def _run_process(job: BackgroundJob, words: str) -> None:
     """
     command = [sys.executable, "-m", *shlex.split(words), "--json", "--quiet"]
     with (
-        tempfile.TemporaryFile(dir=job.folder) as said,
+        tempfile.TemporaryFile(dir=job.folder) as errors,
         subprocess.Popen(
             command,
             cwd=job.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors,
             start_new_session=True,  # Ctrl-C in the server's terminal is not for it
         ) as process,
     ):
@@ -337,23 +336,24 @@ def _run_process(job: BackgroundJob, words: str) -> None:
         code = process.wait()
         job.process = None
         if code and not job.stopping:
-            said.seek(0)
-            raise _as_error(said.read().decode(errors="replace"), code)
+            errors.seek(0)
+            raise _as_error(errors.read().decode(errors="replace"), code)
 
 
 def _follow(job: BackgroundJob, event: dict[str, Any]) -> None:
-    """Tell how far a command is, by an event that it writes."""
+    """Note how far a command is, by an event that it writes."""
     if job.preview is not None and job.preview.is_file():
-        job.tell(preview=job.preview.stat().st_mtime)  # another one, another preview
+        job.update(preview=job.preview.stat().st_mtime)  # another one, another preview
     if event["event"] == "step":
-        told = {"step": event["step"], "objective": event["losses"]["total"], "note": ""}
-        job.advance(event["progress"], 1, **told, seconds_left=event["seconds_left"])
+        left, objective = event["seconds_left"], event["losses"]["total"]
+        step = {"step": event["step"], "objective": objective, "note": "", "seconds_left": left}
+        job.advance(event["progress"], 1, **step)
     elif event["event"] == "progress":
         job.advance(event["progress"], 1, note=event["note"])
 
 
-def _as_error(said: str, code: int) -> StyleCliError:
+def _as_error(text: str, code: int) -> StyleCliError:
     """The error that a command has shown last."""
-    shown = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
+    shown = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     message = shown.get("error", f"the process ended with the code {code}")
     return StyleCliError(message, hint=shown.get("hint", ""))

@@ -61,7 +61,7 @@ class Photo:
     height: int
 
     def describe(self) -> dict[str, object]:
-        """What the page is told of it: all but the path."""
+        """What the page shows of it: all but the path."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
 
 

@@ -40,7 +40,7 @@ def serve(
     Args:
         host: the name or address to listen on; one that others reach gets a token.
         port: the port; 0 for any that is free; None for the usual one, or any if that is taken.
-        say: is told, in a line, the address at which the page is.
+        say: is called with lines for the user, of which one holds the address at which the page is.
         should_stop: asked ten times a second.
         open_browser: whether to open the page in the user's browser.
 

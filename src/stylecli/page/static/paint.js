@@ -74,7 +74,7 @@ form.onreset = () => setTimeout(changeLook);
 
 let shown = "";
 let underway = null;
-let fault = null; // what was said of the last picture that could not be painted
+let fault = null; // the error of the last picture that could not be painted
 
 function address(item, size, chosen = look()) {
   return `/api/photos/${item.id}/painted?${new URLSearchParams({ ...chosen, size })}`;
@@ -248,7 +248,7 @@ moveWipe();
 
 const jobs = $("paint-jobs");
 
-// Does what a button asks for; what goes wrong is said below it.
+// Does what a button asks for; what goes wrong is shown below it.
 function onClick(button, act) {
   $(button).onclick = async () => {
     $("look-problems").replaceChildren();

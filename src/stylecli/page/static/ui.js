@@ -7,7 +7,7 @@ export const $ = (id) => document.getElementById(id);
 export const clone = (template) => $(template).content.firstElementChild.cloneNode(true);
 
 // Tells a screen reader.
-export const say = (text) => ($("said").textContent = text);
+export const say = (text) => ($("announcement").textContent = text);
 
 // Returns the line that it shows.
 export function complain(place, error) {
