@@ -71,9 +71,7 @@ def _read(photo: Path, config: GatysConfig) -> "Picture":
     from stylecli.files.metadata import Metadata
     from stylecli.files.pictures import shrink
 
-    picture = read_picture(photo, config.max_pixels)
-    if config.max_size:
-        picture = shrink(picture, config.max_size)
+    picture = shrink(read_picture(photo, config.max_pixels), config.max_size)
     return replace(picture, metadata=Metadata()) if config.strip_metadata else picture
 
 

@@ -366,8 +366,7 @@ def _read(item: Item, config: StylizeConfig) -> Item:
         read, lacks = read_clip_or_picture(item.source, item.target, config.max_pixels)
         if not isinstance(read, Picture):
             return replace(item, clip=read, lacks=lacks)
-        photo = shrink(read, config.max_size) if config.max_size else read
-        return replace(item, photo=photo, lacks=lacks)
+        return replace(item, photo=shrink(read, config.max_size), lacks=lacks)
     except StyleCliError as failure:
         return item.fail(failure.message)
     except MemoryError:
@@ -422,9 +421,7 @@ def _decode_ahead(
 
     def decode() -> Frame[Picture] | None:
         frame = next(frames, None)
-        if frame is None or not config.max_size:
-            return frame
-        return replace(frame, picture=shrink(frame.picture, config.max_size))
+        return frame and replace(frame, picture=shrink(frame.picture, config.max_size))
 
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(decode) for _ in range(_AHEAD))

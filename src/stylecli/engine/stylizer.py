@@ -125,9 +125,7 @@ class Stylizer:
         return self._stylize(image, config)
 
     def _stylize(self, images: Sequence[Any], config: StylizeConfig) -> list[Any]:
-        pictures = [as_picture(image) for image in images]
-        if config.max_size:
-            pictures = [shrink(picture, config.max_size) for picture in pictures]
+        pictures = [shrink(as_picture(image), config.max_size) for image in images]
         stylized: list[Any] = []
         for _, alike in groupby(pictures, key=lambda picture: picture.rgb.shape):
             while batch := list(islice(alike, self._paint.batch_size)):

@@ -83,12 +83,12 @@ def as_image(picture: Picture, format_: str) -> Image.Image:
     return on_gray(image) if format_ in WITHOUT_ALPHA else image
 
 
-def shrink(picture: Picture, long_side: int) -> Picture:
-    """A picture scaled down to a long side in px, if it is larger."""
+def shrink(picture: Picture, long_side: int | None) -> Picture:
+    """A picture scaled down to a long side in px, if there is such a limit and it is larger."""
     height, width = picture.rgb.shape[:2]
-    scale = long_side / max(height, width)
-    if scale >= 1:
+    if long_side is None or long_side >= max(height, width):
         return picture
+    scale = long_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Pillow weights the colors of an RGBA image by their opacity, so that hidden ones do not show.
     rgb, alpha = rgb_and_alpha(as_image(picture, "PNG").resize(size, Image.Resampling.LANCZOS))
