@@ -1,7 +1,7 @@
 """The arms of a comparison, the networks compared: found by name, or trained alike."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from stylecli.core.tensor_files import SUFFIX
 from stylecli.core.torch_layers import use_batch_statistics
 from stylecli.errors import StyleCliError
 from stylecli.events import Notice, Report
-from stylecli.options import options_of
+from stylecli.options import from_json, options_of
 from stylecli.training.loop import train
 from stylecli.training.outputs import TrainFiles
 
@@ -158,7 +158,8 @@ def read_objective(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, 
         StyleCliError: the model states no objective, an unknown one, or another loss network.
     """
     known = arm.info.training
-    missing = [key for key in ("style_layers", "scales") if key not in known]
+    stated = [*(one.name for one in fields(ObjectiveConfig)), "scales"]
+    missing = [key for key in stated if key not in known]
     if missing:
         raise StyleCliError(
             f"{arm.path} does not say what it was trained to minimize: {' and '.join(missing)}",
@@ -169,16 +170,13 @@ def read_objective(arm: Arm, loss_net: str) -> tuple[ObjectiveConfig, dict[str, 
             f"{arm.path} has the scales of {count} paintings, and an arm has one",
             hint="remove or rename that model",
         )
-    settings: dict[str, Any] = {"loss_padding": "zeros"}  # of models that do not state it
-    settings |= {key: known[key] for one in fields(ObjectiveConfig) if (key := one.name) in known}
-    settings["style_layers"] = tuple(settings["style_layers"])
-    named = settings.get("loss_net", loss_net)
-    if Path(named).name != Path(loss_net).name:
+    objective = from_json(ObjectiveConfig, known)
+    if Path(objective.loss_net).name != Path(loss_net).name:
         raise StyleCliError(
-            f"{arm.path} was trained against the loss network {named}, not {loss_net}",
+            f"{arm.path} was trained against the loss network {objective.loss_net}, not {loss_net}",
             hint="remove or rename that model; for an own painting, --loss-net is that of training",
         )
-    objective = ObjectiveConfig(**{**settings, "loss_net": loss_net})
+    objective = replace(objective, loss_net=loss_net)
     try:
         objective.check()
     except StyleCliError as error:
