@@ -128,20 +128,12 @@ def check_alike(arms: Sequence[Arm], painting_sha256: str) -> None:
                 f"{arm.path} was trained for another painting",
                 hint="remove or rename that model, or compare another style",
             )
-        for key in ("paintings_sha", "content_photos", "scales", *SHARED):
-            one, other = arms[0].info.training.get(key), arm.info.training.get(key)
-            if one != other:
+        for key in ("content_photos", "scales", *SHARED, *GENERATOR):
+            like = next(one for one in arms if key != "width" or one.arch == arm.arch)
+            ours, theirs = ({**a.info.training, **a.generator}.get(key) for a in (arm, like))
+            if ours != theirs:
                 raise StyleCliError(
-                    f"{arm.path} was trained with {key} {other}, and {arms[0].path} with {one}",
-                    hint="networks are comparable only if they were trained alike",
-                )
-        for key in GENERATOR:
-            like = next(a for a in arms if key != "width" or a.arch == arm.arch)
-            one, other = getattr(like.info.spec, key), getattr(arm.info.spec, key)
-            if one != other:
-                raise StyleCliError(
-                    f"the generator of {arm.path} has {key} {other}, and that of {like.path} has "
-                    f"{key} {one}",
+                    f"{arm.path} was trained with {key} {ours}, and {like.path} with {theirs}",
                     hint="networks are comparable only if they differ in nothing but norm and "
                     "architecture",
                 )
