@@ -98,6 +98,8 @@ def test_the_defaults_and_a_full_config_are_accepted():
         ({"kind": 3}, "--kind takes a text, not 3", "see --help"),
         ({"kinds": ("bn", "im")}, "unknown --each 'im'", "did you mean in?"),
         ({"kinds": ("bn", "bn")}, "--each bn,bn: one was given twice", "once is enough"),
+        ({"kinds": ([],)}, "--each takes a tuple (each a text), not []", "see --help"),
+        ({"kinds": ()}, "--each was given no value", "name one at least"),
         ({"names": "a"}, "--names takes a tuple (each a text), not 'a'", "see --help"),
         ({"names": (1,)}, "--names takes a tuple (each a text), not 1", "see --help"),
         ({"files": ("a.png",)}, "--files takes a tuple (each a path), not 'a.png'", "see --help"),

@@ -68,16 +68,19 @@ class Option:
             return
         if isinstance(value, tuple) != self.several:
             raise self._describe_type(value)
-        if self.several and self.choices and len(set(value)) < len(value):
-            given = ",".join(map(str, value))
-            raise StyleCliError(f"{self.flag} {given}: one was given twice", hint="once is enough")
-        for one in value if self.several else (value,):
+        values = value if self.several else (value,)
+        if self.default and not values:
+            raise StyleCliError(f"{self.flag} was given no value", hint="name one at least")
+        for one in values:
             self._check_type(one)
             if self.choices and one not in self.choices:
                 hint = choose_from(one, self.choices)
                 raise StyleCliError(f"unknown {self.flag} {one!r}", hint=hint)
             if self.type in (int, float):
                 self._check_range(one)
+        if self.choices and len(set(values)) < len(values):
+            given = ",".join(values)
+            raise StyleCliError(f"{self.flag} {given}: one was given twice", hint="once is enough")
 
     def _check_type(self, value: Any) -> None:
         """From Python, and from a damaged checkpoint, anything may come."""
