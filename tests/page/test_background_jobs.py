@@ -125,7 +125,8 @@ def test_a_painting_that_cannot_be_read_is_refused_at_once(server, files):
 
 
 @pytest.mark.parametrize(
-    "given", [{"norms": ["nope"]}, {"norms": "bn"}, {"archs": []}, {"norms": [["bn"]]}]
+    "given",
+    [{"norms": ["nope"]}, {"norms": "bn"}, {"norms": 3}, {"archs": []}, {"norms": [["bn"]]}],
 )
 def test_a_comparison_of_what_is_not_known_is_refused(server, given):
     answer = server.ask("POST", "/api/comparisons", given)

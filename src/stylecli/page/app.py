@@ -232,12 +232,12 @@ def _answer_with_job(job: BackgroundJob) -> Response:
 
 async def _begin_painting(request: Request) -> Response:
     service, given = _service(request), await _read_json(request)
-    look, numbers = given.get("look"), given.get("photos", [])
-    if not isinstance(look, dict) or not _are_names(numbers):
+    look, numbers = given.get("look"), given.get("photos")
+    if not (isinstance(look, dict) and isinstance(numbers, list) and numbers):
         raise RefusedError(400, "the request has no look or no photos")
 
     def begin() -> BackgroundJob:
-        photos = [service.find(number) for number in numbers]
+        photos = [service.find(str(number)) for number in numbers]
         return _jobs(request).begin_painting(photos, Look.of(look), _tab(request))
 
     return _answer_with_job(await run_in_threadpool(begin))
@@ -253,16 +253,8 @@ async def _begin_training(request: Request) -> Response:
 
 
 async def _begin_comparison(request: Request) -> Response:
-    jobs, given = _jobs(request), await _read_json(request)
-    norms, archs = given.get("norms", ["bn", "in"]), given.get("archs", ["residual"])
-    if not (_are_names(norms) and _are_names(archs)):
-        raise RefusedError(400, "norms and archs are not lists of names")
-    job = await run_in_threadpool(jobs.begin_comparison, norms, archs, _tab(request))
-    return _answer_with_job(job)
-
-
-def _are_names(given: object) -> bool:
-    return isinstance(given, list) and bool(given) and all(isinstance(one, str) for one in given)
+    begin, given = _jobs(request).begin_comparison, await _read_json(request)
+    return _answer_with_job(await run_in_threadpool(begin, given, _tab(request)))
 
 
 def _job(request: Request) -> BackgroundJob:

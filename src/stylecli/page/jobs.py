@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -29,7 +29,7 @@ from stylecli.events import Frames, Notice
 from stylecli.files.formats import ending_for
 from stylecli.files.images import read_picture
 from stylecli.files.jobs import Job
-from stylecli.options import command_line
+from stylecli.options import as_json, command_line, from_json
 from stylecli.page.photos import Look, Photo, PhotoService, parse_setting, result_name
 from stylecli.page.refusals import RefusedError, say_name
 from stylecli.page.styles import clean_title, find_free_name, keep_title, plain_name, style_of
@@ -244,16 +244,18 @@ class BackgroundJobs:
                 return trained == files.model
         return False
 
-    def begin_comparison(
-        self, norms: Sequence[str], archs: Sequence[str], tab: str
-    ) -> BackgroundJob:
+    def begin_comparison(self, given: Mapping[str, object], tab: str) -> BackgroundJob:
         """Run the experiment of the paper on the bundled photos.
+
+        Args:
+            given: ``norms`` and ``archs``, of :class:`CompareConfig`.
+            tab: which stops it when it is closed.
 
         Raises:
             StyleCliError: a norm or a generator is not known, or too much waits.
         """
-        chosen: dict[str, Any] = {"norms": tuple(norms), "archs": tuple(archs)}
-        config = CompareConfig(**chosen)
+        chosen = {name: given[name] for name in ("norms", "archs") if name in given}
+        config = from_json(CompareConfig, as_json(CompareConfig()) | chosen)
         config.check()
         job = self._new(tab)
         config = replace(config, out=job.folder / "comparison")
