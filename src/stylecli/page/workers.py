@@ -36,27 +36,21 @@ class Workers:
         # The numbers differ, so that functions are never compared.
         self._waiting: PriorityQueue[tuple[Urgency, int, Callable[[], Any], Future[Any]]]
         self._waiting, self._numbers = PriorityQueue(), itertools.count()
-        self._unfinished, self._changed = 0, threading.Condition()
         for _ in range(threads):
             threading.Thread(target=self._work, daemon=True).start()
 
     def submit(self, function: Callable[[], T], urgency: Urgency = Urgency.SCREEN) -> "Future[T]":
         """Run a function in a thread; one that is cancelled before it has begun never runs."""
         future: Future[T] = Future()
-        self._count(1)
-        future.add_done_callback(lambda _: self._count(-1))
         self._waiting.put((urgency, next(self._numbers), function, future))
         return future
 
     def wait_until_idle(self, seconds: float) -> None:
         """Wait until nothing waits or runs, but no longer than so many seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._unfinished, seconds)
-
-    def _count(self, more: int) -> None:
-        with self._changed:
-            self._unfinished += more
-            self._changed.notify_all()
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(
+                lambda: not self._waiting.unfinished_tasks, seconds
+            )
 
     def _work(self) -> None:
         while True:
@@ -67,3 +61,4 @@ class Workers:
                 except BaseException as error:
                     future.set_exception(error)
             del function, future  # the result may be a large picture
+            self._waiting.task_done()
