@@ -462,18 +462,6 @@ def test_a_named_style_needs_arms_of_its_painting_that_were_trained_alike(
         )
 
 
-def test_a_mistyped_first_try_does_not_hold_the_folder(config, tmp_path):
-    new = replace(config, out=tmp_path / "out", gatys=False)
-    with pytest.raises(StyleCliError, match="no content folder"):
-        compare(replace(new, content=tmp_path / "typo"))
-    with pytest.raises(StyleCliError, match="--steps 0 is out of range"):
-        compare(replace(new, steps=0))
-    with pytest.raises(StyleCliError, match="undie"):
-        compare(replace(new, style="undie"))
-    assert not new.out.exists()
-    assert compare(new, should_stop=lambda: True) is None
-
-
 def test_gatys_is_kept_for_the_next_run(config, comparison, monkeypatch):
     def never(*args):
         raise AssertionError("optimized again")
@@ -569,6 +557,7 @@ def test_an_arm_whose_scales_are_not_those_of_one_painting_is_refused():
         ({"archs": ("pyramids",)}, "unknown --arch", "did you mean pyramid?"),
         ({"norms": ("in", "in")}, "given twice", ""),
         ({"style": "stary-night"}, "bundled painting", "starry-night"),
+        ({"content": Path("typo")}, "no content folder", "--content"),
         ({"photos": ("missing.jpg",)}, "no such file", ""),
         ({"size": 10}, "--size 10", ""),
         ({"batch_size": 1}, "--batch-size 1 is out of range", "at least 4"),
