@@ -73,16 +73,16 @@ class Arm:
 
 
 def find_arms(config: CompareConfig) -> list[Arm]:
-    """The arms of a style whose networks are bundled, or found by name.
+    """The arms of a style whose networks are bundled, or found by name; [] if it has none.
 
     Raises:
         StyleCliError: a model is missing, or is not what its name says.
     """
     networks = find_networks(config.style)
     arms = []
-    for pair in _pairs(config):
+    for pair in _pairs(config) if networks else []:
         if pair not in networks:
-            there = ", ".join(sorted(map("-".join, networks))) or "none"
+            there = ", ".join(sorted(map("-".join, networks)))
             raise StyleCliError(
                 f"{config.style} has no network {'-'.join(pair)}",
                 hint=f"it has {there}; to train one, pass a painting's file: --style PAINTING.jpg",

@@ -27,7 +27,6 @@ from stylecli.comparison.folder import (
     ArmResult,
     Comparison,
     ComparisonFolder,
-    find_networks,
     find_style_image,
 )
 from stylecli.comparison.metrics import (
@@ -164,7 +163,7 @@ def compare(
     resolve_device(config.device)
     style_image = find_style_image(config.style)
     photos = read_photos(config, report)
-    arms = find_arms(config) if find_networks(config.style) else []
+    arms = find_arms(config)
     style_size = arms[0].info.training.get("style_size", 64) if arms else config.style_size
     painting_sha256 = hash_images([read_rgb(style_image, style_size)])
     check_alike(arms, painting_sha256)
