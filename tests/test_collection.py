@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from networks import saved
 from stylecli.cli import app
-from stylecli.collection.facts import license_of, render_card
+from stylecli.collection import license_of, render_card
 from stylecli.core.model_files import bundled_models, read_info
 from stylecli.core.tensor_files import has_controls
 

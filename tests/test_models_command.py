@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from hostile.seeds import damaged, damages
 from networks import saved
 from sites import lead, self_made_certificate, send, serving
+from stylecli import collection
 from stylecli.cli import app
-from stylecli.collection import own
-from stylecli.collection.own import add_model, list_own_names, remove_model
+from stylecli.collection import add_model, list_own_names, remove_model
 from stylecli.core import model_files
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import (
@@ -304,7 +304,7 @@ def test_what_a_server_does_wrong_is_one_line_and_leaves_nothing(
 
 
 def test_a_file_without_end_is_given_up(models, site, tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "_MOST", 10**6)
+    monkeypatch.setattr(collection, "_MOST", 10**6)
     site.answers["/x"] = endless
     before = tree(tmp_path)
     _, said = models("add", f"{site.url}/x", "-q", code=2)

@@ -51,7 +51,7 @@ class _Models(TyperGroup):
 
 
 def _own_names() -> list[str]:
-    from stylecli.collection.own import list_own_names
+    from stylecli.collection import list_own_names
 
     return completion.keep_plain(list_own_names())
 
@@ -119,7 +119,7 @@ models.callback(**describe_command(list_))(list_)
 
 def _list_styles() -> None:
     """A row for each style: what to call it, its painting, and the license."""
-    from stylecli.collection.facts import license_of, painting_of
+    from stylecli.collection import license_of, painting_of
 
     rows = []
     for path, info in list_models():
@@ -142,7 +142,7 @@ def _name_of(path: Path, style: str, count: int) -> str:
 
 def _list_files() -> None:
     """A row for each model: its file, its size and its network."""
-    from stylecli.collection.facts import format_size
+    from stylecli.collection import format_size
 
     rows = []
     for path, info in list_models():
@@ -170,7 +170,7 @@ def show(
         stylecli models show gallery
         stylecli models show sky.safetensors
     """
-    from stylecli.collection.facts import describe_model, painting_of
+    from stylecli.collection import describe_model, painting_of
 
     path = find_model(name)
     info = read_info(path)
@@ -201,8 +201,7 @@ def add(
         stylecli models add sky.safetensors
         stylecli models add sky.safetensors --name starry-sky
     """
-    from stylecli.collection.facts import format_size
-    from stylecli.collection.own import add_model
+    from stylecli.collection import add_model, format_size
 
     with Reporter(quiet=quiet) as reporter:
 
@@ -228,7 +227,7 @@ def remove(name: _OwnName, quiet: Annotated[bool, QUIET] = False) -> None:
         stylecli models remove sky
         stylecli models remove starry-sky --quiet
     """
-    from stylecli.collection.own import remove_model
+    from stylecli.collection import remove_model
 
     path = remove_model(name)
     Reporter(quiet=quiet).say(f"removed {path}")
@@ -249,7 +248,7 @@ def export_card(
         stylecli models export-card gallery
         stylecli models export-card sky.safetensors --output README.md
     """
-    from stylecli.collection.facts import render_card
+    from stylecli.collection import render_card
 
     card = render_card(find_model(name))
     if output is None:

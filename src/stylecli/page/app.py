@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from stylecli import __version__
-from stylecli.collection.own import remove_model
+from stylecli.collection import remove_model
 from stylecli.config import DEFAULT_MODEL
 from stylecli.errors import StyleCliError
 from stylecli.files.pictures import encode_jpeg

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from stylecli.collection.own import add_model
+from stylecli.collection import add_model
 from stylecli.config import CompareConfig, TrainConfig
 from stylecli.core.model_files import find_model
 from stylecli.core.tensor_files import SUFFIX

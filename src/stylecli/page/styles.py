@@ -7,8 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stylecli.collection.facts import painting_of
-from stylecli.collection.own import TITLES, rename_model
+from stylecli.collection import TITLES, painting_of, rename_model
 from stylecli.core.model_files import (
     is_bundled,
     read_info,
