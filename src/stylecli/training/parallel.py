@@ -184,7 +184,6 @@ def _notice_lost_ranks() -> Iterator[None]:
 
 
 _EVERY = 5.0  # seconds between two measurements of other programs
-_BUSY = ("user", "system", "irq", "softirq", "steal")  # steal is what other virtual machines use
 
 
 @contextmanager
@@ -192,31 +191,21 @@ def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
     """A function that adapts torch's threads to other programs, to be called after each step.
 
     It measures every few seconds; in between, it only looks at the clock. At the end, torch has as
-    many threads as before.
+    many threads as before, which is also the most that it gets.
 
     Each part of a step waits for the slowest thread, and one that shares its core with another
     program takes twice as long: beside a program that keeps one of two cores busy, a training makes
     1.4 steps a second with two threads and 2.5 with one. With another number of threads, results
     differ in their last bits, so this is for trainings by time, which are not repeatable anyway.
     """
-    most = torch.get_num_threads()
-    if not enabled or most == 1:
-        yield lambda: None
-        return
-    cores = len(_list_cores())
-    room = max(most, min(cores, psutil.cpu_count(logical=False) or cores))
-    process = psutil.Process()
-    measure_others(process)  # the next measurement begins here
-    measured_at = time.monotonic()
+    most, process, measured_at = torch.get_num_threads(), psutil.Process(), time.monotonic()
+    measure_free_cores(process)  # the next measurement begins here
 
     def adapt() -> None:
         nonlocal measured_at
-        if time.monotonic() - measured_at < _EVERY:
-            return
-        measured_at = time.monotonic()
-        count = choose_threads(measure_others(process), most, room)
-        if count != torch.get_num_threads():
-            torch.set_num_threads(count)
+        if enabled and time.monotonic() - measured_at >= _EVERY:
+            measured_at = time.monotonic()
+            torch.set_num_threads(max(1, min(most, round(measure_free_cores(process)))))
 
     try:
         yield adapt
@@ -224,30 +213,11 @@ def adapt_threads(*, enabled: bool) -> Iterator[Callable[[], None]]:
         torch.set_num_threads(most)
 
 
-def choose_threads(others: float, most: int, room: int) -> int:
-    """The number of threads that suits what other programs use, at least 1.
-
-    Args:
-        others: the share of the cores that they keep busy, 0 to 1.
-        most: threads on an idle machine.
-        room: physical cores, or ``most`` if that is more.
-    """
-    return max(1, min(most, round((1 - others) * room)))
-
-
-def measure_others(process: psutil.Process) -> float:
-    """The share of its cores, 0 to 1, that others than a process used since the last call."""
+def measure_free_cores(process: psutil.Process) -> float:
+    """How many of its cores a process had to itself since the last call: used by it, or idle."""
     # A program of lower priority takes next to nothing from this one, however busy it looks.
-    has_low_priority = hasattr(os, "nice") and os.nice(0) > 0
-    names = (*_BUSY, "nice") if has_low_priority else _BUSY
-    cores, usable = psutil.cpu_times_percent(percpu=True), _list_cores()
-    busy = [getattr(cores[i], name, 0.0) for i in usable if i < len(cores) for name in names]
-    others = float(sum(busy) - process.cpu_percent()) / 100  # cores
-    return min(1.0, max(0.0, others / len(usable)))
-
-
-def _list_cores() -> list[int]:
-    """The numbers of the logical cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    names = ("idle", "iowait") if process.nice() > 0 else ("idle", "iowait", "nice")
+    cores = psutil.cpu_times_percent(percpu=True)
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(cores))
+    free = [getattr(cores[i], name, 0.0) for i in usable if i < len(cores) for name in names]
+    return float(sum(free) + process.cpu_percent()) / 100
