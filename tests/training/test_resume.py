@@ -139,7 +139,7 @@ def test_a_checkpoint_has_the_names_that_other_versions_know(stopped):
     path = TrainFiles(stopped.output).checkpoint
     assert set(tensor_files.read_metadata(path)) == {
         *("config", "format_version", "spec", "style_names", "first_row", "origin"),
-        *("base_license", "step", "seconds", "recent", "lr_factor", "rollbacks", "outliers"),
+        *("base_license", "step", "seconds", "recent", "rollbacks", "outliers"),
         *("left_out", "overwrite", "devices", "scales", "style_sha", "photos_sha"),
     }
     names = load_file(path).keys()
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_version_says_so(config, change):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((key, None) for key in ("step", "seconds", "recent", "lr_factor", "scales")),
+        *((key, None) for key in ("step", "seconds", "recent", "rollbacks", "scales")),
         *((key, None) for key in ("style_sha", "photos_sha", "spec", "style_names", "first_row")),
         ("step", "3"),
         ("step", True),

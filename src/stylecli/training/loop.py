@@ -171,7 +171,7 @@ def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
     if training.step % _SNAPSHOT_EVERY == 0:
         guard.take_snapshot()
     rate = learning_rate_factor(training.schedule.progress(training.step))
-    guard.optimizer.step(guard.lr_factor * rate)
+    guard.optimizer.step(rate / 2**guard.rollbacks)
     guard.accept(losses)
     return ""
 

@@ -117,7 +117,7 @@ class Guard:
     Attributes:
         snapshot: the last state that is known to be good.
         recent: the losses of the last steps, the oldest first.
-        lr_factor: of the learning rate; each roll-back halves it.
+        rollbacks: how often it went back to that state; each time halves the learning rate.
         outliers: how many of the last batches in a row were odd.
         left_out: how many batches nothing was learned from.
     """
@@ -125,7 +125,6 @@ class Guard:
     def __init__(self, generator: Generator, optimizer: GeneratorOptimizer) -> None:
         self.generator, self.optimizer = generator, optimizer
         self.recent: deque[dict[str, float]] = deque(maxlen=50)
-        self.lr_factor = 1.0
         self.rollbacks = self.outliers = self.left_out = 0
         self.take_snapshot()
 
@@ -198,7 +197,6 @@ class Guard:
                 exit_code=1,
             )
         self.load(self.snapshot)
-        self.lr_factor /= 2
         self.outliers = 0
         self.left_out += 1  # the photos that broke it are not tried again
         return "the loss exploded: back to the last good weights, learning rate halved"

@@ -158,7 +158,6 @@ class Checkpoint:
     recent: list[dict[str, float]] = _check_with(
         lambda value: tensor_files.is_list(value, tensor_files.are_losses)
     )
-    lr_factor: float = _check_with(tensor_files.is_number)
     rollbacks: int = _check_with(tensor_files.is_count)
     outliers: int = _check_with(tensor_files.is_count)
     left_out: int = _check_with(tensor_files.is_count)
@@ -190,7 +189,6 @@ def save_checkpoint(training: Training) -> None:
         step=training.step,
         seconds=training.schedule.elapsed,
         recent=list(guard.recent),
-        lr_factor=guard.lr_factor,
         rollbacks=guard.rollbacks,
         outliers=guard.outliers,
         left_out=guard.left_out,
@@ -344,8 +342,8 @@ def restore(training: Training, saved: Checkpoint) -> None:
         guard.load(now)
     guard.snapshot = snapshot
     guard.recent.extend(saved.recent)
-    guard.lr_factor, guard.rollbacks = saved.lr_factor, saved.rollbacks
-    guard.outliers, guard.left_out = saved.outliers, saved.left_out
+    guard.rollbacks, guard.outliers = saved.rollbacks, saved.outliers
+    guard.left_out = saved.left_out
     training.step = saved.step
     training.schedule.elapsed = saved.seconds
 
