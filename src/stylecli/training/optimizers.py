@@ -131,7 +131,6 @@ class Guard:
     def take_snapshot(self) -> None:
         """Declare the present state good."""
         self.snapshot = deepcopy(self.state())
-        self._note_buffers()
 
     def state(self) -> State:
         """The present state of network and optimizer, not copied."""
@@ -146,13 +145,11 @@ class Guard:
         """
         self.generator.load_state_dict(select("weights.", state))
         self.optimizer.load(deepcopy(select("moments.", state)))  # it changes what it is given
-        self._note_buffers()
 
     def accept(self, losses: dict[str, float]) -> None:
         """Take note of a step that went well."""
         self.outliers = 0
         self.recent.append(losses)
-        self._note_buffers()
 
     def is_outlier(self, total: float) -> bool:
         """Whether a loss is not finite, or far larger than the losses of the last steps."""
@@ -175,13 +172,10 @@ class Guard:
         if not math.isfinite(total) or self.outliers == _MAX_OUTLIERS:
             return self.roll_back()
         self.left_out += 1
+        # The forward pass has changed running statistics; those of some steps before are as good.
         for name, buffer in self.generator.named_buffers():
-            buffer.copy_(self._buffers[name])
+            buffer.copy_(self.snapshot.get(f"weights.{name}", buffer))
         return f"these photos are left out: a loss of {total:,.0f}"
-
-    def _note_buffers(self) -> None:
-        """Copy running statistics, which a forward pass changes before its loss is known."""
-        self._buffers = {name: buffer.clone() for name, buffer in self.generator.named_buffers()}
 
     def roll_back(self) -> str:
         """Go on from the last good state with half the learning rate; return what was done.
