@@ -150,11 +150,11 @@ def _take_step(training: Training, photos: Batch) -> None:
     losses = training.ranks.mean(dict(zip(terms, values, strict=True)))
     undone = _update(training, terms["total"], losses)
     training.step += 1
-    seconds = training.schedule.end_step()
+    training.schedule.end_step()
     if undone:
         training.report(Notice(f"step {training.step}: {undone}"))
     else:
-        _report_step(training, losses, seconds)
+        _report_step(training, losses)
 
 
 def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
@@ -199,13 +199,11 @@ def _take_first_step(training: Training) -> None:
     training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
 
 
-def _report_step(training: Training, losses: dict[str, float], seconds: float) -> None:
-    """Report a step that took some seconds; at some steps, write the log and the preview."""
-    smooth = 0.9 if training.seconds_per_step else 0.0
-    training.seconds_per_step = smooth * training.seconds_per_step + (1 - smooth) * seconds
+def _report_step(training: Training, losses: dict[str, float]) -> None:
+    """Report a step; at some steps, write the log and the preview."""
     step, schedule = training.step, training.schedule
-    rate = training.inputs.batch_size / training.seconds_per_step
-    left = schedule.seconds_left(step, training.seconds_per_step)
+    rate = training.inputs.batch_size / schedule.per_step
+    left = schedule.seconds_left(step)
     training.report(Step(step, schedule.progress(step), losses, rate, left))
     if step % _LOG_EVERY == 0:
         line = {"step": step, "seconds": round(schedule.elapsed, 2), **losses}

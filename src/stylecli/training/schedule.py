@@ -108,6 +108,7 @@ class Schedule:
     Attributes:
         seconds: to train in all, if it goes by minutes.
         elapsed: seconds of training, those before a resume included.
+        per_step: seconds that a step takes lately: a running mean.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Schedule:
         self.size = config.size
         self.steps = config.steps
         self.seconds = 60 * (config.minutes or self._recipe.minutes[device_type])
-        self.elapsed = 0.0
+        self.elapsed = self.per_step = 0.0
         self._counted = 0.0  # of the last step, seconds
         self._read = 0.0  # of the clock, when it was read last
 
@@ -132,13 +133,13 @@ class Schedule:
         """Count seconds from now on."""
         self._read = self._now()
 
-    def end_step(self) -> float:
-        """Count the seconds since the clock was read last; return how many count."""
+    def end_step(self) -> None:
+        """Count the seconds since the clock was read last."""
         before, self._read = self._read, self._now()
         most = max(1.0, 3 * self._counted) if self._counted else _LONGEST_FIRST_STEP
         self._counted = min(self._read - before, most)
         self.elapsed += self._counted
-        return self._counted
+        self.per_step += (0.1 if self.per_step else 1.0) * (self._counted - self.per_step)
 
     def progress(self, step: int) -> float:
         """From 0 to 1, when ``step`` steps are done."""
@@ -154,15 +155,15 @@ class Schedule:
         is_early = step > 0 and self.progress(step) < self._recipe.first_share
         return 8 * round(self._recipe.first_side * self.size / 8) if is_early else self.size
 
-    def seconds_left(self, step: int, per_step: float) -> float:
-        """An estimate from the number of seconds that the last steps took."""
+    def seconds_left(self, step: int) -> float:
+        """An estimate from the time that the last steps took."""
         if not self.steps:
             return max(0.0, self.seconds - self.elapsed)
         large = self.steps - max(step, math.ceil(self._recipe.first_share * self.steps))
         small = self.steps - step - large
         if not small:
-            return per_step * large
-        return per_step * (small + large / self._recipe.first_side**2)
+            return self.per_step * large
+        return self.per_step * (small + large / self._recipe.first_side**2)
 
 
 def resolve_batch_size(config: TrainConfig, device_type: str, devices: int = 1) -> int:

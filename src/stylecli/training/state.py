@@ -110,7 +110,6 @@ class Training:
     guard: Guard
     step: int = 0  # how many are done
     preview_at: float = 0.0  # when the next one is due, in seconds of training
-    seconds_per_step: float = 0.0  # a running mean
     reported: set[str] = field(default_factory=set)  # problems, each of which is reported once
 
     @property
