@@ -21,8 +21,7 @@ def stop_after(steps: int) -> Callable[[], bool]:
 
 def resumed(output: Path, changes: dict[str, Any]) -> TrainConfig:
     """The settings that a resume of the training with that output would have."""
-    path = TrainFiles(output).checkpoint
-    return resume_config(path, read_checkpoint(path), changes)
+    return resume_config(read_checkpoint(TrainFiles(output).checkpoint), changes)
 
 
 def break_losses(

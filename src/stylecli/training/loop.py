@@ -93,7 +93,7 @@ def train(
             refuse_other_devices(saved, ranks.count)
             if changes is None:
                 changes = {k: v for k, v in vars(config).items() if v != getattr(TrainConfig, k)}
-            config = resume_config(files.checkpoint, saved, changes)
+            config = resume_config(saved, changes)
         report = report if ranks.first else lambda event: None
         with _explain_failures(files.checkpoint):
             training = set_up(config, files, report, saved, ranks, overwrite=overwrite)

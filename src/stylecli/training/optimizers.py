@@ -17,11 +17,6 @@ from stylecli.errors import StyleCliError
 # Ratio of the learning rates, found by trial: a step of Muon has a fixed length.
 _MUON_TO_ADAM = 10.0
 _COLORS = 3
-# What torch's optimizers keep of each parameter.
-_MOMENTS: dict[type, tuple[str, ...]] = {
-    torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
-    torch.optim.Muon: ("momentum_buffer",),
-}
 
 State = dict[str, Tensor]  # ``weights.NAME`` of a generator, ``moments.NAME`` of its optimizer
 
@@ -76,21 +71,7 @@ class GeneratorOptimizer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from moments that :meth:`state` gave; the optimizer changes them from now on.
-
-        Raises:
-            ValueError: moments are missing, or too many, or of another shape.
-        """
-        shapes = {
-            f"{place}.{index}.{name}": parameter.shape
-            for place, optimizer in enumerate(self._optimizers)
-            for index, parameter in enumerate(optimizer.param_groups[0]["params"])
-            for name in _MOMENTS[type(optimizer)]
-        }
-        if state.keys() not in (set(), shapes.keys()):  # before the first step there are none
-            raise ValueError("the moments of some weights are missing, or there are too many")
-        if any(value.shape not in ((), shapes[key]) for key, value in state.items()):
-            raise ValueError("moments have another shape than their weights")
+        """Go on from moments that :meth:`state` gave; the optimizer changes them from now on."""
         for place, optimizer in enumerate(self._optimizers):
             moments = defaultdict[int, dict[str, Any]](dict)
             for key, value in select(f"{place}.", state).items():
@@ -138,11 +119,7 @@ class Guard:
         return {f"{part}.{name}": t for part, names in parts.items() for name, t in names.items()}
 
     def load(self, state: State) -> None:
-        """Put network and optimizer into a state.
-
-        Raises:
-            RuntimeError, TypeError, ValueError: something is missing or does not fit.
-        """
+        """Put network and optimizer into a state."""
         self.generator.load_state_dict(select("weights.", state))
         self.optimizer.load(deepcopy(select("moments.", state)))  # it changes what it is given
 

@@ -51,7 +51,6 @@ from stylecli.training.state import (
     Training,
     build_start,
     hash_images,
-    read_scales,
     refuse_another_training,
 )
 
@@ -72,15 +71,11 @@ def set_up(
     Raises:
         StyleCliError: an input is bad, or is not that of the checkpoint.
     """
-    start = (
-        build_start(files.checkpoint, saved)
-        if saved
-        else ranks.of_first(lambda: make_start(config))
-    )
+    start = build_start(saved) if saved else ranks.of_first(lambda: make_start(config))
     inputs = read_inputs(config, report, ranks)
     if saved:
         refuse_another_training(config, inputs.style_images, saved)
-        scales = read_scales(files.checkpoint, saved, inputs)
+        scales = [Scales.from_json(one) for one in saved.scales]
     else:
         scales = ranks.of_first(lambda: _balance(config, inputs, report))
     if ranks.first:

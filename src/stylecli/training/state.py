@@ -1,13 +1,14 @@
 """What a training consists of, and its checkpoint: written, read, refused.
 
 A checkpoint holds the weights and the moments of the optimizer twice, as they are and as they were
-when they were last known to be good, and a description, :class:`Checkpoint`. All else follows from
-seed and step: photos, crops, noise, and which style has its turn. So a resume is exact.
+when they were last known to be good, a description, and a checksum of all that. All else follows
+from seed and step: photos, crops, noise, and which style has its turn. So a resume is exact.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylecli import __version__
 from stylecli.config import TrainConfig
 from stylecli.core import tensor_files
 from stylecli.core.generators import Generator
-from stylecli.core.model_files import CONVENTIONS, check_conventions
-from stylecli.core.objective import PerceptualObjective, Scales
+from stylecli.core.objective import PerceptualObjective
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.vgg import LossNetwork
-from stylecli.errors import StyleCliError
+from stylecli.errors import StyleCliError, first_line
 from stylecli.events import Notice, Report, pluralize
 from stylecli.files.colors import Rgb
 from stylecli.files.content import ContentPhotos
 from stylecli.options import as_json, from_json, options_of
-from stylecli.training.optimizers import Guard, select
+from stylecli.training.optimizers import Guard, State, select
 from stylecli.training.outputs import TrainFiles
 from stylecli.training.parallel import Ranks
 from stylecli.training.schedule import Schedule
@@ -137,36 +138,29 @@ class Training:
             self.report_once(str(error))
 
 
-def _check_with(check: tensor_files.Check) -> Any:
-    """A field of a checkpoint, with the check that its value in a file has to pass."""
-    return field(metadata={"check": check})
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """The description in a checkpoint: of :class:`Training`, its start, its guard."""
+    """What a checkpoint holds: of :class:`Training`, its start, its guard."""
 
-    config: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
-    spec: dict[str, Any] = _check_with(lambda value: isinstance(value, dict))
-    style_names: list[str] = _check_with(lambda names: tensor_files.are_styles(names) and names)
-    first_row: int = _check_with(tensor_files.is_count)
-    origin: str = _check_with(tensor_files.is_text)
-    base_license: str = _check_with(tensor_files.is_text)
-    step: int = _check_with(tensor_files.is_count)
-    seconds: float = _check_with(tensor_files.is_number)
-    recent: list[dict[str, float]] = _check_with(
-        lambda value: tensor_files.is_list(value, tensor_files.are_losses)
-    )
-    rollbacks: int = _check_with(tensor_files.is_count)
-    outliers: int = _check_with(tensor_files.is_count)
-    left_out: int = _check_with(tensor_files.is_count)
-    overwrite: bool = _check_with(lambda value: isinstance(value, bool))
-    devices: int = _check_with(tensor_files.is_count)  # on which it began
-    scales: list[dict[str, list[float]]] = _check_with(
-        lambda value: tensor_files.is_list(value, tensor_files.are_scales)
-    )
-    style_sha: str = _check_with(tensor_files.is_text)
-    photos_sha: str = _check_with(tensor_files.is_text)  # of their names
+    version: str  # of stylecli
+    config: dict[str, Any]
+    spec: dict[str, Any]
+    style_names: list[str]
+    first_row: int
+    origin: str
+    base_license: str
+    step: int
+    seconds: float
+    recent: list[dict[str, float]]
+    rollbacks: int
+    outliers: int
+    left_out: int
+    overwrite: bool
+    devices: int  # on which it began
+    scales: list[dict[str, list[float]]]
+    style_sha: str
+    photos_sha: str  # of their names
+    tensors: State  # now.NAME and snapshot.NAME of the guard's state
 
 
 def save_checkpoint(training: Training) -> None:
@@ -178,7 +172,9 @@ def save_checkpoint(training: Training) -> None:
     if not training.ranks.first:
         return
     start, guard = training.start, training.guard
+    states = {"now": guard.state(), "snapshot": guard.snapshot}
     checkpoint = Checkpoint(
+        version=__version__,
         config=as_json(training.config),
         spec=asdict(start.generator.spec),
         style_names=start.styles,
@@ -196,11 +192,12 @@ def save_checkpoint(training: Training) -> None:
         scales=[one.scales.as_json() for one in training.objectives],
         style_sha=hash_images(training.inputs.style_images),
         photos_sha=training.inputs.photos.hash_names(),
+        tensors={f"{when}.{k}": t for when, state in states.items() for k, t in state.items()},
     )
-    states = {"now": guard.state(), "snapshot": guard.snapshot}
-    tensors = {f"{when}.{name}": t for when, state in states.items() for name, t in state.items()}
-    metadata = {**asdict(checkpoint), "format_version": tensor_files.FORMAT_VERSION}
-    tensor_files.save_tensors(training.files.checkpoint, tensors, metadata)
+    description = {**vars(checkpoint)}
+    tensors = description.pop("tensors")
+    description["sha256"] = _hash_all(description, tensors)
+    tensor_files.save_tensors(training.files.checkpoint, tensors, description)
 
 
 def read_unfinished_steps(path: Path) -> int:
@@ -212,22 +209,40 @@ def read_unfinished_steps(path: Path) -> int:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the description in a checkpoint, without its tensors.
+    """Read a checkpoint.
 
     Raises:
-        StyleCliError: there is none, or it is damaged.
+        StyleCliError: there is none, or it is damaged or of another version.
     """
     if not path.is_file():
         raise StyleCliError(
             f"nothing to resume: no {path}",
             hint="that training is finished, or was never begun: leave --resume out",
         )
-    with _explain_damage(path):
-        saved = tensor_files.read_metadata(path)
-    checks = {one.name: one.metadata["check"] for one in fields(Checkpoint)}
-    if bad := tensor_files.find_bad_fields(saved, checks):
-        raise _describe_damage(path, f"its {bad[0]}")
-    return Checkpoint(**{name: saved[name] for name in checks})
+    try:
+        saved, tensors = tensor_files.read_metadata(path), tensor_files.load_tensors(path)
+        if saved.pop("sha256", "") != _hash_all(saved, tensors):
+            raise ValueError("its checksum is wrong")
+    except (tensor_files.DamagedFileError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StyleCliError(
+            f"{path} is damaged: {first_line(error.__cause__ or error)}",
+            hint="start again with --overwrite",
+        ) from error
+    if saved["version"] != __version__:
+        raise StyleCliError(
+            f"{path} is of stylecli {saved['version']}, and this is {__version__}",
+            hint="install that version, or start again with --overwrite",
+        )
+    return Checkpoint(**saved, tensors=tensors)
+
+
+def _hash_all(description: dict[str, Any], tensors: State) -> str:
+    """The sha256 of a description and of tensors, by which damage to a checkpoint is noticed."""
+    found = sha256(json.dumps(description, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def refuse_other_devices(saved: Checkpoint, count: int) -> None:
@@ -245,25 +260,15 @@ def refuse_other_devices(saved: Checkpoint, count: int) -> None:
         )
 
 
-def resume_config(path: Path, saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
+def resume_config(saved: Checkpoint, changes: dict[str, Any]) -> TrainConfig:
     """The settings of a resume: those of the checkpoint with changes, name to value.
 
     Steps given in place of minutes, or the other way round, replace them.
 
     Raises:
-        StyleCliError: the settings are damaged or of another version, or a change would make it
-            another training.
+        StyleCliError: a change is not valid, or would make it another training.
     """
-    if saved.config.keys() != {one.name for one in fields(TrainConfig)}:
-        raise StyleCliError(
-            f"{path} is of another version of stylecli",
-            hint="start again with --overwrite",
-        )
-    try:
-        config = from_json(TrainConfig, saved.config)
-        config.check()
-    except (TypeError, StyleCliError) as error:
-        raise _describe_damage(path, "its settings") from error
+    config = from_json(TrainConfig, saved.config)
     if "steps" in changes or "minutes" in changes:
         config = replace(config, steps=None, minutes=None)
     config = replace(config, **changes)
@@ -296,50 +301,19 @@ def refuse_another_training(
         )
 
 
-def build_start(path: Path, saved: Checkpoint) -> Start:
-    """The network of a checkpoint, whose weights are still to be loaded.
-
-    Raises:
-        StyleCliError: the checkpoint is damaged.
-    """
-    with _explain_damage(path):
-        try:
-            check_conventions(saved.spec)
-            own = {key: value for key, value in saved.spec.items() if key not in CONVENTIONS}
-            generator = Generator(GeneratorSpec(**own))
-        except StyleCliError as error:
-            raise _describe_damage(path, error.message) from error
-        generator.remix(torch.ones(len(saved.style_names), 1))
+def build_start(saved: Checkpoint) -> Start:
+    """The network of a checkpoint, whose weights are still to be loaded."""
+    generator = Generator(GeneratorSpec(**saved.spec)).remix(torch.ones(len(saved.style_names), 1))
     return Start(generator, saved.style_names, saved.first_row, saved.origin, saved.base_license)
 
 
-def read_scales(path: Path, saved: Checkpoint, inputs: Inputs) -> list[Scales]:
-    """The scales in a checkpoint, one for each objective.
-
-    Raises:
-        StyleCliError: there are not as many as scales of the recipe and style images.
-    """
-    scales = [Scales.from_json(one) for one in saved.scales]
-    if [len(one.style) for one in scales] != len(inputs.targets) * [len(inputs.style_images)]:
-        raise _describe_damage(path, "its scales")
-    return scales
-
-
 def restore(training: Training, saved: Checkpoint) -> None:
-    """Bring a training to where its checkpoint was written.
-
-    Raises:
-        StyleCliError: the checkpoint is damaged.
-    """
-    path, guard = training.files.checkpoint, training.guard
+    """Bring a training to where its checkpoint was written."""
     if saved.photos_sha != training.inputs.photos.hash_names():
         training.report(Notice("the content photos are not those that this training began with"))
-    with _explain_damage(path):
-        tensors = training.ranks.of_first(lambda: tensor_files.load_tensors(path))
-        now, snapshot = select("now.", tensors), select("snapshot.", tensors)
-        guard.load(snapshot)  # to see now whether it fits, not when it is needed
-        guard.load(now)
-    guard.snapshot = snapshot
+    guard = training.guard
+    guard.load(select("now.", saved.tensors))
+    guard.snapshot = select("snapshot.", saved.tensors)
     guard.recent.extend(saved.recent)
     guard.rollbacks, guard.outliers = saved.rollbacks, saved.outliers
     guard.left_out = saved.left_out
@@ -350,21 +324,3 @@ def restore(training: Training, saved: Checkpoint) -> None:
 def hash_images(style_images: list[Rgb]) -> str:
     """The sha256 of style images, (H, W, 3) each, at the size that they are trained at."""
     return sha256(b"".join(rgb.tobytes() for rgb in style_images)).hexdigest()
-
-
-@contextmanager
-def _explain_damage(path: Path) -> Iterator[None]:
-    """Turn errors about what is missing or does not fit into one that names the checkpoint."""
-    try:
-        yield
-    except tensor_files.DamagedFileError as error:
-        raise _describe_damage(path, str(error.__cause__)) from error
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise _describe_damage(path, str(error).partition("\n")[0]) from error
-
-
-def _describe_damage(path: Path, what: str) -> StyleCliError:
-    return StyleCliError(
-        f"{path} is damaged, or of another version of stylecli: {what}",
-        hint="start again with --overwrite",
-    )
