@@ -166,16 +166,6 @@ def test_a_bug_in_a_training_stays_what_it_is(config, monkeypatch):
         train(config)
 
 
-def test_what_overwrite_drops_is_said(config):
-    events = []
-    train(config, should_stop=stop_after(3))
-    train(replace(config, steps=1), events.append, overwrite=True)
-    train(replace(config, steps=1), events.append, overwrite=True)
-    notices = [event.text for event in events if isinstance(event, Notice)]
-    assert [text for text in notices if "dropped" in text] == [notices[1]]
-    assert "3 steps" in notices[1]
-
-
 def test_a_model_that_appears_meanwhile_is_kept_and_the_training_too(config):
     train(config, should_stop=stop_after(5))
     config.output.write_bytes(b"another's")

@@ -20,7 +20,7 @@ from stylecli.core.spec import GeneratorConfig
 from stylecli.core.torch_backend import TorchBackend
 from stylecli.engine.painter import Painter
 from stylecli.errors import StyleCliError
-from stylecli.events import Notice, Report, Step, TrainResult, pluralize
+from stylecli.events import Notice, Report, Step, TrainResult
 from stylecli.files.content import NoPhotosError, bundled_photos
 from stylecli.files.images import read_rgb, write_picture
 from stylecli.files.pictures import Picture, center_square, resize, thumbnail
@@ -35,7 +35,6 @@ from stylecli.training.state import (
     Training,
     hash_images,
     read_checkpoint,
-    read_unfinished_steps,
     refuse_other_devices,
     restore,
     resume_config,
@@ -192,9 +191,6 @@ def _take_first_step(training: Training) -> None:
     inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
     training.try_to_write(lambda: training.files.log.write_text(""))
     _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
-    if steps := read_unfinished_steps(training.files.checkpoint):
-        dropped = pluralize(steps, "step")
-        training.report(Notice(f"an unfinished training of {dropped} is dropped"))
     save_checkpoint(training)
     training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
 

@@ -7,7 +7,6 @@ from seed and step: photos, crops, noise, and which style has its turn. So a res
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -198,14 +197,6 @@ def save_checkpoint(training: Training) -> None:
     tensors = description.pop("tensors")
     description["sha256"] = _hash_all(description, tensors)
     tensor_files.save_tensors(training.files.checkpoint, tensors, description)
-
-
-def read_unfinished_steps(path: Path) -> int:
-    """How many steps are done in the checkpoint that is there; 0 if there is none, or a bad one."""
-    step: Any = None
-    with suppress(StyleCliError):
-        step = tensor_files.read_metadata(path).get("step")
-    return step if tensor_files.is_count(step) else 0
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
