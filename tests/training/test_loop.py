@@ -88,8 +88,8 @@ def test_previews_take_a_bounded_share_of_the_time(config, monkeypatch):
     monkeypatch.setattr(loop, "compute_losses", losses)
     monkeypatch.setattr(loop, "write_preview", preview)
     train(replace(config, steps=60))
-    # One 20 s after the first step; the next 80 s after that, as it took 4 s; one at the end.
-    assert written == [11, 11 + (80 - 4) // 2, 60]
+    # One after 20 s; the next 80 s after that, as it took 4 s; one at the end.
+    assert written == [10, 10 + (80 - 4) // 2, 60]
 
 
 def test_a_time_budget_is_kept(config, monkeypatch):

@@ -120,8 +120,6 @@ def _explain_failures(checkpoint: Path) -> Iterator[None]:
 
 def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
     """Take steps until the end, or until asked to stop; then return True."""
-    saved_at = time.monotonic()
-    training.preview_at = training.schedule.elapsed + FIRST_PREVIEW
     inputs, ranks, crop_size = training.inputs, training.ranks, training.schedule.crop_size
     series = (training.step, inputs.batch_size, crop_size, ranks.number, ranks.count)
     by_time_on_cpu = inputs.device.type == "cpu" and not training.config.steps
@@ -130,15 +128,13 @@ def _run(training: Training, should_stop: Callable[[], bool]) -> bool:
         adapt_threads(enabled=by_time_on_cpu and ranks.count == 1) as adapt,
     ):
         for photos in batches:
-            if ranks.any(should_stop()):
+            if training.step and ranks.any(should_stop()):
                 return True
             if training.guard.recent and training.schedule.progress(training.step) >= 1:
                 return False
             _take_step(training, photos)
             adapt()
-            if time.monotonic() - saved_at > CHECKPOINT_EVERY:
-                _try_to_save(training)
-                saved_at = time.monotonic()
+            _save_now_and_then(training)
     raise AssertionError("the series of photos is endless")
 
 
@@ -176,23 +172,14 @@ def _update(training: Training, total: Tensor, losses: dict[str, float]) -> str:
 
 
 def _begin(training: Training, saved: Checkpoint | None) -> None:
-    """Go on from a checkpoint, or take the first step; start the clock."""
+    """Go on from a checkpoint, or begin anew; start the clock."""
     training.report(Notice(describe(training)))
     if saved:
         restore(training, saved)
-        training.try_to_write(lambda: training.files.cut_log(training.step))
+    training.try_to_write(lambda: training.files.cut_log(training.step))
+    training.preview_at = training.schedule.elapsed + FIRST_PREVIEW
+    training.saved_at = time.monotonic()
     training.schedule.start_clock()  # not before: a download is not training
-    if not saved:
-        _take_first_step(training)
-
-
-def _take_first_step(training: Training) -> None:
-    """Take a step, of the largest crops; then, as it has fitted into memory, write a checkpoint."""
-    inputs, ranks, size = training.inputs, training.ranks, training.schedule.crop_size(0)
-    training.try_to_write(lambda: training.files.log.write_text(""))
-    _take_step(training, inputs.photos.batch(ranks.number, training.share, size))
-    save_checkpoint(training)
-    training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
 
 
 def _report_step(training: Training, losses: dict[str, float]) -> None:
@@ -204,7 +191,7 @@ def _report_step(training: Training, losses: dict[str, float]) -> None:
     if step % _LOG_EVERY == 0:
         line = {"step": step, "seconds": round(schedule.elapsed, 2), **losses}
         training.try_to_write(lambda: training.files.append_log(line))
-    if schedule.elapsed >= training.preview_at > 0:
+    if schedule.elapsed >= training.preview_at:
         _write_next_preview(training)
 
 
@@ -216,13 +203,24 @@ def _write_next_preview(training: Training) -> None:
     training.preview_at = training.schedule.elapsed + max(FIRST_PREVIEW, took / _PREVIEW_SHARE)
 
 
-def _try_to_save(training: Training) -> None:
-    """Write a checkpoint; a disk that is full now may have room for the next one."""
-    try:
+def _save_now_and_then(training: Training) -> None:
+    """Write a checkpoint after the first step, which has fitted into memory, and every minute.
+
+    A disk that is full for a later one may have room for the next.
+
+    Raises:
+        StyleCliError: the first cannot be written.
+    """
+    if training.step == 1:
         save_checkpoint(training)
-    except StyleCliError as error:
-        text = f"{error}; the training goes on, and its next checkpoint may succeed"
-        training.report_once(text)
+        training.try_to_write(lambda: training.files.so_far.unlink(missing_ok=True))
+    elif time.monotonic() - training.saved_at > CHECKPOINT_EVERY:
+        try:
+            save_checkpoint(training)
+        except StyleCliError as error:
+            text = f"{error}; the training goes on, and its next checkpoint may succeed"
+            training.report_once(text)
+        training.saved_at = time.monotonic()
 
 
 def _suspend(training: Training) -> TrainResult:

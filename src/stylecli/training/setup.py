@@ -214,12 +214,12 @@ def describe(training: Training) -> str:
     """A line that says what is about to happen."""
     spec, inputs = training.generator.spec, training.inputs
     dtype = str(inputs.dtype).removeprefix("torch.")
-    shared = ""
-    if training.ranks.count > 1:
+    shared, count = "", training.ranks.count
+    if count > 1:
         shared = (
-            f", shared by {training.ranks.count} devices: batches of {inputs.batch_size}, "
-            f"{training.share} for each; learning rate {training.config.lr:g} at its peak and its "
-            "schedule as on one device"
+            f", shared by {count} devices: batches of {inputs.batch_size}, "
+            f"{inputs.batch_size // count} for each; learning rate {training.config.lr:g} at its "
+            "peak and its schedule as on one device"
         )
     return (
         f"training {training.files.model.stem} from {training.start.origin}: {spec.arch}, "

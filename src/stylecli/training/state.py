@@ -110,17 +110,13 @@ class Training:
     guard: Guard
     step: int = 0  # how many are done
     preview_at: float = 0.0  # when the next one is due, in seconds of training
+    saved_at: float = 0.0  # when the last checkpoint was due, by a monotonic clock
     reported: set[str] = field(default_factory=set)  # problems, each of which is reported once
 
     @property
     def generator(self) -> Generator:
         """The network that is trained."""
         return self.start.generator
-
-    @property
-    def share(self) -> int:
-        """Photos of a batch that this rank learns from."""
-        return self.inputs.batch_size // self.ranks.count
 
     def report_once(self, text: str) -> None:
         """Report a problem the first time that it occurs."""
