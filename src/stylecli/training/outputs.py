@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +110,7 @@ class TrainFiles:
                 f"{self.log} is a link, and a training would write its log into another file",
                 hint="pass another --output, or move it",
             )
-        try:
-            with self.log.open(encoding="utf-8", errors="replace") as log:
-                first = list(islice(log, 2))  # one of them may be torn
-        except OSError:
-            return
+        first = self._lines()[:2]  # one of them may be torn
         if first and all(_step_of(line) == math.inf for line in first):
             raise StyleCliError(
                 f"{self.log} exists, and is not a log of a training",
