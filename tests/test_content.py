@@ -105,16 +105,6 @@ def test_photos_that_are_all_of_one_color_are_an_error(tmp_path):
         ContentPhotos(tmp_path, 0).batch(0, 1, 64)
 
 
-def test_mostly_blank_photos_are_noted_when_they_are_read(photos):
-    for i in range(2):
-        product_shot(photos / f"{i}.png")
-    (photos / "text.jpg").write_text("no image")
-    series = ContentPhotos(photos, 0)
-    assert series.blank == set()
-    series.batch(0, 12, 64)
-    assert {path.name for path in series.blank} == {"0.png", "1.png"}
-
-
 def test_the_first_batch_reads_no_other_photos(monkeypatch):
     """A folder may hold thousands, and a training is not to wait for them."""
     read = []

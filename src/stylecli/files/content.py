@@ -23,7 +23,6 @@ PREVIEW = ".preview.png"  # the ending of a training's preview, which is not a p
 _HINT = "--content takes a folder of photos; without it, the bundled ones are used"
 _AHEAD = 8  # batches decoded before they are asked for
 _CACHE_BYTES = 400 * 2**20
-_CHECKED = 8  # of every 8 rows and columns of a photo, one shows enough of whether it is blank
 
 
 def bundled_photos() -> list[Path]:
@@ -47,7 +46,6 @@ class ContentPhotos:
 
     Attributes:
         bad: files that could not be read so far; the next good one takes the place of each.
-        blank: files among those read so far that are mostly of one plain color.
 
     Raises:
         NoPhotosError: there is no such folder, or no image file in it.
@@ -57,7 +55,6 @@ class ContentPhotos:
         self.paths = bundled_photos() if folder is None else _scan(folder)
         self.seed = seed
         self.bad: set[Path] = set()
-        self.blank: set[Path] = set()
         self._order = lru_cache(maxsize=2)(self._shuffle)
         self._reader = lru_cache(maxsize=1)(self._caching_reader)
 
@@ -143,10 +140,7 @@ class ContentPhotos:
         """
 
         def read(path: Path) -> Rgb:
-            rgb = read_rgb(path, min(2 * size, read_short_side(path)))
-            if _is_mostly_blank(rgb[::_CHECKED, ::_CHECKED]):
-                self.blank.add(path)
-            return rgb
+            return read_rgb(path, min(2 * size, read_short_side(path)))
 
         usual_bytes = (2 * size) * (3 * size) * 3
         return lru_cache(maxsize=_CACHE_BYTES // usual_bytes)(read)
@@ -182,12 +176,6 @@ def _edges(rgb: Rgb) -> npt.NDArray[np.int64]:
     below = (rgb[:-1, :-1] != rgb[1:, :-1]).any(-1)
     beside = (rgb[:-1, :-1] != rgb[:-1, 1:]).any(-1)
     return np.argwhere(below | beside)  # (N, 2)
-
-
-def _is_mostly_blank(rgb: Rgb) -> bool:
-    """Whether more than half of the pixels have the very same color."""
-    _, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
-    return bool(2 * counts.max() > counts.sum())
 
 
 def _scan(folder: Path) -> list[Path]:

@@ -244,7 +244,7 @@ def _finish(training: Training) -> TrainResult:
     training.try_to_write(lambda: files.checkpoint.unlink(missing_ok=True))
     training.try_to_write(lambda: files.so_far.unlink(missing_ok=True))
     training.try_to_write(lambda: write_preview(training))
-    _report_odd_photos(training)
+    _report_bad_photos(training)
     return result
 
 
@@ -266,16 +266,12 @@ def _write_model_or_checkpoint(training: Training, result: TrainResult) -> None:
         raise StyleCliError(error.message, hint=hint) from error
 
 
-def _report_odd_photos(training: Training) -> None:
-    """Report the content photos that could not be read, or have little in them."""
-    photos, gather = training.inputs.photos, training.ranks.gather
-    if bad := sorted(set[Path]().union(*gather(photos.bad))):
+def _report_bad_photos(training: Training) -> None:
+    """Report the content photos that could not be read."""
+    if bad := sorted(set[Path]().union(*training.ranks.gather(training.inputs.photos.bad))):
         names = ", ".join(path.name for path in bad[:5])
         more = " …" if len(bad) > 5 else ""
         training.report(Notice(f"{len(bad)} content photos could not be read: {names}{more}"))
-    if blank := set[Path]().union(*gather(photos.blank)):
-        text = f"{len(blank)} of {len(photos.paths)} content photos are mostly of one plain color"
-        training.report(Notice(f"{text}: only crops with something in them were trained on"))
 
 
 def summarize(training: Training, *, finished: bool) -> TrainResult:
