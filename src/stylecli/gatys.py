@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 from stylecli.config import GatysConfig
@@ -220,13 +220,12 @@ def _lbfgs(search: _Search, picture: Tensor) -> None:
     search.record(picture, seen["losses"])
     options = {"maxiter": search.config.most_steps, "maxfun": _NO_LIMIT, "ftol": 0, "gtol": 0}
     options["maxcor"] = 20
-    bounds = [(0, 1)] * start.size
     minimize(
         evaluate,
         start,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
+        bounds=Bounds(0, 1),
         callback=after_step,
         options=options,
     )
