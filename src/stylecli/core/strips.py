@@ -7,6 +7,7 @@ and otherwise computed again. The result is exactly that of one pass over the wh
 """
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,6 @@ class LazyMap:
     width: int
     rows: Callable[[int, int], Tensor]
 
-    def sweep(self, step: int) -> Iterator[Tensor]:
-        """All rows, a strip at a time."""
-        for top in range(0, self.height, step):
-            yield self.rows(top, min(self.height, top + step))
-
     def map(self, change: Callable[[Tensor, int], Tensor]) -> "LazyMap":
         """The map whose rows are ``change(rows, top)``, perhaps in place; top is the first."""
 
@@ -125,43 +121,6 @@ def _pad_numbers(first: int, end: int, side: int, mode: str) -> npt.NDArray[np.i
     """Which of ``side`` rows stand at ``first`` to ``end`` of a map that is padded as in torch."""
     at, last = np.arange(first, end), side - 1
     return last - np.abs(last - np.abs(at)) if mode == "reflect" else at.clip(0, last)
-
-
-class _Stored(LazyMap):
-    """A map in a temporary file, which is written in the first sweep.
-
-    The file is not memory-mapped, as mapped pages would count as the program's memory.
-    """
-
-    def __init__(
-        self, below: LazyMap, folder: Path | None, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        # It has a buffer: a file without one may write only a part, and then raises no error.
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        channels, width = below.channels, below.width
-        row_bytes = channels * width * dtype.itemsize
-
-        # A method would hold the map itself, which then would not be freed when nothing needs it.
-        def read(top: int, bottom: int) -> Tensor:
-            file.seek(top * row_bytes)
-            data = bytearray(file.read((bottom - top) * row_bytes))
-            lines = torch.frombuffer(data, dtype=dtype).to(device)
-            return lines.view(bottom - top, channels, width).transpose(0, 1)[None]
-
-        super().__init__(channels, below.height, width, read)
-        self.below: LazyMap | None = below
-        self.file, self.dtype = file, dtype
-
-    def sweep(self, step: int) -> Iterator[Tensor]:
-        """All rows, a strip at a time; the first time, they are written to the file."""
-        if self.below is None:
-            yield from super().sweep(step)
-            return
-        for strip in self.below.sweep(step):
-            lines = strip.to(self.dtype)[0].transpose(0, 1).contiguous().cpu()  # (rows, C, W)
-            self.file.write(lines.view(torch.uint8).numpy().data)
-            yield strip
-        self.below = None  # this frees the memory and the files of the maps below
 
 
 @dataclass
@@ -207,8 +166,8 @@ class _StripLayers:
             return x
         norm: Any = self.generator.get_submodule(name)
         if self.generator.spec.norm == "in":
-            x = self._store(x)
-            mean, var = channel_statistics(self._sweep(x))
+            x, strips = self._store(x)
+            mean, var = channel_statistics(strips)
         else:
             mean, var = norm.running_mean, norm.running_var
         factor = norm.weight / (var + norm.eps).sqrt()
@@ -252,10 +211,9 @@ class _StripLayers:
 
     def add(self, x: LazyMap, y: LazyMap) -> LazyMap:
         whole = x.map(lambda rows, top: rows + y.rows(top, top + rows.shape[2]))
-        stored = self._store(whole)
+        stored, strips = self._store(whole)
         if stored is not whole:
-            for _ in self._sweep(stored):
-                pass
+            deque(strips, maxlen=0)
         return stored
 
     def concatenate(self, x: LazyMap, y: LazyMap) -> LazyMap:
@@ -266,14 +224,39 @@ class _StripLayers:
 
         return LazyMap(x.channels + y.channels, x.height, x.width, rows)
 
-    def _store(self, x: LazyMap) -> LazyMap:
-        """A map in a temporary file; or the map itself, if it has more bytes than it may have."""
-        too_large = x.channels * x.height * x.width * self.dtype.itemsize > self.most
-        return x if too_large else _Stored(x, self.scratch, self.dtype, self.device)
+    def _store(self, x: LazyMap) -> tuple[LazyMap, Iterator[Tensor]]:
+        """A map in a temporary file, and its strips, which are written as they are taken.
+
+        A map that has more bytes than it may have is returned as it is. The file is not
+        memory-mapped, as mapped pages would count as the program's memory.
+        """
+        # What reads does not hold the map below, whose file is then closed once this one is there.
+        channels, width = x.channels, x.width
+        row_bytes = channels * width * self.dtype.itemsize
+        if row_bytes * x.height > self.most:
+            return x, self._sweep(x)
+        # It has a buffer: a file without one may write only a part, and then raises no error.
+        file = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115
+
+        def write(strips: Iterator[Tensor]) -> Iterator[Tensor]:
+            for strip in strips:
+                lines = strip.to(self.dtype)[0].transpose(0, 1).contiguous().cpu()  # (rows, C, W)
+                file.write(lines.view(torch.uint8).numpy().data)
+                yield strip
+
+        def read(top: int, bottom: int) -> Tensor:
+            file.seek(top * row_bytes)
+            data = bytearray(file.read((bottom - top) * row_bytes))
+            lines = torch.frombuffer(data, dtype=self.dtype).to(self.device)
+            return lines.view(bottom - top, channels, width).transpose(0, 1)[None]
+
+        return LazyMap(channels, x.height, width, read), write(self._sweep(x))
 
     def _sweep(self, x: LazyMap) -> Iterator[Tensor]:
         """All rows in strips, which are as high, in the photo, whatever the map's scale is."""
-        return x.sweep(max(1, self.step * x.height // self.height))
+        step = max(1, self.step * x.height // self.height)
+        for top in range(0, x.height, step):
+            yield x.rows(top, min(x.height, top + step))
 
 
 def _pad_rows(x: LazyMap, first: int, end: int, margin: int, mode: str) -> Tensor:
