@@ -2,8 +2,8 @@
 
 A norm that saw one strip would give each strip a contrast of its own, and there would be seams. So
 every norm gets the mean and variance of the whole image, which are gathered in a sweep over the
-strips, layer by layer. Maps between layers are kept in temporary files if they are not too large,
-and otherwise computed again. The result is exactly that of one pass over the whole image.
+strips, layer by layer. Maps between layers are kept in temporary files. The result is exactly that
+of one pass over the whole image.
 """
 
 import tempfile
@@ -28,7 +28,6 @@ from stylecli.files.colors import Rgb
 _MEMORY = 2**30  # bytes
 _STRIP_TO_PASS = 2  # memory for a pixel in a strip, in float32, relative to one in a plain pass
 _MIN_ROWS = 16
-_SCRATCH_BYTES = 8 * 2**30
 
 
 @torch.inference_mode()
@@ -40,7 +39,6 @@ def run_in_strips(
     *,
     rows: int | None = None,
     scratch: Path | None = None,
-    scratch_bytes: int = _SCRATCH_BYTES,
     memory: int | None = None,
 ) -> Rgb:
     """Stylize one image, (H, W, 3) in 0..255, to the same size.
@@ -52,7 +50,6 @@ def run_in_strips(
         dtype: the number format of convolutions and of stored maps.
         rows: the height of a strip at full size; None is what ``memory`` has room for.
         scratch: folder for temporary files; None is the system's.
-        scratch_bytes: larger maps are not stored, but computed again.
         memory: bytes that strips may take at their peak; None is a gigabyte. A strip has 16 rows in
             any case.
 
@@ -62,7 +59,7 @@ def run_in_strips(
     height, width = rgb.shape[:2]
     step = rows or rows_in(memory or _MEMORY, generator, width)
     source = _source(generator.to(device).eval(), rgb, device)
-    layers = _StripLayers(generator, device, dtype, scratch, scratch_bytes, step, source.height)
+    layers = _StripLayers(generator, device, dtype, scratch, step, source.height)
     last = generator.architecture.build(layers, source, generator.spec)
     out = np.empty_like(rgb)
     for top in range(0, height, step):
@@ -132,7 +129,6 @@ class _StripLayers:
         device: where to compute.
         dtype: the number format of convolutions.
         scratch: the folder for temporary files.
-        most: bytes; a larger map is not stored.
         step: the rows of a strip at full size.
         height: the rows at full size.
     """
@@ -141,7 +137,6 @@ class _StripLayers:
     device: torch.device
     dtype: torch.dtype
     scratch: Path | None
-    most: int
     step: int
     height: int
 
@@ -212,8 +207,7 @@ class _StripLayers:
     def add(self, x: LazyMap, y: LazyMap) -> LazyMap:
         whole = x.map(lambda rows, top: rows + y.rows(top, top + rows.shape[2]))
         stored, strips = self._store(whole)
-        if stored is not whole:
-            deque(strips, maxlen=0)
+        deque(strips, maxlen=0)
         return stored
 
     def concatenate(self, x: LazyMap, y: LazyMap) -> LazyMap:
@@ -227,14 +221,11 @@ class _StripLayers:
     def _store(self, x: LazyMap) -> tuple[LazyMap, Iterator[Tensor]]:
         """A map in a temporary file, and its strips, which are written as they are taken.
 
-        A map that has more bytes than it may have is returned as it is. The file is not
-        memory-mapped, as mapped pages would count as the program's memory.
+        The file is not memory-mapped, as mapped pages would count as the program's memory.
         """
         # What reads does not hold the map below, whose file is then closed once this one is there.
         channels, width = x.channels, x.width
         row_bytes = channels * width * self.dtype.itemsize
-        if row_bytes * x.height > self.most:
-            return x, self._sweep(x)
         # It has a buffer: a file without one may write only a part, and then raises no error.
         file = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115
 
