@@ -41,7 +41,7 @@ from stylecli.core.model_files import find_style
 from stylecli.core.openvino_backend import mix_weights
 from stylecli.core.openvino_graph import OpenVinoEnlarger, build_graph
 from stylecli.core.spec import GeneratorSpec, Norm
-from stylecli.core.strips import run_in_strips
+from stylecli.core.strips import rows_in, run_in_strips
 from stylecli.engine import Stylizer
 from stylecli.files.content import bundled_photos
 
@@ -259,7 +259,7 @@ def strips(width: int = 3000, height: int = 2000) -> None:
         generator = Generator(GeneratorSpec(arch, norm)).eval()
         with torch.inference_mode():
             plain = generator(to_tensor(rgb[None], cpu))[0].permute(1, 2, 0).numpy()
-        strips = run_in_strips(generator, rgb, cpu, torch.float32)
+        strips = run_in_strips(generator, rgb, cpu, torch.float32, rows_in(2**30, generator, width))
         apart = np.abs(strips - (255 * plain).round().clip(0, 255))
         rows.append((arch, norm, f"{apart.max():.0f}", f"{(apart > 0).mean():.1e}"))
     heads = ("generator", "norm", "largest difference, of 255", "share that differs")

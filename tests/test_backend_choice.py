@@ -356,4 +356,4 @@ def test_openvino_that_cannot_load_torch_for_strips_says_that_memory_lacks(
     (run,) = open_backends(saved(tmp_path), [1.0], **given)
     monkeypatch.setattr("stylecli.core.torch_backend.load_torch_backend", fail)
     with pytest.raises(OutOfMemoryError):
-        run.in_strips(photo)
+        run.in_strips(photo, None, 2**30)

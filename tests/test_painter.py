@@ -31,7 +31,7 @@ class Recorder:
         self.seen += list(photos)
         return np.stack([self.network(rgb) for rgb in photos])
 
-    def in_strips(self, rgb, scratch=None, memory=None):
+    def in_strips(self, rgb, scratch, memory):
         raise AssertionError("there is memory")
 
     def expect(self, *, enlarging=False):
@@ -256,7 +256,7 @@ def test_out_of_memory_halves_the_batch_then_takes_strips(photo):
                 raise OutOfMemoryError("simulated")
             return photos
 
-        def in_strips(self, rgb, scratch=None, memory=None):
+        def in_strips(self, rgb, scratch, memory):
             strips.append(rgb.shape[:2])
             return rgb
 

@@ -79,13 +79,13 @@ class Backend(Protocol):
             OutOfMemoryError: they do not fit.
         """
 
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None, memory: int) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, in little memory.
 
         Args:
             rgb: the image.
             scratch: folder for temporary files; None is the system's.
-            memory: bytes that strips may take; None is a gigabyte.
+            memory: bytes that strips may take.
 
         Raises:
             OutOfMemoryError: not even a strip fits.

@@ -149,7 +149,7 @@ class OpenVinoBackend:
         return RequestPool(lambda: _Request(compiled.create_infer_request(), noises, self._planes))
 
     @memory_errors()
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None, memory: int) -> Rgb:
         """Stylize one image (H, W, 3) of any size, exactly, with torch, one at a time."""
         with self._in_strips:
             if self._torch is None:

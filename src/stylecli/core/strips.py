@@ -25,7 +25,6 @@ from stylecli.core.generators import Generator
 from stylecli.core.torch_layers import add_noise, upsample, upsample_conv
 from stylecli.files.colors import Rgb
 
-_MEMORY = 2**30  # bytes
 _STRIP_TO_PASS = 2  # memory for a pixel in a strip, in float32, relative to one in a plain pass
 _MIN_ROWS = 16
 
@@ -36,10 +35,8 @@ def run_in_strips(
     rgb: Rgb,
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    rows: int | None = None,
+    rows: int,
     scratch: Path | None = None,
-    memory: int | None = None,
 ) -> Rgb:
     """Stylize one image, (H, W, 3) in 0..255, to the same size.
 
@@ -48,29 +45,29 @@ def run_in_strips(
         rgb: the image.
         device: where to compute.
         dtype: the number format of convolutions and of stored maps.
-        rows: the height of a strip at full size; None is what ``memory`` has room for.
+        rows: the height of a strip at full size, see :func:`rows_in`.
         scratch: folder for temporary files; None is the system's.
-        memory: bytes that strips may take at their peak; None is a gigabyte. A strip has 16 rows in
-            any case.
 
     Raises:
         OSError: the temporary files have no room.
     """
     height, width = rgb.shape[:2]
-    step = rows or rows_in(memory or _MEMORY, generator, width)
     source = _source(generator.to(device).eval(), rgb, device)
-    layers = _StripLayers(generator, device, dtype, scratch, step, source.height)
+    layers = _StripLayers(generator, device, dtype, scratch, rows, source.height)
     last = generator.architecture.build(layers, source, generator.spec)
     out = np.empty_like(rgb)
-    for top in range(0, height, step):
-        bottom = min(height, top + step)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
         z = last.rows(top, bottom)[..., :width]
         out[top:bottom] = to_uint8(generator.to_rgb_range(z))[0]
     return out
 
 
 def rows_in(memory: int, generator: Generator, width: int) -> int:
-    """The rows of a strip of an image, ``width`` px wide, for which bytes of memory suffice."""
+    """The rows of a strip of an image, ``width`` px wide, for which bytes of memory suffice.
+
+    There are 16 in any case.
+    """
     per_pixel = _STRIP_TO_PASS * generator.architecture.peak * generator.width * 4
     return max(_MIN_ROWS, memory // (width * per_pixel))
 

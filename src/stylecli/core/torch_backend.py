@@ -30,7 +30,7 @@ from stylecli.core.enlarging import (
 )
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import load_generator
-from stylecli.core.strips import run_in_strips
+from stylecli.core.strips import rows_in, run_in_strips
 from stylecli.files.colors import Rgb
 
 
@@ -72,19 +72,20 @@ class TorchBackend:
         return to_uint8(stylized)
 
     @memory_errors()
-    def in_strips(self, rgb: Rgb, scratch: Path | None = None, memory: int | None = None) -> Rgb:
+    def in_strips(self, rgb: Rgb, scratch: Path | None, memory: int) -> Rgb:
         """Stylize one image (H, W, 3) of any size; on the CPU, if a strip does not fit on a GPU.
 
         Args:
             rgb: the image.
             scratch: folder for temporary files; None is the system's.
-            memory: bytes that strips may take; None is a gigabyte.
+            memory: bytes that strips may take.
 
         Raises:
             OutOfMemoryError: a strip does not fit on the CPU either.
             OSError: the temporary files have no room.
         """
-        run = partial(run_in_strips, self.generator, rgb, scratch=scratch, memory=memory)
+        rows = rows_in(memory, self.generator, rgb.shape[1])
+        run = partial(run_in_strips, self.generator, rgb, rows=rows, scratch=scratch)
         on_cpu = self.device.type == "cpu"
         if not on_cpu:
             with suppress(OutOfMemoryError), memory_errors():
