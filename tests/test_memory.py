@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from clips import make_clip, open_film
-from stylecli.core.backend import free_cpu_memory, free_in_cgroups
+from stylecli.core.backend import free_cpu_memory, free_in_cgroups, lacks_memory
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -41,6 +41,18 @@ def test_in_a_container_of_version_1_the_limit_stands_at_the_root(tmp_path):
 def test_without_groups_the_machine_alone_has_a_limit(tmp_path):
     assert free_in_cgroups(tmp_path) == []
     assert 0 < free_cpu_memory() < 2**50
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+        "[CPU] Transpose node with name 'Transpose_14372_original' can't alloc\n",  # of OpenVINO
+    ],
+)
+def test_a_library_that_cannot_allocate_lacks_memory(text):
+    assert lacks_memory(RuntimeError(text))
+    assert not lacks_memory(RuntimeError("the shapes do not fit"))
 
 
 def test_a_process_in_a_real_group_sees_its_limit():

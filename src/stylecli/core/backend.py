@@ -16,7 +16,7 @@ Batch = npt.NDArray[np.uint8]  # (N, H, W, 3)
 
 # Torch raises a class of its own for CUDA only; elsewhere, and from OpenVINO, the text has to tell.
 _MEMORY_WORDS = (
-    *("out of memory", "not enough memory", "can't allocate memory"),
+    *("out of memory", "not enough memory", "can't alloc"),
     *("failed to allocate", "bad_alloc"),
     "resource temporarily unavailable",  # no room for the stack of a thread
 )
