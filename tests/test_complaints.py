@@ -160,7 +160,7 @@ def test_5_a_large_image_has_no_seams(stylize, tmp_path):
 
 
 def test_6_half_precision_gives_no_black_pictures(stylize, tmp_path):
-    """Real-ESRGAN #330; test_engine.py has a picture that overflows."""
+    """Real-ESRGAN #330."""
     photo(tmp_path / "x.png")
     stylize("x.png", "half.png", "--precision", "bfloat16", "--backend", "torch")
     stylize("x.png", "full.png", "--precision", "float32", "--backend", "torch")

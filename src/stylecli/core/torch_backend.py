@@ -64,12 +64,9 @@ class TorchBackend:
         Raises:
             OutOfMemoryError: they do not fit.
         """
-        images, mixed = to_tensor(photos, self.device), self.dtype != torch.float32
+        mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=mixed):
-            stylized: Tensor = self.generator(images)
-        if mixed and not bool(stylized.isfinite().all()):  # half precision overflowed
-            stylized = self.generator(images)
-        return to_uint8(stylized)
+            return to_uint8(self.generator(to_tensor(photos, self.device)))
 
     @memory_errors()
     def in_strips(self, rgb: Rgb, scratch: Path | None, memory: int) -> Rgb:
