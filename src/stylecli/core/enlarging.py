@@ -24,7 +24,7 @@ The formulas here are written once, over a few operators that each backend provi
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -61,7 +61,6 @@ _LIVELY = 6.0  # from this factor on, they are as strong as they get
 _BASIS = 5  # filters that averages along a line are mixed of
 _FREQUENCIES = 0.04, 0.2  # of bristles, per px
 _WAVES, _SHIFT = 8, 0.015  # in each spot; how far their frequencies lie beside even ones
-PATCHES = 9 * _DIRECTIONS, CELL**2  # spots in and around a cell, and its pixels
 _LAYER = 63  # of the noise: generators have fewer layers
 _BROAD = 0.3  # weight of the direction of a wider neighborhood
 
@@ -288,12 +287,11 @@ def _steerable() -> tuple[Floats, Floats]:
     return weights.astype(np.float32), kernels.astype(np.float32)
 
 
-@cache
 def make_patches() -> Floats:
     """Of a cell's pixels, what each of the spots in the 3 x 3 cells around it adds.
 
     Returns:
-        (9 * directions, CELL * CELL), :data:`PATCHES`; the whole has a variance of about 1.
+        (9 * directions, CELL * CELL); the whole has a variance of about 1.
     """
     side = 3 * CELL
     hann = np.sin(np.pi * (np.arange(side) + 0.5) / side)
@@ -310,7 +308,7 @@ def make_patches() -> Floats:
     cells = np.array(spots).reshape(-1, 3, CELL, 3, CELL)
     cells /= ((cells**2).sum((1, 2, 3, 4)) / CELL**2).mean() ** 0.5
     cells = cells[:, ::-1, :, ::-1]  # the cell above adds its lower part
-    ordered = cells.transpose(1, 3, 0, 2, 4).reshape(PATCHES)
+    ordered = cells.transpose(1, 3, 0, 2, 4).reshape(-1, CELL**2)
     return np.ascontiguousarray(ordered, np.float32)
 
 

@@ -20,7 +20,6 @@ from stylecli.core.enlarging import (
     BLOCKS,
     CELL,
     PART,
-    PATCHES,
     TILE,
     Bytes,
     Enlarger,
@@ -47,7 +46,6 @@ Weights = Mapping[str, Array]
 _COLUMNS = 2
 _UNPADDED = ([0, 0], [0, 0], [1, 1])
 
-_AT_PATCHES = 5  # where the patches, which never change, are among the inputs
 _BILINEAR = 0.25, 0.75, 0.75, 0.25
 _UNTOUCHED = np.frombuffer(b"stylecli: no pixels", np.uint8)
 # Threads that are bound to a core wait for it when another graph, or another program, is there.
@@ -250,7 +248,6 @@ class OpenVinoEnlarger:
             if self._graphs is None:
                 prepare = self._compile(_build_prepare(), 1)  # each stream has memory of its own
                 self._graphs = prepare, self._compile(_build_compose(), self._threads)
-                make_patches()  # which are kept
             return self._graphs
 
     def _compile(self, graph: ov.Model, streams: int) -> "RequestPool":
@@ -323,8 +320,6 @@ class _Request:
         self._request = compiled.create_infer_request()
         self._types = [one.element_type for one in compiled.inputs]
         self._inputs: list[npt.NDArray[Any]] = []
-        if len(compiled.inputs) > _AT_PATCHES:
-            self._request.set_input_tensor(_AT_PATCHES, ov.Tensor(make_patches()))
 
     def __call__(self, *inputs: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
         """The outputs; numbers are converted as they are copied."""
@@ -447,12 +442,12 @@ def _build_prepare() -> ov.Model:
 
 def _build_compose() -> ov.Model:
     photo = ops.parameter(ov.PartialShape([1, BLOCKS[0], BLOCK, TILE[1]]), np.uint8)
-    cells = TILE[0] * TILE[1] // CELL**2
+    patches = make_patches()
     enlarged = [*BLOCKS, -1, -1], [1, BLOCKS[0], BLOCK, -1], [1, BLOCKS[1], -1, BLOCK]
-    shapes = [*enlarged, [cells, PATCHES[0]], list(PATCHES)]
+    shapes = [*enlarged, [TILE[0] * TILE[1] // CELL**2, len(patches)]]
     inputs = [ops.parameter(ov.PartialShape(shape), np.float32) for shape in shapes]
-    values = [_Value(node) for node in (ops.convert(photo, "f32"), *inputs)]
-    tile = compose(_Operators(), *values).node
+    nodes = ops.convert(photo, "f32"), *inputs, _constant(patches)
+    tile = compose(_Operators(), *map(_Value, nodes)).node
     low, high = np.float32(0), np.float32(255)
     rounded = ops.fake_quantize(tile, low, high, low, high, 256)
     return ov.Model([ops.convert(rounded, "u8")], [photo, *inputs], "compose")
