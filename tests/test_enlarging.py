@@ -200,7 +200,7 @@ def test_windows_and_tiles_cover_every_pixel_once(height):
     seen = np.zeros(height, int)
     for window in axis.windows():
         for tile in window.tiles():
-            seen[slice(*tile.pixels)] += 1
+            seen[tile.pixels] += 1
             assert tile.weights.shape[:2] == (len(tile.painted), enlarging.BLOCK) == (2, 64)
             assert tile.weights.sum(2) == pytest.approx(1, abs=1e-5)
     assert (seen == 1).all()

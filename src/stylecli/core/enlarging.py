@@ -372,20 +372,20 @@ class Enlarger:
         sides = above + bottom - top + below, before + right - left + after
         whole = np.empty((7, *sides), np.float32)
         maps = whole[:, above : sides[0] - below, before : sides[1] - after]
-        first = top - top % 2, left - left % 2
-        halves = (1 + (bottom - 1 - first[0]) // 2, 1 + (right - 1 - first[1]) // 2)
+        halves = (bottom - top + 1) // 2, (right - left + 1) // 2
         directions = np.empty((1 + _DIRECTIONS, *halves), np.float32)
         inner = PART - 2 * HALO
 
         def prepare_square(y: int, x: int) -> None:
             rows, columns = (np.arange(PART) + (start - HALO) for start in (y, x))
             part = pair.take(rows, 0, mode="clip").take(columns, 1, mode="clip")
-            done = self._prepare(part[None], np.array([strength], np.float32))
-            _paste(done[:3], maps, (y - top, x - left), (3, 3, 1))
-            at_half = (y - first[0]) // 2, (x - first[1]) // 2
-            _paste(done[3:], directions, at_half, (1, _DIRECTIONS))
+            slope, strokes, luma, *others = self._prepare(
+                part[None], np.array([strength], np.float32)
+            )
+            _paste([slope, strokes, luma[:, :1]], maps, y - top, x - left)
+            _paste(others, directions, (y - top) // 2, (x - left) // 2)
 
-        squares = product(range(first[0], bottom, inner), range(first[1], right, inner))
+        squares = product(range(top, bottom, inner), range(left, right, inner))
         self._run_all(prepare_square, *zip(*squares, strict=True))
         maps = whole[:, above : sides[0] - below]
         maps[..., :before] = maps[..., before : before + 1]
@@ -410,9 +410,9 @@ class Enlarger:
         def fill_row(rows: _Tile) -> None:
             tile = np.zeros(TILE, np.uint8)
             around = np.empty((*BLOCKS, 7, down.axis.reach, reach), np.float32)
-            luma = np.asarray(Image.fromarray(photo[slice(*rows.pixels)]).convert("L"))
+            luma = np.asarray(Image.fromarray(photo[rows.pixels]).convert("L"))
             for columns, weights in columns_of_tiles:
-                part = luma[:, slice(*columns.pixels)]
+                part = luma[:, columns.pixels]
                 tile[: part.shape[0], : part.shape[1]] = part
                 for i, j in np.ndindex(BLOCKS):
                     y, x = rows.painted[i], columns.painted[j]
@@ -422,37 +422,30 @@ class Enlarger:
                     around.reshape(*BLOCKS, -1, reach),
                     rows.weights[None],
                     weights[None],
-                    spots[slice(*rows.cells), slice(*columns.cells)].reshape(-1, spots[0, 0].size),
+                    spots[rows.cells, columns.cells].reshape(-1, spots[0, 0].size),
                 ).reshape(3, *TILE)
-                place = large[slice(*rows.pixels), slice(*columns.pixels)]
+                place = large[rows.pixels, columns.pixels]
                 for channel in range(3):  # several times as fast as all at once
                     place[..., channel] = done[channel, : part.shape[0], : part.shape[1]]
 
         self._run_all(fill_row, down.tiles())
 
 
-def _paste(
-    planes: Sequence[Floats], onto: Floats, place: tuple[int, int], channels: tuple[int, ...]
-) -> None:
-    """Put what is right of planes, of their first channels, to a place that may begin at -1."""
-    margin = HALO * planes[0].shape[2] // PART
-    inner = planes[0].shape[2] - 2 * margin
-    start = [max(0, side) for side in place]
-    part = onto[:, start[0] : place[0] + inner, start[1] : place[1] + inner]
-    (y, x), (height, width) = (margin + start[i] - place[i] for i in (0, 1)), part.shape[1:]
-    few = [
-        one[0, :count, y : y + height, x : x + width]
-        for one, count in zip(planes, channels, strict=True)
-    ]
-    np.concatenate(few, out=part)
+def _paste(planes: Sequence[Floats], onto: Floats, y: int, x: int) -> None:
+    """Put what is right of planes, all but their margins, to a place."""
+    side = planes[0].shape[2]
+    margin = HALO * side // PART
+    part = onto[:, y : y + side - 2 * margin, x : x + side - 2 * margin]
+    rows, columns = (slice(margin, margin + count) for count in part.shape[1:])
+    np.concatenate([one[0, :, rows, columns] for one in planes], out=part)
 
 
 class _Tile(NamedTuple):
     """Part of an axis: what is put together at once."""
 
-    pixels: tuple[int, int]  # of the photo
+    pixels: slice  # of the photo
     painted: list[int]  # the first pixel of the painting for each block, from the window's first
-    cells: tuple[int, int]  # of bristles, from the window's first too
+    cells: slice  # of bristles, from the window's first too
     weights: Floats  # (blocks, BLOCK, pixels of the painting)
 
 
@@ -504,10 +497,10 @@ class _Window:
         self.axis, self.first, self.end = axis, first, end
         last = first + -(-(end - first) // axis.tile) * axis.tile - BLOCK
         beyond = int(CELL * axis.scale) + 1  # bristles that begin outside of it
-        self.painted = axis.start(first) - beyond, axis.start(last) + axis.reach + beyond
-        start, end = self.painted
-        self.inside = max(0, start), min(axis.count, end)
-        self.beyond = self.inside[0] - start, end - self.inside[1]
+        self.start = (axis.start(first) - beyond) // 2 * 2  # what is prepared begins at an even one
+        end = axis.start(last) + axis.reach + beyond
+        self.inside = max(0, self.start), min(axis.count, end)
+        self.beyond = self.inside[0] - self.start, end - self.inside[1]
 
     def tiles(self) -> Iterator[_Tile]:
         """Its tiles."""
@@ -515,9 +508,9 @@ class _Window:
             blocks = range(first, first + self.axis.tile, BLOCK)
             cell = (first - self.first) // CELL
             yield _Tile(
-                (first, min(first + self.axis.tile, self.end)),
-                [self.axis.start(block) - self.painted[0] for block in blocks],
-                (cell, cell + self.axis.tile // CELL),
+                slice(first, min(first + self.axis.tile, self.end)),
+                [self.axis.start(block) - self.start for block in blocks],
+                slice(cell, cell + self.axis.tile // CELL),
                 np.stack([self.axis.weights(block) for block in blocks]),
             )
 
@@ -526,7 +519,7 @@ class _Window:
         tiles = -(-(self.end - self.first) // self.axis.tile)
         cells = np.arange(-1, tiles * self.axis.tile // CELL + 1)
         at = ((self.first + (cells + 0.5) * CELL) * self.axis.scale).astype(int)
-        return halves.take(at.clip(*self.inside) // 2 - self.inside[0] // 2, along, mode="clip")
+        return halves.take((at.clip(*self.inside) - self.inside[0]) // 2, along, mode="clip")
 
 
 def _spots(directions: Floats, row: int, column: int, factor: float) -> Floats:
