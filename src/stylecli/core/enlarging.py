@@ -368,10 +368,7 @@ class Enlarger:
         Beyond the edges, the maps go on evenly.
         """
         (top, bottom), (left, right) = down.inside, across.inside
-        (above, below), (before, after) = down.beyond, across.beyond
-        sides = above + bottom - top + below, before + right - left + after
-        whole = np.empty((7, *sides), np.float32)
-        maps = whole[:, above : sides[0] - below, before : sides[1] - after]
+        maps = np.empty((7, bottom - top, right - left), np.float32)
         halves = (bottom - top + 1) // 2, (right - left + 1) // 2
         directions = np.empty((1 + _DIRECTIONS, *halves), np.float32)
         inner = PART - 2 * HALO
@@ -387,12 +384,7 @@ class Enlarger:
 
         squares = product(range(top, bottom, inner), range(left, right, inner))
         self._run_all(prepare_square, *zip(*squares, strict=True))
-        maps = whole[:, above : sides[0] - below]
-        maps[..., :before] = maps[..., before : before + 1]
-        maps[..., sides[1] - after :] = maps[..., sides[1] - after - 1 : sides[1] - after]
-        whole[:, :above] = maps[:, :1]
-        whole[:, sides[0] - below :] = maps[:, -1:]
-        return whole, directions
+        return np.pad(maps, ((0, 0), down.beyond, across.beyond), "edge"), directions
 
     def _fill(
         self,
