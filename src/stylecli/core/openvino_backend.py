@@ -6,7 +6,9 @@ the disk, and torch is not needed.
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -65,6 +67,9 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _WITHOUT_BFLOAT16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
 
 
+Network = Callable[[Batch], Batch]  # of one photo
+
+
 class OpenVinoBackend:
     """Runs a model file with OpenVINO; a :class:`stylecli.core.backend.Backend`.
 
@@ -102,7 +107,7 @@ class OpenVinoBackend:
         }
         self._torch: Backend | None = None  # for strips
         self._choosing, self._in_strips = Lock(), Lock()
-        self._networks: dict[tuple[int, int] | None, RequestPool] = {}
+        self._networks: dict[tuple[int, int] | None, Network] = {}
         self._expected: set[bool] = set()  # False for the network, True for what enlarges
         self._planes = _Planes(seed)
         self.itemsize = 2 if precision == "bfloat16" else 4
@@ -130,7 +135,7 @@ class OpenVinoBackend:
             raise
         return np.concatenate(painted)[:, :height, :width]
 
-    def _network_for(self, height: int, width: int) -> RequestPool:
+    def _network_for(self, height: int, width: int) -> Network:
         """The network for any size; or, for a large photo, one of its own, while such ones come."""
         sides = (height, width) if max(height, width) > _MOST_FREE else None
         with self._choosing:
@@ -140,13 +145,22 @@ class OpenVinoBackend:
                 self._networks[sides] = self._compile(sides)
             return self._networks[sides]
 
-    def _compile(self, sides: tuple[int, int] | None) -> RequestPool:
+    def _compile(self, sides: tuple[int, int] | None) -> Network:
         free = ov.Dimension(ARCHITECTURES[self._spec.arch].least, _MOST_FREE)
         graph, noises = build_graph(self._weights, self._spec, (1, *(sides or (free, free)), 3))
         streams = 1 if sides else self._streams  # a large photo is painted alone, by all cores
         options = {"NUM_STREAMS": str(streams), **self._options}
         compiled = _CORE.compile_model(graph, "CPU", options)
-        return RequestPool(lambda: _Request(compiled.create_infer_request(), noises, self._planes))
+        pool = RequestPool(lambda: partial(infer, compiled.create_infer_request()))
+
+        def paint(photo: Batch) -> Batch:
+            height, width = photo.shape[1:3]
+            planes = (self._planes(layer, height // by, width // by) for layer, by in noises)
+            painted: Batch
+            (painted,) = pool(photo, *planes)
+            return painted
+
+        return paint
 
     @memory_errors()
     def in_strips(self, rgb: Rgb, scratch: Path | None, memory: int) -> Rgb:
@@ -202,29 +216,6 @@ class _Planes:
             known = noise_plane(rows, columns, layer, self._seed).astype(np.float32)
             self._largest[layer] = known
         return np.ascontiguousarray(known[None, None, :height, :width])
-
-
-class _Request:
-    """A network's memory for one call, and the noise for the size that it ran with last."""
-
-    def __init__(
-        self, request: ov.InferRequest, noises: list[tuple[int, int]], planes: _Planes
-    ) -> None:
-        self._request, self._noises, self._planes = request, noises, planes
-        self._sides: tuple[int, int] | None = None
-        self._noise: list[npt.NDArray[np.float32]] = []
-
-    def __call__(self, photos: Batch) -> Batch:
-        height, width = photos.shape[1:3]
-        if self._sides != (height, width):
-            self._noise = [
-                self._planes(layer, height // scale, width // scale)
-                for layer, scale in self._noises
-            ]
-            self._sides = height, width
-        painted: Batch
-        (painted,) = infer(self._request, photos, *self._noise)
-        return painted.copy()  # the request uses its memory again
 
 
 def mix_weights(path: Path, mix: list[float]) -> Weights:

@@ -257,7 +257,7 @@ class OpenVinoEnlarger:
 
 
 def infer(request: ov.InferRequest, *inputs: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Run a request; the outputs lie in its own memory.
+    """Run a request, and copy its outputs: it uses its memory again.
 
     On one core, OpenVINO 2026.4 reports no error where memory runs out: the outputs stay those of
     the call before. So they are marked first, and a mark that is still there is the error.
@@ -276,12 +276,11 @@ def infer(request: ov.InferRequest, *inputs: npt.NDArray[Any]) -> list[npt.NDArr
         request.infer(inputs, share_inputs=True)
     else:
         request.infer()
-    outputs = [tensor.data for tensor in request.output_tensors]
-    for output in outputs:
-        mark = _mark_of(output)
+    for tensor in request.output_tensors:
+        mark = _mark_of(tensor.data)
         if not mark.size or mark.tobytes() == _UNTOUCHED[: mark.size].tobytes():
             raise MemoryError("not enough memory for a pass of OpenVINO")
-    return outputs
+    return [tensor.data.copy() for tensor in request.output_tensors]
 
 
 def _mark_of(output: npt.NDArray[Any]) -> Bytes:
@@ -331,7 +330,7 @@ class _Request:
                 self._inputs.append(tensor.data)
         for memory, one in zip(self._inputs, inputs, strict=True):
             memory[...] = one
-        return [output.copy() for output in infer(self._request)]
+        return infer(self._request)
 
 
 class _Value:
