@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from stylecli.core.architectures import (
     ARCHITECTURES,
-    inner_size,
-    pads_by_reflection,
     plain_bytes,
+    plan_padding,
     weight_shapes,
 )
 from stylecli.core.generators import Generator
@@ -22,7 +21,7 @@ SIDES = st.integers(1, 2000)
 @given(height=SIDES, width=SIDES)
 def test_a_photo_is_padded_as_little_as_its_architecture_allows(arch, height, width):
     multiple, least = ARCHITECTURES[arch].multiple, ARCHITECTURES[arch].least
-    for side, inner in zip((height, width), inner_size(arch, height, width), strict=True):
+    for side, inner in zip((height, width), plan_padding(arch, height, width)[:2], strict=True):
         assert inner >= side
         assert inner >= least
         assert inner % multiple == 0
@@ -30,9 +29,9 @@ def test_a_photo_is_padded_as_little_as_its_architecture_allows(arch, height, wi
 
 
 def test_only_what_is_larger_than_its_padding_is_mirrored():
-    assert pads_by_reflection("residual", 5, 9)  # by 3 px
-    assert not pads_by_reflection("residual", 4, 9)  # by 4 px, and the edge is not repeated
-    assert not pads_by_reflection("pyramid", 65, 20)
+    assert plan_padding("residual", 5, 9)[2]  # by 3 px
+    assert not plan_padding("residual", 4, 9)[2]  # by 4 px, and the edge is not repeated
+    assert not plan_padding("pyramid", 65, 20)[2]
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

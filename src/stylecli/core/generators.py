@@ -8,12 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylecli.core.architectures import (
-    architecture_of,
-    inner_size,
-    pads_by_reflection,
-    weight_shapes,
-)
+from stylecli.core.architectures import architecture_of, plan_padding, weight_shapes
 from stylecli.core.spec import (
     EPSILON,
     GRAY,
@@ -169,8 +164,8 @@ class Generator(nn.Module):
 
     def _pad(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        down, across = inner_size(self.spec.arch, height, width)
-        mode = "reflect" if pads_by_reflection(self.spec.arch, height, width) else "replicate"
+        down, across, mirrors = plan_padding(self.spec.arch, height, width)
+        mode = "reflect" if mirrors else "replicate"
         return F.pad(x, (0, across - width, 0, down - height), mode=mode)
 
 

@@ -15,7 +15,7 @@ from threading import Lock, Thread
 import numpy as np
 import numpy.typing as npt
 
-from stylecli.core.architectures import ARCHITECTURES, inner_size, pads_by_reflection
+from stylecli.core.architectures import ARCHITECTURES, plan_padding
 from stylecli.core.architectures.layers import noise_plane
 from stylecli.core.backend import Backend, Batch, free_cpu_memory, memory_errors
 from stylecli.core.model_files import load_arrays, read_info
@@ -121,10 +121,9 @@ class OpenVinoBackend:
             OutOfMemoryError: they do not fit.
         """
         height, width = photos.shape[1:3]
-        down, across = inner_size(self._spec.arch, height, width)
-        mode = "reflect" if pads_by_reflection(self._spec.arch, height, width) else "edge"
+        down, across, mirrors = plan_padding(self._spec.arch, height, width)
         margins = ((0, 0), (0, down - height), (0, across - width), (0, 0))
-        padded = np.pad(photos, margins, mode=mode)  # type: ignore[call-overload]
+        padded = np.pad(photos, margins, mode="reflect" if mirrors else "edge")
         network = self._network_for(down, across)
         # One by one: a CPU is no faster with several, and a batch would be a further size.
         try:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylecli.core.architectures import inner_size, pads_by_reflection
+from stylecli.core.architectures import plain_bytes, plan_padding
 from stylecli.core.devices import to_tensor, to_uint8
 from stylecli.core.generators import Generator
 from stylecli.core.torch_layers import add_noise, upsample, upsample_conv
@@ -68,8 +68,8 @@ def rows_in(memory: int, generator: Generator, width: int) -> int:
 
     There are 16 in any case.
     """
-    per_pixel = _STRIP_TO_PASS * generator.architecture.peak * generator.width * 4
-    return max(_MIN_ROWS, memory // (width * per_pixel))
+    of_row = _STRIP_TO_PASS * plain_bytes(generator.spec.arch, generator.width, width, 4)
+    return max(_MIN_ROWS, memory // of_row)
 
 
 @dataclass
@@ -100,15 +100,15 @@ class LazyMap:
 def _source(generator: Generator, rgb: Rgb, device: torch.device) -> LazyMap:
     """The input of the network: an image, padded at the bottom and right, centered on gray."""
     height, width = rgb.shape[:2]
-    inner = inner_size(generator.spec.arch, height, width)
-    mode = "reflect" if pads_by_reflection(generator.spec.arch, height, width) else "replicate"
+    *inner, mirrors = plan_padding(generator.spec.arch, height, width)
+    mode = "reflect" if mirrors else "replicate"
     down, across = _pad_numbers(0, inner[0], height, mode), _pad_numbers(0, inner[1], width, mode)
 
     def rows(top: int, bottom: int) -> Tensor:
         strip = rgb[down[top:bottom]][:, across]
         return generator.to_input(to_tensor(strip[None], device))
 
-    return LazyMap(3, *inner, rows)
+    return LazyMap(3, len(down), len(across), rows)
 
 
 def _pad_numbers(first: int, end: int, side: int, mode: str) -> npt.NDArray[np.int64]:

@@ -27,17 +27,14 @@ def architecture_of(spec: GeneratorSpec) -> Architecture:
     return ARCHITECTURES[spec.arch]
 
 
-def inner_size(arch: str, height: int, width: int) -> tuple[int, int]:
-    """The height and width to which a photo is padded, at the bottom and the right."""
+def plan_padding(arch: str, height: int, width: int) -> tuple[int, int, bool]:
+    """The height and width to which a photo is padded, at the bottom and the right, and how.
+
+    It is mirrored, which is true; or its edge is repeated, if it is too small for that.
+    """
     multiple, least = ARCHITECTURES[arch].multiple, ARCHITECTURES[arch].least
-    inner = [max(least, -(-side // multiple) * multiple) for side in (height, width)]
-    return inner[0], inner[1]
-
-
-def pads_by_reflection(arch: str, height: int, width: int) -> bool:
-    """Whether that padding mirrors the photo; the edge of one that is too small is repeated."""
-    down, across = inner_size(arch, height, width)
-    return down - height < height and across - width < width
+    down, across = (max(least, -(-side // multiple) * multiple) for side in (height, width))
+    return down, across, down - height < height and across - width < width
 
 
 def plain_bytes(arch: str, width: int, pixels: int, itemsize: int) -> int:
