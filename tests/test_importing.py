@@ -87,7 +87,7 @@ def test_an_imported_checkpoint_paints_what_its_own_network_paints(tmp_path, mon
     torch.save(state, "mosaic.pth")
     import_checkpoint(tmp_path / "mosaic.pth", "mosaic", "CC0")
     generator, info = load_model("mosaic")
-    assert (info.spec.arch, info.spec.norm, info.width, info.license) == (
+    assert (info.spec.arch, info.spec.norm, info.spec.width, info.license) == (
         "residual",
         "in",
         4,
@@ -181,7 +181,7 @@ def test_whatever_has_the_name_of_an_imported_model_stays_unless_told_otherwise(
         import_checkpoint(tmp_path / "x.pth", "x")
     assert target.is_symlink()
     import_checkpoint(tmp_path / "x.pth", "x", overwrite=True)
-    assert load_model("x")[1].width == 4
+    assert load_model("x")[1].spec.width == 4
 
 
 @pytest.mark.parametrize(

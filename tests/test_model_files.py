@@ -52,7 +52,7 @@ def test_a_loaded_model_paints_exactly_as_the_saved_one(tmp_path, arch, norm):
     photo = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(generator(photo), loaded(photo))
-    assert (info.spec.arch, info.spec.norm, info.width) == (arch, norm, 4)
+    assert (info.spec.arch, info.spec.norm, info.spec.width) == (arch, norm, 4)
     assert (info.losses, info.license) == ({"total": 1.5}, "CC0")
     assert not loaded.training
 

@@ -83,7 +83,7 @@ def test_the_style_loss_falls_and_the_log_and_model_say_so(config):
     assert logged[-1]["style"] == steps[-1].losses["style"]
     info = read_info(config.output)
     assert info.losses == result.losses
-    assert (info.spec.arch, info.spec.norm, info.width) == ("residual", "in", 4)
+    assert (info.spec.arch, info.spec.norm, info.spec.width) == ("residual", "in", 4)
     assert info.training["steps_done"] == 60
     assert [point["step"] for point in info.training["curve"]] == [10, 20, 30, 40, 50, 60]
     assert info.training["curve"][-1]["style"] == pytest.approx(logged[-1]["style"], abs=0.1)

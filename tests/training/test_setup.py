@@ -143,7 +143,7 @@ def test_paintings_that_a_model_knows_keep_their_rows_and_a_new_one_gets_their_m
     output = tmp_path / "again.safetensors"
     again = replace(trio, styles=paintings, init=str(trio.output), output=output, width=None)
     weights, before = first_weights(again), load_file(trio.output)
-    assert read_info(output).width == 4
+    assert read_info(output).spec.width == 4
     for key in ("body.0.1.weight", "body.1.1.strength"):
         rows = before[key]
         torch.testing.assert_close(weights[key], torch.stack([rows[2], rows.mean(0), rows[0]]))

@@ -146,7 +146,7 @@ def _list_files() -> None:
 
     rows = []
     for path, info in list_models():
-        network = f"{info.spec.arch}, {info.spec.norm}, {info.width}"
+        network = f"{info.spec.arch}, {info.spec.norm}, {info.spec.width}"
         rows.append((path.stem, network, format_size(path), str(path)))
     print_table(rows, ("model", "network", "size", "file"))
 

@@ -76,12 +76,6 @@ class Generator(nn.Module):
         place.add_module(last, module)
 
     @property
-    def width(self) -> int:
-        """Channels of the first layer."""
-        assert self.spec.width is not None
-        return self.spec.width
-
-    @property
     def styles(self) -> int:
         """How many styles it holds."""
         return max((len(table) for _, table in self.tables() if table.ndim == 2), default=1)

@@ -148,12 +148,6 @@ class ModelInfo:
     license: str = ""
     format_version: int = FORMAT_VERSION
 
-    @property
-    def width(self) -> int:
-        """Channels of the first layer of its generator."""
-        assert self.spec.width is not None
-        return self.spec.width
-
     def as_metadata(self) -> dict[str, Any]:
         """The form in which a file holds it: the fields of the spec stand among the others."""
         described = asdict(self)

@@ -62,3 +62,9 @@ class GeneratorSpec(GeneratorConfig):
         "bilinear adds no pattern of its own; the pyramid has nearest in any case.",
         flag="upsampling",
     )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first layer, where the width is a number."""
+        assert self.width is not None
+        return self.width

@@ -68,7 +68,7 @@ def rows_in(memory: int, generator: Generator, width: int) -> int:
 
     There are 16 in any case.
     """
-    of_row = _STRIP_TO_PASS * plain_bytes(generator.spec.arch, generator.width, width, 4)
+    of_row = _STRIP_TO_PASS * plain_bytes(generator.spec.arch, generator.spec.channels, width, 4)
     return max(_MIN_ROWS, memory // of_row)
 
 

@@ -88,7 +88,7 @@ class Stylizer:
         copies = f"{len(backends)} x " if len(backends) > 1 else ""
         self.description = f"{self._name} on {copies}{backends[0].description}"
         self._paint = Painter(
-            backends, self.info.spec.arch, self.info.width, batch_size, max_memory
+            backends, self.info.spec.arch, self.info.spec.channels, batch_size, max_memory
         )
         self._swept: set[Path] = set()
 

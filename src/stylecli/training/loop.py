@@ -339,7 +339,7 @@ def write_preview(training: Training) -> None:
     mixes = torch.eye(generator.styles)[first : first + _PREVIEW_STYLES]
     for mix, painting in zip(mixes, inputs.style_images, strict=False):
         network = TorchBackend(generator.of_style(mix), inputs.device, inputs.dtype)
-        paint = Painter([network], generator.spec.arch, generator.width)
+        paint = Painter([network], generator.spec.arch, generator.spec.channels)
         small = center_square(resize(painting, _PREVIEW_SIDE), _PREVIEW_SIDE)
         rows.append([small, *paint(photos, look)])
     wide = [np.concatenate(row, axis=1) for row in rows]  # each (256, 4 * 256, 3)

@@ -203,7 +203,7 @@ def _fill_in(config: TrainConfig, start: Start, inputs: Inputs, schedule: Schedu
     """The settings with numbers in place of defaults that depend on device, model or recipe."""
     return replace(
         config,
-        width=start.generator.width,
+        width=start.generator.spec.width,
         batch_size=inputs.batch_size,
         minutes=None if config.steps else schedule.seconds / 60,
         lr=config.lr or RECIPES[config.recipe].lr,
@@ -284,7 +284,7 @@ def _find_trained(config: TrainConfig) -> Path | None:
     if config.init == "auto":
         bundled, spec = bundled_models() / f"{GALLERY}{SUFFIX}", spec_of(config)
         known = read_info(bundled)
-        is_like_new = replace(spec, width=spec.width or known.width) == known.spec
+        is_like_new = replace(spec, width=spec.width or known.spec.width) == known.spec
         return bundled if is_like_new else None
     path = find_model(config.init)
     info = read_info(path)

@@ -16,11 +16,10 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     As in the authors' code of 2017, with instance norm, there is no noise by default. With noise,
     each scale gets one plane, which is added where their code of 2016 concatenates three.
     """
-    assert spec.width is not None
     beside = []
     for i, scale in enumerate(_SCALES):
         x = net.pool(photo, scale) if scale > 1 else photo
-        x = _three_convs(net, x, f"branches.{i}", spec.width)
+        x = _three_convs(net, x, f"branches.{i}", spec.channels)
         beside.append(net.noise(x, f"branches.{i}.6", i))
     x = beside[0]
     for i, side in enumerate(beside[1:]):
@@ -28,7 +27,7 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
         below = net.norm(net.upsample(x), f"norms_below.{i}")
         side = net.norm(side, f"norms_beside.{i}")
         x = net.concatenate(below, side)
-        x = _three_convs(net, x, f"joins.{i}", spec.width * (i + 2))
+        x = _three_convs(net, x, f"joins.{i}", spec.channels * (i + 2))
     return net.to_rgb(x, "to_rgb", 1)
 
 

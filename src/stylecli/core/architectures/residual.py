@@ -17,9 +17,7 @@ def build(net: Layers[Map], photo: Map, spec: GeneratorSpec) -> Map:
     reflection everywhere, and upsampling and a convolution take the place of a transposed
     convolution, which leaves a checkerboard. Noise, if any, follows every layer but the last two.
     """
-    assert spec.width is not None
-    w = spec.width
-    x = photo
+    w, x = spec.channels, photo
     for i, (channels, kernel, stride) in enumerate([(w, 9, 1), (2 * w, 3, 2), (4 * w, 3, 2)]):
         x = net.activation(conv_norm(net, x, f"body.{2 * i}", channels, kernel, stride))
         x = net.noise(x, f"body.{2 * i + 1}.1", i)
