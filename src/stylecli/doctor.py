@@ -20,7 +20,7 @@ from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backend import free_cpu_memory
 from stylecli.core.backend_choice import choose_backend
-from stylecli.core.model_files import check_model, model_folders
+from stylecli.core.model_files import load_arrays, model_folders
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError
 
@@ -156,7 +156,7 @@ def _examine_models(folder: Path) -> Facts:
 def _find_fault(path: Path) -> str:
     """Why a file is not a model; empty if it is one."""
     try:
-        check_model(path)
+        load_arrays(path)
     except StyleCliError as error:
         return error.message
     return ""

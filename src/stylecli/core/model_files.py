@@ -371,12 +371,6 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     return arrays
 
 
-def check_model(path: Path) -> None:
-    """Raise StyleCliError if a file is not a model, by its header: the weights are not read."""
-    with open_tensors(path) as file:
-        _check_header(path, file)
-
-
 def _check_header(path: Path, file: Any) -> list[str]:
     """The names of the weights in a file; StyleCliError if they do not fit its description."""
     info = read_info(path)
