@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import networks
 from stylecli.core import model_files, tensor_files
 from stylecli.core.architectures import ARCHITECTURES
 from stylecli.core.generators import Generator
@@ -18,6 +19,7 @@ from stylecli.core.model_files import (
     ModelInfo,
     find_model,
     list_models,
+    load_generator,
     load_model,
     read_info,
     save_model,
@@ -133,12 +135,7 @@ def test_a_missing_name_suggests_the_nearest(folders):
 
 
 def saved_trio(path):
-    generator = Generator(GeneratorSpec("residual", "in", 4)).remix(torch.ones(3, 1)).eval()
-    for _, table in generator.tables():
-        table.data.copy_(torch.randn(table.shape))
-    info = ModelInfo("trio", GeneratorSpec("residual", "in", 4), styles=["a", "b", "c"])
-    save_model(path, generator, info)
-    return generator
+    return load_generator(networks.saved(path, "a", "b", "c"))
 
 
 def test_a_style_in_a_model_of_several_is_found_by_its_name_and_blended_by_shares(folders):
