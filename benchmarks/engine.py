@@ -34,7 +34,6 @@ from rich.console import Console
 from rich.table import Table
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.backend_choice import open_backends
 from stylecli.core.devices import to_tensor
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import find_style
@@ -43,6 +42,7 @@ from stylecli.core.openvino_graph import OpenVinoEnlarger, build_graph
 from stylecli.core.spec import GeneratorSpec, Norm
 from stylecli.core.strips import rows_in, run_in_strips
 from stylecli.engine import Stylizer
+from stylecli.engine.stylizer import open_backends
 from stylecli.files.content import bundled_photos
 
 SIZE = (768, 512)

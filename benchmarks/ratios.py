@@ -25,9 +25,9 @@ from engine import SIZE, folder_of_photos, peak_of, stylecli
 from PIL import Image
 
 from stylecli.config import DEFAULT_MODEL
-from stylecli.core.backend_choice import open_backends
 from stylecli.core.model_files import find_style
 from stylecli.engine import Stylizer
+from stylecli.engine.stylizer import open_backends
 
 Times = Mapping[str, list[float]]
 LINE = "{:<66} {:>13} {:>8} {:>8} {:>8} {:>8} {:>8}"

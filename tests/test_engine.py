@@ -134,7 +134,7 @@ def test_out_of_memory_halves_the_batch_then_takes_strips_and_loses_nothing(styl
 def test_several_devices_share_the_work_and_keep_the_order(many, tmp_path, monkeypatch):
     """Two networks on one CPU stand for two GPUs."""
     cpus = [torch.device("cpu")] * 2
-    monkeypatch.setattr("stylecli.core.devices.all_devices", lambda name: cpus)
+    monkeypatch.setattr("stylecli.engine.stylizer.all_devices", lambda name: cpus)
     full = {"device": "cpu", "precision": "float32", "backend": "torch"}
     stylizer = Stylizer(DEFAULT_MODEL, **full)
     assert "on 2 x cpu, torch, float32" in stylizer.description

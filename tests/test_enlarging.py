@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stylecli.core import enlarging
-from stylecli.core.backend_choice import open_backends
 from stylecli.core.enlarging import Enlarger
 from stylecli.core.model_files import find_style
 from stylecli.core.openvino_graph import OpenVinoEnlarger
 from stylecli.core.torch_backend import TorchEnlarger, finish_images
+from stylecli.engine.stylizer import open_backends
 from stylecli.files.content import bundled_photos
 from stylecli.files.images import read_rgb
 

@@ -153,8 +153,8 @@ def test_strength_and_colors_are_of_the_whole_photo(photo):
 
 
 def test_the_word_network_is_the_papers_plain_pass(stylizer, photo):
-    from stylecli.core.backend_choice import open_backends
     from stylecli.core.model_files import find_style
+    from stylecli.engine.stylizer import open_backends
 
     path, _, mix = find_style(DEFAULT_MODEL, None)
     (backend,) = open_backends(path, mix, backend="auto", device="cpu", precision="float32")

@@ -19,7 +19,7 @@ import psutil
 from stylecli import __version__
 from stylecli.config import DEFAULT_MODEL
 from stylecli.core.backend import free_cpu_memory
-from stylecli.core.backend_choice import choose_backend
+from stylecli.core.devices import choose_backend
 from stylecli.core.model_files import load_arrays, model_folders
 from stylecli.core.tensor_files import SUFFIX
 from stylecli.errors import StyleCliError

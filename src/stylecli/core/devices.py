@@ -1,10 +1,14 @@
-"""Where to compute: device, precision, pictures moved there and back, one of several processes.
+"""Where to compute: backend, device, precision, pictures moved there, one of several processes.
 
-Importing this module does not import torch, which takes seconds.
+Importing this module imports neither torch, which takes seconds, nor OpenVINO.
 """
 
+import platform
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from stylecli.errors import StyleCliError, choose_from
@@ -82,6 +86,53 @@ def _has_bfloat16(device: "torch.device") -> bool:
         flags = ("avx512_bf16", "amx_bf16", "bf16")
         return not held and any(known.get(flag) for flag in flags)
     return False
+
+
+def choose_backend(backend: str = "auto", device: str = "auto") -> tuple[str, str]:
+    """The backend that is meant, ``openvino`` or ``torch``, and why, for a person.
+
+    Args:
+        backend: ``auto``, ``openvino`` or ``torch``.
+        device: see :func:`resolve_device`.
+
+    Raises:
+        StyleCliError: it is not there, or cannot do that.
+    """
+    if backend == "openvino" and device not in ("auto", "cpu"):
+        raise StyleCliError(
+            f"--backend openvino runs on the CPU, and not on {device}", hint="leave --device out"
+        )
+    has_openvino = find_spec("openvino") is not None
+    if backend == "openvino" and not has_openvino:
+        raise StyleCliError(
+            "--backend openvino was asked for, and OpenVINO is not installed",
+            hint="pip install 'stylecli[cpu]', or leave --backend out",
+        )
+    if backend != "auto":
+        return backend, "it was asked for"
+    if not has_openvino:
+        return "torch", "OpenVINO is not installed"
+    if not _means_cpu(device):
+        return "torch", "the device is a GPU"
+    return "openvino", "OpenVINO is installed, and the device is a CPU"
+
+
+def _means_cpu(device: str) -> bool:
+    """Whether a device, or the best there is, is the CPU; torch is only asked where it may not."""
+    if device != "auto":
+        return device == "cpu"
+    if not _may_have_gpu():
+        return True
+    return resolve_device(device).type == "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Whether something hints at a GPU that torch can use: Apple's own chips, or NVIDIA's driver.
+
+    It is no more than a hint: torch may be a build without CUDA.
+    """
+    on_apple_silicon = sys.platform == "darwin" and platform.machine() == "arm64"
+    return on_apple_silicon or shutil.which("nvidia-smi") is not None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from stylecli.config import LOOK, ModelConfig, StylizeConfig
-from stylecli.core.backend_choice import open_backends
+from stylecli.core.backend import Backend
+from stylecli.core.devices import all_devices, choose_backend
 from stylecli.core.model_files import ModelInfo, find_style
 from stylecli.engine.painter import Painter
 from stylecli.engine.pipeline import Pipeline, Result
@@ -51,7 +52,7 @@ class Stylizer:
         device: see :func:`stylecli.core.devices.resolve_device`.
         precision: see :func:`stylecli.core.devices.resolve_precision`.
         backend: ``auto``, ``openvino`` or ``torch``: see
-            :func:`~.core.backend_choice.open_backends`.
+            :func:`~.core.devices.choose_backend`.
         batch_size: images of one size at once; None is what suits the device.
         max_memory: bytes, of which a third is for images that are decoded or wait to be written
             (one is let in however large it is), and the rest for a pass of the network: an
@@ -202,6 +203,31 @@ class Stylizer:
         self._swept |= folders
         made_with = describe_look(self._name, config, self._seed)
         return Pipeline(self._paint, jobs, config, report, should_stop, made_with).run()
+
+
+def open_backends(
+    path: Path, mix: list[float], *, backend: str, device: str, precision: str, seed: int = 0
+) -> list[Backend]:
+    """The best backend that fits what was asked for; one for each GPU, if none is chosen.
+
+    Args:
+        path: a model file.
+        mix: shares of its styles.
+        backend: ``auto``, ``openvino`` or ``torch``.
+        device: see :func:`stylecli.core.devices.resolve_device`.
+        precision: see :func:`stylecli.core.devices.resolve_precision`.
+        seed: of the noise inside the network, 0 to 2^31 - 1.
+
+    Raises:
+        StyleCliError: it is not there, or cannot do that.
+    """
+    if choose_backend(backend, device)[0] == "openvino":
+        from stylecli.core.openvino_backend import OpenVinoBackend
+
+        return [OpenVinoBackend(path, mix, precision, seed)]
+    from stylecli.core.torch_backend import load_torch_backend
+
+    return [load_torch_backend(path, mix, one, precision, seed) for one in all_devices(device)]
 
 
 def describe_look(name: str, config: StylizeConfig, seed: int = 0) -> str:

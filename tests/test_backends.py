@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from stylecli.core import backend_choice, devices
+from stylecli.core import devices
 from stylecli.core.backend import OutOfMemoryError
-from stylecli.core.backend_choice import open_backends
 from stylecli.core.enlarging import Enlarger
 from stylecli.core.generators import Generator
 from stylecli.core.model_files import ModelInfo, save_model
 from stylecli.core.spec import GeneratorSpec
 from stylecli.core.torch_backend import TorchBackend
+from stylecli.engine import stylizer
+from stylecli.engine.stylizer import open_backends
 from stylecli.errors import StyleCliError
 from stylecli.files.content import bundled_photos
 
@@ -158,7 +159,7 @@ def test_where_onednn_is_held_to_avx2_openvino_computes_in_float32(tmp_path, pre
     """In a child process: the variable is read once."""
     code = (
         "import sys, numpy as np\n"
-        "from stylecli.core.backend_choice import open_backends\n"
+        "from stylecli.engine.stylizer import open_backends\n"
         "from stylecli.core.model_files import find_style\n"
         "path, info, mix = find_style(sys.argv[1])\n"
         "given = {'backend': 'openvino', 'device': 'cpu', 'precision': sys.argv[2]}\n"
@@ -193,15 +194,15 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_elsewhere(tmp_path, monkeypatch)
         asked = {"backend": "auto", "device": "auto", "precision": "float32", **changes}
         return type(open_backends(path, [1.0], **asked)[0]).__name__
 
-    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: False)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: False)
     assert chosen() == "OpenVinoBackend"
     assert chosen(backend="torch") == "TorchBackend"
-    monkeypatch.setattr(backend_choice, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # stands for a GPU
-    monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
+    monkeypatch.setattr(stylizer, "all_devices", lambda name: [torch.device("cpu")])
     assert chosen() == "TorchBackend"
     assert chosen(device="cpu") == "OpenVinoBackend"
-    monkeypatch.setattr(backend_choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
     assert chosen(device="cpu") == "TorchBackend"
     with pytest.raises(StyleCliError, match="OpenVINO is not installed"):
         chosen(backend="openvino", device="cpu")
@@ -225,7 +226,7 @@ def test_auto_takes_openvino_where_torch_sees_no_gpu_whatever_else_hints_at_one(
     driver.unlink()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(devices, "all_devices", lambda name: [torch.device("cpu")])
+    monkeypatch.setattr(stylizer, "all_devices", lambda name: [torch.device("cpu")])
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert chosen() == "OpenVinoBackend"
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
@@ -247,7 +248,7 @@ def test_a_cpu_without_the_memory_for_one_pass_says_so_in_one_way(tmp_path, back
         "if sys.argv[3] == 'one': os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
         "import numpy as np, psutil, torch\n"
         "from stylecli.core.backend import OutOfMemoryError\n"
-        "from stylecli.core.backend_choice import open_backends\n"
+        "from stylecli.engine.stylizer import open_backends\n"
         "from stylecli.core.model_files import find_style\n"
         "path, info, mix = find_style(sys.argv[1])\n"
         "given = {'backend': sys.argv[2], 'device': 'cpu', 'precision': 'float32'}\n"
