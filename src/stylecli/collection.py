@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from stylecli.core.model_files import (
     ModelInfo,
@@ -36,7 +37,6 @@ from stylecli.files.atomic import (
     writable_folder,
 )
 from stylecli.files.stores import Url, fetch, place, size_of
-from stylecli.files.web import is_web, read_web, web_name
 
 TITLES = ".title"  # the ending of the file beside a model with the name that the page shows
 _MOST = 2 * 2**30  # bytes: the largest network that a file may describe has 1.5 GB
@@ -93,7 +93,7 @@ def add_model(
 
 
 def _parse_source(given: str) -> Source:
-    if is_web(given):
+    if re.match("https?://", given, re.IGNORECASE):
         return given
     source = place(given)
     if isinstance(source, Path) and re.match(r"[A-Za-z][\w+.-]+://", given):
@@ -106,7 +106,10 @@ def _parse_source(given: str) -> Source:
 
 def _derive_name(source: Source) -> str:
     """The name of a model, from that of its file."""
-    name = web_name(source) if isinstance(source, str) else source.name
+    if isinstance(source, str):  # without what follows the name, such as ?download=true
+        name = unquote(re.split("[?#]", source)[0]).rpartition("/")[2]
+    else:
+        name = source.name
     return shorten_name(style_name(Path(name))).strip("-")
 
 
@@ -164,6 +167,8 @@ def _copy(source: Source, path: Path, report: Callable[[int, int], None]) -> Non
             content = source.read_bytes()
         path.write_bytes(content)
     else:
+        from stylecli.files.web import read_web  # not for a list of models: 0.02 s
+
         done = 0
         with path.open("wb") as file:
             for part, total in read_web(source):

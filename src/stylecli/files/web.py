@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from socket import getaddrinfo
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from stylecli.errors import StyleCliError
@@ -19,16 +19,6 @@ _PART = 2**18  # bytes
 _HERE = re.compile(r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?([/?#]|$)", re.IGNORECASE)
 # What may stand in an address as it is; a blank or an umlaut must be written as %20 or %C3%BC.
 _PLAIN = "%/:=&?~#+!$,;'@()*[]"
-
-
-def is_web(text: str) -> bool:
-    """Whether a text is an address of the web."""
-    return re.match("https?://", text, re.IGNORECASE) is not None
-
-
-def web_name(url: str) -> str:
-    """The name of the file that an address names, such as ``udnie.safetensors``."""
-    return unquote(re.split("[?#]", url)[0]).rpartition("/")[2]
 
 
 def read_web(url: str) -> Iterator[tuple[bytes, int]]:
