@@ -139,7 +139,11 @@ def test_an_animation_that_vanishes_before_its_turn_fails_and_the_others_are_don
     monkeypatch.setattr(Animation, "frames", read)
     results = stylizer.run(tmp_path, tmp_path / "out")
     errors = {result.job.source.name: result.error for result in results}
-    assert errors == {"a.gif": "", "b.gif": f"no such file: {tmp_path / 'b.gif'}", "c.gif": ""}
+    assert errors == {
+        "a.gif": "",
+        "b.gif": f"cannot open {tmp_path / 'b.gif'}: No such file or directory",
+        "c.gif": "",
+    }
 
 
 def test_a_damaged_animation_is_named_and_nothing_is_left(stylizer, tmp_path):
