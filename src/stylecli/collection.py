@@ -385,38 +385,40 @@ def render_card(path: Path) -> str:
     Raises:
         StyleCliError: the file is damaged or is not a model.
     """
-    return "\n".join(_lines(path, read_info(path))) + "\n"
+    return "\n".join(_list_card_lines(path, read_info(path))) + "\n"
 
 
-def _lines(path: Path, info: ModelInfo) -> Iterator[str]:
+def _list_card_lines(path: Path, info: ModelInfo) -> Iterator[str]:
     """The lines of a card."""
     sha256 = sha256_of(path.read_bytes()).hexdigest()
-    name, several = _shown(info.name), len(info.styles) > 1
+    name, several = _clean_line(info.name), len(info.styles) > 1
     choice = f" --style {shlex.quote(info.styles[0])}" if several else ""
     yield from ("---", f"license: {license_of(info.license)}", "library_name: stylecli")
     yield from ("pipeline_tag: image-to-image", "tags:", "- style-transfer", "---", "")
-    yield from (f"# {_plain(name)}", "")
+    yield from (f"# {_escape_markdown(name)}", "")
     yield "A network for `stylecli` that paints any photo in the style of a painting."
     yield f"It holds {pluralize(len(info.styles), 'style')}."
-    yield from ("", f"- **Generator**: {_plain(describe_generator(info))}")
-    yield f"- **File**: {_plain(name + path.suffix)}, safetensors, {format_size(path)}"
-    yield from ("", "## Styles", "", *(f"- {_plain(style)}" for style in info.styles))
+    yield from ("", f"- **Generator**: {_escape_markdown(describe_generator(info))}")
+    yield f"- **File**: {_escape_markdown(name + path.suffix)}, safetensors, {format_size(path)}"
+    yield from ("", "## Styles", "", *(f"- {_escape_markdown(style)}" for style in info.styles))
     yield from ("", "## How it was made", "")
     made = describe_training(info)
-    yield from (f"- **{what.capitalize()}**: {_plain(text)}" for what, text in made.items())
+    yield from (
+        f"- **{what.capitalize()}**: {_escape_markdown(text)}" for what, text in made.items()
+    )
     yield from [] if made else ["The file does not say."]
     yield from ("", "## How to use it", "", "```sh")
     yield f"stylecli models add {shlex.quote(name + path.suffix)} --sha256 {sha256}"
     yield f"stylecli stylize photo.jpg painted.jpg --model {shlex.quote(style_name(path))}{choice}"
     yield from ("```", "", "## License", "")
-    yield _plain(info.license) or "The file states no license."
+    yield _escape_markdown(info.license) or "The file states no license."
 
 
-def _shown(text: str) -> str:
+def _clean_line(text: str) -> str:
     """A text on one line, without control characters."""
     return "".join(char for char in " ".join(text.split()) if not is_control(char))
 
 
-def _plain(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """A text on one line, escaped so that Markdown and HTML show it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", _shown(text))
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&$])", r"\\\1", _clean_line(text))
