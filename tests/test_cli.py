@@ -262,7 +262,8 @@ def test_other_settings_are_refused_for_one_file_and_counted_in_a_folder(
     one = ["stylize", "photos/two.png", "painted.png", "-m", "tiny"]
     stylecli(*one)
     before = (tmp_path / "painted.png").read_bytes()
-    assert "1 skipped" in stylecli(*one).stderr
+    said = stylecli(*one).stderr.splitlines()[-1]
+    assert said == f"0 stylized, 1 skipped (--overwrite to redo); {one[2]} is there"
     for more in (["--layers", 3], ["--strength", 0.5], ["--preserve-color"], ["--seed", 1]):
         refused = stylecli(*one, *more, code=2).stderr
         assert "painted.png exists, made with tiny" in refused

@@ -346,6 +346,8 @@ class _Run:
             parts = [f"{parts[0]} in {pace}"] if len(counts) == 1 else [*parts, pace]
             if out != STANDARD_STREAM:
                 parts.append(f"written to {done[0].target if len(done) == 1 else out}")
+        elif len(todo.skipped) == 1:  # it may have another name than was asked for
+            parts.append(f"{todo.skipped[0].target} is there")
         parts += [f"{self.left} left: run the same command to go on"] if self.left else []
         self._end("stopped" if self.left else "finished", parts, seconds=round(seconds, 3))
 
