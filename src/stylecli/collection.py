@@ -1,4 +1,4 @@
-"""Models: checked and added to the user's own, from a file or an address; removed; described."""
+"""How models are checked and added to the user's own, removed, and described to people."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where to compute: backend, device, precision, pictures moved there, one of several processes.
+"""Where to compute: the backend, the device, the precision, the place among several processes.
 
 Importing this module imports neither torch, which takes seconds, nor OpenVINO.
 """

@@ -28,9 +28,11 @@ def architecture_of(spec: GeneratorSpec) -> Architecture:
 
 
 def plan_padding(arch: str, height: int, width: int) -> tuple[int, int, bool]:
-    """The height and width to which a photo is padded, at the bottom and the right, and how.
+    """How a photo is padded at the bottom and the right.
 
-    It is mirrored, which is true; or its edge is repeated, if it is too small for that.
+    Returns:
+        The height and the width with the padding, and whether the padding mirrors the photo. A
+        photo that is too small to be mirrored has its edge repeated.
     """
     multiple, least = ARCHITECTURES[arch].multiple, ARCHITECTURES[arch].least
     down, across = (max(least, -(-side // multiple) * multiple) for side in (height, width))

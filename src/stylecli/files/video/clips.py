@@ -47,12 +47,12 @@ def read_clip_or_picture(
         ImageError: it cannot be opened, or it is damaged.
     """
     if film := _open_film(source, target):
-        return film, _tell(film, target)
+        return film, _join_notes(film, target)
     with open_image(source, max_pixels) as image:
         frames = _count_frames(image) if may_be_animated(source) else 1
         if is_video(target) or (frames > 1 and format_for(target) in _FORMATS):
             animation = Animation.of(image, source, max_pixels)
-            return animation, _tell(animation, target)
+            return animation, _join_notes(animation, target)
         image.load()
         picture = as_picture(image)
     if frames == 1:
@@ -71,7 +71,7 @@ def _open_film(source: Path, target: Path) -> Clip | None:
     return Video.open(source, target)
 
 
-def _tell(clip: Clip, target: Path) -> str:
+def _join_notes(clip: Clip, target: Path) -> str:
     """One line on what a result will lack, and what is mended; empty if nothing."""
     notes = list(clip.notes)
     if clip.has_alpha and not keeps_alpha(target):
