@@ -212,7 +212,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("its checksum is wrong")
     except (tensor_files.DamagedFileError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise StyleCliError(
-            f"{path} is damaged: {first_line(error.__cause__ or error)}",
+            f"{path} is damaged, or of another version of stylecli: "
+            f"{first_line(error.__cause__ or error)}",
             hint="start again with --overwrite",
         ) from error
     if saved["version"] != __version__:
